@@ -1,0 +1,149 @@
+//! Bytes from the broker, cut into responses where they lie.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::ConnectionError;
+
+/// The largest response that is accepted, in bytes without its size field: 256 MiB. It protects
+/// the process against a peer that is no Kafka broker; brokers send answers of this size only
+/// when asked for them.
+pub const MAX_RESPONSE_SIZE: usize = 256 << 20;
+
+/// Length of a response's size field.
+const SIZE_FIELD: usize = 4;
+/// Length of a correlation id, which every response starts with.
+const CORRELATION_ID: usize = 4;
+/// The smallest and the largest piece of buffer offered for one read.
+const MIN_READ: usize = 8 << 10;
+const MAX_READ: usize = 512 << 10;
+/// Room is reserved in steps of at most this while a long response arrives, whatever its size
+/// field claims.
+const MAX_RESERVE: usize = 4 << 20;
+/// A buffer up to this is kept by a connection that awaits nothing.
+const KEEP_IDLE: usize = 64 << 10;
+/// A buffer up to this is kept while answers are awaited.
+const KEEP_BUSY: usize = 4 << 20;
+
+/// The read buffer. Responses are split off it as `Bytes` without being copied.
+#[derive(Debug)]
+pub(crate) struct FrameBuffer {
+    /// Initialised memory: `filled` bytes of data, then room for the next read.
+    buffer: BytesMut,
+    filled: usize,
+    /// How much to offer to the next read; follows what the peer sends.
+    read_size: usize,
+    /// The largest allocation that `buffer` may be part of.
+    allocated: usize,
+}
+
+impl FrameBuffer {
+    pub(crate) fn new() -> Self {
+        FrameBuffer {
+            buffer: BytesMut::new(),
+            filled: 0,
+            read_size: MIN_READ,
+            allocated: 0,
+        }
+    }
+
+    /// Room for the next read; what is read into its front is announced with [`Self::filled`].
+    /// Memory is only ever zeroed once per byte received, and grows with what has arrived.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        let missing = self.missing();
+        let end = self.filled + missing.clamp(self.read_size, MAX_READ);
+        if self.buffer.len() < end {
+            let reserve = missing.clamp(self.read_size, MAX_RESERVE);
+            self.buffer
+                .reserve((self.filled + reserve).saturating_sub(self.buffer.len()));
+            self.buffer.resize(end, 0);
+            self.allocated = self.allocated.max(self.buffer.capacity());
+        }
+        &mut self.buffer[self.filled..end]
+    }
+
+    /// `n` bytes were read into the front of [`Self::room`].
+    pub(crate) fn filled(&mut self, n: usize) {
+        let n = n.min(self.buffer.len() - self.filled);
+        self.filled += n;
+        if n >= self.read_size {
+            self.read_size = (self.read_size * 2).min(MAX_READ);
+        } else if n < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(MIN_READ);
+        }
+    }
+
+    /// Takes bytes that were read elsewhere.
+    pub(crate) fn extend(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            let room = self.room();
+            let n = room.len().min(data.len());
+            room[..n].copy_from_slice(&data[..n]);
+            self.filled(n);
+            data = &data[n..];
+        }
+    }
+
+    /// Whether [`Self::next`] has something to say.
+    pub(crate) fn is_due(&self) -> bool {
+        match self.response_size() {
+            Ok(Some(size)) => self.filled - SIZE_FIELD >= size,
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// The next complete response without its size field, at least a correlation id long.
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, ConnectionError> {
+        let Some(size) = self.response_size()? else {
+            return Ok(None);
+        };
+        let length = SIZE_FIELD + size;
+        if self.filled < length {
+            return Ok(None);
+        }
+        let frame = self.buffer.split_to(length).freeze();
+        self.filled -= length;
+        Ok(Some(frame.slice(SIZE_FIELD..)))
+    }
+
+    /// Gives memory back: all that is more than a connection needs that awaits answers or, when
+    /// `idle`, nothing.
+    pub(crate) fn trim(&mut self, idle: bool) {
+        let keep = if idle { KEEP_IDLE } else { KEEP_BUSY };
+        if self.allocated > keep && self.filled <= KEEP_IDLE {
+            self.buffer = BytesMut::from(&self.buffer[..self.filled]);
+            self.allocated = self.buffer.capacity();
+            self.read_size = MIN_READ;
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn allocated(&self) -> usize {
+        self.allocated
+    }
+
+    /// How many bytes the response at the front still lacks; 0 when that is unknown.
+    fn missing(&self) -> usize {
+        match self.response_size() {
+            Ok(Some(size)) => (SIZE_FIELD + size).saturating_sub(self.filled),
+            _ => 0,
+        }
+    }
+
+    /// The checked size of the response at the front; `None` before its size field is complete.
+    fn response_size(&self) -> Result<Option<usize>, ConnectionError> {
+        let Some(field) = self.buffer[..self.filled].first_chunk::<SIZE_FIELD>() else {
+            return Ok(None);
+        };
+        match usize::try_from(i32::from_be_bytes(*field)) {
+            Ok(size) if size < CORRELATION_ID => Err(ConnectionError::ResponseTooShort),
+            Ok(size) if size <= MAX_RESPONSE_SIZE => Ok(Some(size)),
+            _ => Err(ConnectionError::InvalidResponseSize),
+        }
+    }
+}

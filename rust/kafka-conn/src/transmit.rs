@@ -1,0 +1,107 @@
+//! Bytes for the broker, kept as segments so that large bodies are never copied.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// Segments shorter than this are copied together: a copy costs less than an `iovec`.
+const COPY_BELOW: usize = 4 << 10;
+/// Small segments are gathered into pieces of at most this size.
+const GATHER: usize = 32 << 10;
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(crate) struct TransmitQueue {
+    segments: VecDeque<Bytes>,
+    /// Small segments after the last of `segments`.
+    gathered: BytesMut,
+    len: usize,
+}
+
+impl TransmitQueue {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, segment: Bytes) {
+        if segment.is_empty() {
+            return;
+        }
+        self.len += segment.len();
+        if segment.len() >= COPY_BELOW {
+            self.seal();
+            self.segments.push_back(segment);
+            return;
+        }
+        if self.gathered.len() + segment.len() > GATHER {
+            self.seal();
+        }
+        self.gathered.extend_from_slice(&segment);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Transmit<'_>> {
+        self.seal();
+        (self.len > 0).then_some(Transmit {
+            segments: &self.segments,
+            len: self.len,
+        })
+    }
+
+    pub(crate) fn advance(&mut self, n: usize) {
+        let mut left = n.min(self.len);
+        self.seal();
+        self.len -= left;
+        while let Some(front) = self.segments.front_mut() {
+            if front.len() > left {
+                front.advance(left);
+                break;
+            }
+            left -= front.len();
+            self.segments.pop_front();
+        }
+        if self.len == 0 && self.segments.capacity() > 256 {
+            self.segments = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn seal(&mut self) {
+        if !self.gathered.is_empty() {
+            self.segments.push_back(self.gathered.split().freeze());
+        }
+    }
+}
+
+/// Everything that waits to be written, as a borrowed list of segments for one `writev`.
+#[derive(Debug)]
+pub struct Transmit<'a> {
+    segments: &'a VecDeque<Bytes>,
+    len: usize,
+}
+
+#[allow(clippy::len_without_is_empty)] // there is no empty one
+impl<'a> Transmit<'a> {
+    /// Bytes in all segments; at least 1.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The segments, none of them empty.
+    pub fn segments(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.segments.iter().map(|segment| &segment[..])
+    }
+
+    /// Puts as many of the segments as fit into `slices`, from the first on, and returns how
+    /// many; `&slices[..n]` is then ready for `write_vectored`.
+    pub fn io_slices(&self, slices: &mut [IoSlice<'a>]) -> usize {
+        let fitting = slices.len().min(self.segments.len());
+        for (slice, segment) in slices.iter_mut().zip(self.segments) {
+            *slice = IoSlice::new(segment);
+        }
+        fitting
+    }
+}

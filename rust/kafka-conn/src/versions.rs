@@ -1,0 +1,48 @@
+//! Which version of an API to speak (KIP-35).
+
+use std::collections::BTreeMap;
+
+use kafka_wire::ApiKey;
+
+use crate::error::VersionError;
+
+/// What a broker advertised: API key to lowest and highest version. Keys that this client does
+/// not know are kept too.
+pub type ApiVersions = BTreeMap<i16, (i16, i16)>;
+
+/// The highest version in both sides' range; the API's fallback when the broker did not
+/// advertise it.
+pub(crate) fn negotiate(
+    advertised: Option<&ApiVersions>,
+    api: ApiKey,
+) -> Result<i16, VersionError> {
+    let Some(&broker) = advertised.and_then(|all| all.get(&api.key())) else {
+        return Ok(api.fallback_version());
+    };
+    let ours = api.versions();
+    let highest = broker.1.min(*ours.end());
+    match highest >= broker.0.max(*ours.start()) {
+        true => Ok(highest),
+        false => Err(VersionError {
+            api,
+            wanted: (*ours.start(), *ours.end()),
+            broker,
+        }),
+    }
+}
+
+/// Refuses a version outside the range that the broker advertised for the API.
+pub(crate) fn check(
+    advertised: Option<&ApiVersions>,
+    api: ApiKey,
+    version: i16,
+) -> Result<(), VersionError> {
+    match advertised.and_then(|all| all.get(&api.key())) {
+        Some(&broker) if !(broker.0..=broker.1).contains(&version) => Err(VersionError {
+            api,
+            wanted: (version, version),
+            broker,
+        }),
+        _ => Ok(()),
+    }
+}
