@@ -1,6 +1,6 @@
 //! The state machine.
 
-mod machine;
+mod transitions;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,10 +13,10 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::{ConnectionError, SendError, VersionError};
 use crate::event::{Event, State, Token};
-use crate::frames::FrameBuffer;
 use crate::handshake::Handshake;
-use crate::inflight::{InFlight, Pending};
-use crate::transmit::{Transmit, TransmitQueue};
+use crate::inflight::Pending;
+use crate::link::{Ending, Link, Stage};
+use crate::transmit::Transmit;
 use crate::versions::{self, ApiVersions};
 
 /// The delay before the first attempt to reconnect unless
@@ -68,35 +68,21 @@ pub struct Connection {
     backoff: Backoff,
     api_versions: Option<ApiVersions>,
     next_token: Token,
-    next_correlation_id: i32,
-    in_flight: InFlight,
-    incoming: FrameBuffer,
-    outgoing: TransmitQueue,
-    /// When set, nothing is sent until then (KIP-219).
-    throttled_until: Option<Instant>,
-    /// The end of the incoming bytes, once it is known.
-    ending: Option<Ending>,
-    /// When the bytes in `incoming` were read.
-    read_at: Option<Instant>,
+    /// What `poll_event` yields before it looks at what the broker sent.
     events: VecDeque<Event>,
 }
 
 /// Where the connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Phase {
     /// Nothing is to happen.
     Disconnected,
     /// The next attempt is to be made then.
     Waiting(Instant),
-    /// The driver resolves and connects.
-    Dialing { deadline: Option<Instant> },
-    /// The handshake is under way.
-    Handshake {
-        step: Handshake,
-        deadline: Option<Instant>,
-    },
-    /// Requests can be sent.
-    Ready,
+    /// The driver resolves and connects; it is to be done by the deadline.
+    Dialing(Option<Instant>),
+    /// There is a TCP connection.
+    Open(Box<Link>),
 }
 
 /// Whom to connect to.
@@ -107,19 +93,10 @@ struct Target {
     timeout: Option<Duration>,
 }
 
-/// How the incoming bytes end.
-#[derive(Debug)]
-enum Ending {
-    ClosedByBroker,
-    Error(ConnectionError),
-}
-
-impl Ending {
-    fn reason(&self) -> String {
-        match self {
-            Ending::ClosedByBroker => "connection closed by broker".into(),
-            Ending::Error(error) => error.to_string(),
-        }
+impl Target {
+    /// When a phase that begins now is to be over.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.timeout.and_then(|timeout| now.checked_add(timeout))
     }
 }
 
@@ -135,34 +112,29 @@ impl Connection {
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             api_versions: None,
             next_token: 1,
-            next_correlation_id: 1,
-            in_flight: InFlight::default(),
-            incoming: FrameBuffer::new(),
-            outgoing: TransmitQueue::default(),
-            throttled_until: None,
-            ending: None,
-            read_at: None,
             events: VecDeque::new(),
         }
     }
 
     /// Where the connection stands.
     pub fn state(&self) -> State {
-        match self.phase {
+        match &self.phase {
             Phase::Disconnected | Phase::Waiting(_) => State::Disconnected,
-            Phase::Dialing { .. } => State::Connecting,
-            Phase::Handshake { step, .. } => step.state(),
-            Phase::Ready => State::Ready,
+            Phase::Dialing(_) => State::Connecting,
+            Phase::Open(link) => match link.stage {
+                Stage::Handshake(step, _) => step.state(),
+                Stage::Ready => State::Ready,
+            },
         }
     }
 
     /// How many requests await an answer that `poll_event` has not yielded yet.
     pub fn pending(&self) -> usize {
-        self.in_flight.len()
+        self.link().map_or(0, |link| link.in_flight().len())
     }
 
-    /// What the broker advertised in the last handshake; `None` before the first one. It
-    /// outlives the connection.
+    /// What the broker advertised in the handshake; `None` before it. It stays readable after a
+    /// loss, until the next attempt.
     pub fn api_versions(&self) -> Option<&ApiVersions> {
         self.api_versions.as_ref()
     }
@@ -183,12 +155,30 @@ impl Connection {
 
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.outgoing.len()
+        self.link().map_or(0, Link::queued_bytes)
     }
 
     /// Memory held by the read buffer, in bytes.
     pub fn buffered_bytes(&self) -> usize {
-        self.incoming.allocated()
+        self.link().map_or(0, Link::buffered_bytes)
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Open(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.phase {
+            Phase::Open(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    fn ready_link(&mut self) -> Option<&mut Link> {
+        self.link_mut().filter(|link| link.stage == Stage::Ready)
     }
 }
 
@@ -207,8 +197,7 @@ impl Connection {
         timeout: Option<Duration>,
         now: Instant,
     ) {
-        self.drop_transport();
-        self.fail_pending("reconnecting");
+        self.close("reconnecting");
         self.target = Target {
             host: host.into(),
             port,
@@ -221,9 +210,7 @@ impl Connection {
     /// Closes the connection, or gives up making one. Unanswered requests fail with
     /// `disconnected`. No attempt follows until the next `connect`.
     pub fn disconnect(&mut self, _now: Instant) {
-        let was_active = self.drop_transport();
-        self.fail_pending("disconnected");
-        if was_active {
+        if self.close("disconnected") {
             self.events.push_back(Event::Disconnected);
         }
     }
@@ -231,8 +218,7 @@ impl Connection {
     /// The owner goes away: as `disconnect`, but unanswered requests fail with `destroyed`, and
     /// no `Error` or `Disconnected` is reported any more.
     pub fn destroy(&mut self) {
-        self.drop_transport();
-        self.fail_pending("destroyed");
+        self.close("destroyed");
         self.events
             .retain(|event| !matches!(event, Event::Error(_) | Event::Disconnected));
     }
@@ -270,18 +256,11 @@ impl Connection {
         deadline: Option<Duration>,
         now: Instant,
     ) -> Result<Token, SendError> {
-        let correlation_id = self.enqueue_checked(api, version, body)?;
         let token = self.next_token;
+        let (link, correlation_id) = self.enqueue(api, version, body)?;
+        let deadline = deadline.and_then(|time| link.sendable_at(now).checked_add(time));
+        link.expect(correlation_id, Some(token), api, version, deadline);
         self.next_token += 1;
-        let starts = self.throttled_until.map_or(now, |until| until.max(now));
-        let deadline = deadline.and_then(|deadline| starts.checked_add(deadline));
-        self.in_flight.push(Pending {
-            token: Some(token),
-            correlation_id,
-            api,
-            version,
-            deadline,
-        });
         Ok(token)
     }
 
@@ -295,24 +274,39 @@ impl Connection {
         version: i16,
         body: Writer,
     ) -> Result<(), SendError> {
-        self.enqueue_checked(api, version, body).map(drop)
+        self.enqueue(api, version, body).map(drop)
     }
 
     /// Obeys an answer's `throttle_time_ms` (KIP-219): nothing is sent for that long, and the
     /// deadlines of requests leave that time out. Zero and less do nothing.
     pub fn throttle(&mut self, throttle_time_ms: i32, now: Instant) {
-        let time = match u64::try_from(throttle_time_ms) {
-            Ok(ms) if ms > 0 && self.phase == Phase::Ready => Duration::from_millis(ms),
-            _ => return,
-        };
-        let Some(until) = now.checked_add(time) else {
-            return;
-        };
-        let held_already = self.throttled_until.map_or(now, |earlier| earlier.max(now));
-        if until > held_already {
-            self.in_flight.postpone(until - held_already);
-            self.throttled_until = Some(until);
+        let time = Duration::from_millis(u64::try_from(throttle_time_ms).unwrap_or(0));
+        if let Some(link) = self.ready_link() {
+            link.throttle(time, now);
         }
+    }
+
+    fn enqueue(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        body: Writer,
+    ) -> Result<(&mut Link, i32), SendError> {
+        let Connection {
+            phase: Phase::Open(link),
+            client_id,
+            api_versions,
+            ..
+        } = self
+        else {
+            return Err(SendError::NotConnected);
+        };
+        if link.stage != Stage::Ready {
+            return Err(SendError::NotConnected);
+        }
+        versions::check(api_versions.as_ref(), api, version).map_err(SendError::Version)?;
+        let correlation_id = link.enqueue(client_id.clone(), api, version, body)?;
+        Ok((link, correlation_id))
     }
 }
 
@@ -320,9 +314,10 @@ impl Connection {
 impl Connection {
     /// The TCP connection that [`Event::Dial`] asked for is made.
     pub fn handle_dialed(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Dialing { .. }) {
+        if matches!(self.phase, Phase::Dialing(_)) {
             self.backoff.reset();
-            self.next_correlation_id = 1;
+            let first = Stage::Handshake(Handshake::first(), None);
+            self.phase = Phase::Open(Box::new(Link::new(first, now)));
             self.enter(Handshake::first(), now);
         }
     }
@@ -330,69 +325,63 @@ impl Connection {
     /// The TCP connection could not be made; `reason` is a [`DialError`](crate::DialError) or
     /// its text.
     pub fn handle_dial_failed(&mut self, reason: impl fmt::Display, now: Instant) {
-        if matches!(self.phase, Phase::Dialing { .. }) {
-            self.lose(Ending::Error(ConnectionError::Io(reason.to_string())), now);
+        if matches!(self.phase, Phase::Dialing(_)) {
+            self.lose(
+                Ending::Error(ConnectionError::Driver(reason.to_string())),
+                now,
+            );
         }
     }
 
     /// Room for the next read from the socket: 8 to 512 KiB, initialised, following what the
-    /// broker sends. Whatever is read into its front is announced by
+    /// broker sends; empty without a socket. Whatever is read into its front is announced by
     /// [`handle_read`](Self::handle_read).
     pub fn read_buffer(&mut self) -> &mut [u8] {
-        self.incoming.room()
+        self.link_mut().map_or(&mut [], Link::read_buffer)
     }
 
     /// `n` bytes were read into the front of the last [`read_buffer`](Self::read_buffer). Take
     /// the events before reading again: it keeps the buffer small.
     pub fn handle_read(&mut self, n: usize, now: Instant) {
-        if self.has_socket() {
-            self.incoming.filled(n);
-            self.read_at = Some(now);
+        if let Some(link) = self.link_mut() {
+            link.handle_read(n, now);
         }
     }
 
     /// Bytes came that were read into a buffer of the driver's; they are copied.
     pub fn handle_data(&mut self, data: &[u8], now: Instant) {
-        if self.has_socket() {
-            self.incoming.extend(data);
-            self.read_at = Some(now);
+        if let Some(link) = self.link_mut() {
+            link.handle_data(data, now);
         }
     }
 
     /// The broker closed the connection. A driver reports a reset connection the same way.
     pub fn handle_eof(&mut self, now: Instant) {
-        self.end(Ending::ClosedByBroker, now);
+        if let Some(link) = self.link_mut() {
+            link.handle_ending(Ending::ClosedByBroker, now);
+        }
     }
 
     /// Reading or writing failed for good; `reason` is the whole text for the error handler, such
-    /// as `read: ` and the system's words.
+    /// as `read: ` and the system's words. After a failed write a driver reads on to the end
+    /// first, because answers may have arrived before it.
     pub fn handle_io_error(&mut self, reason: impl fmt::Display, now: Instant) {
-        self.end(Ending::Error(ConnectionError::Io(reason.to_string())), now);
+        if let Some(link) = self.link_mut() {
+            let error = ConnectionError::Driver(reason.to_string());
+            link.handle_ending(Ending::Error(error), now);
+        }
     }
 
     /// Time has passed: does what is due at `now`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        if due(self.throttled_until) {
-            self.throttled_until = None;
-        }
-        // What has arrived has arrived in time, even when it was not looked at yet.
-        if self.incoming.is_due() || self.ending.is_some() {
-            return;
-        }
-        let error = match self.phase {
-            Phase::Disconnected => return,
-            Phase::Waiting(until) if until <= now => return self.dial(now),
-            Phase::Waiting(_) => return,
-            Phase::Dialing { deadline } if due(deadline) => ConnectionError::ConnectTimeout,
-            Phase::Handshake { deadline, .. } if due(deadline) => ConnectionError::HandshakeTimeout,
-            Phase::Dialing { .. } | Phase::Handshake { .. } => return,
-            Phase::Ready => match self.in_flight.overdue(now) {
-                Some(&Pending { api, version, .. }) => {
-                    ConnectionError::RequestTimeout { api, version }
-                }
+        let error = match &mut self.phase {
+            Phase::Waiting(until) if *until <= now => return self.dial(now),
+            Phase::Dialing(Some(deadline)) if *deadline <= now => ConnectionError::ConnectTimeout,
+            Phase::Open(link) => match link.handle_timeout(now) {
+                Some(error) => error,
                 None => return,
             },
+            Phase::Disconnected | Phase::Waiting(_) | Phase::Dialing(_) => return,
         };
         self.lose(Ending::Error(error), now);
     }
@@ -406,43 +395,47 @@ impl Connection {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if !self.has_socket() {
-                return None;
-            }
-            match self.incoming.next() {
-                Ok(Some(frame)) => self.take_response(frame),
-                Ok(None) => {
-                    self.incoming.trim(self.in_flight.is_empty());
-                    let ending = self.ending.take()?;
-                    self.lose_where_read(ending);
-                }
-                Err(error) => self.lose_where_read(Ending::Error(error)),
+            let link = self.link_mut()?;
+            let heard_at = link.heard_at();
+            match link.next_response() {
+                Ok(Some((request, body))) => match request.token {
+                    Some(token) => {
+                        let Pending { api, version, .. } = request;
+                        return Some(Event::Answer {
+                            token,
+                            api,
+                            version,
+                            body,
+                        });
+                    }
+                    None => self.continue_handshake(body, heard_at),
+                },
+                Ok(None) => return None,
+                Err(ending) => self.lose(ending, heard_at),
             }
         }
     }
 
     /// What to write now; `None` when there is nothing, or while throttled.
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        match self.throttled_until {
-            Some(_) => None,
-            None => self.outgoing.poll(),
-        }
+        self.link_mut()?.poll_transmit()
     }
 
     /// The socket took the first `n` bytes of what `poll_transmit` offered.
     pub fn transmitted(&mut self, n: usize) {
-        self.outgoing.advance(n);
+        if let Some(link) = self.link_mut() {
+            link.transmitted(n);
+        }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest; `None` means that
     /// nothing depends on time.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let deadline = match self.phase {
+        match &self.phase {
             Phase::Disconnected => None,
-            Phase::Waiting(until) => Some(until),
-            Phase::Dialing { deadline } | Phase::Handshake { deadline, .. } => deadline,
-            Phase::Ready => self.in_flight.earliest_deadline(),
-        };
-        [deadline, self.throttled_until].into_iter().flatten().min()
+            Phase::Waiting(until) => Some(*until),
+            Phase::Dialing(deadline) => *deadline,
+            Phase::Open(link) => link.poll_timeout(),
+        }
     }
 }

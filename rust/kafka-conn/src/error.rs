@@ -6,10 +6,7 @@ use kafka_wire::ApiKey;
 
 /// Why a connection was given up. `Display` is the text that reaches the error handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectionError {
-    /// Resolving or connecting failed.
-    Dial(DialError),
+pub(crate) enum ConnectionError {
     /// No TCP connection within the connect timeout, which covers the name's resolution.
     ConnectTimeout,
     /// A phase of the handshake took longer than the connect timeout.
@@ -22,7 +19,7 @@ pub enum ConnectionError {
         /// The request's version.
         version: i16,
     },
-    /// A response's size is negative or above [`MAX_RESPONSE_SIZE`](crate::MAX_RESPONSE_SIZE).
+    /// A response's size is negative or above `MAX_RESPONSE_SIZE`.
     InvalidResponseSize,
     /// A response ends inside its header.
     ResponseTooShort,
@@ -37,14 +34,15 @@ pub enum ConnectionError {
     MalformedApiVersions,
     /// The broker refused ApiVersions with this error code.
     ApiVersions(i16),
-    /// The socket failed, in the driver's words.
-    Io(String),
+    /// A request of the handshake cannot be made from what the caller configured.
+    Handshake(SendError),
+    /// Resolving, connecting, reading or writing failed, in the driver's words.
+    Driver(String),
 }
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dial(error) => error.fmt(f),
             Self::ConnectTimeout => f.write_str("connect timeout"),
             Self::HandshakeTimeout => f.write_str("handshake timeout"),
             Self::RequestTimeout { api, version } => {
@@ -66,7 +64,8 @@ impl fmt::Display for ConnectionError {
             }
             Self::MalformedApiVersions => f.write_str("malformed ApiVersions response"),
             Self::ApiVersions(code) => write!(f, "ApiVersions error: {code}"),
-            Self::Io(text) => f.write_str(text),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Driver(text) => f.write_str(text),
         }
     }
 }

@@ -117,11 +117,6 @@ impl FrameBuffer {
         }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new();
-    }
-
     /// Memory held, in bytes.
     pub(crate) fn allocated(&self) -> usize {
         self.allocated

@@ -15,12 +15,13 @@ mod event;
 mod frames;
 mod handshake;
 mod inflight;
+mod link;
 mod transmit;
 mod versions;
 
 pub use config::Config;
 pub use connection::Connection;
-pub use error::{ConnectionError, DialError, SendError, VersionError};
+pub use error::{DialError, SendError, VersionError};
 pub use event::{Event, State, Token};
 pub use frames::MAX_RESPONSE_SIZE;
 pub use transmit::Transmit;

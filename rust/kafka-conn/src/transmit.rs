@@ -65,10 +65,6 @@ impl TransmitQueue {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     fn seal(&mut self) {
         if !self.gathered.is_empty() {
             self.segments.push_back(self.gathered.split().freeze());
