@@ -1,0 +1,62 @@
+//! Perl's C API for Rust, as far as a module with native objects, callbacks and hot paths needs it.
+//!
+//! # The three rules
+//! 1. **No longjmp passes a Rust frame.** An XSUB body returns a [`Croak`]; C croaks once it has returned. Perl code is only
+//!    run through functions that catch its `die` and its `exit` ([`call()`], [`CallLoop`], getters that follow magic, drops).
+//!    (The one exception is running out of memory, where perl ends the process.)
+//! 2. **No panic crosses into C.** It becomes the error `internal error: …` of the XSUB, or a warning in [`callback`].
+//! 3. **Any call into Perl may free the object that makes it**, and dropping an [`Sv`] is such a call. State is shared by
+//!    `Rc` and looked up last; nothing borrowed from a cell may live across a call.
+//!
+//! # A module
+//! ```ignore
+//! static XSUBS: &[XsubDef] = &[XsubDef { name: "My::Module::add", body: add }];
+//! fn add(frame: &mut Frame) -> Result<(), Croak> {
+//!     let (a, b) = (frame.int(0)?.unwrap_or(0), frame.int(1)?.unwrap_or(0));
+//!     frame.ret_int(a + b);
+//!     Ok(())
+//! }
+//! fn init(perl: Perl) -> Result<(), Croak> {
+//!     perl_xs::register(perl, XSUBS);
+//!     Ok(())
+//! }
+//! perl_xs::boot!(boot_My__Module, init);
+//! ```
+//!
+//! # Where to look
+//! - [`Perl`] proves that an interpreter runs here; [`Sv`], [`Av`], [`Hv`], [`ArrayRef`], [`HashRef`] are its values.
+//! - [`register`] and [`Frame`]: XSUBs. [`attach`], [`get`], [`detach`], [`ObjectHandle`]: native objects.
+//! - [`call()`], [`call_method`], [`Perl::warn`]: calling Perl. [`callback`]: being called by an event loop.
+//! - [`register_fast3`], [`CallLoop`], [`Template`]: what runs per message.
+//!
+//! A dependant with C code of its own finds `perl_xs.h` and perl's headers through `DEP_PERL_XS_INCLUDE`,
+//! `DEP_PERL_XS_CORE` and `DEP_PERL_XS_CCFLAGS` in its build script.
+#![warn(missing_docs)]
+
+#[doc(hidden)]
+pub mod boot;
+mod call;
+mod call_loop;
+mod containers;
+mod croak;
+mod fast;
+mod ffi;
+mod frame;
+mod object;
+mod panic;
+mod perl;
+mod sv;
+mod template;
+
+pub use call::{call, call_method, call_method_scalar, call_scalar, Arg, Flow, Outcome};
+pub use call_loop::{CallLoop, Callee, Calls, Slots};
+pub use containers::{ArrayRef, Av, HashRef, Hv};
+pub use croak::Croak;
+pub use fast::{register_fast3, FastArgs, FastOutcome, FastXsub};
+pub use ffi::SV;
+pub use frame::{register, register_clone_skip, Frame, XsubDef};
+pub use object::{attach, detach, get, handle, Freed, Native, ObjectError, ObjectHandle};
+pub use panic::callback;
+pub use perl::Perl;
+pub use sv::{Number, Sv};
+pub use template::{Node, Template};

@@ -1,0 +1,261 @@
+//! The C half's interface (`csrc/`). Every function that may run Perl code is protected there: none of them longjmps.
+
+use std::ffi::{c_char, c_int, c_void};
+
+/// A Perl scalar, array, hash or code value, by address only.
+#[repr(C)]
+pub struct SV {
+    _opaque: [u8; 0],
+}
+
+/// The interpreter: `PerlInterpreter *` on a perl with threads, ignored by the C side otherwise.
+pub type Interp = *mut c_void;
+
+pub const OK: c_int = 0;
+pub const DIED: c_int = 1;
+pub const EXIT: c_int = 2;
+
+/// What the trampoline and a Rust body share.
+#[repr(C)]
+pub struct RawFrame {
+    pub args: *const *mut SV,
+    pub items: usize,
+    pub ret: *mut *mut SV,
+    pub nret: usize,
+    pub error: *mut SV,
+    pub want_list: c_int,
+}
+
+/// A byte string, or undef when `ptr` is null.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawBytes {
+    pub ptr: *const u8,
+    pub len: usize,
+}
+
+#[repr(C)]
+pub struct RawNumber {
+    pub kind: c_int,
+    pub int: i64,
+    pub float: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawArg {
+    pub kind: u32,
+    pub int: i64,
+    pub ptr: *const c_void,
+    pub len: usize,
+}
+
+pub const ARG_UNDEF: u32 = 0;
+pub const ARG_INT: u32 = 1;
+pub const ARG_UINT: u32 = 2;
+pub const ARG_FLOAT: u32 = 3;
+pub const ARG_BYTES: u32 = 4;
+pub const ARG_SV: u32 = 5;
+pub const ARG_SHARED: u32 = 6;
+pub const ARG_TEMPLATE: u32 = 7;
+
+pub const MAX_SLOTS: usize = 8;
+
+/// One call of a loop, as Rust describes it to C.
+#[repr(C)]
+pub struct RawCall {
+    pub callee: *mut SV,
+    pub release: c_int,
+    pub nargs: u32,
+    pub args: [RawArg; MAX_SLOTS],
+}
+
+pub type NextFn = unsafe extern "C" fn(data: *mut c_void, call: *mut RawCall) -> c_int;
+pub type BodyFn =
+    unsafe extern "C" fn(perl: Interp, def: *const c_void, frame: *mut RawFrame) -> c_int;
+pub type InitFn = unsafe extern "C" fn(perl: Interp, init: *const c_void) -> *mut SV;
+
+/// A node of a template in pre-order; `count` children follow a container.
+#[repr(C)]
+pub struct RawNode {
+    pub kind: u32,
+    pub count: u32,
+    pub leaf: u32,
+    pub key: RawBytes,
+    pub text: RawBytes,
+}
+
+pub const NODE_HASH: u32 = 0;
+pub const NODE_ARRAY: u32 = 1;
+pub const NODE_INT: u32 = 2;
+pub const NODE_STR: u32 = 3;
+pub const NODE_UNDEF: u32 = 4;
+
+#[repr(C)]
+pub struct RawTemplate {
+    _opaque: [u8; 0],
+}
+
+/// The head of an attached object, as the magic points to it.
+#[repr(C)]
+pub struct RawHolder {
+    pub type_number: u32,
+    pub pid: i32,
+    pub value: *const c_void,
+    pub free: unsafe extern "C" fn(perl: Interp, holder: *mut RawHolder, dirty: c_int),
+}
+
+pub const FIND_OK: c_int = 0;
+pub const FIND_NOT_REF: c_int = 1;
+// 2: none; whatever else C says counts as that.
+pub const FIND_DESTROYED: c_int = 3;
+pub const FIND_CLONED: c_int = 4;
+
+#[repr(C)]
+pub struct RawFastArgs {
+    pub a: RawBytes,
+    pub b: RawBytes,
+    pub c: RawBytes,
+    pub callback: *mut SV,
+}
+
+#[repr(C)]
+pub struct RawFast {
+    pub type_number: u32,
+    pub nmethods: u32,
+    pub entry: unsafe extern "C" fn(
+        def: *const RawFast,
+        value: *const c_void,
+        args: *const RawFastArgs,
+        error: *mut *mut SV,
+    ) -> u32,
+    pub handler: *const c_void,
+    pub fallback: *const c_char,
+    pub methods: *const *const c_char,
+}
+
+extern "C" {
+    pub fn pxs_current() -> Interp;
+    pub fn pxs_dirty(perl: Interp) -> c_int;
+    pub fn pxs_exit_pending() -> c_int;
+    pub fn pxs_sv_count(perl: Interp) -> usize;
+    pub fn pxs_warn(perl: Interp, what: *const u8, what_len: usize, text: *mut SV) -> c_int;
+
+    pub fn pxs_inc(sv: *mut SV);
+    pub fn pxs_dec(sv: *mut SV);
+    pub fn pxs_refcount(sv: *mut SV) -> usize;
+
+    pub fn pxs_new_undef(perl: Interp) -> *mut SV;
+    pub fn pxs_new_bytes(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;
+    pub fn pxs_new_shared(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;
+    pub fn pxs_new_int(perl: Interp, value: i64) -> *mut SV;
+    pub fn pxs_new_uint(perl: Interp, value: u64) -> *mut SV;
+    pub fn pxs_new_float(perl: Interp, value: f64) -> *mut SV;
+    pub fn pxs_new_ref(perl: Interp, to: *mut SV) -> *mut SV;
+    pub fn pxs_bless(perl: Interp, rv: *mut SV, class: *mut SV) -> c_int;
+
+    pub fn pxs_is_defined(sv: *mut SV) -> c_int;
+    pub fn pxs_is_ref(sv: *mut SV) -> c_int;
+    pub fn pxs_has_magic(sv: *mut SV) -> c_int;
+    pub fn pxs_is_overloaded(sv: *mut SV) -> c_int;
+    pub fn pxs_is_object(sv: *mut SV) -> c_int;
+    pub fn pxs_referent(sv: *mut SV) -> *mut SV;
+    pub fn pxs_is_code(sv: *mut SV) -> c_int;
+    pub fn pxs_is_array(sv: *mut SV) -> c_int;
+    pub fn pxs_is_hash(sv: *mut SV) -> c_int;
+    pub fn pxs_derived_from(
+        perl: Interp,
+        sv: *mut SV,
+        class: *mut SV,
+        out: *mut c_int,
+        err: *mut *mut SV,
+    ) -> c_int;
+
+    /// A new plain scalar with the value: magic read once.
+    pub fn pxs_resolve(perl: Interp, sv: *mut SV, out: *mut *mut SV, err: *mut *mut SV) -> c_int;
+    /// A new plain string, or undef (`out` null): magic and overloading followed.
+    pub fn pxs_to_string(perl: Interp, sv: *mut SV, out: *mut *mut SV, err: *mut *mut SV) -> c_int;
+    /// Whether `sv` is a string that can be read in place.
+    pub fn pxs_peek(sv: *mut SV, out: *mut RawBytes) -> c_int;
+    pub fn pxs_to_number(
+        perl: Interp,
+        sv: *mut SV,
+        out: *mut RawNumber,
+        err: *mut *mut SV,
+    ) -> c_int;
+    pub fn pxs_to_bool(perl: Interp, sv: *mut SV, out: *mut c_int, err: *mut *mut SV) -> c_int;
+
+    pub fn pxs_new_av(perl: Interp, capacity: usize) -> *mut SV;
+    pub fn pxs_av_push_new(perl: Interp, av: *mut SV, value: *mut SV);
+    pub fn pxs_av_len(perl: Interp, av: *mut SV, out: *mut usize, err: *mut *mut SV) -> c_int;
+    pub fn pxs_av_get(
+        perl: Interp,
+        av: *mut SV,
+        index: usize,
+        out: *mut *mut SV,
+        err: *mut *mut SV,
+    ) -> c_int;
+    pub fn pxs_new_hv(perl: Interp) -> *mut SV;
+    pub fn pxs_hv_store_new(perl: Interp, hv: *mut SV, key: *const u8, len: usize, value: *mut SV);
+    pub fn pxs_hv_get(
+        perl: Interp,
+        hv: *mut SV,
+        key: *const u8,
+        len: usize,
+        out: *mut *mut SV,
+        err: *mut *mut SV,
+    ) -> c_int;
+    /// All pairs as a new array: key string, value, key string, value…
+    pub fn pxs_hv_pairs(perl: Interp, hv: *mut SV, out: *mut *mut SV, err: *mut *mut SV) -> c_int;
+
+    pub fn pxs_new_xsub(perl: Interp, name: *const c_char, def: *const c_void, body: BodyFn);
+    pub fn pxs_new_fast(perl: Interp, name: *const c_char, def: *const RawFast);
+    pub fn pxs_new_clone_skip(perl: Interp, name: *const c_char);
+    pub fn pxs_new_protect(perl: Interp);
+    pub fn pxs_frame_push(frame: *mut RawFrame, sv: *mut SV);
+    #[cfg_attr(not(perl_threads), allow(dead_code))]
+    pub fn pxs_call(
+        perl: Interp,
+        callee: *mut SV,
+        method: *const c_char,
+        args: *const RawArg,
+        nargs: usize,
+        result: *mut *mut SV,
+        err: *mut *mut SV,
+    ) -> c_int;
+
+    pub fn pxs_attach(perl: Interp, referent: *mut SV, holder: *mut RawHolder);
+    pub fn pxs_find(sv: *mut SV, type_number: u32, out: *mut *mut RawHolder) -> c_int;
+    pub fn pxs_detach(referent: *mut SV, type_number: u32) -> *mut RawHolder;
+    /// A new counted reference to a referent that is still alive, or null.
+    pub fn pxs_upgrade(perl: Interp, referent: *mut SV) -> *mut SV;
+
+    pub fn pxs_loop_run(
+        perl: Interp,
+        slots: *mut *mut SV,
+        next: NextFn,
+        data: *mut c_void,
+        what: *const u8,
+        what_len: usize,
+    ) -> c_int;
+    pub fn pxs_loop_free(slots: *mut *mut SV);
+
+    pub fn pxs_template_new(
+        perl: Interp,
+        nodes: *const RawNode,
+        count: usize,
+        leaves: usize,
+    ) -> *mut RawTemplate;
+    pub fn pxs_template_leaves(template: *mut RawTemplate) -> *mut i64;
+    pub fn pxs_template_build(perl: Interp, template: *mut RawTemplate) -> *mut SV;
+    pub fn pxs_template_rebuilds(template: *const RawTemplate) -> usize;
+    pub fn pxs_template_free(template: *mut RawTemplate);
+}
+
+extern "C-unwind" {
+    /// Checks the versions, runs `init` and croaks with what it returns. Longjmps: only for [`crate::boot!`].
+    #[cfg(perl_threads)]
+    pub fn pxs_boot(perl: Interp, cv: *mut c_void, init_entry: InitFn, init: *const c_void);
+    #[cfg(not(perl_threads))]
+    pub fn pxs_boot(cv: *mut c_void, init_entry: InitFn, init: *const c_void);
+}

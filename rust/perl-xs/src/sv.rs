@@ -1,0 +1,341 @@
+//! Scalars.
+
+use std::fmt;
+use std::ptr::{self, NonNull};
+
+use crate::croak::check;
+use crate::ffi::{self, SV};
+use crate::{Croak, Perl};
+
+/// One counted reference to a Perl value.
+///
+/// **Dropping is a call into Perl**: the last reference may run a `DESTROY`, which may do anything, even call back into the
+/// object whose field is being dropped. Take values out of a cell first, end every borrow, then drop. (`exit` in such a
+/// `DESTROY` does not pass Rust frames either: it waits, see [`Perl::exit_pending`].)
+#[repr(transparent)]
+pub struct Sv {
+    raw: NonNull<SV>,
+}
+
+/// A number as Perl has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// An integer that fits.
+    Int(i64),
+    /// An integer above `i64::MAX`.
+    UInt(u64),
+    /// Anything else, infinities and NaN included.
+    Float(f64),
+}
+
+impl Number {
+    /// The integer part, if it is within `i64`.
+    pub fn to_i64(self) -> Option<i64> {
+        match self {
+            Number::Int(int) => Some(int),
+            Number::UInt(_) => None,
+            // 2^63 is exact as a float; i64::MAX is not.
+            Number::Float(float) => (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0)
+                .contains(&float)
+                .then_some(float as i64),
+        }
+    }
+
+    /// The value as a float.
+    pub fn to_f64(self) -> f64 {
+        match self {
+            Number::Int(int) => int as f64,
+            Number::UInt(int) => int as f64,
+            Number::Float(float) => float,
+        }
+    }
+}
+
+impl Sv {
+    /// Takes over one count.
+    ///
+    /// # Safety
+    /// `raw` is null or a live value of this thread's interpreter, with a count to give away.
+    pub unsafe fn from_raw(raw: *mut SV) -> Option<Sv> {
+        NonNull::new(raw).map(|raw| Sv { raw })
+    }
+
+    /// Gives its count away.
+    pub fn into_raw(self) -> *mut SV {
+        let raw = self.raw.as_ptr();
+        std::mem::forget(self);
+        raw
+    }
+
+    /// The address, without a count.
+    pub fn as_ptr(&self) -> *mut SV {
+        self.raw.as_ptr()
+    }
+
+    unsafe fn made(raw: *mut SV) -> Sv {
+        Sv {
+            raw: NonNull::new_unchecked(raw),
+        }
+    }
+
+    /// A new undef.
+    pub fn undef(perl: Perl) -> Sv {
+        unsafe { Sv::made(ffi::pxs_new_undef(perl.as_raw())) }
+    }
+
+    /// A new string of bytes.
+    pub fn bytes(perl: Perl, bytes: &[u8]) -> Sv {
+        unsafe {
+            Sv::made(ffi::pxs_new_bytes(
+                perl.as_raw(),
+                bytes.as_ptr(),
+                bytes.len(),
+            ))
+        }
+    }
+
+    /// A new string of bytes, or undef.
+    pub fn bytes_or_undef(perl: Perl, bytes: Option<&[u8]>) -> Sv {
+        match bytes {
+            Some(bytes) => Sv::bytes(perl, bytes),
+            None => Sv::undef(perl),
+        }
+    }
+
+    /// A new string in perl's table of shared strings: copies of it (as loop arguments, [`crate::Slots::shared`]) cost no
+    /// allocation.
+    pub fn shared(perl: Perl, bytes: &[u8]) -> Sv {
+        unsafe {
+            Sv::made(ffi::pxs_new_shared(
+                perl.as_raw(),
+                bytes.as_ptr(),
+                bytes.len(),
+            ))
+        }
+    }
+
+    /// A new integer.
+    pub fn int(perl: Perl, value: i64) -> Sv {
+        unsafe { Sv::made(ffi::pxs_new_int(perl.as_raw(), value)) }
+    }
+
+    /// A new unsigned integer.
+    pub fn uint(perl: Perl, value: u64) -> Sv {
+        unsafe { Sv::made(ffi::pxs_new_uint(perl.as_raw(), value)) }
+    }
+
+    /// A new float.
+    pub fn float(perl: Perl, value: f64) -> Sv {
+        unsafe { Sv::made(ffi::pxs_new_float(perl.as_raw(), value)) }
+    }
+
+    /// A new reference (`\`) to the value.
+    pub fn new_ref(perl: Perl, to: &Sv) -> Sv {
+        unsafe { Sv::made(ffi::pxs_new_ref(perl.as_raw(), to.as_ptr())) }
+    }
+
+    /// Blesses what this reference points to. Fails if it is no reference or cannot be blessed (read-only).
+    pub fn bless(&self, perl: Perl, class: &Sv) -> Result<(), Croak> {
+        match unsafe { ffi::pxs_bless(perl.as_raw(), self.as_ptr(), class.as_ptr()) } {
+            ffi::OK => Ok(()),
+            ffi::EXIT => Err(Croak::Exit),
+            _ => Err(Croak::from("cannot bless this value")),
+        }
+    }
+
+    /// Whether it has a value. Looks at flags only: for magical values resolve first.
+    pub fn is_defined(&self) -> bool {
+        unsafe { ffi::pxs_is_defined(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a reference (flags only).
+    pub fn is_ref(&self) -> bool {
+        unsafe { ffi::pxs_is_ref(self.as_ptr()) != 0 }
+    }
+
+    /// Whether reading it calls something (tied, `$1`, …).
+    pub fn has_magic(&self) -> bool {
+        unsafe { ffi::pxs_has_magic(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a reference to an object whose class overloads operators.
+    pub fn is_overloaded(&self) -> bool {
+        unsafe { ffi::pxs_is_overloaded(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a reference to a blessed value.
+    pub fn is_object(&self) -> bool {
+        unsafe { ffi::pxs_is_object(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a code reference, or a code value itself as [`Sv::code`] gives it.
+    pub fn is_code(&self) -> bool {
+        unsafe { ffi::pxs_is_code(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a reference to an array (blessed or not).
+    pub fn is_array_ref(&self) -> bool {
+        unsafe { ffi::pxs_is_array(self.as_ptr()) != 0 }
+    }
+
+    /// Whether it is a reference to a hash (blessed or not).
+    pub fn is_hash_ref(&self) -> bool {
+        unsafe { ffi::pxs_is_hash(self.as_ptr()) != 0 }
+    }
+
+    /// What the reference points to.
+    pub fn referent(&self) -> Option<Sv> {
+        unsafe {
+            let to = ffi::pxs_referent(self.as_ptr());
+            if to.is_null() {
+                return None;
+            }
+            ffi::pxs_inc(to);
+            Some(Sv::made(to))
+        }
+    }
+
+    /// The code value of a code reference: what to keep of a callback (the caller may clear its variable).
+    pub fn code(&self) -> Option<Sv> {
+        if !self.is_code() {
+            return None;
+        }
+        Some(self.referent().unwrap_or_else(|| self.clone()))
+    }
+
+    /// Whether it is an object of the class or one derived from it (follows overridden `isa`).
+    pub fn is_derived_from(&self, perl: Perl, class: &str) -> Result<bool, Croak> {
+        let class = Sv::bytes(perl, class.as_bytes());
+        let (mut yes, mut err) = (0, ptr::null_mut());
+        unsafe {
+            check(
+                ffi::pxs_derived_from(
+                    perl.as_raw(),
+                    self.as_ptr(),
+                    class.as_ptr(),
+                    &mut yes,
+                    &mut err,
+                ),
+                err,
+            )?;
+        }
+        Ok(yes != 0)
+    }
+
+    /// The value without magic: the same one if it has none, else a copy (magic is read once). May run Perl code.
+    pub fn resolve(&self, perl: Perl) -> Result<Sv, Croak> {
+        if !self.has_magic() {
+            return Ok(self.clone());
+        }
+        let (mut out, mut err) = (ptr::null_mut(), ptr::null_mut());
+        unsafe {
+            check(
+                ffi::pxs_resolve(perl.as_raw(), self.as_ptr(), &mut out, &mut err),
+                err,
+            )?;
+            Ok(Sv::made(out))
+        }
+    }
+
+    /// The string's bytes as Perl stores them (a wide-character string: its UTF-8), or `None` for undef. May run Perl code
+    /// (magic, overloading).
+    pub fn to_bytes(&self, perl: Perl) -> Result<Option<Vec<u8>>, Croak> {
+        if let Some(bytes) = unsafe { self.peek() } {
+            return Ok(Some(bytes.to_vec()));
+        }
+        let (mut out, mut err) = (ptr::null_mut(), ptr::null_mut());
+        unsafe {
+            check(
+                ffi::pxs_to_string(perl.as_raw(), self.as_ptr(), &mut out, &mut err),
+                err,
+            )?;
+            Ok(Sv::from_raw(out).map(|plain| plain.peek().unwrap_or_default().to_vec()))
+        }
+    }
+
+    /// The bytes in place, of a plain string.
+    ///
+    /// # Safety
+    /// Nothing may run Perl code or change the value while the slice lives.
+    pub unsafe fn peek(&self) -> Option<&[u8]> {
+        let mut bytes = ffi::RawBytes {
+            ptr: ptr::null(),
+            len: 0,
+        };
+        (ffi::pxs_peek(self.as_ptr(), &mut bytes) != 0)
+            .then(|| std::slice::from_raw_parts(bytes.ptr, bytes.len))
+    }
+
+    /// The number, or `None` for undef. May run Perl code (magic, overloading, the "isn't numeric" warning).
+    pub fn to_number(&self, perl: Perl) -> Result<Option<Number>, Croak> {
+        let mut raw = ffi::RawNumber {
+            kind: 0,
+            int: 0,
+            float: 0.0,
+        };
+        let mut err = ptr::null_mut();
+        unsafe {
+            check(
+                ffi::pxs_to_number(perl.as_raw(), self.as_ptr(), &mut raw, &mut err),
+                err,
+            )?
+        };
+        Ok(match raw.kind {
+            0 => None,
+            1 => Some(Number::Int(raw.int)),
+            2 => Some(Number::UInt(raw.int as u64)),
+            _ => Some(Number::Float(raw.float)),
+        })
+    }
+
+    /// The integer, or `None` for undef; numbers outside `i64` become its nearest end, NaN 0, as in Perl's own conversion.
+    pub fn to_i64(&self, perl: Perl) -> Result<Option<i64>, Croak> {
+        Ok(self.to_number(perl)?.map(|number| match number {
+            Number::Int(int) => int,
+            Number::UInt(_) => i64::MAX,
+            Number::Float(float) => float as i64,
+        }))
+    }
+
+    /// The float, or `None` for undef.
+    pub fn to_f64(&self, perl: Perl) -> Result<Option<f64>, Croak> {
+        Ok(self.to_number(perl)?.map(Number::to_f64))
+    }
+
+    /// Perl's idea of truth.
+    pub fn to_bool(&self, perl: Perl) -> Result<bool, Croak> {
+        let (mut yes, mut err) = (0, ptr::null_mut());
+        unsafe {
+            check(
+                ffi::pxs_to_bool(perl.as_raw(), self.as_ptr(), &mut yes, &mut err),
+                err,
+            )?
+        };
+        Ok(yes != 0)
+    }
+
+    /// How many references there are, this one included.
+    pub fn refcount(&self) -> usize {
+        unsafe { ffi::pxs_refcount(self.as_ptr()) }
+    }
+}
+
+impl Clone for Sv {
+    /// One more count of the same value.
+    fn clone(&self) -> Sv {
+        unsafe { ffi::pxs_inc(self.as_ptr()) };
+        Sv { raw: self.raw }
+    }
+}
+
+impl Drop for Sv {
+    fn drop(&mut self) {
+        unsafe { ffi::pxs_dec(self.as_ptr()) };
+    }
+}
+
+impl fmt::Debug for Sv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sv({:p})", self.as_ptr())
+    }
+}
