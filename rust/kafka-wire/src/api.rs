@@ -1,0 +1,221 @@
+//! The APIs, the versions of each that we speak, and the headers before requests and answers.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+use crate::message::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::primitives::{Reader, Writer};
+
+macro_rules! apis {
+    ($($(#[$meta:meta])* $name:ident = $key:literal, speaks $versions:expr, fallback $fallback:literal, flexible $flexible:expr;)*) => {
+        /// A request type of Kafka's protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $($(#[$meta])* $name = $key,)*
+        }
+
+        impl ApiKey {
+            /// Every API that this crate knows.
+            pub const ALL: &'static [ApiKey] = &[$(ApiKey::$name),*];
+
+            /// The API with this number, if we know it.
+            pub const fn from_key(key: i16) -> Option<ApiKey> {
+                match key {
+                    $($key => Some(ApiKey::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Kafka's name of the API, as in `Metadata`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(ApiKey::$name => stringify!($name),)*
+                }
+            }
+
+            /// The versions that we speak. The only place where any API's version is capped; declarations in
+            /// [`messages`](crate::messages) may know more.
+            pub const fn versions(self) -> RangeInclusive<i16> {
+                match self {
+                    $(ApiKey::$name => $versions,)*
+                }
+            }
+
+            /// The version to send to a broker that did not advertise the API.
+            pub const fn fallback_version(self) -> i16 {
+                match self {
+                    $(ApiKey::$name => $fallback,)*
+                }
+            }
+
+            const fn first_flexible_version(self) -> i16 {
+                match self {
+                    $(ApiKey::$name => $flexible,)*
+                }
+            }
+        }
+    };
+}
+
+/// For APIs that never got a flexible version.
+const NEVER: i16 = i16::MAX;
+
+apis! {
+    /// Appends record batches. 12 and up belong to transactions version 2 (KIP-890), 13 names topics by id.
+    Produce = 0, speaks 3..=11, fallback 3, flexible 9;
+    /// Reads record batches. 13 and up name topics by id.
+    Fetch = 1, speaks 4..=12, fallback 4, flexible 12;
+    /// Finds offsets by timestamp.
+    ListOffsets = 2, speaks 1..=10, fallback 1, flexible 6;
+    /// Describes brokers, topics and partition leaders.
+    Metadata = 3, speaks 0..=13, fallback 1, flexible 9;
+    /// Stores a group's positions. 10 names topics by id.
+    OffsetCommit = 8, speaks 2..=9, fallback 2, flexible 8;
+    /// Reads a group's stored positions. 10 names topics by id.
+    OffsetFetch = 9, speaks 1..=9, fallback 1, flexible 6;
+    /// Finds the broker that coordinates a group or a transaction.
+    FindCoordinator = 10, speaks 0..=6, fallback 0, flexible 3;
+    /// Becomes or stays a member of a group.
+    JoinGroup = 11, speaks 0..=9, fallback 1, flexible 6;
+    /// Tells the coordinator that a member lives.
+    Heartbeat = 12, speaks 0..=4, fallback 0, flexible 4;
+    /// Leaves a group.
+    LeaveGroup = 13, speaks 0..=5, fallback 0, flexible 4;
+    /// Hands the leader's assignment to the members. 5 checks protocol names.
+    SyncGroup = 14, speaks 0..=4, fallback 0, flexible 4;
+    /// Chooses the SASL mechanism.
+    SaslHandshake = 17, speaks 0..=1, fallback 1, flexible NEVER;
+    /// Asks which APIs and versions a broker speaks.
+    ApiVersions = 18, speaks 0..=4, fallback 0, flexible 3;
+    /// Creates topics.
+    CreateTopics = 19, speaks 0..=7, fallback 0, flexible 5;
+    /// Deletes topics.
+    DeleteTopics = 20, speaks 0..=6, fallback 0, flexible 4;
+    /// Gets a producer id and epoch for idempotence or transactions.
+    InitProducerId = 22, speaks 0..=5, fallback 0, flexible 2;
+    /// Adds partitions to a transaction. 4 and up are for brokers.
+    AddPartitionsToTxn = 24, speaks 0..=3, fallback 0, flexible 3;
+    /// Adds a group's offsets to a transaction.
+    AddOffsetsToTxn = 25, speaks 0..=4, fallback 0, flexible 3;
+    /// Commits or aborts a transaction. 5 hands out a new epoch (KIP-890).
+    EndTxn = 26, speaks 0..=4, fallback 0, flexible 3;
+    /// Stores a group's positions as part of a transaction. 5 belongs to transactions version 2 (KIP-890).
+    TxnOffsetCommit = 28, speaks 0..=4, fallback 0, flexible 3;
+    /// Carries the messages of a SASL mechanism.
+    SaslAuthenticate = 36, speaks 0..=2, fallback 0, flexible 2;
+}
+
+impl ApiKey {
+    /// The number on the wire.
+    pub const fn key(self) -> i16 {
+        self as i16
+    }
+
+    /// Whether this version uses compact lengths and tagged fields (KIP-482).
+    pub const fn is_flexible(self, version: i16) -> bool {
+        version >= self.first_flexible_version()
+    }
+
+    /// Whether this version's answer has a header with tagged fields. That of ApiVersions never has: a client
+    /// must be able to read it before it knows which versions the broker speaks.
+    const fn has_flexible_response_header(self, version: i16) -> bool {
+        !matches!(self, ApiKey::ApiVersions) && self.is_flexible(version)
+    }
+}
+
+impl std::fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What stands before the body of every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// Which API is asked.
+    pub api: ApiKey,
+    /// The version of the body and of its answer.
+    pub version: i16,
+    /// Comes back with the answer.
+    pub correlation_id: i32,
+    /// Names the client in the broker's logs, quotas and metrics.
+    pub client_id: Option<Bytes>,
+}
+
+impl RequestHeader {
+    /// Appends the header.
+    ///
+    /// # Errors
+    /// When the client id is longer than 32767 bytes.
+    pub fn encode(&self, writer: &mut Writer) -> Result<(), EncodeError> {
+        writer.put_i16(self.api.key());
+        writer.put_i16(self.version);
+        writer.put_i32(self.correlation_id);
+        // Never compact, not even in flexible headers: brokers must be able to read it of a version they lack.
+        writer
+            .put_nullable_string(self.client_id.as_deref())
+            .map_err(|kind| EncodeError {
+                message: "RequestHeader",
+                field: "client_id",
+                version: self.version,
+                kind: kind.into(),
+            })?;
+        if self.api.is_flexible(self.version) {
+            writer.put_uvarint(0);
+        }
+        Ok(())
+    }
+
+    /// Reads the header; the body follows in the reader.
+    ///
+    /// # Errors
+    /// When it is cut off, or for an API that we do not know.
+    pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let key = reader.get_i16()?;
+        let api = ApiKey::from_key(key).ok_or(DecodeErrorKind::UnknownApi(key))?;
+        let version = reader.get_i16()?;
+        let correlation_id = reader.get_i32()?;
+        let client_id = reader.get_nullable_string(false)?;
+        if api.is_flexible(version) {
+            reader.skip_tagged_fields()?;
+        }
+        Ok(RequestHeader {
+            api,
+            version,
+            correlation_id,
+            client_id,
+        })
+    }
+}
+
+/// Appends the header of an answer; its body follows.
+pub fn put_response_header(writer: &mut Writer, api: ApiKey, version: i16, correlation_id: i32) {
+    writer.put_i32(correlation_id);
+    if api.has_flexible_response_header(version) {
+        writer.put_uvarint(0);
+    }
+}
+
+/// The correlation id of an answer: its first four bytes, whatever the API. `None` when it is shorter.
+pub fn correlation_id(frame: &[u8]) -> Option<i32> {
+    Some(i32::from_be_bytes(*frame.first_chunk()?))
+}
+
+/// Takes the header off an answer: its correlation id and its body.
+///
+/// # Errors
+/// When the frame is shorter than its header.
+pub fn strip_response_header(
+    frame: Bytes,
+    api: ApiKey,
+    version: i16,
+) -> Result<(i32, Bytes), DecodeError> {
+    let mut reader = Reader::new(frame);
+    let correlation_id = reader.get_i32()?;
+    if api.has_flexible_response_header(version) {
+        reader.skip_tagged_fields()?;
+    }
+    Ok((correlation_id, reader.into_rest()))
+}

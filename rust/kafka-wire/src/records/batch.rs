@@ -1,0 +1,220 @@
+//! Reading batches out of a Fetch answer.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+
+use super::header::{batch_span, BatchHeader};
+use super::iter::{validate, Records};
+use super::layout::*;
+use crate::codec::{Codec, DecompressError};
+
+/// The largest batch that is decompressed unless the caller says otherwise: far above what any broker accepts,
+/// far below what hurts the machine.
+pub const MAX_DECOMPRESSED_LEN: usize = 256 * 1024 * 1024;
+
+/// Why bytes are not a batch that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchError {
+    /// The batch goes on behind the end of the input: `size` bytes would be needed.
+    Incomplete {
+        /// How many bytes the whole batch has.
+        size: usize,
+    },
+    /// A length that no batch can have.
+    InvalidLength(i32),
+    /// A message set of Kafka 0.10 or older, which brokers of today do not send.
+    OldMagic {
+        /// 0 or 1.
+        magic: i8,
+        /// How many bytes it has.
+        size: usize,
+    },
+    /// A format that did not exist when this was written.
+    UnknownMagic {
+        /// The format.
+        magic: i8,
+        /// How many bytes it has.
+        size: usize,
+    },
+    /// The batch was changed on its way.
+    CrcMismatch {
+        /// What the batch says.
+        expected: u32,
+        /// What its bytes give.
+        actual: u32,
+    },
+    /// A codec that does not exist.
+    UnknownCodec(i16),
+    /// The records do not decompress, or to more than allowed.
+    Decompress(DecompressError),
+    /// A record is not laid out as it should be, or there are more or fewer of them than the header says.
+    InvalidRecord {
+        /// Its index in the batch.
+        index: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+impl std::fmt::Display for BatchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BatchError::Incomplete { size } => write!(f, "incomplete record batch of {size} bytes"),
+            BatchError::InvalidLength(length) => write!(f, "invalid record batch length {length}"),
+            BatchError::OldMagic { magic, .. } => {
+                write!(
+                    f,
+                    "message format v{magic} (before Kafka 0.11) is not supported"
+                )
+            }
+            BatchError::UnknownMagic { magic, .. } => {
+                write!(f, "unknown record batch magic {magic}")
+            }
+            BatchError::CrcMismatch { expected, actual } => {
+                write!(
+                    f,
+                    "record batch CRC mismatch: expected {expected:08x}, got {actual:08x}"
+                )
+            }
+            BatchError::UnknownCodec(id) => write!(f, "unknown compression codec {id}"),
+            BatchError::Decompress(error) => write!(f, "record batch: {error}"),
+            BatchError::InvalidRecord { index, reason } => {
+                write!(f, "invalid record {index}: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BatchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            BatchError::Decompress(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<DecompressError> for BatchError {
+    fn from(error: DecompressError) -> Self {
+        BatchError::Decompress(error)
+    }
+}
+
+/// The batches of one partition in a Fetch answer, in order.
+///
+/// Such an answer normally ends in a batch that was cut off at the size limit: that ends the iteration without
+/// an error, and [`incomplete`](Self::incomplete) tells of it. After an error that leaves no way to find the
+/// next batch, the iteration ends too.
+#[derive(Debug)]
+pub struct RecordBatches {
+    rest: Bytes,
+    incomplete: Option<usize>,
+}
+
+impl RecordBatches {
+    /// Batches from the start of `bytes` on.
+    pub fn new(bytes: Bytes) -> Self {
+        RecordBatches {
+            rest: bytes,
+            incomplete: None,
+        }
+    }
+
+    /// After the end: the full size in bytes of a last batch that was cut off. When no batch came before it,
+    /// only a fetch of at least that many bytes can ever bring it.
+    pub fn incomplete(&self) -> Option<usize> {
+        self.incomplete
+    }
+
+    fn skip(&mut self, size: usize) -> Bytes {
+        self.rest.split_to(size.min(self.rest.len()))
+    }
+}
+
+impl Iterator for RecordBatches {
+    type Item = Result<Batch, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        match batch_span(&self.rest) {
+            Ok(header) => {
+                let bytes = self.skip(header.size);
+                Some(Ok(Batch { header, bytes }))
+            }
+            Err(BatchError::Incomplete { size }) => {
+                self.incomplete = Some(size);
+                self.rest.clear();
+                None
+            }
+            Err(error) => {
+                match error {
+                    BatchError::OldMagic { size, .. } | BatchError::UnknownMagic { size, .. } => {
+                        self.skip(size);
+                    }
+                    _ => self.rest.clear(),
+                }
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// One batch: its header, and its records still sealed. Dereferences to its [`BatchHeader`], which nothing
+/// vouches for before [`records`](Self::records) or [`verify`](Self::verify) has succeeded.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    header: BatchHeader,
+    bytes: Bytes,
+}
+
+impl Deref for Batch {
+    type Target = BatchHeader;
+    fn deref(&self) -> &BatchHeader {
+        &self.header
+    }
+}
+
+impl Batch {
+    /// The whole batch as it came.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Checks the CRC.
+    ///
+    /// # Errors
+    /// [`BatchError::CrcMismatch`]
+    pub fn verify(&self) -> Result<(), BatchError> {
+        let actual = crate::crc32c(&self.bytes[ATTRIBUTES..]);
+        if actual != self.header.crc {
+            return Err(BatchError::CrcMismatch {
+                expected: self.header.crc,
+                actual,
+            });
+        }
+        Ok(())
+    }
+
+    /// The records: CRC verified, decompressed to at most `limit` bytes ([`MAX_DECOMPRESSED_LEN`] is a good
+    /// one), and every one of them checked before the first is given out.
+    ///
+    /// # Errors
+    /// When any of that fails. There is no such thing as part of a batch.
+    pub fn records(&self, limit: usize) -> Result<Records, BatchError> {
+        self.verify()?;
+        let codec = Codec::from_id(self.header.codec_id())
+            .ok_or(BatchError::UnknownCodec(self.header.codec_id()))?;
+        let sealed = self.bytes.slice(RECORDS..);
+        let data = match codec {
+            Codec::None => sealed,
+            // Compaction leaves batches without records, and nothing to decompress in them.
+            _ if sealed.is_empty() && self.header.record_count == 0 => sealed,
+            _ => codec.decompress(&sealed, limit)?.into(),
+        };
+        validate(&data, self.header.record_count)?;
+        Ok(Records::new(data, &self.header))
+    }
+}
