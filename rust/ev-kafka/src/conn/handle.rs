@@ -1,0 +1,506 @@
+//! The state behind an EV::Kafka::Conn: a [`Connection`], its [`Link`], and who waits for what.
+//!
+//! Every entry into it (a method, a watcher) first changes the connection and then *settles*:
+//! events are taken one at a time, with nothing borrowed, so that a callback may do anything,
+//! another entry included. An inner entry simply goes on where the outer one stands.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_conn::{Config, Connection, Event, SendError, State, Token, VersionError};
+use kafka_wire::{ApiKey, Writer};
+use perl_xs::{call, Arg, Flow, Freed, Native, ObjectError, Perl, Sv};
+
+use super::link::{self, Link, Progress};
+use super::results;
+use crate::ev::{self, Handler, Loop, READ, WRITE};
+
+/// Reads per wake-up of a socket before other watchers get their turn.
+const READS_PER_TURN: usize = 8;
+
+/// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
+/// produces for long without returning to the loop is not to pile everything up in memory.
+const WRITE_AT_ONCE: usize = 256 << 10;
+
+/// The body of an answer, still encoded.
+#[derive(Debug)]
+pub struct Answer {
+    /// The API of the request.
+    pub api: ApiKey,
+    /// The version of request and answer.
+    pub version: i16,
+    /// The answer after its header; decode it with `Message::decode_partial`.
+    pub body: Bytes,
+}
+
+/// A native completion: called exactly once, with the answer or the reason why none comes.
+pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, String>) -> Flow>;
+
+/// Who is told about the outcome of a request.
+pub enum Completion {
+    /// Nobody.
+    Silent,
+    /// A Perl callback (its code value): `($result, undef)` or `(undef, $error)`. The result is
+    /// built by [`results::build`].
+    Callback(Sv),
+    /// Rust code. It obeys `throttle_time_ms` itself, by [`ConnHandle::throttle`].
+    Native(NativeCompletion),
+}
+
+/// The handlers that Perl code has set; code values.
+#[derive(Default)]
+struct PerlHandlers {
+    on_error: Option<Sv>,
+    on_connect: Option<Sv>,
+    on_disconnect: Option<Sv>,
+}
+
+/// Which handler.
+#[derive(Clone, Copy)]
+pub enum HandlerKind {
+    /// `on_error`
+    Error,
+    /// `on_connect`
+    Connect,
+    /// `on_disconnect`
+    Disconnect,
+}
+
+/// One EV::Kafka::Conn.
+pub struct ConnHandle {
+    connection: RefCell<Connection>,
+    link: RefCell<Link>,
+    /// Who waits, in the order of the requests.
+    waiting: RefCell<VecDeque<(Token, Completion)>>,
+    handlers: RefCell<PerlHandlers>,
+    auto_reconnect: Cell<(bool, Duration)>,
+    /// The process that connected: a forked child must leave the parent's socket alone.
+    generation: Cell<i32>,
+    on: Loop,
+}
+
+impl Native for ConnHandle {
+    const NAME: &'static str = "EV::Kafka::Conn";
+
+    fn on_free(&self, perl: Perl, how: Freed) {
+        match how {
+            Freed::Normally => {
+                let (Flow::Continue | Flow::Exit) = self.destroy(perl);
+            }
+            Freed::GlobalDestruction | Freed::Forked => self.abandon(),
+        }
+    }
+
+    fn describe(error: ObjectError) -> String {
+        match error {
+            ObjectError::Destroyed => "EV::Kafka::Conn: method called on destroyed connection".into(),
+            ObjectError::Cloned => "EV::Kafka::Conn: connection belongs to another thread".into(),
+            ObjectError::NotAReference | ObjectError::NeverAttached => {
+                "EV::Kafka::Conn: not a connection made by _new".into()
+            }
+        }
+    }
+}
+
+/// Making and inspecting one.
+impl ConnHandle {
+    /// A connection that is not connected, to live on the given loop.
+    pub fn new(on: Loop) -> Rc<ConnHandle> {
+        Rc::new_cyclic(|weak: &Weak<ConnHandle>| {
+            let handler = |fired: fn(&ConnHandle, Perl, i32) -> Flow| -> Rc<dyn Handler> {
+                let weak = weak.clone();
+                Rc::new(move |perl: Perl, events: i32| match weak.upgrade() {
+                    Some(handle) => handle.fired(perl, events, fired),
+                    None => Flow::Continue,
+                })
+            };
+            let handlers = link::Handlers {
+                io: handler(ConnHandle::on_io),
+                timer: handler(ConnHandle::on_timer),
+                prepare: handler(ConnHandle::on_prepare),
+                resolved: handler(ConnHandle::on_resolved),
+            };
+            ConnHandle {
+                connection: RefCell::new(Connection::new(Config::default())),
+                link: RefCell::new(Link::new(&on, handlers)),
+                waiting: RefCell::default(),
+                handlers: RefCell::default(),
+                auto_reconnect: Cell::new((false, Duration::ZERO)),
+                generation: Cell::new(ev::process_generation()),
+                on,
+            }
+        })
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.leave_parent_alone();
+        self.connection.borrow().state()
+    }
+
+    /// Whether requests can be sent.
+    pub fn is_ready(&self) -> bool {
+        self.state() == State::Ready
+    }
+
+    /// How many requests still wait for their callback to be called.
+    pub fn pending(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
+    /// The version to speak for an API on this connection (KIP-35).
+    ///
+    /// # Errors
+    /// The broker advertised only versions that we do not speak.
+    pub fn version(&self, api: ApiKey) -> Result<i16, VersionError> {
+        self.connection.borrow().version(api)
+    }
+
+    /// Looks at the connection's own state.
+    pub(super) fn with_connection<R>(&self, look: impl FnOnce(&Connection) -> R) -> R {
+        look(&self.connection.borrow())
+    }
+
+    /// Seconds since 1970 at the beginning of this turn of the loop.
+    pub fn loop_now(&self) -> f64 {
+        self.on.now()
+    }
+}
+
+/// Commands.
+impl ConnHandle {
+    /// Connects; see [`Connection::connect`].
+    pub fn connect(&self, perl: Perl, host: &str, port: u16, timeout: Option<Duration>) -> Flow {
+        self.leave_parent_alone();
+        self.connection.borrow_mut().connect(host, port, timeout, Instant::now());
+        self.settle(perl)
+    }
+
+    /// Disconnects; see [`Connection::disconnect`]. Requests without an answer that were accepted
+    /// are still given to the socket, as far as it takes them at once.
+    pub fn disconnect(&self, perl: Perl) -> Flow {
+        self.leave_parent_alone();
+        self.transmit();
+        self.connection.borrow_mut().disconnect(Instant::now());
+        self.settle(perl)
+    }
+
+    /// The end: pending callbacks get `destroyed`, handlers are forgotten.
+    pub fn destroy(&self, perl: Perl) -> Flow {
+        if perl.in_global_destruction() || self.is_parents() {
+            self.abandon();
+            return Flow::Continue;
+        }
+        self.transmit();
+        let handlers = self.handlers.take();
+        self.connection.borrow_mut().destroy();
+        let flow = self.deliver(perl);
+        self.link.borrow_mut().shut();
+        drop(handlers);
+        flow
+    }
+
+    /// See [`Connection::set_auto_reconnect`].
+    pub fn set_auto_reconnect(&self, enable: bool, delay: Duration) {
+        self.leave_parent_alone();
+        self.auto_reconnect.set((enable, delay));
+        self.connection.borrow_mut().set_auto_reconnect(enable, delay);
+        self.arm();
+    }
+
+    /// Sets the client id of the requests that follow.
+    pub fn set_client_id(&self, client_id: Bytes) {
+        self.connection.borrow_mut().set_client_id(client_id);
+    }
+
+    /// Sets or clears a handler.
+    pub fn set_handler(&self, kind: HandlerKind, code: Option<Sv>) {
+        let old = {
+            let mut handlers = self.handlers.borrow_mut();
+            let place = match kind {
+                HandlerKind::Error => &mut handlers.on_error,
+                HandlerKind::Connect => &mut handlers.on_connect,
+                HandlerKind::Disconnect => &mut handlers.on_disconnect,
+            };
+            std::mem::replace(place, code)
+        };
+        // Freeing a closure may run Perl code: no borrow is open any more.
+        drop(old);
+    }
+
+    /// Sends a request whose `body` was encoded at `version`; the completion is called exactly
+    /// once, later. With a `deadline` the connection is given up when no answer came in that time.
+    ///
+    /// # Errors
+    /// Nothing was sent and the completion is given back: not connected, or the broker does not
+    /// speak the version.
+    pub fn send(
+        &self,
+        api: ApiKey,
+        version: i16,
+        body: Writer,
+        deadline: Option<Duration>,
+        completion: Completion,
+    ) -> Result<(), (SendError, Completion)> {
+        self.leave_parent_alone();
+        let idle = self.is_idle();
+        let sent = self.connection.borrow_mut().send(api, version, body, deadline, Instant::now());
+        match sent {
+            Ok(token) => self.waiting.borrow_mut().push_back((token, completion)),
+            Err(error) => return Err((error, completion)),
+        }
+        self.write(idle);
+        Ok(())
+    }
+
+    /// Sends a request that the broker does not answer: Produce with acks 0.
+    ///
+    /// # Errors
+    /// As for [`ConnHandle::send`].
+    pub fn send_oneway(&self, api: ApiKey, version: i16, body: Writer) -> Result<(), SendError> {
+        self.leave_parent_alone();
+        let idle = self.is_idle();
+        self.connection.borrow_mut().send_oneway(api, version, body)?;
+        self.write(idle);
+        Ok(())
+    }
+
+    /// Obeys an answer's `throttle_time_ms` (KIP-219).
+    pub fn throttle(&self, throttle_time_ms: i32) {
+        if throttle_time_ms > 0 {
+            self.connection.borrow_mut().throttle(throttle_time_ms, Instant::now());
+            self.arm();
+        }
+    }
+}
+
+/// Bytes.
+impl ConnHandle {
+    /// Nothing is on its way in either direction: whoever sends now waits for nothing else.
+    fn is_idle(&self) -> bool {
+        self.waiting.borrow().is_empty() && self.connection.borrow().queued_bytes() == 0
+    }
+
+    fn write(&self, at_once: bool) {
+        let queued = self.connection.borrow().queued_bytes();
+        if at_once || queued >= WRITE_AT_ONCE {
+            self.transmit();
+        } else {
+            self.link.borrow().transmit_later(&self.connection.borrow());
+        }
+        self.arm();
+    }
+
+    fn transmit(&self) {
+        self.link.borrow_mut().transmit(&mut self.connection.borrow_mut());
+    }
+
+    fn arm(&self) {
+        self.link.borrow_mut().arm(&self.connection.borrow());
+    }
+
+    /// Reads and delivers until the socket is empty, or gone, or others should have their turn.
+    fn read(&self, perl: Perl) -> Flow {
+        let serial = self.link.borrow().serial();
+        for _ in 0..READS_PER_TURN {
+            if self.link.borrow().serial() != serial {
+                break;
+            }
+            let progress = self.link.borrow_mut().read(&mut self.connection.borrow_mut(), Instant::now());
+            if self.deliver(perl) == Flow::Exit {
+                return Flow::Exit;
+            }
+            if progress == Progress::Drained {
+                break;
+            }
+        }
+        Flow::Continue
+    }
+}
+
+/// Watchers.
+impl ConnHandle {
+    fn fired(&self, perl: Perl, events: i32, run: fn(&ConnHandle, Perl, i32) -> Flow) -> Flow {
+        if self.is_parents() {
+            self.abandon();
+            return Flow::Continue;
+        }
+        match run(self, perl, events) {
+            Flow::Continue => self.settle(perl),
+            Flow::Exit => Flow::Exit,
+        }
+    }
+
+    fn on_io(&self, perl: Perl, events: i32) -> Flow {
+        self.dialed();
+        if events & WRITE != 0 {
+            self.transmit();
+        }
+        match events & READ {
+            0 => Flow::Continue,
+            _ => self.read(perl),
+        }
+    }
+
+    fn on_timer(&self, perl: Perl, _: i32) -> Flow {
+        self.link.borrow_mut().disarm();
+        self.dialed();
+        // An answer that has arrived is in time, however late the loop is.
+        if self.read(perl) == Flow::Exit {
+            return Flow::Exit;
+        }
+        self.connection.borrow_mut().handle_timeout(Instant::now());
+        Flow::Continue
+    }
+
+    fn on_prepare(&self, _: Perl, _: i32) -> Flow {
+        self.transmit();
+        Flow::Continue
+    }
+
+    fn on_resolved(&self, _: Perl, _: i32) -> Flow {
+        self.link.borrow_mut().resolved();
+        self.dialed();
+        Flow::Continue
+    }
+
+    fn dialed(&self) {
+        self.link.borrow_mut().dialed(&mut self.connection.borrow_mut(), Instant::now());
+    }
+}
+
+/// Events.
+impl ConnHandle {
+    /// Acts on all events, then looks after writing and the timer.
+    fn settle(&self, perl: Perl) -> Flow {
+        if self.deliver(perl) == Flow::Exit {
+            return Flow::Exit;
+        }
+        self.link.borrow().transmit_later(&self.connection.borrow());
+        self.arm();
+        Flow::Continue
+    }
+
+    fn deliver(&self, perl: Perl) -> Flow {
+        loop {
+            let event = self.connection.borrow_mut().poll_event();
+            let Some(event) = event else { return Flow::Continue };
+            if self.act_on(perl, event) == Flow::Exit {
+                return Flow::Exit;
+            }
+        }
+    }
+
+    fn act_on(&self, perl: Perl, event: Event) -> Flow {
+        match event {
+            Event::Dial { host, port } => self.link.borrow_mut().dial(&host, port),
+            Event::Close => self.link.borrow_mut().close(),
+            Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
+            Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
+            Event::Error(text) => return self.report(perl, &text),
+            Event::Answer { token, api, version, body } => {
+                return self.complete(perl, token, Ok(Answer { api, version, body }));
+            }
+            Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
+        }
+        Flow::Continue
+    }
+
+    fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, String>) -> Flow {
+        let completion = {
+            let mut waiting = self.waiting.borrow_mut();
+            let place = waiting.iter().position(|(waits, _)| *waits == token);
+            place.and_then(|place| waiting.remove(place))
+        };
+        match completion {
+            Some((_, completion)) => self.finish(perl, completion, outcome),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Calls a completion that is waiting for nothing any more.
+    pub(super) fn finish(&self, perl: Perl, completion: Completion, outcome: Result<Answer, String>) -> Flow {
+        match (completion, outcome) {
+            (Completion::Native(native), outcome) => native(perl, outcome),
+            (Completion::Silent, Err(_)) => Flow::Continue,
+            (Completion::Silent, Ok(answer)) => {
+                self.throttle(results::throttle_time_ms(&answer));
+                Flow::Continue
+            }
+            (Completion::Callback(callback), Err(reason)) => {
+                call_back(perl, &callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())])
+            }
+            (Completion::Callback(callback), Ok(answer)) => {
+                let built = results::build(perl, &answer);
+                self.throttle(built.throttle_time_ms);
+                match built.result {
+                    Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
+                    Err(reason) => call_back(perl, &callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
+                }
+            }
+        }
+    }
+
+    fn handler(&self, kind: HandlerKind) -> Option<Sv> {
+        let handlers = self.handlers.borrow();
+        match kind {
+            HandlerKind::Error => handlers.on_error.clone(),
+            HandlerKind::Connect => handlers.on_connect.clone(),
+            HandlerKind::Disconnect => handlers.on_disconnect.clone(),
+        }
+    }
+
+    fn call_handler(&self, perl: Perl, kind: HandlerKind, args: &[Arg<'_>]) -> Flow {
+        let what = match kind {
+            HandlerKind::Error => "EV::Kafka::Conn: on_error callback error",
+            HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
+            HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
+        };
+        match self.handler(kind) {
+            Some(code) => call(perl, &code, args).or_warn(perl, what),
+            None => Flow::Continue,
+        }
+    }
+
+    fn report(&self, perl: Perl, text: &str) -> Flow {
+        if self.handlers.borrow().on_error.is_none() {
+            return perl.warn(format!("EV::Kafka::Conn: {text}"));
+        }
+        self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])
+    }
+}
+
+/// Forks.
+impl ConnHandle {
+    fn is_parents(&self) -> bool {
+        self.generation.get() != ev::process_generation()
+    }
+
+    /// In a forked child, before anything else: the socket is the parent's, and so are the answers
+    /// to its requests. The child starts anew, disconnected, and may connect on its own.
+    fn leave_parent_alone(&self) {
+        if self.is_parents() {
+            self.abandon();
+        }
+    }
+
+    /// Closes our side of the socket without a word to anybody and calls nobody.
+    fn abandon(&self) {
+        self.generation.set(ev::process_generation());
+        let mut connection = Connection::new(Config::default());
+        connection.set_client_id(self.connection.borrow().client_id().clone());
+        let (enable, delay) = self.auto_reconnect.get();
+        connection.set_auto_reconnect(enable, delay);
+        self.connection.replace(connection);
+        self.link.borrow_mut().shut();
+        drop(self.waiting.take());
+    }
+}
+
+/// Calls a request's callback.
+pub(super) fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
+    call(perl, callback, args).or_warn(perl, "EV::Kafka::Conn: callback error")
+}

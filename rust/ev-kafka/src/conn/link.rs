@@ -1,0 +1,273 @@
+//! The socket of one connection and the watchers around it. Calls no Perl code.
+
+use std::io::{self, IoSlice, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use kafka_conn::{Connection, DialError};
+use mio::net::TcpStream;
+
+use super::dial::{self, Dial};
+use super::resolve::{literal, strerror, Lookup};
+use crate::ev::{self, Handler, Io, Loop, Prepare, Timer, READ, WRITE};
+
+/// Most segments given to the system in one call; more go in the next one.
+const MAX_SLICES: usize = 64;
+
+/// The handlers of a link's watchers.
+pub(super) struct Handlers {
+    pub io: Rc<dyn Handler>,
+    pub timer: Rc<dyn Handler>,
+    pub prepare: Rc<dyn Handler>,
+    pub resolved: Rc<dyn Handler>,
+}
+
+/// What a read came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Bytes or an end came; there may be more.
+    More,
+    /// Nothing more is there for now.
+    Drained,
+}
+
+/// Where the transport stands.
+enum Transport {
+    None,
+    Resolving(Lookup),
+    Connecting(TcpStream, Dial),
+    Connected(TcpStream),
+}
+
+/// Moves bytes between a [`Connection`] and a socket.
+pub(super) struct Link {
+    on: Loop,
+    transport: Transport,
+    /// Grows with every transport, so that a loop over reads notices that its socket is gone.
+    serial: u64,
+    /// An attempt that failed on the spot, to be reported from the loop.
+    dial_error: Option<DialError>,
+    /// Why writing has stopped. What the broker said before is read first.
+    write_error: Option<io::Error>,
+    /// The socket's buffer is full.
+    blocked: bool,
+    io: Io,
+    timer: Timer,
+    /// When the timer fires at the latest.
+    armed: Option<Instant>,
+    prepare: Prepare,
+    resolved: Rc<dyn Handler>,
+}
+
+impl Link {
+    pub fn new(on: &Loop, handlers: Handlers) -> Link {
+        Link {
+            on: on.clone(),
+            transport: Transport::None,
+            serial: 0,
+            dial_error: None,
+            write_error: None,
+            blocked: false,
+            io: Io::new(on, handlers.io),
+            timer: Timer::new(on, handlers.timer),
+            armed: None,
+            prepare: Prepare::new(on, handlers.prepare),
+            resolved: handlers.resolved,
+        }
+    }
+
+    /// Names the current transport.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Drops the transport, whatever it is.
+    pub fn close(&mut self) {
+        self.io.stop();
+        self.prepare.stop();
+        self.transport = Transport::None;
+        self.serial += 1;
+        self.dial_error = None;
+        self.write_error = None;
+        self.blocked = false;
+    }
+
+    /// Also stops the timer: nothing fires any more.
+    pub fn shut(&mut self) {
+        self.close();
+        self.timer.stop();
+        self.armed = None;
+    }
+}
+
+/// Connecting.
+impl Link {
+    /// Resolves and connects. What fails at once is reported by [`Link::dialed`] later, so that no
+    /// callback runs inside the call that wanted to connect.
+    pub fn dial(&mut self, host: &str, port: u16) {
+        self.close();
+        match literal(host) {
+            Some(address) => self.connect(Dial::new(vec![SocketAddr::new(address, port)])),
+            None => match Lookup::start(&self.on, host.to_string(), port, self.resolved.clone()) {
+                Ok(lookup) => self.transport = Transport::Resolving(lookup),
+                Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
+            },
+        }
+    }
+
+    fn connect(&mut self, mut dial: Dial) {
+        match dial.next_socket() {
+            Ok(socket) => {
+                self.io.start(socket.as_fd(), WRITE);
+                self.transport = Transport::Connecting(socket, dial);
+            }
+            Err(error) => self.dial_error = Some(error),
+        }
+    }
+
+    /// The resolver's thread has an answer.
+    pub fn resolved(&mut self) {
+        let Transport::Resolving(lookup) = &self.transport else { return };
+        let Some(answer) = lookup.take() else { return };
+        self.transport = Transport::None;
+        match answer {
+            Ok(addresses) => self.connect(Dial::new(addresses)),
+            Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
+        }
+    }
+
+    /// Looks whether the attempt has come to an end and tells the connection.
+    pub fn dialed(&mut self, connection: &mut Connection, now: Instant) {
+        match std::mem::replace(&mut self.transport, Transport::None) {
+            Transport::Connecting(socket, mut dial) => match dial::finished(&socket) {
+                Ok(true) => {
+                    self.io.start(socket.as_fd(), READ);
+                    self.transport = Transport::Connected(socket);
+                    connection.handle_dialed(now);
+                }
+                Ok(false) => self.transport = Transport::Connecting(socket, dial),
+                Err(error) => {
+                    self.io.stop();
+                    drop(socket);
+                    dial.failed(&error);
+                    self.connect(dial);
+                }
+            },
+            other => self.transport = other,
+        }
+        if let Some(error) = self.dial_error.take() {
+            connection.handle_dial_failed(error, now);
+        }
+    }
+}
+
+/// Reading and writing.
+impl Link {
+    /// Reads once into the connection's buffer.
+    pub fn read(&mut self, connection: &mut Connection, now: Instant) -> Progress {
+        let Transport::Connected(socket) = &self.transport else { return Progress::Drained };
+        let buffer = connection.read_buffer();
+        let room = buffer.len();
+        let read = loop {
+            match (&*socket).read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        match read {
+            Ok(0) => connection.handle_eof(now),
+            Ok(n) => {
+                connection.handle_read(n, now);
+                if n < room {
+                    return Progress::Drained;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if let Some(error) = self.write_error.take() {
+                    report(connection, "write", &error, now);
+                }
+                return Progress::Drained;
+            }
+            Err(error) => report(connection, "read", &error, now),
+        }
+        Progress::More
+    }
+
+    /// Writes what the connection has to say, as far as the socket takes it.
+    pub fn transmit(&mut self, connection: &mut Connection) {
+        self.prepare.stop();
+        let Transport::Connected(socket) = &self.transport else { return };
+        if self.write_error.is_some() {
+            return;
+        }
+        self.blocked = false;
+        while let Some(transmit) = connection.poll_transmit() {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let count = transmit.io_slices(&mut slices);
+            match ev::send_vectored(socket.as_fd(), &slices[..count]) {
+                Ok(sent) => connection.transmitted(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
+                Err(error) => {
+                    // The broker may have answered before it closed: its words come first.
+                    self.write_error = Some(error);
+                    break;
+                }
+            }
+        }
+        self.io.start(socket.as_fd(), if self.blocked { READ | WRITE } else { READ });
+    }
+
+    /// Has the connection's bytes written when this turn of the loop ends, together with what else
+    /// is still to be said in it.
+    pub fn transmit_later(&self, connection: &Connection) {
+        if connection.queued_bytes() > 0 && !self.blocked && self.write_error.is_none() && self.is_connected() {
+            self.prepare.start();
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.transport, Transport::Connected(_))
+    }
+}
+
+/// Time.
+impl Link {
+    /// Sets the timer so that it fires at the connection's next deadline, or earlier.
+    pub fn arm(&mut self, connection: &Connection) {
+        let due = match self.dial_error.is_some() || self.write_error.is_some() {
+            true => Some(Instant::now()),
+            false => connection.poll_timeout(),
+        };
+        match (due, self.armed) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                self.timer.stop();
+                self.armed = None;
+            }
+            // Deadlines mostly move on; firing early costs less than moving the timer each time.
+            (Some(due), Some(armed)) if armed <= due => {}
+            (Some(due), _) => {
+                self.timer.start(due.saturating_duration_since(Instant::now()));
+                self.armed = Some(due);
+            }
+        }
+    }
+
+    /// The timer has fired.
+    pub fn disarm(&mut self) {
+        self.armed = None;
+    }
+}
+
+/// A reset is how a closed connection looks to whoever still writes: not an error of its own.
+fn report(connection: &mut Connection, what: &str, error: &io::Error, now: Instant) {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => connection.handle_eof(now),
+        _ => connection.handle_io_error(format_args!("{what}: {}", strerror(error)), now),
+    }
+}

@@ -1,0 +1,351 @@
+//! EV's loops and watchers as safe Rust values.
+//!
+//! A watcher owns a [`Handler`] and is stopped and freed when dropped, also from inside its own
+//! handler. Handlers run on the thread of the loop; what they answer decides whether the loop goes
+//! on or, after Perl's `exit`, the process ends.
+//!
+//! The C half is `ev.c`. Watchers must be made, used and dropped on the thread of their loop; the
+//! types are neither `Send` nor `Sync`. Only an [`AsyncSender`] may travel.
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::raw::c_int;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use perl_xs::{Flow, Perl, Sv};
+
+/// The file descriptor can be read (or its peer has closed).
+pub const READ: i32 = 1;
+/// The file descriptor can be written (or its connect has ended).
+pub const WRITE: i32 = 2;
+
+/// What runs when a watcher fires.
+///
+/// `events` holds [`READ`] and [`WRITE`] bits for an [`Io`]; other watchers may ignore it.
+pub trait Handler {
+    /// Called on the loop's thread. The watcher may be dropped meanwhile.
+    fn fired(&self, perl: Perl, events: i32) -> Flow;
+}
+
+impl<F: Fn(Perl, i32) -> Flow> Handler for F {
+    fn fired(&self, perl: Perl, events: i32) -> Flow {
+        self(perl, events)
+    }
+}
+
+/// `struct ev_loop`.
+#[repr(C)]
+struct RawLoop {
+    _private: [u8; 0],
+}
+
+/// `evk_watcher` of ev.c.
+#[repr(C)]
+struct RawWatcher {
+    _private: [u8; 0],
+}
+
+/// The kinds that ev.c makes, in its order.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+enum Kind {
+    Io,
+    Timer,
+    Async,
+    Prepare,
+}
+
+/// A handler behind a thin pointer, as C can keep it.
+type Boxed = Box<Rc<dyn Handler>>;
+
+extern "C" {
+    fn evk_process_generation() -> c_int;
+    fn evk_boot() -> c_int;
+    fn evk_default_loop() -> *mut RawLoop;
+    fn evk_loop_of(sv: *mut c_void) -> *mut RawLoop;
+    fn evk_now(ev_loop: *mut RawLoop) -> f64;
+    fn evk_new(kind: c_int, ev_loop: *mut RawLoop, handler: *mut Rc<dyn Handler>) -> *mut RawWatcher;
+    fn evk_free(watcher: *mut RawWatcher, kind: c_int) -> *mut Rc<dyn Handler>;
+    fn evk_is_active(watcher: *mut RawWatcher) -> c_int;
+    fn evk_io_start(watcher: *mut RawWatcher, fd: c_int, events: c_int);
+    fn evk_io_stop(watcher: *mut RawWatcher);
+    fn evk_timer_start(watcher: *mut RawWatcher, after: f64);
+    fn evk_timer_stop(watcher: *mut RawWatcher);
+    fn evk_async_start(watcher: *mut RawWatcher);
+    fn evk_async_stop(watcher: *mut RawWatcher);
+    fn evk_async_send(watcher: *mut RawWatcher);
+    fn evk_prepare_start(watcher: *mut RawWatcher);
+    fn evk_prepare_stop(watcher: *mut RawWatcher);
+    fn evk_send_vectored(fd: c_int, parts: *const c_void, count: usize) -> isize;
+    fn evk_block_signals();
+    fn evk_restore_signals();
+}
+
+/// Finds EV's function table; to be called once by the boot function, before anything else here.
+///
+/// # Errors
+/// A text for the user when EV is not loaded or its binary interface is another one.
+pub fn boot() -> Result<(), String> {
+    // SAFETY: called on an interpreter's thread; only reads $EV::API.
+    match unsafe { evk_boot() } {
+        0 => Ok(()),
+        -1 => Err("EV::Kafka: the EV module is not loaded".into()),
+        version => Err(format!(
+            "EV::Kafka: EV has API version {}.{} but another one was built against, please rebuild EV::Kafka",
+            version / 1000,
+            version % 1000
+        )),
+    }
+}
+
+/// A number that differs between a process and the children that it forks.
+pub fn process_generation() -> i32 {
+    // SAFETY: reads one integer.
+    unsafe { evk_process_generation() }
+}
+
+/// One of EV's loops, kept alive.
+#[derive(Clone)]
+pub struct Loop {
+    raw: NonNull<RawLoop>,
+    /// The EV::Loop object; none for the default loop, which lives for ever.
+    _object: Option<Sv>,
+}
+
+impl Loop {
+    /// EV's default loop.
+    pub fn default_loop() -> Loop {
+        // SAFETY: the table was found by `boot`.
+        let raw = NonNull::new(unsafe { evk_default_loop() }).expect("EV makes its default loop when it is loaded");
+        Loop { raw, _object: None }
+    }
+
+    /// The loop of an `EV::Loop` object; the default loop for any other value.
+    pub fn from_sv(sv: &Sv) -> Loop {
+        // SAFETY: a live scalar, only inspected.
+        match NonNull::new(unsafe { evk_loop_of(sv.as_ptr().cast()) }) {
+            Some(raw) => Loop { raw, _object: Some(sv.clone()) },
+            None => Loop::default_loop(),
+        }
+    }
+
+    /// Seconds since 1970 when this turn of the loop began: costs no system call.
+    pub fn now(&self) -> f64 {
+        // SAFETY: the loop is alive.
+        unsafe { evk_now(self.raw.as_ptr()) }
+    }
+}
+
+/// What all watchers have in common: the C struct, and the loop it is on.
+struct Watcher {
+    raw: NonNull<RawWatcher>,
+    kind: Kind,
+    _loop: Loop,
+}
+
+impl Watcher {
+    fn new(kind: Kind, on: &Loop, handler: Rc<dyn Handler>) -> Watcher {
+        let handler: Boxed = Box::new(handler);
+        // SAFETY: the loop is alive; the watcher takes the handler over.
+        let raw = unsafe { evk_new(kind as c_int, on.raw.as_ptr(), Box::into_raw(handler)) };
+        Watcher { raw: NonNull::new(raw).expect("memory for a watcher"), kind, _loop: on.clone() }
+    }
+
+    fn as_ptr(&self) -> *mut RawWatcher {
+        self.raw.as_ptr()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // SAFETY: ours and alive; C stops it, frees it and gives the handler back.
+        let handler = unsafe { evk_free(self.as_ptr(), self.kind as c_int) };
+        if !handler.is_null() {
+            // SAFETY: the pointer that `new` gave away; the C struct that held it is gone.
+            drop(unsafe { Box::from_raw(handler) });
+        }
+    }
+}
+
+/// Watches a file descriptor. Must be stopped before the descriptor is closed.
+pub struct Io(Watcher);
+
+impl Io {
+    /// A stopped watcher.
+    pub fn new(on: &Loop, handler: Rc<dyn Handler>) -> Io {
+        Io(Watcher::new(Kind::Io, on, handler))
+    }
+
+    /// Watches `fd` for `events` ([`READ`], [`WRITE`] or both; 0 stops) from now on.
+    pub fn start(&self, fd: BorrowedFd<'_>, events: i32) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_io_start(self.0.as_ptr(), fd.as_raw_fd(), events) }
+    }
+
+    /// Stops watching; harmless when stopped.
+    pub fn stop(&self) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_io_stop(self.0.as_ptr()) }
+    }
+}
+
+/// Fires once, some time after it was started.
+pub struct Timer(Watcher);
+
+impl Timer {
+    /// A stopped timer.
+    pub fn new(on: &Loop, handler: Rc<dyn Handler>) -> Timer {
+        Timer(Watcher::new(Kind::Timer, on, handler))
+    }
+
+    /// (Re)starts it to fire `after` the beginning of this turn of the loop. It can therefore fire
+    /// early by as long as this turn has taken so far: who waits for an instant checks the clock.
+    pub fn start(&self, after: Duration) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_timer_start(self.0.as_ptr(), after.as_secs_f64()) }
+    }
+
+    /// Stops it; harmless when stopped.
+    pub fn stop(&self) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_timer_stop(self.0.as_ptr()) }
+    }
+
+    /// Whether it was started and has not fired yet.
+    pub fn is_active(&self) -> bool {
+        // SAFETY: the watcher is alive.
+        unsafe { evk_is_active(self.0.as_ptr()) != 0 }
+    }
+}
+
+/// Fires in each turn of the loop, when the callbacks have run and it is about to wait.
+pub struct Prepare(Watcher);
+
+impl Prepare {
+    /// A stopped watcher.
+    pub fn new(on: &Loop, handler: Rc<dyn Handler>) -> Prepare {
+        Prepare(Watcher::new(Kind::Prepare, on, handler))
+    }
+
+    /// Starts it; harmless when started. It keeps the loop running until stopped.
+    pub fn start(&self) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_prepare_start(self.0.as_ptr()) }
+    }
+
+    /// Stops it; harmless when stopped.
+    pub fn stop(&self) {
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_prepare_stop(self.0.as_ptr()) }
+    }
+}
+
+/// The watcher as other threads know it; none once it is gone.
+struct Shared(Option<NonNull<RawWatcher>>);
+
+// SAFETY: other threads only ever hand the pointer to ev_async_send, which EV allows from any
+// thread, and only under the mutex that the owner takes before it frees the watcher.
+unsafe impl Send for Shared {}
+
+/// Fires when another thread asks for it. It is watching from the moment it is made and keeps the
+/// loop running until dropped.
+pub struct Async {
+    shared: Arc<Mutex<Shared>>,
+    generation: i32,
+    watcher: Option<Watcher>,
+}
+
+/// The other thread's end of an [`Async`]. May outlive it.
+pub struct AsyncSender(Arc<Mutex<Shared>>);
+
+impl Async {
+    /// A started watcher.
+    pub fn new(on: &Loop, handler: Rc<dyn Handler>) -> Async {
+        let watcher = Watcher::new(Kind::Async, on, handler);
+        // SAFETY: watcher and loop are alive.
+        unsafe { evk_async_start(watcher.as_ptr()) };
+        Async {
+            shared: Arc::new(Mutex::new(Shared(Some(watcher.raw)))),
+            generation: process_generation(),
+            watcher: Some(watcher),
+        }
+    }
+
+    /// A handle with which a thread can wake the loop.
+    pub fn sender(&self) -> AsyncSender {
+        AsyncSender(self.shared.clone())
+    }
+}
+
+impl Drop for Async {
+    fn drop(&mut self) {
+        // In a forked child the mutex may be locked for ever by a thread that only the parent has;
+        // there is nobody to hide the watcher from either.
+        if self.generation == process_generation() {
+            self.shared.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+        }
+        if let Some(watcher) = self.watcher.take() {
+            // SAFETY: watcher and loop are alive.
+            unsafe { evk_async_stop(watcher.as_ptr()) };
+        }
+    }
+}
+
+impl AsyncSender {
+    /// Makes the watcher fire; nothing happens when it is gone.
+    pub fn send(&self) {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = shared.0 {
+            // SAFETY: alive, since its owner clears the place before freeing it.
+            unsafe { evk_async_send(watcher.as_ptr()) }
+        }
+    }
+}
+
+/// Runs a handler for ev.c.
+#[no_mangle]
+unsafe extern "C" fn evk_dispatch(handler: *mut Rc<dyn Handler>, events: c_int) {
+    // SAFETY: the pointer that `Watcher::new` gave to C and that is alive while the watcher is. The
+    // clone keeps the handler while it runs, should it drop its own watcher.
+    let handler = unsafe { (*handler).clone() };
+    // SAFETY: EV runs its watchers on the interpreter's thread.
+    unsafe {
+        perl_xs::callback("EV::Kafka", |perl| {
+            // An exit is remembered by perl-xs and carried out by the C frame.
+            let (Flow::Continue | Flow::Exit) = handler.fired(perl, events);
+        });
+    }
+}
+
+/// Most parts that one system call takes everywhere (POSIX's IOV_MAX is at least 16; Linux has 1024).
+const MAX_PARTS: usize = 1024;
+
+/// Writes the parts to a socket in one system call that raises no SIGPIPE; gives the bytes taken.
+///
+/// # Errors
+/// As `sendmsg(2)`; `WouldBlock` when the socket's buffer is full.
+pub fn send_vectored(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let count = parts.len().min(MAX_PARTS);
+    // SAFETY: IoSlice has iovec's layout on Unix by its documentation, and the slices are alive.
+    let sent = unsafe { evk_send_vectored(socket.as_raw_fd(), parts.as_ptr().cast(), count) };
+    usize::try_from(sent).map_err(|_| io::Error::from_raw_os_error(-sent as i32))
+}
+
+/// Starts a thread in which no signal handler ever runs: Perl's need an interpreter.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn spawn_quietly<F: FnOnce() + Send + 'static>(name: &str, run: F) -> io::Result<()> {
+    // SAFETY: a pair that changes and restores this thread's signal mask; the new thread inherits it.
+    unsafe { evk_block_signals() };
+    let spawned = thread::Builder::new().name(name.into()).spawn(run);
+    unsafe { evk_restore_signals() };
+    spawned.map(drop)
+}
