@@ -110,6 +110,10 @@ static void consume(const char *topic_name, long count, int partitions, rd_kafka
     for (int p = 0; p < partitions; p++)
         rd_kafka_topic_partition_list_add(list, topic_name, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
 
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name, NULL);
+    if (!topic) die("rd_kafka_topic_new", rd_kafka_err2str(rd_kafka_last_error()));
+    await_metadata(rk, topic);
+
     double wall = wall_seconds(), cpu = cpu_seconds();
     rd_kafka_resp_err_t error = rd_kafka_assign(rk, list);
     if (error) die("assign", rd_kafka_err2str(error));
@@ -131,6 +135,7 @@ static void consume(const char *topic_name, long count, int partitions, rd_kafka
     report(got, wall_seconds() - wall, cpu_seconds() - cpu);
     if (bytes == 0) fprintf(stderr, "rdkafka_bench: every value was empty\n");
 
+    rd_kafka_topic_destroy(topic);
     rd_kafka_topic_partition_list_destroy(list);
 }
 

@@ -215,6 +215,7 @@ sub fetch {
     waitpid _spawn("$home/mvn.log", 'mvn', '-q', '-B', '-f', "$home/pom.xml",
         'dependency:copy-dependencies', "-DoutputDirectory=$home/lib.part"), 0;
     die "mvn could not fetch Apache Kafka $version:\n", _read("$home/mvn.log") if $?;
+    unlink glob "$home/lib.part/slf4j-reload4j-*";    # 3.9 brings a second binding
     rename "$home/lib.part", "$home/lib" or die "$home/lib: $!\n";
     return "$home/lib";
 }
@@ -242,7 +243,7 @@ sub java_command {
     }
     my $library = fetch($version);
     _need(java => 'default-jre-headless', 'runs Apache Kafka');
-    return ('java', '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+    return ('java', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error',
         '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto',
         '-cp', "$library/*", $class, @arguments);
 }
@@ -324,6 +325,7 @@ sub _launch {
     my $folder = $self->_folder($node);
     my $heap   = $self->{throughput} ? '1g' : @{ $self->{nodes} } > 1 ? '384m' : '512m';
     my @java   = java_command($self->{version}, 'kafka.Kafka', "$folder/server.properties");
+    s/(?<=defaultLogLevel=)error/warn/ for @java;
     @java = grep { !/^-XX:/ } @java if $self->{throughput};
     $node->{pid} = _spawn("$folder/log", shift @java, "-Xmx$heap", @java);
     $self->_save;
