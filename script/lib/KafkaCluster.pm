@@ -141,11 +141,10 @@ sub restart_node {
 sub node_state {
     my ($self, $id) = @_;
     my $pid = $self->_node($id)->{pid} // return 'down';
-    waitpid $pid, WNOHANG;    # a dead child of ours would look alive
-    return 'down' unless kill(0, $pid) && $self->_is_ours($pid);
+    return 'down' unless $self->_is_ours($pid);
     my $stat = _read("/proc/$pid/stat");
-    $stat = `ps -o stat= -p $pid` unless defined $stat;
-    return $stat =~ /(?:^|\) )\s*T/ ? 'paused' : 'up';
+    $stat = `ps -o stat= -p $pid` unless defined $stat || -d '/proc/self';
+    return ($stat // '') =~ /(?:^|\) )\s*T/ ? 'paused' : 'up';
 }
 
 # Kills every node; a temporary folder goes with them.
@@ -335,7 +334,7 @@ sub _launch {
 sub _signal {
     my ($self, $name, $id) = @_;
     my $pid = $self->_node($id)->{pid};
-    die "node $id does not run\n" unless $pid && kill(0, $pid) && $self->_is_ours($pid);
+    die "node $id does not run\n" unless $pid && $self->_is_ours($pid);
     kill $name, $pid or die "node $id: $!\n";
     return;
 }
@@ -345,17 +344,19 @@ sub _reap {
     my ($self, $id) = @_;
     my $pid = $self->_node($id)->{pid};
     return if waitpid($pid, 0) == $pid;    # it was our child
-    select undef, undef, undef, $LOOK_SECONDS while kill 0, $pid and $self->_is_ours($pid);
+    select undef, undef, undef, $LOOK_SECONDS while $self->_is_ours($pid);
     return;
 }
 
-# Process ids are used again; a signal goes only to a process whose command
-# line names this cluster's folder. (A child before its exec has ours.)
+# Process ids are used again: a pid is this cluster's if it is a child of ours
+# that runs, or if its command line names the cluster's folder.
 sub _is_ours {
     my ($self, $pid) = @_;
+    my $child = waitpid $pid, WNOHANG;
+    return $child == 0 if $child >= 0;
     my $command = _read("/proc/$pid/cmdline");
-    $command = `ps -o args= -p $pid` unless defined $command;
-    return index($command, $self->{dir}) >= 0;
+    $command = `ps -o args= -p $pid` unless defined $command || -d '/proc/self';
+    return index($command // '', $self->{dir}) >= 0;
 }
 
 sub _story {
