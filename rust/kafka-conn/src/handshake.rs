@@ -1,7 +1,7 @@
 //! What happens between the TCP connection and the first request.
 
 use bytes::Bytes;
-use kafka_wire::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_wire::{ApiKey, Message, Writer};
 
 use crate::error::{ConnectionError, SendError};
@@ -75,10 +75,6 @@ fn api_versions(body: Bytes) -> Result<ApiVersions, ConnectionError> {
     if truncated {
         return Err(ConnectionError::MalformedApiVersions);
     }
-    let range = |api| (api.min_version, api.max_version);
-    Ok(answer
-        .api_keys
-        .into_iter()
-        .map(|api| (api.api_key, range(api)))
-        .collect())
+    let range = |api: ApiVersion| (api.api_key, (api.min_version, api.max_version));
+    Ok(answer.api_keys.into_iter().map(range).collect())
 }

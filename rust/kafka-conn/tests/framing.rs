@@ -1,0 +1,195 @@
+//! Responses cut out of whatever pieces the bytes come in.
+
+mod support;
+
+use kafka_conn::{Event, MAX_RESPONSE_SIZE};
+use support::*;
+
+#[test]
+fn bytes_may_come_one_at_a_time() {
+    let mut driver = Driver::shaking_hands();
+    let mut events = Vec::new();
+    for byte in api_versions(1, &[(0, 0, 11)]) {
+        assert_eq!(events, []);
+        driver.feed(&[byte]);
+        events = driver.events();
+    }
+    assert_eq!(events, [Event::Ready]);
+    let token = driver.send(None);
+    let mut events = Vec::new();
+    for byte in response(2, b"slowly") {
+        assert_eq!(events, []);
+        driver.feed(&[byte]);
+        events = driver.events();
+    }
+    assert_eq!(events, [answer(token, b"slowly")]);
+}
+
+#[test]
+fn answers_may_come_merged() {
+    let mut driver = Driver::ready();
+    let tokens = [driver.send(None), driver.send(None), driver.send(None)];
+    let mut bytes = [response(2, b"one"), response(3, b""), response(4, b"three")].concat();
+    let tail = bytes.split_off(bytes.len() - 2);
+    driver.feed(&bytes);
+    assert_eq!(
+        driver.events(),
+        [answer(tokens[0], b"one"), answer(tokens[1], b"")]
+    );
+    driver.feed(&tail);
+    assert_eq!(driver.events(), [answer(tokens[2], b"three")]);
+}
+
+#[test]
+fn the_first_answer_may_come_right_behind_the_handshake() {
+    let mut driver = Driver::shaking_hands();
+    driver.feed(&api_versions(1, &[]));
+    assert_eq!(driver.conn.poll_event(), Some(Event::Ready));
+    let token = driver.send(None);
+    driver.feed(&response(2, b"x"));
+    assert_eq!(driver.events(), [answer(token, b"x")]);
+}
+
+#[test]
+fn a_driver_may_read_into_the_connections_own_buffer() {
+    let mut driver = Driver::ready();
+    let token = driver.send(None);
+    let bytes = response(2, b"in place");
+    let room = driver.conn.read_buffer();
+    room[..bytes.len()].copy_from_slice(&bytes);
+    let place = room[8..].as_ptr();
+    driver.conn.handle_read(bytes.len(), driver.now);
+    let events = driver.events();
+    assert_eq!(events, [answer(token, b"in place")]);
+    let [Event::Answer { body, .. }] = &events[..] else {
+        unreachable!()
+    };
+    assert_eq!(body.as_ptr(), place, "decoded where it was read");
+}
+
+#[test]
+fn a_size_that_is_negative_or_above_the_limit_is_invalid_in_every_state() {
+    let above = i32::try_from(MAX_RESPONSE_SIZE + 1).expect("fits");
+    for size in [-1, i32::MIN, above, i32::MAX, i32::from_be_bytes(*b"HTTP")] {
+        for mut driver in Driver::with_socket() {
+            driver.feed(&size.to_be_bytes());
+            assert_eq!(driver.events(), lost("invalid response size"), "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_size_without_room_for_a_correlation_id_is_too_short_in_every_state() {
+    for size in 0..4i32 {
+        for mut driver in Driver::with_socket() {
+            driver.feed(&size.to_be_bytes());
+            assert_eq!(driver.events(), lost("response too short"), "{size}");
+        }
+    }
+}
+
+#[test]
+fn bytes_after_an_answer_that_start_no_response_end_the_connection_after_it() {
+    let mut driver = Driver::ready();
+    let token = driver.send(None);
+    let mut bytes = response(2, b"good");
+    bytes.extend([0xff; 9]);
+    driver.feed(&bytes);
+    let mut expected = vec![answer(token, b"good")];
+    expected.extend(lost("invalid response size"));
+    assert_eq!(driver.events(), expected);
+}
+
+#[test]
+fn an_answer_as_large_as_the_limit_claims_memory_only_as_it_arrives() {
+    let mut driver = Driver::ready();
+    driver.send(None);
+    let size = i32::try_from(MAX_RESPONSE_SIZE).expect("fits");
+    driver.feed(&size.to_be_bytes());
+    assert_eq!(driver.events(), []);
+    let mut arrived = 4;
+    while arrived < 32 << 20 {
+        let room = driver.conn.read_buffer().len();
+        driver.conn.handle_read(room, driver.now);
+        arrived += room;
+        assert_eq!(driver.events(), []);
+        let held = driver.conn.buffered_bytes();
+        assert!(
+            held <= 2 * arrived + (8 << 20),
+            "{held} held after {arrived}"
+        );
+    }
+}
+
+#[test]
+fn a_large_answer_arrives_whole_and_its_buffer_is_given_back() {
+    let mut driver = Driver::ready();
+    let token = driver.send(None);
+    let body: Vec<u8> = (0..20_000_000u32).map(|i| (i % 251) as u8).collect();
+    let bytes = response(2, &body);
+    let (mut at, mut reads) = (0, 0);
+    while at < bytes.len() {
+        let room = driver.conn.read_buffer();
+        let n = room.len().min(bytes.len() - at);
+        room[..n].copy_from_slice(&bytes[at..at + n]);
+        driver.conn.handle_read(n, driver.now);
+        (at, reads) = (at + n, reads + 1);
+    }
+    assert!(reads < 50, "{reads} reads");
+    let events = driver.events();
+    let [Event::Answer {
+        token: answered,
+        body: received,
+        ..
+    }] = &events[..]
+    else {
+        panic!("{} events", events.len())
+    };
+    assert_eq!(*answered, token);
+    assert!(*received == body);
+    assert!(
+        driver.conn.buffered_bytes() <= 64 << 10,
+        "{}",
+        driver.conn.buffered_bytes()
+    );
+}
+
+#[test]
+fn the_buffer_stays_small_however_many_answers_pass_through_it() {
+    let mut driver = Driver::ready();
+    let oldest = driver.send(None);
+    for i in 0..2000 {
+        let last = driver.send(None);
+        driver.take_sent();
+        driver.feed(&response(i + 2, &[0; 3000]));
+        let events = driver.events();
+        let [Event::Answer { token, .. }] = events[..] else {
+            panic!("{events:?}")
+        };
+        assert!(oldest <= token && token < last);
+        let held = driver.conn.buffered_bytes();
+        assert!(held <= 1 << 20, "{held} held after answer {i}");
+    }
+}
+
+#[test]
+fn answers_may_be_kept_while_more_arrive() {
+    let mut driver = Driver::ready();
+    for _ in 0..100 {
+        driver.send(None);
+    }
+    let mut kept = Vec::new();
+    for i in 0..100u8 {
+        driver.feed(&response(i32::from(i) + 2, &[i; 2000]));
+        for event in driver.events() {
+            let Event::Answer { body, .. } = event else {
+                panic!("{event:?}")
+            };
+            kept.push(body);
+        }
+    }
+    assert_eq!(kept.len(), 100);
+    for (i, body) in (0u8..).zip(&kept) {
+        assert_eq!(body, &vec![i; 2000]);
+    }
+}
