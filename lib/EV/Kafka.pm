@@ -1,0 +1,1117 @@
+package EV::Kafka;
+use strict;
+use warnings;
+
+our $VERSION = '1.00';
+
+use EV ();
+use XSLoader ();
+
+use EV::Kafka::Client;
+
+XSLoader::load('EV::Kafka', $VERSION);
+
+sub new {
+    my ($class, @options) = @_;
+    return EV::Kafka::Client->new(@options);
+}
+
+1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+EV::Kafka - asynchronous Kafka client on the EV event loop
+
+=head1 SYNOPSIS
+
+    use EV;
+    use EV::Kafka;
+
+    my $kafka = EV::Kafka->new(
+        brokers    => '127.0.0.1:9092',
+        acks       => -1,
+        on_error   => sub { warn "kafka: $_[0]\n" },
+        on_message => sub {
+            my ($topic, $partition, $offset, $key, $value, $headers, $timestamp) = @_;
+            print "$topic:$partition \@ $offset  $key = $value\n";
+        },
+    );
+
+    # produce
+    $kafka->connect(sub {
+        $kafka->produce('my-topic', 'key', 'value', sub {
+            my ($result, $err) = @_;
+            return warn "not delivered: $err\n" if $err;
+            print "at offset $result->{topics}[0]{partitions}[0]{base_offset}\n";
+        });
+    });
+
+    # consume
+    $kafka->assign([{ topic => 'my-topic', partition => 0, offset => 0 }]);
+    my $poll = EV::timer 0, 0.1, sub { $kafka->poll };
+
+    EV::run;
+
+=head1 DESCRIPTION
+
+EV::Kafka produces to and consumes from Apache Kafka, Redpanda and other brokers
+that speak Kafka's protocol, from Perl programs that run on L<EV>. Nothing in it
+waits: every operation takes a callback, and thousands of them may be under way
+at once.
+
+It has two layers.
+
+=over 4
+
+=item C<EV::Kafka::Client>
+
+is what C<< EV::Kafka->new >> returns: a client of a whole cluster. It finds the
+brokers and the leaders of partitions, keeps connections to them, gathers messages
+into batches, tries again what can be tried again, and keeps the positions of what
+it consumes. Its logic is Perl; what happens once a message is native code.
+
+=item C<EV::Kafka::Conn>
+
+is one connection to one broker, for programs that want to send single requests
+themselves: administration, debugging, protocols of their own. It is native.
+
+=back
+
+The native code is a core written in Rust that is built with the module. It
+implements the protocol itself; there is no librdkafka below it, and no library
+of the system is needed for compression.
+
+=head2 What it does
+
+=over 4
+
+=item *
+
+Finds the leaders of partitions by metadata, follows them when they change, and
+takes another bootstrap broker when one is dead.
+
+=item *
+
+Pipelines requests on every connection.
+
+=item *
+
+Produces with C<acks> -1, 0 or 1, keys that land on the same partitions as with
+Java's client (murmur2), headers, batches that fill up or fall due, and lz4, gzip,
+zstd or snappy compression.
+
+=item *
+
+Consumes partitions that are assigned by hand, from any offset, with C<seek>,
+C<lag> and C<offsets_for>.
+
+=item *
+
+Reconnects by itself, and says once that a broker is lost.
+
+=back
+
+=head2 What it does not do yet
+
+In version 1.00 these documented features are not there. Using one croaks with a
+text that says so, instead of doing half of it:
+
+=over 4
+
+=item *
+
+The options C<tls>, C<tls_ca_file>, C<tls_skip_verify>, C<sasl>, C<idempotent> and
+C<transactional_id>, when they are given a true value:
+C<EV::Kafka: option 'NAME' is not yet supported>.
+
+=item *
+
+The methods C<subscribe>, C<commit>, C<unsubscribe>, C<begin_transaction>,
+C<send_offsets_to_transaction>, C<commit_transaction> and C<abort_transaction>:
+C<EV::Kafka: method 'NAME' is not yet supported>.
+
+=back
+
+They are described below as they will be, each with a note.
+
+=head1 ANYEVENT
+
+EV is one of AnyEvent's backends. A program that uses L<AnyEvent> can use
+EV::Kafka as it is, as long as EV is the backend that AnyEvent chose: C<use EV>
+before the first watcher makes sure of it.
+
+    use EV;
+    use AnyEvent;
+    use EV::Kafka;
+
+    my $done = AnyEvent->condvar;
+    $kafka->connect(sub { $done->send });
+    $done->recv;
+
+=head1 BYTES, NOT CHARACTERS
+
+Topics, keys, values and headers are strings of bytes, taken as Perl stores them
+and never recoded. Text must be encoded before it is handed over and decoded after
+it is received:
+
+    use Encode qw(encode_utf8 decode_utf8);
+
+    $kafka->produce($topic, $key, encode_utf8($text), sub { ... });
+
+=head1 CLUSTER CLIENT METHODS
+
+Wherever a method takes a callback, the callback may do anything: call other
+methods, close the client, drop the last reference to it. A die in a callback is
+turned into a warning and stops nothing else.
+
+After L</close([$cb])> every method except C<close> and C<error_name> croaks
+C<EV::Kafka: client is closed>.
+
+=head2 new(%options)
+
+    my $kafka = EV::Kafka->new(
+        brokers  => '10.0.0.1:9092,10.0.0.2:9092',
+        acks     => -1,
+        on_error => sub { warn @_ },
+    );
+
+Creates a client and returns it, an C<EV::Kafka::Client>. Nothing is sent before
+L</connect([$cb])>. Croaks C<unknown option(s): NAME, ...> on names that are not in
+this list, and names the option when a value makes no sense.
+
+A client lives as long as its owner keeps it. One that goes out of scope is torn
+down: whatever is still waiting is called back once, with the error
+C<client closed> if it was never sent.
+
+=over 4
+
+=item brokers => 'HOST:PORT,...' (default C<127.0.0.1:9092>)
+
+The addresses to start from, separated by commas. White space around them is
+ignored, the port is 9092 when left out, and IPv6 addresses stand in brackets:
+C<[::1]:9092>. They are tried in this order. The other brokers of the cluster are
+found through the first one that answers.
+
+=item client_id => 'Str' (default C<ev-kafka>)
+
+The name by which brokers know this client, in their logs and quotas.
+
+=item tls => Bool
+
+Encrypt connections. I<Not yet supported.>
+
+=item tls_ca_file => 'Str'
+
+A file of CA certificates to trust, beside those of the system. I<Not yet supported.>
+
+=item tls_skip_verify => Bool
+
+Accept any certificate. I<Not yet supported.>
+
+=item sasl => \%opts
+
+    sasl => { mechanism => 'SCRAM-SHA-256', username => 'user', password => 'secret' }
+
+Authenticate. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256>, C<SCRAM-SHA-512>. I<Not yet
+supported.>
+
+=item acks => Int (default -1)
+
+When a message counts as delivered: C<-1> when all in-sync replicas have it, C<1>
+when the leader has it, C<0> as soon as it is handed to the connection. With 0 the
+broker never answers: callbacks tell nothing about the broker, and messages may be
+lost without notice.
+
+=item linger_ms => Num (default 5)
+
+How many milliseconds a batch that is not full waits for more messages. More of it
+makes larger batches and a higher rate, less of it a lower latency.
+
+=item batch_size => Int (default 16384)
+
+The size in bytes at which a batch is full and is sent without waiting any longer.
+A message larger than that travels in a batch of its own.
+
+=item compression => 'Str'
+
+C<lz4>, C<gzip>, C<zstd>, C<snappy>, or undef or C<none> for no compression of
+batches. All are always available. Brokers older than Kafka 2.1 do not understand
+zstd.
+
+=item idempotent => Bool (default 0)
+
+Let brokers recognise and drop a batch that arrives twice. I<Not yet supported.>
+
+=item transactional_id => 'Str'
+
+Produce in transactions. Implies C<idempotent>. I<Not yet supported.>
+
+=item partitioner => $cb->($topic, $key, $num_partitions)
+
+Chooses the partition of every message that does not name one. It must return a
+number from 0 to C<$num_partitions - 1>. Without it a key chooses its partition by
+its murmur2 hash, as Java's client does, and messages whose key is undef go to the
+partitions in turn.
+
+=item on_error => $cb->($text)
+
+Called with whatever goes wrong outside of an operation that has a callback of its
+own: a lost broker, an operation without callback that failed, a partition that
+cannot be fetched. The default dies, with C<EV::Kafka: > before the text; from
+within the event loop that die ends up with C<$EV::DIED>, which warns unless the
+program has set it.
+
+=item on_connect => $cb->()
+
+Called once, after the first metadata has arrived.
+
+=item on_message => $cb->($topic, $partition, $offset, $key, $value, $headers, $timestamp)
+
+Called for every message consumed. C<$key> and C<$value> are undef where the
+message has none. C<$headers> is a hash reference, or undef if there are no
+headers; of headers with the same name the last one counts. C<$timestamp> is in
+milliseconds since the epoch. The default throws messages away.
+
+=item fetch_max_wait_ms => Int (default 500)
+
+How many milliseconds a broker may hold a fetch back until C<fetch_min_bytes> are
+there.
+
+=item fetch_max_bytes => Int (default 1048576)
+
+The size that an answer to a fetch, and each partition's share of it, should not
+exceed. A single batch that is larger is fetched nevertheless.
+
+=item fetch_min_bytes => Int (default 1)
+
+What a broker should gather before it answers a fetch.
+
+=item metadata_refresh => Num (default 300)
+
+Every so many seconds the metadata of the cluster is fetched anew, so that new
+brokers and leaders are known before a request fails. 0 turns that off; fetching
+metadata when a request fails stays.
+
+=item flush_timeout => Num
+
+How many seconds L</flush([$cb])> waits before it gives up. Without it, or with 0,
+it waits until everything is settled.
+
+=item loop => $ev_loop
+
+The L<EV::Loop|EV> object to live on. The default is EV's default loop.
+
+=back
+
+=head2 connect([$cb])
+
+    $kafka->connect(sub {
+        my ($meta) = @_;
+        print "$_->{host}:$_->{port}\n" for @{ $meta->{brokers} };
+    });
+
+Connects to the first bootstrap broker that answers, fetches the metadata of the
+cluster, and calls C<$cb> with it, once; see L</Metadata result>. Brokers that do
+not answer are passed over silently. If none does, C<on_error> is called, once,
+and the client goes on trying in the background; the callback is called when that
+succeeds.
+
+Calling it again while it connects adds a callback. On a client that is connected
+the callback is called at once.
+
+Connections to the other brokers are opened when something is to be sent there.
+
+=head2 produce($topic, $key, $value, [\%opts,] [$cb])
+
+    $kafka->produce('topic', 'key', 'value', sub {
+        my ($result, $err) = @_;
+        ...
+    });
+
+    $kafka->produce('topic', 'key', 'value', { headers => { 'h1' => 'v1' } }, sub { ... });
+    $kafka->produce('topic', 'key', 'value', { partition => 3 }, sub { ... });
+    $kafka->produce('topic', 'key', 'value');
+
+Puts a message into the open batch of its partition, which is sent to the
+partition's leader when it is full or has waited for C<linger_ms>. Key and value may
+be undef, which is not the same as the empty string: a message with a key and
+without a value is what deletes the key from a compacted topic.
+
+Messages for a topic whose leader is not known yet are kept until it is. Before
+L</connect([$cb])> has succeeded that is every topic; afterwards an unknown topic is
+asked for up to 10 times, which makes brokers create it if they are set up to do so,
+and then fails with a text that contains C<unavailable after>. If no callback was
+given, C<on_error> gets it.
+
+The callback is called once, with the result (see L</Produce result>), or with an
+error as second argument. C<base_offset> in the result is the offset of this very
+message. If a broker refused the message, the result is there, too, and its
+C<error_code> says why; otherwise it is undef. With C<< acks => 0 >> the result says
+nothing.
+
+The result may be reused for the next callback if nothing keeps it; what is kept,
+is left alone.
+
+Options. An unknown one croaks C<produce: unknown option 'KEY'>.
+
+=over 4
+
+=item headers => \%headers | \@pairs
+
+A hash of names and values, or an array of C<[$name, $value]> pairs, which keeps the
+order and may repeat a name. A value may be undef.
+
+=item partition => Int
+
+The partition to use, whatever the key.
+
+=item timestamp => Int
+
+Milliseconds since the epoch. The default is the time of the call.
+
+=back
+
+Callbacks are cheapest when many messages share one code reference. A closure of
+its own for each message is fine for up to a few thousand outstanding ones; beyond
+that perl itself takes longer and longer to free them.
+
+=head2 produce_many(\@messages, [$cb])
+
+    $kafka->produce_many([
+        ['my-topic', 'k1', 'v1'],
+        { topic => 'my-topic', key => 'k2', value => 'v2' },
+    ], sub {
+        my ($errors) = @_;
+        warn "some failed: @$errors\n" if $errors;
+    });
+
+Produces several messages and calls C<$cb> when all of them are settled: with a
+reference to an array of error texts, one for each message that failed, or with
+undef. A message is an array C<[$topic, $key, $value]>, with the options of
+C<produce> as an optional fourth element, or a hash with the keys C<topic>, C<key>,
+C<value> and those options. If one of them is malformed it croaks and produces
+none.
+
+With an empty list, and with C<< acks => 0 >>, the callback is called at once.
+
+=head2 flush([$cb])
+
+    $kafka->flush(sub {
+        my ($err) = @_;
+        warn "$err\n" if $err;
+        EV::break;
+    });
+
+Sends all batches without letting them linger, and calls C<$cb> when everything
+that was produced has been delivered or has failed. If that takes longer than
+C<flush_timeout>, the callback gets a text that contains C<timed out>; the messages
+stay where they are and are still delivered.
+
+=head2 assign(\@partitions)
+
+    $kafka->assign([
+        { topic => 'my-topic', partition => 0, offset => 0 },
+        { topic => 'my-topic', partition => 1, offset => 100 },
+    ]);
+
+Sets the partitions to consume, in place of those set before. A missing partition
+or offset counts as 0. The offset -2 stands for the earliest, -1 for the latest;
+they are looked up by the first C<poll>. Nothing is fetched before
+L</poll([$cb])>. An answer that is still on its way to the assignment before
+changes nothing.
+
+=head2 seek($topic, $partition, $offset, [$cb])
+
+    $kafka->seek('my-topic', 0, -1, sub {
+        my ($position, $err) = @_;
+        print "at $position->{offset}\n" unless $err;
+    });
+
+Moves the position of an assigned partition: to an offset, to the earliest (-2) or
+to the latest (-1). The position moves also when a fetch is under way; messages of
+that fetch are still delivered. C<$cb> gets the new position as a hash of C<topic>,
+C<partition> and C<offset>, or C<(undef, $err)>:
+
+=over 4
+
+=item C<not assigned>
+
+The partition is not among those given to C<assign>.
+
+=item C<no connection to leader>
+
+The earliest or latest offset could not be asked for; the reason may follow.
+
+=back
+
+or what went wrong with the request. Without a callback errors go to C<on_error>.
+
+=head2 poll([$cb])
+
+    my $timer = EV::timer 0, 0.1, sub { $kafka->poll };
+
+Fetches once from every broker that leads an assigned partition, and calls
+C<on_message> for each message. C<$cb> is called once, when all answers have arrived
+and have been delivered. A broker that has not answered the last fetch yet gets no
+other; this call then waits for the answer to that one. With nothing assigned, or
+nothing that has a leader, the callback is called at once. Before the client is
+connected, it waits until it is.
+
+To consume as fast as possible, poll again from the callback:
+
+    sub consume { $kafka->poll(sub { my ($err) = @_; ...; consume() }) }
+
+which must do something about the case that there is nothing to fetch from: the
+callback is called at once then.
+
+What can go wrong with a partition:
+
+=over 4
+
+=item Its position is out of the range of what the broker still has, or already has
+
+The callback gets a text that contains C<OFFSET_OUT_OF_RANGE>, and the position
+moves to the earliest offset.
+
+=item Its leader is another broker by now
+
+Metadata is fetched and the next poll goes to the right one. C<on_error> hears of
+it only if it goes on.
+
+=item Anything else
+
+C<on_error> gets a text that contains C<code> and the number, once for a partition
+until the next C<assign>. The position stays, and later polls try again, with growing
+delays. A batch that is damaged is such an error; C<seek> goes past it.
+
+=back
+
+If the broker does not answer at all, the callback gets the reason.
+
+=head2 offsets_for($topic, $cb)
+
+    $kafka->offsets_for('my-topic', sub {
+        my ($offsets, $err) = @_;
+        # { 0 => { earliest => 0, latest => 42 }, 1 => ... }
+    });
+
+Looks up the earliest offset of every partition of a topic and the one that the
+next message will get. Partitions for which that failed lack a value; C<$err> then
+says why.
+
+=head2 lag($cb)
+
+    $kafka->lag(sub {
+        my ($lag, $err) = @_;
+        # { "topic:0" => { current => 10, latest => 42, lag => 32 } }
+    });
+
+Tells how far the positions of all assigned partitions are behind. Partitions for
+which that could not be found out are left out; C<$err> then says why.
+
+=head2 error_name($code)
+
+    $kafka->error_name(3);                      # UNKNOWN_TOPIC_OR_PARTITION
+    EV::Kafka::Client::error_name(3);           # the same
+
+The name of one of Kafka's error codes: C<NONE> for 0, C<UNKNOWN> for numbers that
+the protocol does not define.
+
+=head2 subscribe(@topics, %opts)
+
+I<Not yet supported.>
+
+    $kafka->subscribe('topic-a', 'topic-b',
+        group_id           => 'my-group',
+        session_timeout    => 30000,        # ms
+        rebalance_timeout  => 60000,        # ms
+        heartbeat_interval => 3,            # s
+        auto_commit        => 1,            # commit before leaving, the default
+        auto_offset_reset  => 'earliest',   # or 'latest'
+        group_instance_id  => 'pod-abc',    # static membership, KIP-345
+        on_assign          => sub { my ($partitions) = @_; ... },
+        on_revoke          => sub { my ($partitions) = @_; ... },
+    );
+
+Joins a consumer group, which shares the partitions of the topics out among its
+members. C<on_assign> and C<on_revoke> get a list of C<{ topic, partition, offset }>.
+
+=head2 commit([$cb])
+
+I<Not yet supported.> Commits the positions to the group's coordinator; the callback
+gets undef or an error.
+
+=head2 unsubscribe([$cb])
+
+I<Not yet supported.> Leaves the group, after committing if C<auto_commit> is on.
+
+=head2 begin_transaction
+
+I<Not yet supported.> Starts a transaction; needs C<transactional_id>.
+
+=head2 send_offsets_to_transaction($group_id, [$cb])
+
+I<Not yet supported.> Makes the positions part of the transaction, so that what was
+consumed and what was produced become visible together.
+
+=head2 commit_transaction([$cb])
+
+I<Not yet supported.> Makes the transaction's messages and offsets visible.
+
+=head2 abort_transaction([$cb])
+
+I<Not yet supported.> Drops the transaction's messages and offsets.
+
+=head2 close([$cb])
+
+    $kafka->flush(sub { $kafka->close(sub { EV::break }) });
+
+Stops all timers, drops all connections, then calls C<$cb>. What was produced and not
+sent gets the error C<client closed>, what was under way C<disconnected>; waiting
+C<flush> and C<poll> callbacks are called. Nothing is sent afterwards: C<flush> first
+if messages are to arrive. A second close only calls back.
+
+=head1 LOW-LEVEL CONNECTION METHODS
+
+    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    $conn->on_error(sub { warn "$_[0]\n" });
+    $conn->on_connect(sub {
+        $conn->metadata(undef, sub { my ($result, $err) = @_; ... });
+    });
+    $conn->connect('127.0.0.1', 9092, 5.0);
+
+The second argument of C<_new> is an L<EV::Loop|EV> object to live on; anything else
+stands for the default loop.
+
+Requests croak C<not connected> unless the connection is ready. Their callbacks get
+C<($result, undef)> or C<(undef, $error)>. They are answered in the order in which
+they were sent, and may be sent without waiting for answers. When the connection is
+lost they get C<connection closed by broker>, or the reason; after C<disconnect>
+they get C<disconnected>.
+
+Each request is sent in the newest version that both sides speak. A request that the
+broker does not speak in any version of ours fails through its callback. So does one
+whose arguments need a newer version than the broker has.
+
+An answer that breaks off yields what was complete before the break, with
+C<< truncated => 1 >> beside it.
+
+=head2 Life of a connection
+
+=head3 connect($host, $port, [$timeout])
+
+Connects. C<$timeout> is in seconds, fractions allowed: 10 when left out, 0 for none.
+It covers connecting (C<connect timeout>), and again each phase of the handshake
+(C<handshake timeout>). On a connection that is connected the old one is dropped
+first; its callbacks get C<reconnecting>.
+
+=head3 disconnect
+
+Disconnects. Also ends L</auto_reconnect($enable, [$delay_ms])>'s tries.
+
+=head3 connected
+
+True if requests can be sent.
+
+=head3 state
+
+A number: 0 disconnected, 1 connecting, 2 TLS handshake, 3 SASL handshake, 4 SASL
+authentication, 5 asking for the versions that the broker speaks, 6 ready.
+
+=head3 pending
+
+How many requests have not been answered.
+
+=head3 api_versions
+
+    # { 0 => 11, 1 => 17, 3 => 13, ... }
+
+A hash of API keys and the highest version of each that the broker speaks; undef
+before it has said so.
+
+=head3 on_error([$cb]), on_connect([$cb]), on_disconnect([$cb])
+
+Set what is called when the connection fails (with a text), is ready, and is closed
+(both with no arguments). Without an argument, or with undef, the handler is cleared.
+With no C<on_error> a failure is a warning that starts with C<EV::Kafka::Conn: >.
+
+A failure first calls C<on_error>, then the callbacks of requests, then
+C<on_disconnect>. A broker that closes the connection is no failure.
+
+=head3 client_id($id)
+
+Sets the client identifier, C<ev-kafka> by default.
+
+=head3 tls($enable, [$ca_file, $skip_verify])
+
+Turns TLS on. I<Not yet supported.>
+
+=head3 sasl($mechanism, [$username, $password])
+
+Sets how to authenticate; undef turns it off. I<Not yet supported.>
+
+=head3 auto_reconnect($enable, [$delay_ms])
+
+Connects again after a loss: after C<$delay_ms> (1000 by default) first, then after
+delays that double up to 30 s, with a quarter of jitter.
+
+=head2 Requests
+
+=head3 metadata(\@topics, $cb)
+
+Describes topics, all of them for undef. Topics that are named are created by brokers
+that are set up to do so. See L</Metadata result>.
+
+=head3 produce($topic, $partition, $key, $value, [\%opts,] [$cb])
+
+Sends one message. Options: C<acks> (default 1), C<headers> (as in
+L</produce($topic, $key, $value, [\%opts,] [$cb])>), C<timestamp> (milliseconds,
+default now), C<compression>. With C<< acks => 0 >> the callback is called before the
+method returns, with an empty hash.
+
+=head3 produce_batch($topic, $partition, \@records, [\%opts,] [$cb])
+
+    $conn->produce_batch('topic', 0, [
+        { key => 'k1', value => 'v1' },
+        { key => 'k2', value => 'v2', headers => { h => 'v' } },
+    ], sub { my ($result, $err) = @_; ... });
+
+Sends several messages in one batch. Options: C<acks>, C<compression>,
+C<producer_id>, C<producer_epoch>, C<base_sequence>.
+
+=head3 fetch($topic, $partition, $offset, [\%opts,] $cb)
+
+    $conn->fetch('topic', 0, 0, sub {
+        my ($result, $err) = @_;
+        for my $record (@{ $result->{topics}[0]{partitions}[0]{records} }) {
+            print "$record->{offset}: $record->{value}\n";
+        }
+    });
+
+Fetches messages from C<$offset> on. Options: C<max_bytes> (default 1048576),
+C<max_wait_ms> (default 500), C<min_bytes> (default 1). See L</Fetch result>.
+
+=head3 fetch_multi(\%topics, [\%opts,] $cb)
+
+    $conn->fetch_multi({
+        'topic-a' => [{ partition => 0, offset => 10 }, { partition => 1, offset => 20 }],
+        'topic-b' => [{ partition => 0, offset => 0 }],
+    }, sub { my ($result, $err) = @_; ... });
+
+The same for several partitions at once.
+
+=head3 list_offsets($topic, $partition, $timestamp, $cb)
+
+Looks up the first offset whose message is not older than C<$timestamp>
+(milliseconds): -2 for the earliest offset, -1 for the latest. The result has
+C<< topics => [{ topic, partitions => [{ partition, error_code, timestamp, offset }] }] >>.
+
+=head3 find_coordinator($key, $cb, [$key_type])
+
+Finds the broker that coordinates a group (key type 0, the default) or a
+transactional id (1). The result has C<error_code>, C<node_id>, C<host>, C<port>, and
+C<error_message> if there is one.
+
+=head3 create_topics(\@topics, $timeout_ms, $cb)
+
+    $conn->create_topics(
+        [{ name => 'new-topic', num_partitions => 3, replication_factor => 1 }],
+        5000,
+        sub { my ($result, $err) = @_; ... },
+    );
+
+Creates topics; both numbers are 1 when left out. The broker must be the controller
+on old clusters; the others pass it on. The result has
+C<< topics => [{ name, error_code, error_message? }] >>.
+
+=head3 delete_topics(\@names, $timeout_ms, $cb)
+
+Deletes topics. The result is like that of C<create_topics>.
+
+=head2 Requests that are not yet supported
+
+These belong to consumer groups and transactions and are not there in version 1.00:
+
+=head3 join_group($group_id, $member_id, \@topics, $cb, [$session_timeout_ms, $rebalance_timeout_ms, $group_instance_id])
+
+=head3 sync_group($group_id, $generation_id, $member_id, \@assignments, $cb, [$group_instance_id])
+
+=head3 heartbeat($group_id, $generation_id, $member_id, $cb, [$group_instance_id])
+
+=head3 leave_group($group_id, $member_id, $cb)
+
+=head3 offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)
+
+=head3 offset_fetch($group_id, \@topics, $cb)
+
+=head3 init_producer_id($transactional_id, $txn_timeout_ms, $cb)
+
+=head3 add_partitions_to_txn($txn_id, $producer_id, $epoch, \@topics, $cb)
+
+=head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+
+=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+
+=head1 UTILITY FUNCTIONS
+
+=head2 EV::Kafka::_murmur2($key)
+
+The hash that chooses a key's partition: murmur2 as Java's client computes it, without
+the sign, 31 bits.
+
+=head2 EV::Kafka::_crc32c($data)
+
+The checksum of batches, CRC-32C (Castagnoli).
+
+=head2 EV::Kafka::_error_name($code)
+
+As L</error_name($code)>.
+
+=head1 RESULT STRUCTURES
+
+Results may have more keys than these.
+
+=head2 Produce result
+
+    {
+        topics => [{
+            topic      => 'name',
+            partitions => [{ partition => 0, error_code => 0, base_offset => 42 }],
+        }],
+    }
+
+=head2 Fetch result
+
+    {
+        topics => [{
+            topic      => 'name',
+            partitions => [{
+                partition      => 0,
+                error_code     => 0,
+                high_watermark => 100,
+                records        => [{
+                    offset    => 42,
+                    timestamp => 1712345678000,
+                    key       => 'key',             # or undef
+                    value     => 'value',           # or undef
+                    headers   => { h => 'v' },      # if there are any
+                }],
+            }],
+        }],
+    }
+
+=head2 Metadata result
+
+    {
+        controller_id => 0,
+        brokers       => [{ node_id => 0, host => '10.0.0.1', port => 9092 }],
+        topics        => [{
+            name       => 'topic',
+            error_code => 0,
+            partitions => [{ partition => 0, leader => 0, error_code => 0 }],
+        }],
+    }
+
+=head1 ERROR HANDLING
+
+An operation that has a callback gets its errors there, and only there. Whatever
+has none, and whatever concerns no single operation, goes to C<on_error>.
+
+Inside results, C<error_code> is one of Kafka's numbers. Those that programs meet
+most:
+
+     0  no error
+     1  OFFSET_OUT_OF_RANGE              poll: the position moves to the earliest offset
+     2  CORRUPT_MESSAGE
+     3  UNKNOWN_TOPIC_OR_PARTITION       produce: tried again
+     6  NOT_LEADER_OR_FOLLOWER           tried again, at the new leader
+     7  REQUEST_TIMED_OUT                produce: tried again
+    10  MESSAGE_TOO_LARGE
+    15  COORDINATOR_NOT_AVAILABLE        tried again
+    16  NOT_COORDINATOR                  tried again
+    19  NOT_ENOUGH_REPLICAS              produce: tried again
+    22  ILLEGAL_GENERATION               group: joins again
+    25  UNKNOWN_MEMBER_ID                group: joins again
+    27  REBALANCE_IN_PROGRESS            group: joins again
+    29  TOPIC_AUTHORIZATION_FAILED
+    36  TOPIC_ALREADY_EXISTS
+    45  OUT_OF_ORDER_SEQUENCE_NUMBER     idempotent producer: a new epoch
+    46  DUPLICATE_SEQUENCE_NUMBER        idempotent producer: delivered before
+    79  MEMBER_ID_REQUIRED               group: joins again with the id it was given
+
+L</error_name($code)> knows all of them.
+
+=head2 What is tried again
+
+A batch that a broker refuses for a reason that may pass is sent again, after fresh
+metadata and a delay that grows from 0.1 s to 1 s, for up to 120 s. Any other refusal
+reaches the callbacks at once.
+
+A batch whose connection was lost before the broker answered is not sent again: it may
+have been written, and only the program knows whether twice is better than not at
+all. Its callbacks get C<(undef, 'connection closed by broker')>, or the reason.
+Batches that had not been sent wait until their leader is back or another broker has
+taken over.
+
+Several batches of one partition may be under way at once. When one of them is refused
+and sent again, those behind it may be written before it.
+
+=head2 Lost brokers
+
+A broker that is lost while requests are under way to it, or that cannot be reached
+when something is to be sent, is reported to C<on_error> once, with a text that
+contains C<lost>, however often reconnecting fails. It is reconnected to with growing
+delays of up to a second. Brokers close connections that were idle for some minutes;
+that is not a loss and is not reported. When no broker of the cluster answers, the
+bootstrap list is tried again.
+
+=head1 ENVIRONMENT VARIABLES
+
+The module itself looks at none. Tests, examples and benchmarks do:
+
+    TEST_KAFKA_BROKER    broker for tests against a real one, host:port
+    KAFKA_BROKER         broker for examples and script/demo, host:port
+    KAFKA_HOST           broker's host for examples of EV::Kafka::Conn
+    KAFKA_PORT           broker's port for those
+    KAFKA_TOPIC          topic for examples
+    KAFKA_GROUP_ID       consumer group for examples
+    KAFKA_LIMIT          how many messages the example consumer reads
+    KAFKA_COUNT          how many messages the fire-and-forget example sends
+    BENCH_BROKER         broker for benchmarks, host:port
+    BENCH_MESSAGES       how many messages benchmarks send
+    BENCH_VALUE_SIZE     bytes of a value in benchmarks
+    BENCH_TOPIC          topic for benchmarks
+
+=head1 QUICK START
+
+A producer and a consumer in one program:
+
+    use strict;
+    use warnings;
+    use EV;
+    use EV::Kafka;
+
+    my $kafka = EV::Kafka->new(
+        brokers    => '127.0.0.1:9092',
+        acks       => 1,
+        on_error   => sub { warn "kafka: $_[0]\n" },
+        on_message => sub {
+            my ($topic, $partition, $offset, $key, $value) = @_;
+            print "got $key = $value\n";
+        },
+    );
+
+    my $poll;
+    $kafka->connect(sub {
+        $kafka->produce('test', 'k1', 'hello', { partition => 0 }, sub {
+            my (undef, $err) = @_;
+            die "not produced: $err\n" if $err;
+            $kafka->assign([{ topic => 'test', partition => 0 }]);
+            $kafka->seek('test', 0, -2, sub {
+                $poll = EV::timer 0, 0.1, sub { $kafka->poll };
+            });
+        });
+    });
+
+    EV::run;
+
+Without a broker at hand, L<EV::Kafka::Mock> is one inside the program, for this and
+for tests:
+
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, ...);
+
+=head1 COOKBOOK
+
+=head2 JSON with headers
+
+    use JSON::PP;
+    my $json = JSON::PP->new->utf8;
+
+    $kafka->produce('events', 'user-42',
+        $json->encode({ action => 'click', page => '/home' }),
+        { headers => { 'content-type' => 'application/json' } },
+        sub { ... },
+    );
+
+=head2 Consume only what is new
+
+    $kafka->assign([{ topic => 'live-feed', partition => 0, offset => -1 }]);
+    my $poll = EV::timer 0, 0.1, sub { $kafka->poll };
+
+With a group, I<not yet supported>:
+
+    $kafka->subscribe('live-feed',
+        group_id          => 'realtime',
+        auto_offset_reset => 'latest',
+        on_assign         => sub { print "ready\n" },
+    );
+
+=head2 Consume all partitions of a topic from the beginning
+
+    $kafka->offsets_for('events', sub {
+        my ($offsets, $err) = @_;
+        $kafka->assign([map {
+            { topic => 'events', partition => $_, offset => $offsets->{$_}{earliest} }
+        } keys %$offsets]);
+    });
+
+=head2 Stop in an orderly way
+
+    my $int = EV::signal INT => sub {
+        $kafka->flush(sub { $kafka->close(sub { EV::break }) });
+    };
+
+and of a group's member, I<not yet supported>:
+
+    $kafka->commit(sub {
+        $kafka->unsubscribe(sub { $kafka->close(sub { EV::break }) });
+    });
+
+=head2 Process at least once
+
+I<Not yet supported.>
+
+    $kafka->subscribe('jobs', group_id => 'workers', auto_commit => 0);
+
+    on_message => sub {
+        process($_[4]);
+        $kafka->commit if ++$count % 100 == 0;
+    },
+
+=head2 Produce many at once
+
+    $kafka->produce_many([map { ['events', "k$_", "v$_"] } 1 .. 1000], sub {
+        my ($errors) = @_;
+        print $errors ? "some failed\n" : "all done\n";
+    });
+
+=head2 Produce without flooding memory
+
+    my ($next, $outstanding) = (0, 0);
+    my $fill;
+    my $delivered = sub { $outstanding--; $fill->() };
+    $fill = sub {
+        while ($outstanding < 1000 && $next < 1_000_000) {
+            $outstanding++;
+            $kafka->produce('events', undef, 'message ' . $next++, $delivered);
+        }
+    };
+    $kafka->connect($fill);
+
+=head2 Process exactly once
+
+I<Not yet supported.>
+
+    my $kafka = EV::Kafka->new(
+        transactional_id => 'my-app',
+        on_message       => sub {
+            my ($topic, $partition, $offset, $key, $value) = @_;
+            $kafka->produce('output', $key, process($value));
+        },
+        ...
+    );
+
+    $kafka->begin_transaction;
+    $kafka->poll(sub {
+        $kafka->send_offsets_to_transaction('my-group', sub {
+            $kafka->commit_transaction(sub { $kafka->begin_transaction });
+        });
+    });
+
+=head2 Create a topic
+
+    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    $conn->on_connect(sub {
+        $conn->create_topics(
+            [{ name => 'new-topic', num_partitions => 6, replication_factor => 3 }],
+            10_000,
+            sub { my ($result, $err) = @_; ... },
+        );
+    });
+    $conn->connect('127.0.0.1', 9092);
+
+=head1 BENCHMARKS
+
+F<bench/produce.pl> and F<bench/consume.pl> print messages a second and the client's
+CPU time for each message, beside a C program on librdkafka in the same run, against
+a broker of your own. Figures from another machine would tell little; run them:
+
+    perl bench/produce.pl
+    perl bench/consume.pl
+
+C<BENCH_BROKER>, C<BENCH_MESSAGES>, C<BENCH_VALUE_SIZE> and C<BENCH_TOPIC> set what
+they do.
+
+What to expect in kind: C<produce> costs least without a callback, little more with
+one that all messages share, and most with a new closure each time. Larger batches
+(C<linger_ms>, C<batch_size>) cost less. With C<< acks => 0 >> no answers are waited
+for. A consumer that polls from the callback of the last poll is faster than one that
+polls by a timer.
+
+=head1 KAFKA PROTOCOL
+
+Every request and answer is four bytes of length and a message, with integers in
+big-endian order. A request carries the number of the API, its version, a correlation
+id and the client id; the answer repeats the correlation id. Brokers answer the
+requests of a connection in order, so the oldest unanswered request is the one that an
+answer must belong to; a different correlation id ends the connection.
+
+A connection starts with ApiVersions (version 0), which says what the broker speaks;
+each request then uses the newest version that both sides know. Flexible versions
+(compact lengths and tagged fields) are among them. Versions that name topics by id
+instead of by name are not used.
+
+Messages travel in record batches of format 2: one header, with a CRC-32C of everything
+after it, and records that hold lengths and differences as zig-zag varints. Batches that
+do not verify are never delivered, not even in part.
+
+A broker that says it is throttling is left alone for as long as it says (KIP-219).
+
+=head1 LIMITATIONS
+
+=over 4
+
+=item *
+
+What is not there yet, see L</What it does not do yet>.
+
+=item *
+
+SASL will be PLAIN and SCRAM; there is no GSSAPI.
+
+=item *
+
+A batch whose connection is lost before it is answered is not sent again, see L</What
+is tried again>; nor is the order of batches kept when some are.
+
+=item *
+
+The old message formats 0 and 1 (before Kafka 0.11) are not read.
+
+=item *
+
+C<on_message> may still be called for the rest of a batch after C<seek> was called
+from within it.
+
+=item *
+
+A client belongs to the process, and to the interpreter, that created it: forked
+children and new threads have none.
+
+=back
+
+=head1 SEE ALSO
+
+L<EV::Kafka::Mock>, L<EV>, L<AnyEvent>
+
+=head1 LICENSE
+
+This library is free software; you can redistribute it and/or modify it under the same
+terms as Perl itself.
+
+=cut

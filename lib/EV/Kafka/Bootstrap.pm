@@ -1,0 +1,182 @@
+package EV::Kafka::Bootstrap;
+use strict;
+use warnings;
+
+use Scalar::Util qw(refaddr weaken);
+
+# Seconds to connect, and again for each phase of the handshake, before the next
+# broker is tried.
+use constant CONNECT_TIMEOUT => 10;
+
+# Seconds a broker may take to answer a Metadata request.
+use constant ANSWER_TIMEOUT => 10;
+
+# Seconds until all brokers are tried again when none of them answered.
+use constant {
+    RETRY_BACKOFF     => 0.1,
+    RETRY_BACKOFF_MAX => 1,
+};
+
+# Metadata has a connection of its own, {bootstrap_conn}, to whichever broker
+# answers first. While a request is under way, {control} is
+#   { candidates, conn?, error?, timer?, reasons }
+
+sub _send_metadata_request {
+    my ($self) = @_;
+    my $cfg  = $self->{cfg};
+    my $conn = $cfg->{bootstrap_conn};
+    $cfg->{control} = { candidates => [$self->_candidates], reasons => [] };
+    if ($conn && $conn->connected) {
+        @{ $cfg->{control} }{qw(conn name)} = ($conn, 'the current broker');
+        return $self->_ask_control($conn);
+    }
+    return $self->_next_candidate;
+}
+
+# The brokers of the cluster first; when none of them answers, the bootstrap
+# list again (KIP-899): the whole cluster may have moved.
+sub _candidates {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my %seen;
+    return grep { !$seen{"$_->[0]:$_->[1]"}++ }
+        (map { [@$_{qw(host port)}] } map { $cfg->{broker_map}{$_} } sort { $a <=> $b } keys %{ $cfg->{broker_map} }),
+        @{ $cfg->{bootstrap} };
+}
+
+sub _next_candidate {
+    my ($self) = @_;
+    my $cfg     = $self->{cfg};
+    my $control = $cfg->{control};
+    return if $cfg->{closed};
+    $self->_drop_control;
+    my $address = shift @{ $control->{candidates} } or return $self->_candidates_exhausted;
+    my ($host, $port) = @$address;
+
+    my $conn = $control->{conn} = $self->_new_conn;
+    $control->{name} = "$host:$port";
+    my $id = refaddr $conn;
+    weaken(my $weak = $self);
+    $conn->on_connect(sub { $weak->_control_ready($id) if $weak });
+    $conn->on_error(sub { $weak->{cfg}{control}{error} = $_[0] if $weak && $weak->_is_control($id) });
+    $conn->on_disconnect(sub { $weak->_control_down($id) if $weak });
+    $conn->connect($host, $port, CONNECT_TIMEOUT);
+    return;
+}
+
+sub _is_control {
+    my ($self, $id) = @_;
+    my $conn = ($self->{cfg}{control} || {})->{conn};
+    return $conn && refaddr($conn) == $id;
+}
+
+sub _control_ready {
+    my ($self, $id) = @_;
+    return unless $self->_is_control($id);
+    return $self->_ask_control($self->{cfg}{control}{conn});
+}
+
+sub _ask_control {
+    my ($self, $conn) = @_;
+    my $cfg = $self->{cfg};
+    my $id  = refaddr $conn;
+    $cfg->{control}{timer} = $self->_timer(ANSWER_TIMEOUT, _control_timeout => $id);
+    weaken(my $weak = $self);
+    $conn->metadata($cfg->{metadata_request}{topics}, sub { $weak->_control_answered($id, @_) if $weak });
+    return;
+}
+
+sub _control_answered {
+    my ($self, $id, $meta, $error) = @_;
+    return if $self->{cfg}{closed} || !$self->_is_control($id);
+    $error = 'incomplete Metadata answer' if !defined $error && $meta->{truncated};
+    return $self->_control_failed($error) if defined $error;
+    my $control = delete $self->{cfg}{control};
+    my $cfg = $self->{cfg};
+    $cfg->{bootstrap_conn}  = $control->{conn};
+    $cfg->{bootstrap_tries} = 0;
+    $cfg->{lost_brokers}    = {} if delete $cfg->{outage};
+    return $self->_metadata_answered($meta);
+}
+
+sub _control_timeout {
+    my ($self, $id) = @_;
+    return unless $self->_is_control($id);
+    return $self->_control_failed('no answer to Metadata in ' . ANSWER_TIMEOUT . ' s');
+}
+
+sub _control_down {
+    my ($self, $id) = @_;
+    my $cfg = $self->{cfg};
+    if ($self->_is_control($id)) {
+        return $self->_control_failed($cfg->{control}{error} // 'connection closed by broker');
+    }
+    # Idle, between two requests: the next one opens another.
+    my $conn = $cfg->{bootstrap_conn};
+    $cfg->{bootstrap_conn} = undef if $conn && refaddr($conn) == $id;
+    return;
+}
+
+sub _control_failed {
+    my ($self, $reason) = @_;
+    my $control = $self->{cfg}{control};
+    push @{ $control->{reasons} }, "$control->{name}: $reason";
+    return $self->_next_candidate;
+}
+
+# The connection is let go of first: what it then calls finds nothing to do.
+sub _drop_control {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{control}{timer} if $cfg->{control};
+    my @conns = grep { defined } $cfg->{bootstrap_conn}, $cfg->{control} ? delete $cfg->{control}{conn} : ();
+    $cfg->{bootstrap_conn} = undef;
+    $_->disconnect for @conns;
+    return;
+}
+
+sub _candidates_exhausted {
+    my ($self) = @_;
+    my $cfg     = $self->{cfg};
+    my $control = delete $cfg->{control};
+    my $report  = $self->_outage_report(join '; ', @{ $control->{reasons} });
+    $self->_metadata_failed($self->_backoff(++$cfg->{bootstrap_tries}, RETRY_BACKOFF, RETRY_BACKOFF_MAX));
+    return defined $report ? $self->_report($report) : undef;
+}
+
+# Once per outage: not for every round of tries, nor when the loss of a broker
+# has already been reported.
+sub _outage_report {
+    my ($self, $reasons) = @_;
+    my $cfg = $self->{cfg};
+    if (!$cfg->{connected}) {
+        return if $cfg->{outage_reported}++;
+        return "connect: no bootstrap broker answers: $reasons";
+    }
+    my $lost = $cfg->{lost_brokers};
+    return if %$lost;
+    $cfg->{outage} = 1;
+    $lost->{"$_->{host}:$_->{port}"} = 1 for values %{ $cfg->{broker_map} };
+    return "all brokers lost: $reasons";
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Bootstrap - finds a broker that answers
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. It sends the client's
+Metadata requests over a connection of their own: to the first bootstrap broker
+that answers, later to any broker of the cluster, and to the bootstrap list again
+when none of those answers (KIP-899) or when a broker demands it (KIP-1102).
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Metadata>
+
+=cut

@@ -1,0 +1,220 @@
+package EV::Kafka::Client;
+use strict;
+use warnings;
+
+use Carp ();
+
+use EV::Kafka::Options;
+
+use parent qw(
+    EV::Kafka::Events
+    EV::Kafka::Pending
+    EV::Kafka::Connections
+    EV::Kafka::Bootstrap
+    EV::Kafka::Metadata
+    EV::Kafka::Producer
+    EV::Kafka::Delivery
+    EV::Kafka::Consumer
+    EV::Kafka::Fetcher
+    EV::Kafka::Offsets
+);
+
+# Milliseconds a broker may take to have a Produce request replicated.
+use constant PRODUCE_TIMEOUT_MS => 30_000;
+
+sub new {
+    my ($class, @options) = @_;
+    my $cfg = EV::Kafka::Options->parse(@options);
+    %$cfg = (
+        %$cfg,
+        pid             => $$,
+        conns           => {},
+        links           => {},
+        lost_brokers    => {},
+        broker_map      => {},
+        leaders         => {},
+        topics          => {},
+        meta            => undef,
+        metadata_due    => {},
+        metadata_asked  => {},
+        bootstrap_conn  => undef,
+        connect_waiters => [],
+        pending_ops     => [],
+        flush_waiters   => [],
+        retries         => {},
+        assignments     => [],
+        cursors         => {},
+        fetches         => {},
+        lookups         => {},
+        group           => undef,
+        producer_id     => -1,
+        producer_epoch  => -1,
+        _topic_meta_tries => {},
+        _linger_active  => 0,
+        _linger_timer   => undef,
+    );
+    my $self = bless { cfg => $cfg }, $class;
+    $self->_native_init({
+        batch_size  => $cfg->{batch_size},
+        acks        => $cfg->{acks},
+        compression => $cfg->{compression} // 'none',
+        timeout_ms  => PRODUCE_TIMEOUT_MS,
+    });
+    $self->_native_off if $cfg->{partitioner};
+    return $self;
+}
+
+sub connect {
+    my ($self, $cb) = @_;
+    $self->_check_open;
+    my $cfg = $self->{cfg};
+    if ($cfg->{connected}) {
+        $self->_call($cb, $cfg->{meta});
+        return;
+    }
+    push @{ $cfg->{connect_waiters} }, $cb if $cb;
+    return if $cfg->{metadata_request};
+    # Also after all brokers were found dead: at once, and worth another report.
+    @$cfg{qw(started outage_reported)} = (1, 0);
+    $cfg->{metadata_due}{ EV::Kafka::Metadata::ALL_TOPICS() } = $self->_now;
+    return $self->_pump_metadata;
+}
+
+# The first metadata is there. What was queued goes before what the callbacks do.
+sub _connected {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    $cfg->{connected} = 1;
+    $self->_start_metadata_refresh;
+    $self->_drain_pending_topics;
+    $self->_drain_pending_first;
+    return if $cfg->{closed};
+    $self->_call($cfg->{on_connect});
+    $self->_call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
+    return;
+}
+
+sub _start_metadata_refresh {
+    my ($self) = @_;
+    my $interval = $self->{cfg}{metadata_refresh} or return;
+    $self->{cfg}{_refresh_timer} = $self->_timer($interval, '_refresh_periodically');
+    return;
+}
+
+sub _refresh_periodically {
+    my ($self) = @_;
+    $self->_start_metadata_refresh;
+    return $self->_refresh_metadata;
+}
+
+# Runs what needs the cluster to be known, now or after connect.
+sub _when_connected {
+    my ($self, $op) = @_;
+    return $self->{cfg}{connected} ? $self->_run_ops($op) : $self->_queue_op($op);
+}
+
+sub close {
+    my ($self, $cb) = @_;
+    $self->_shut_down unless $self->{cfg}{closed};
+    $self->_call($cb);
+    return;
+}
+
+sub _check_open {
+    my ($self) = @_;
+    Carp::croak('EV::Kafka: client is closed') if $self->{cfg}{closed};
+    return;
+}
+
+# Everything that waits is called back once; nothing is sent or opened after.
+sub _shut_down {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    $cfg->{closed} = 1;
+    $self->_native_off;
+    delete @$cfg{qw(_refresh_timer _metadata_timer metadata_request)};
+    $cfg->{_linger_active} = 0;
+    $cfg->{_linger_timer}  = undef;
+    delete $cfg->{control}{timer} if $cfg->{control};
+    my @waiters = splice @{ $cfg->{flush_waiters} };
+    delete $_->{timer} for @waiters, values %{ $cfg->{held} || {} };
+    delete $_->{retry} for values %{ $cfg->{links} };
+
+    $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
+    $self->_fail_all('client closed', 'disconnected');
+    $self->_fail_lookups('disconnected');
+    $self->_call($_->{cb}, 'client closed') for @waiters;
+    $self->_stop_fetching('client closed');
+    $self->_disconnect_all;
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    my $cfg = $self->{cfg} or return;
+    # A forked child owns neither the connections nor the callbacks.
+    return if $cfg->{closed} || $cfg->{pid} != $$;
+    local ($@, $!, $?);
+    $self->_shut_down;
+    return;
+}
+
+sub error_name { EV::Kafka::_error_name($_[-1]) }
+
+# Tests of programs call it by this name.
+sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }
+
+for my $method (qw(
+    subscribe commit unsubscribe
+    begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
+)) {
+    no strict 'refs';
+    *$method = sub {
+        my ($self) = @_;
+        $self->_check_open;
+        Carp::croak("EV::Kafka: method '$method' is not yet supported");
+    };
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Client - the cluster client that EV::Kafka->new returns
+
+=head1 SYNOPSIS
+
+    use EV::Kafka;
+    my $kafka = EV::Kafka->new(brokers => '127.0.0.1:9092');
+
+=head1 DESCRIPTION
+
+The public methods are documented in L<EV::Kafka>. This class puts them together
+from modules with one task each:
+
+=over 4
+
+=item L<EV::Kafka::Options>, what C<new> accepts
+
+=item L<EV::Kafka::Bootstrap>, L<EV::Kafka::Metadata>, finding the cluster, topics and leaders
+
+=item L<EV::Kafka::Connections>, L<EV::Kafka::Pending>, connections to brokers and what waits for them
+
+=item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, C<produce> to the delivery callback
+
+=item L<EV::Kafka::Consumer>, L<EV::Kafka::Fetcher>, L<EV::Kafka::Offsets>, C<assign>, C<poll>, C<lag>
+
+=item L<EV::Kafka::Events>, timers and callbacks
+
+=back
+
+C<produce> itself, the batches and the delivery of records are native.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

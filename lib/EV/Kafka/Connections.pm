@@ -1,0 +1,192 @@
+package EV::Kafka::Connections;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+# Seconds for connecting and again for every phase of the handshake.
+use constant CONNECT_TIMEOUT => 10;
+
+# Seconds between tries to reach a broker that was lost; Java's
+# reconnect.backoff.ms and reconnect.backoff.max.ms, the first one doubled.
+use constant {
+    RECONNECT_BACKOFF     => 0.1,
+    RECONNECT_BACKOFF_MAX => 1,
+};
+
+# A link is this client's view of one connection to one broker:
+#   { purpose, node_id, conn, state (idle, connecting, ready), address,
+#     error?, request_failed?, tries, retry? }
+# Fetch has a connection of its own ('fetch'): a broker answers a connection's
+# requests one after the other, so behind a waiting Fetch a Produce would wait
+# as well. The connections for everything else ('main') are those in {conns}.
+
+sub _link {
+    my ($self, $purpose, $node_id) = @_;
+    my $key = "$purpose:$node_id";
+    return $self->{cfg}{links}{$key} ||= $self->_new_link($key, $purpose, $node_id);
+}
+
+sub _new_link {
+    my ($self, $key, $purpose, $node_id) = @_;
+    my $cfg  = $self->{cfg};
+    my $conn = $self->_new_conn;
+    weaken(my $weak = $self);
+    $conn->on_connect(sub { $weak->_link_ready($key) if $weak });
+    $conn->on_error(sub { $weak->{cfg}{links}{$key}{error} = $_[0] if $weak && $weak->{cfg}{links}{$key} });
+    $conn->on_disconnect(sub { $weak->_link_down($key) if $weak });
+    $cfg->{conns}{$node_id} = $conn if $purpose eq 'main';
+    return { purpose => $purpose, node_id => $node_id, conn => $conn, state => 'idle', tries => 0 };
+}
+
+sub _new_conn {
+    my ($self) = @_;
+    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
+    $conn->client_id($self->{cfg}{client_id});
+    return $conn;
+}
+
+sub _ready_conn {
+    my ($self, $purpose, $node_id) = @_;
+    my $link = $self->{cfg}{links}{"$purpose:$node_id"} or return;
+    return $link->{state} eq 'ready' && $link->{conn}->connected ? $link->{conn} : undef;
+}
+
+# Runs the operation on a ready connection, now or once there is one. The next
+# failure to connect fails it.
+sub _on_broker {
+    my ($self, $purpose, $node_id, $op) = @_;
+    if (my $conn = $self->_ready_conn($purpose, $node_id)) {
+        return $self->_run_ops($op);
+    }
+    $self->_queue_op({ %$op, purpose => $purpose, node_id => $node_id });
+    return $self->_open_link($self->_link($purpose, $node_id));
+}
+
+sub _open_link {
+    my ($self, $link) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || $link->{state} ne 'idle' || $link->{retry};
+    my $broker = $cfg->{broker_map}{ $link->{node_id} };
+    if (!$broker) {
+        $self->_fail_pending_for(@$link{qw(purpose node_id)}, 'no connection to leader: broker '
+            . "$link->{node_id} has left the cluster");
+        return $self->_refresh_metadata;
+    }
+    $link->{state}   = 'connecting';
+    $link->{address} = "$broker->{host}:$broker->{port}";
+    delete @$link{qw(error request_failed)};
+    $link->{conn}->connect($broker->{host}, $broker->{port}, CONNECT_TIMEOUT);
+    return;
+}
+
+sub _link_ready {
+    my ($self, $key) = @_;
+    my $link = $self->{cfg}{links}{$key} or return;
+    @$link{qw(state tries)} = ('ready', 0);
+    delete $self->{cfg}{lost_brokers}{ $link->{address} };
+    $self->_drain_pending_for($link->{node_id});
+    $self->_send_ready_to($link->{node_id}) if $link->{purpose} eq 'main';
+    return;
+}
+
+# Every request that a connection's end has failed says so here: only a
+# connection that was needed is a loss.
+sub _request_failed {
+    my ($self, $purpose, $node_id) = @_;
+    my $link = $self->{cfg}{links}{"$purpose:$node_id"} or return;
+    $link->{request_failed} = 1;
+    return;
+}
+
+sub _link_down {
+    my ($self, $key) = @_;
+    my $cfg  = $self->{cfg};
+    my $link = $cfg->{links}{$key} or return;
+    my ($was, $error, $needed) = @$link{qw(state error request_failed)};
+    $link->{state} = 'idle';
+    delete @$link{qw(error request_failed)};
+    return if $cfg->{closed} || $was eq 'idle';
+
+    # Brokers close connections that have been idle for connections.max.idle.ms.
+    return $self->_reopen_if_needed($link) if $was eq 'ready' && !defined $error && !$needed;
+
+    $link->{retry} = $self->_timer(
+        $self->_backoff(++$link->{tries}, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX),
+        _retry_link => $key,
+    );
+    my $reason = $error // 'connection closed by broker';
+    $self->_fail_pending_for(@$link{qw(purpose node_id)}, "no connection to leader: $reason");
+    return if $cfg->{closed};
+    $self->_refresh_metadata;
+    return $self->_broker_lost($link, $reason);
+}
+
+sub _retry_link {
+    my ($self, $key) = @_;
+    my $link = $self->{cfg}{links}{$key} or return;
+    delete $link->{retry};
+    return $self->_open_link($link);
+}
+
+sub _reopen_if_needed {
+    my ($self, $link) = @_;
+    my $node_id = $link->{node_id};
+    my $waiting = grep { defined $_->{node_id} && $_->{node_id} == $node_id } @{ $self->{cfg}{pending_ops} };
+    $waiting ||= grep { $_ == $node_id } $self->_ready_nodes if $link->{purpose} eq 'main';
+    return $waiting ? $self->_open_link($link) : undef;
+}
+
+sub _broker_lost {
+    my ($self, $link, $reason) = @_;
+    return if $self->{cfg}{lost_brokers}{ $link->{address} }++;
+    return $self->_report("broker $link->{node_id} ($link->{address}) lost: $reason; reconnecting");
+}
+
+# Brokers that the cluster no longer names are not reconnected to. Their
+# connections stay until their requests are answered or they break.
+sub _forget_departed_brokers {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    for my $key (keys %{ $cfg->{links} }) {
+        my $link = $cfg->{links}{$key};
+        next if $cfg->{broker_map}{ $link->{node_id} } || $link->{state} ne 'idle';
+        delete $cfg->{links}{$key};
+        delete $cfg->{conns}{ $link->{node_id} } if $link->{purpose} eq 'main';
+        $self->_fail_pending_for(@$link{qw(purpose node_id)}, 'no connection to leader: broker '
+            . "$link->{node_id} has left the cluster");
+    }
+    return;
+}
+
+sub _disconnect_all {
+    my ($self) = @_;
+    my $cfg   = $self->{cfg};
+    my @conns = map { $_->{conn} } values %{ $cfg->{links} };
+    push @conns, grep { defined } delete $cfg->{bootstrap_conn}, delete $cfg->{control}{conn};
+    $cfg->{links} = {};
+    $cfg->{conns} = {};
+    $_->disconnect for @conns;
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Connections - an EV::Kafka client's connections to its brokers
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. It opens a connection to
+a broker when something is to be sent there, tells losses from idle
+connections that a broker closes, reports a lost broker once and reconnects to
+it with a growing delay.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

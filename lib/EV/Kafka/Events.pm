@@ -1,0 +1,97 @@
+package EV::Kafka::Events;
+use strict;
+use warnings;
+
+use EV ();
+use Scalar::Util qw(weaken);
+
+# Where the client meets the event loop and the user's code: timers that do not
+# keep the client alive, and calls that no die can carry into its own state.
+
+sub _loop { $_[0]{cfg}{loop} || EV::default_loop() }
+
+sub _now { $_[0]->_loop->now }
+
+# A one-shot timer that calls a method; it lives as long as the caller keeps it.
+sub _timer {
+    my ($self, $after, $method, @args) = @_;
+    weaken(my $weak = $self);
+    return $self->_loop->timer($after, 0, sub {
+        my $self = $weak or return;
+        $self->$method(@args);
+    });
+}
+
+# The delay before try number $try (1 is the first retry): doubling from $base
+# to $cap, a quarter of jitter either way so that clients do not come in step.
+sub _backoff {
+    my ($self, $try, $base, $cap) = @_;
+    my $delay = $base * 2 ** ($try > 30 ? 30 : $try - 1);
+    $delay = $cap if $delay > $cap;
+    return $delay * (0.75 + rand 0.5);
+}
+
+sub _call {
+    my ($self, $cb, @args) = @_;
+    return $self->_call_as('EV::Kafka: callback', $cb, @args);
+}
+
+sub _call_as {
+    my ($self, $label, $cb, @args) = @_;
+    return unless $cb;
+    local $@;
+    return if eval { $cb->(@args); 1 };
+    my $died = $@;
+    eval { warn "$label error: $died" };    # a __WARN__ handler may die too
+    return;
+}
+
+# A die in on_error, the default handler's among them, must reach $EV::DIED and
+# yet not cut short whatever noticed the error: it is thrown in a turn of its own.
+sub _report {
+    my ($self, $text) = @_;
+    local $@;
+    my $on_error = $self->{cfg}{on_error};
+    return if eval { $on_error->($text); 1 };
+    my $died = $@;
+    my $later;
+    $later = $self->_loop->timer(0, 0, sub { undef $later; die $died });
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Events - timers and callbacks of an EV::Kafka client
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. Every timer the client
+starts and every callback it calls, except those that are called once a
+message, passes through the methods of this module, so that
+
+=over 4
+
+=item *
+
+a timer never keeps a client alive that its owner has let go;
+
+=item *
+
+a die in a callback is a warning and nothing else stops for it;
+
+=item *
+
+a die in C<on_error> is thrown again in a turn of the event loop of its own,
+where C<$EV::DIED> sees it.
+
+=back
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

@@ -1,0 +1,230 @@
+package EV::Kafka::Metadata;
+use strict;
+use warnings;
+
+# How often a topic without a leader is asked for before what waits for it fails.
+use constant TOPIC_TRIES => 10;
+
+# Seconds between two requests for the same topic's metadata (Java's
+# retry.backoff.ms), and what they grow to while the topic stays unknown.
+use constant {
+    REFRESH_BACKOFF     => 0.1,
+    REFRESH_BACKOFF_MAX => 0.5,
+};
+
+# The key in {metadata_due} that stands for all topics; no topic is named so.
+use constant ALL_TOPICS => '';
+
+# Metadata's error_code when the broker wants clients to start again from their
+# bootstrap list (KIP-1102).
+use constant REBOOTSTRAP_REQUIRED => 129;
+
+sub _refresh_metadata { $_[0]->_want_metadata(ALL_TOPICS) }
+
+sub _refresh_metadata_for_topic {
+    my ($self, $topic) = @_;
+    return $self->_want_metadata($topic);
+}
+
+sub _want_metadata {
+    my ($self, $topic) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed};
+    my $now = $self->_now;
+    my $due = ($cfg->{metadata_asked}{$topic} // 0) + REFRESH_BACKOFF;
+    $cfg->{metadata_due}{$topic} //= $due > $now ? $due : $now;
+    return $self->_pump_metadata;
+}
+
+# At most one Metadata request is on its way; what is wanted meanwhile waits
+# for its answer.
+sub _pump_metadata {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || !$cfg->{started} || $cfg->{metadata_request};
+    my $due = $cfg->{metadata_due};
+    my $now = $self->_now;
+    my @now = sort grep { $due->{$_} <= $now } keys %$due;
+    if (!@now) {
+        my ($next) = sort { $a <=> $b } values %$due;
+        $cfg->{_metadata_timer} = defined $next ? $self->_timer($next - $now, '_pump_metadata') : undef;
+        return;
+    }
+    # A request for all topics creates none, so named topics go first, except
+    # that connect wants to know everything.
+    my @topics = grep { $_ ne ALL_TOPICS } @now;
+    @topics = (ALL_TOPICS) unless @topics && $cfg->{connected};
+    delete @$due{@topics};
+    $cfg->{metadata_asked}{$_} = $now for @topics;
+    $cfg->{metadata_request} = { topics => $topics[0] eq ALL_TOPICS ? undef : \@topics };
+    return $self->_send_metadata_request;
+}
+
+sub _metadata_answered {
+    my ($self, $meta) = @_;
+    my $cfg = $self->{cfg};
+    if (($meta->{error_code} || 0) == REBOOTSTRAP_REQUIRED) {
+        $cfg->{broker_map} = {};
+        $self->_drop_control;
+        return $self->_metadata_failed(REFRESH_BACKOFF);
+    }
+    my $request = delete $cfg->{metadata_request};
+    $self->_adopt_metadata($meta, $request->{topics});
+    $self->_count_tries(@{ $request->{topics} || [] });
+    return if $cfg->{closed};
+    $self->_connected unless $cfg->{connected};
+    return if $cfg->{closed};
+    $self->_drain_pending_topics;
+    return if $cfg->{closed};
+    if   (@{ $cfg->{flush_waiters} }) { $self->_flush_all_batches }
+    else                              { $self->_send_ready }
+    $self->_check_flush;
+    return $self->_pump_metadata;
+}
+
+# A request that no broker answered is asked again; what waits, waits on.
+sub _metadata_failed {
+    my ($self, $delay) = @_;
+    my $cfg     = $self->{cfg};
+    my $request = delete $cfg->{metadata_request} or return;
+    my $due     = $self->_now + $delay;
+    $cfg->{metadata_due}{$_} = $due for @{ $request->{topics} || [ALL_TOPICS] };
+    $_ < $due and $_ = $due for values %{ $cfg->{metadata_due} };
+    return $self->_pump_metadata;
+}
+
+# $asked: the topics that the request named, undef when it was for all.
+sub _adopt_metadata {
+    my ($self, $meta, $asked) = @_;
+    my $cfg = $self->{cfg};
+    my %absent = map { $_ => 1 } $asked ? @$asked : keys %{ $cfg->{topics} };
+    delete @absent{ map { $_->{name} } @{ $meta->{topics} || [] } };
+    $cfg->{meta} = undef unless $asked;
+    _evict_topics($cfg, \%absent);
+    _merge_metadata($cfg, $meta);
+    $self->_route_topic($_, []) for keys %absent;
+    $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
+    $self->_forget_departed_brokers;
+    if (!$cfg->{connected}) {
+        delete @{ $cfg->{metadata_due} }{ grep { $self->_has_leader($_) } keys %{ $cfg->{metadata_due} } };
+    }
+    return;
+}
+
+sub _route_topic {
+    my ($self, $topic, $leaders) = @_;
+    my $topics = $self->{cfg}{topics};
+    return unless @$leaders || $topics->{$topic};
+    if   (@$leaders) { $topics->{$topic} = $leaders }
+    else             { delete $topics->{$topic} }
+    return $self->_route($topic, $leaders);
+}
+
+# Leaders by partition number, -1 where there is none now.
+sub _leaders_of {
+    my ($topic) = @_;
+    my @leaders;
+    for my $partition (@{ $topic->{partitions} || [] }) {
+        $leaders[ $partition->{partition} ] = $partition->{leader};
+    }
+    return [map { defined && $_ >= 0 ? $_ : -1 } @leaders];
+}
+
+# Takes an answer into {meta}, {broker_map} and {leaders}. What was known of the
+# answer's topics is forgotten first; other topics are left alone.
+sub _merge_metadata {
+    my ($cfg, $meta) = @_;
+    my @topics = @{ $meta->{topics} || [] };
+    my %fresh  = map { $_->{name} => 1 } @topics;
+    _evict_topics($cfg, \%fresh);
+    for my $topic (@topics) {
+        my $leaders = _leaders_of($topic);
+        for my $partition (grep { $leaders->[$_] >= 0 } 0 .. $#$leaders) {
+            $cfg->{leaders}{"$topic->{name}:$partition"} = $leaders->[$partition];
+        }
+    }
+    if (my @brokers = @{ $meta->{brokers} || [] }) {
+        $cfg->{broker_map} = { map { $_->{node_id} => { host => $_->{host}, port => $_->{port} } } @brokers };
+    }
+    my @kept = grep { !$fresh{ $_->{name} } } @{ ($cfg->{meta} || {})->{topics} || [] };
+    $cfg->{meta} = { %$meta, topics => [@kept, @topics] };
+    return;
+}
+
+sub _evict_topics {
+    my ($cfg, $names) = @_;
+    my $leaders = $cfg->{leaders} ||= {};
+    for my $key (keys %$leaders) {
+        delete $leaders->{$key} if $names->{ substr $key, 0, rindex $key, ':' };
+    }
+    return;
+}
+
+sub _has_leader {
+    my ($self, $topic, $partition) = @_;
+    my $leaders = $self->{cfg}{topics}{$topic} or return 0;
+    return ($leaders->[$partition] // -1) >= 0 if defined $partition;
+    return scalar grep { $_ >= 0 } @$leaders;
+}
+
+sub _leader {
+    my ($self, $topic, $partition) = @_;
+    return $self->{cfg}{leaders}{"$topic:$partition"};
+}
+
+# An operation on a topic that has no leader queues, and the topic is asked for.
+sub _on_topic {
+    my ($self, $op) = @_;
+    my $cfg = $self->{cfg};
+    if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
+        return $self->_run_ops($op);
+    }
+    $self->_queue_op($op);
+    $self->_refresh_metadata_for_topic($op->{topic});
+    return;
+}
+
+# Brokers answer before a topic is created everywhere, hence the tries.
+sub _count_tries {
+    my ($self, @topics) = @_;
+    my $cfg   = $self->{cfg};
+    my $tries = $cfg->{_topic_meta_tries};
+    for my $topic (@topics) {
+        if (!grep { $self->_waits_for_leader($_, $topic) } @{ $cfg->{pending_ops} }) {
+            delete $tries->{$topic};
+        }
+        elsif (++$tries->{$topic} < TOPIC_TRIES) {
+            $cfg->{metadata_due}{$topic} = $self->_now
+                + $self->_backoff($tries->{$topic}, REFRESH_BACKOFF, REFRESH_BACKOFF_MAX);
+        }
+        else {
+            delete $tries->{$topic};
+            $self->_fail_pending_topic($topic,
+                "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests");
+            $self->_check_flush;
+        }
+    }
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Metadata - what an EV::Kafka client knows of its cluster
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. It keeps C<meta>,
+C<broker_map> and C<leaders> in C<< $kafka->{cfg} >> and the producer's routing
+table up to date: one Metadata request at a time, for all topics or for those
+whose leader is needed, never more often for one topic than every 0.1 seconds.
+A topic that stays unknown is asked for ten times.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Bootstrap>
+
+=cut

@@ -1,0 +1,163 @@
+package EV::Kafka::Options;
+use strict;
+use warnings;
+
+use Carp ();
+use Scalar::Util qw(blessed looks_like_number reftype);
+
+my %DEFAULT = (
+    brokers           => '127.0.0.1:9092',
+    client_id         => 'ev-kafka',
+    tls               => 0,
+    acks              => -1,
+    linger_ms         => 5,
+    batch_size        => 16384,
+    idempotent        => 0,
+    fetch_max_wait_ms => 500,
+    fetch_max_bytes   => 1048576,
+    fetch_min_bytes   => 1,
+    metadata_refresh  => 300,
+);
+
+my %INT32_MAX = (max => 2**31 - 1);
+my %CHECK = (
+    brokers           => \&_brokers,
+    client_id         => \&_text,
+    acks              => \&_acks,
+    linger_ms         => _number_check(min => 0),
+    batch_size        => _integer_check(min => 1, %INT32_MAX),
+    compression       => \&_compression,
+    partitioner       => \&_callback,
+    on_error          => \&_callback,
+    on_connect        => \&_callback,
+    on_message        => \&_callback,
+    fetch_max_wait_ms => _integer_check(min => 0, %INT32_MAX),
+    fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
+    fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
+    metadata_refresh  => _number_check(min => 0),
+    flush_timeout     => _number_check(min => 0),
+    loop              => \&_loop,
+);
+
+my @NOT_YET = qw(tls tls_ca_file tls_skip_verify sasl idempotent transactional_id);
+
+my %KNOWN = map { $_ => 1 } keys %CHECK, @NOT_YET;
+
+# The configuration half of $client->{cfg}, from what the caller gave to new.
+sub parse {
+    my ($class, @pairs) = @_;
+    Carp::croak('EV::Kafka: new takes option => value pairs') if @pairs % 2;
+    my %given = @pairs;
+
+    if (my @unknown = sort grep { !$KNOWN{$_} } keys %given) {
+        Carp::croak('unknown option(s): ' . join ', ', @unknown);
+    }
+    for my $name (grep { $given{$_} } @NOT_YET) {
+        Carp::croak("EV::Kafka: option '$name' is not yet supported");
+    }
+
+    my %cfg = (%DEFAULT, map { $_ => $given{$_} } grep { defined $given{$_} } keys %given);
+    for my $name (sort keys %cfg) {
+        my $check = $CHECK{$name} or next;
+        $cfg{$name} = $check->($name, $cfg{$name});
+    }
+    $cfg{bootstrap} = delete $cfg{brokers};
+    $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
+    return \%cfg;
+}
+
+sub _bad {
+    my ($name, $what) = @_;
+    local $Carp::CarpLevel = $Carp::CarpLevel + 1;
+    Carp::croak("EV::Kafka: option '$name' $what");
+}
+
+sub _brokers {
+    my ($name, $value) = @_;
+    my @brokers = map { _address($name, $_) } grep { length } map { s/\A\s+|\s+\z//gr } split /,/, $value;
+    _bad($name, 'names no broker') unless @brokers;
+    return \@brokers;
+}
+
+sub _address {
+    my ($name, $text) = @_;
+    my ($host, $port) = $text =~ /\A(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::([0-9]+))?\z/
+        ? ($1 // $2, $3 // 9092)
+        : _bad($name, "has an address that is not HOST, HOST:PORT or [IPV6]:PORT: '$text'");
+    _bad($name, "has a port that is not between 1 and 65535: '$text'") if $port < 1 || $port > 65535;
+    return [$host, $port + 0];
+}
+
+sub _text {
+    my ($name, $value) = @_;
+    _bad($name, 'must be a string') if ref $value;
+    return $value;
+}
+
+sub _acks {
+    my ($name, $value) = @_;
+    _bad($name, "must be -1, 0 or 1, not '$value'") unless $value =~ /\A(?:-1|0|1)\z/;
+    return $value + 0;
+}
+
+sub _compression {
+    my ($name, $value) = @_;
+    return undef if $value eq 'none';
+    _bad($name, "names an unsupported compression: $value (lz4, gzip, zstd, snappy or none)")
+        unless $value =~ /\A(?:lz4|gzip|zstd|snappy)\z/;
+    return $value;
+}
+
+sub _callback {
+    my ($name, $value) = @_;
+    _bad($name, 'must be a code reference') unless ref $value && (reftype $value) eq 'CODE';
+    return $value;
+}
+
+sub _loop {
+    my ($name, $value) = @_;
+    _bad($name, 'must be an EV::Loop object') unless blessed $value && $value->isa('EV::Loop');
+    return $value;
+}
+
+sub _number_check {
+    my (%limit) = @_;
+    return sub {
+        my ($name, $value) = @_;
+        _bad($name, "must be a number from $limit{min} up, not '$value'")
+            unless looks_like_number($value) && $value >= $limit{min} && $value < 9**99;
+        return $value + 0;
+    };
+}
+
+sub _integer_check {
+    my (%limit) = @_;
+    return sub {
+        my ($name, $value) = @_;
+        _bad($name, "must be an integer from $limit{min} to $limit{max}, not '$value'")
+            unless $value =~ /\A[0-9]+\z/ && $value >= $limit{min} && $value <= $limit{max};
+        return $value + 0;
+    };
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Options - checks what EV::Kafka->new was given
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. C<parse> turns the
+options that L<EV::Kafka/new(%options)> documents into the configuration that
+the client keeps in C<< $kafka->{cfg} >>: defaults filled in, numbers made
+numbers, the broker list split into C<[host, port]> pairs. It croaks on names
+it does not know and on values that make no sense, and names the option.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

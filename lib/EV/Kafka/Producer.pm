@@ -1,0 +1,155 @@
+package EV::Kafka::Producer;
+use strict;
+use warnings;
+
+use Carp ();
+use Scalar::Util ();
+use Time::HiRes ();
+
+# The label of warnings about delivery callbacks that die.
+use constant DELIVERY => 'produce callback';
+
+my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp);
+
+# Everything that the native produce does not do itself comes here: messages with
+# options, topics without a known leader, a partitioner of the user's, a client
+# that is closed.
+sub _produce_slow {
+    my ($self, $topic, $key, $value, @rest) = @_;
+    $self->_check_open;
+    my ($opts, $cb) = _opts_and_callback(@rest);
+    _check_message($topic, $opts);
+    return $self->_produce_message({
+        topic     => $topic,
+        partition => $opts->{partition},
+        message   => [$key, $value, @$opts{qw(headers timestamp)}],
+        cb        => $cb,
+        label     => DELIVERY,
+        run       => \&_append_message,
+    });
+}
+
+sub _produce_message {
+    my ($self, $op) = @_;
+    my $cfg = $self->{cfg};
+    if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
+        return $self->_append_message($op);
+    }
+    # The broker would else see the time at which the topic became known.
+    $op->{message}[3] //= int(Time::HiRes::time() * 1000);
+    return $self->_on_topic($op);
+}
+
+sub _append_message {
+    my ($self, $op) = @_;
+    my ($key, $value, $headers, $timestamp) = @{ $op->{message} };
+    my $partition = $op->{partition} // $self->_choose_partition($op->{topic}, $key);
+    $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb});
+    return;
+}
+
+sub _choose_partition {
+    my ($self, $topic, $key) = @_;
+    my $partitioner = $self->{cfg}{partitioner} or return $self->_partition_for($topic, $key);
+    my $count       = @{ $self->{cfg}{topics}{$topic} };
+    my $partition   = $partitioner->($topic, $key, $count);
+    Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")
+        unless defined $partition && $partition =~ /\A[0-9]+\z/ && $partition < $count;
+    return $partition;
+}
+
+sub _opts_and_callback {
+    my @rest = @_;
+    my $opts;
+    $opts = shift @rest if @rest > 1 || ref $rest[0] eq 'HASH';
+    my ($cb) = @rest;
+    Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
+    Carp::croak('produce: callback must be a code reference')
+        if @rest > 1 || defined $cb && (Scalar::Util::reftype($cb) // '') ne 'CODE';
+    return ($opts || {}, $cb);
+}
+
+sub _check_message {
+    my ($topic, $opts) = @_;
+    Carp::croak('produce: topic required') unless defined $topic && length $topic;
+    for my $name (sort keys %$opts) {
+        Carp::croak("produce: unknown option '$name'") unless $PRODUCE_OPTION{$name};
+    }
+    for my $name (grep { defined $opts->{$_} } qw(partition timestamp)) {
+        Carp::croak("produce: option '$name' must be a non-negative integer, not '$opts->{$name}'")
+            unless $opts->{$name} =~ /\A[0-9]+\z/;
+    }
+    return _check_headers($opts->{headers});
+}
+
+sub _check_headers {
+    my ($headers) = @_;
+    my $kind = ref $headers;
+    return if !defined $headers || $kind eq 'HASH';
+    return if $kind eq 'ARRAY' && !grep { ref $_ ne 'ARRAY' || @$_ != 2 || !defined $_->[0] } @$headers;
+    Carp::croak("produce: option 'headers' must be a hash or an array of [name, value] pairs");
+}
+
+sub produce_many {
+    my ($self, $messages, $cb) = @_;
+    $self->_check_open;
+    Carp::croak('produce_many: expected arrayref of messages') unless ref $messages eq 'ARRAY';
+    my @messages = map { _unpack_message($_) } @$messages;
+
+    my $left = @messages;
+    if (!$left || !$self->{cfg}{acks}) {
+        $self->produce(@$_) for @messages;
+        return $self->_call($cb, undef);
+    }
+    my @errors;
+    my $delivered = sub {
+        my (undef, $error) = @_;
+        push @errors, $error if defined $error;
+        return if --$left;
+        $cb->(@errors ? \@errors : undef) if $cb;
+    };
+    $self->produce(@$_, $delivered) for @messages;
+    return;
+}
+
+# All messages are looked at before the first is produced: a croak sends nothing.
+sub _unpack_message {
+    my ($message) = @_;
+    my ($topic, $key, $value, $opts);
+    if (ref $message eq 'ARRAY') {
+        ($topic, $key, $value, $opts) = @$message;
+    }
+    elsif (ref $message eq 'HASH') {
+        my %rest = %$message;
+        ($topic, $key, $value) = delete @rest{qw(topic key value)};
+        $opts = \%rest if %rest;
+    }
+    else {
+        Carp::croak('produce_many: message must be an arrayref or a hashref');
+    }
+    Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
+    _check_message($topic, $opts || {});
+    return [$topic, $key, $value, $opts ? $opts : ()];
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Producer - what becomes of a message until it lies in a batch
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. C<produce> itself is
+native and writes the message straight into its partition's open batch. This
+module does what is out of the ordinary: it checks options, asks a custom
+partitioner, keeps messages until their topic's leader is known, and counts the
+messages of C<produce_many>.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Delivery>
+
+=cut
