@@ -1,6 +1,8 @@
 //! The declaration of messages: [`kafka_message!`] turns a list of fields, written much as in Kafka's own JSON
 //! definitions, into a struct with its default, its encoder and its decoder.
 
+#[cfg(feature = "arbitrary")]
+use crate::arbitrary::Entropy;
 use crate::message::{DecodeError, EncodeError, EncodeErrorKind};
 use crate::primitives::{Reader, Writer};
 use crate::wire::{Format, PutError, TaggedFields, Wire};
@@ -137,6 +139,14 @@ impl Field {
         Ok(())
     }
 
+    /// Makes up a field that the version has.
+    #[cfg(feature = "arbitrary")]
+    pub fn arbitrary<W: Wire>(&self, entropy: &mut Entropy<'_>, value: &mut W::Value, f: Format) {
+        if self.versions.contains(f.version) {
+            *value = W::arbitrary(entropy, self.format(f));
+        }
+    }
+
     /// Decodes a tagged field if `tag` is its tag.
     pub fn get_tagged<W: Wire>(
         &self,
@@ -245,6 +255,18 @@ macro_rules! kafka_message {
                 Ok(())
             }
 
+            #[cfg(feature = "arbitrary")]
+            fn arbitrary_fields(
+                &mut self,
+                entropy: &mut $crate::arbitrary::Entropy<'_>,
+                f: $crate::wire::Format,
+            ) {
+                $(
+                    kafka_message!(@spec $name $field $versions ($($nullable)?) ($($tag)?) ($($ignorable)?))
+                        .arbitrary::<kafka_message!(@wire $ty $(, $nullable)?)>(entropy, &mut self.$field, f);
+                )*
+            }
+
             fn is_worth_keeping(&self) -> bool {
                 false $(|| !self.$part.is_empty())?
             }
@@ -320,6 +342,13 @@ macro_rules! kafka_message {
                 $crate::declare::decode_partial(body, $crate::api::ApiKey::$api, version)
             }
         }
+
+        #[cfg(feature = "arbitrary")]
+        impl $crate::arbitrary::Arbitrary for $name {
+            fn arbitrary(entropy: &mut $crate::arbitrary::Entropy<'_>, version: i16) -> Self {
+                $crate::declare::arbitrary(entropy, $crate::api::ApiKey::$api, version)
+            }
+        }
     };
 }
 
@@ -327,6 +356,8 @@ macro_rules! kafka_message {
 pub(crate) trait Declared: Default + PartialEq {
     fn put_fields(&self, w: &mut Writer, f: Format) -> Result<(), EncodeError>;
     fn get_fields(&mut self, r: &mut Reader, f: Format) -> Result<(), DecodeError>;
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary_fields(&mut self, entropy: &mut Entropy<'_>, f: Format);
     /// Of an element that breaks off: does it hold something complete that the caller wants?
     fn is_worth_keeping(&self) -> bool;
 }
@@ -349,6 +380,13 @@ impl<T: Declared> Wire for T {
             return Err(crate::message::DecodeErrorKind::UnexpectedEnd.into());
         }
         result.map(|()| value)
+    }
+
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> T {
+        let mut value = T::default();
+        value.arbitrary_fields(entropy, f);
+        value
     }
 }
 
@@ -388,4 +426,13 @@ pub(crate) fn decode_partial<T: Declared>(
     let mut message = T::default();
     let result = message.get_fields(&mut r, format(api, version));
     (message, result.is_err() || r.is_cut())
+}
+
+#[cfg(feature = "arbitrary")]
+pub(crate) fn arbitrary<T: Declared>(
+    entropy: &mut Entropy<'_>,
+    api: crate::ApiKey,
+    version: i16,
+) -> T {
+    <T as Wire>::arbitrary(entropy, format(api, version))
 }

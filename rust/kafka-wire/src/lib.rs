@@ -15,6 +15,8 @@
 #[macro_use]
 mod declare;
 pub mod api;
+#[cfg(feature = "arbitrary")]
+pub mod arbitrary;
 pub mod codec;
 pub mod error;
 mod hash;

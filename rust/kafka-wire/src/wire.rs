@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 
 use bytes::Bytes;
 
+#[cfg(feature = "arbitrary")]
+use crate::arbitrary::Entropy;
 use crate::message::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 use crate::primitives::{Reader, Writer};
 
@@ -41,6 +43,8 @@ pub(crate) trait Wire {
     type Value: PartialEq;
     fn put(w: &mut Writer, value: &Self::Value, f: Format) -> Result<(), PutError>;
     fn get(r: &mut Reader, f: Format) -> Result<Self::Value, DecodeError>;
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value;
 }
 
 /// A type whose null has an encoding.
@@ -51,7 +55,7 @@ pub(crate) trait NullableWire: Wire {
 }
 
 macro_rules! fixed_size {
-    ($($ty:ty, $get:ident, $put:ident;)*) => {$(
+    ($($ty:ty, $get:ident, $put:ident, $arbitrary:expr;)*) => {$(
         impl Wire for $ty {
             type Value = $ty;
             fn put(w: &mut Writer, value: &$ty, _: Format) -> Result<(), PutError> {
@@ -61,16 +65,20 @@ macro_rules! fixed_size {
             fn get(r: &mut Reader, _: Format) -> Result<$ty, DecodeError> {
                 r.$get()
             }
+            #[cfg(feature = "arbitrary")]
+            fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> $ty {
+                $arbitrary(entropy)
+            }
         }
     )*};
 }
 
 fixed_size! {
-    bool, get_bool, put_bool;
-    i8, get_i8, put_i8;
-    i16, get_i16, put_i16;
-    i32, get_i32, put_i32;
-    i64, get_i64, put_i64;
+    bool, get_bool, put_bool, |e: &mut Entropy<'_>| e.below(2) == 1;
+    i8, get_i8, put_i8, |e: &mut Entropy<'_>| e.integer() as i8;
+    i16, get_i16, put_i16, |e: &mut Entropy<'_>| e.integer() as i16;
+    i32, get_i32, put_i32, |e: &mut Entropy<'_>| e.integer() as i32;
+    i64, get_i64, put_i64, |e: &mut Entropy<'_>| e.integer() as i64;
 }
 
 /// UUID
@@ -82,6 +90,10 @@ impl Wire for [u8; 16] {
     }
     fn get(r: &mut Reader, _: Format) -> Result<[u8; 16], DecodeError> {
         r.get_uuid()
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> [u8; 16] {
+        std::array::from_fn(|_| entropy.byte())
     }
 }
 
@@ -95,6 +107,10 @@ impl Wire for Str {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Bytes, DecodeError> {
         not_null(Self::get_nullable(r, f)?)
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Bytes {
+        entropy.string()
     }
 }
 
@@ -119,6 +135,10 @@ impl Wire for Blob {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Bytes, DecodeError> {
         not_null(Self::get_nullable(r, f)?)
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Bytes {
+        entropy.blob()
     }
 }
 
@@ -145,6 +165,16 @@ impl<W: Wire> Wire for Array<W> {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Self::Value, DecodeError> {
         not_null(Self::get_nullable(r, f)?)
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value {
+        let element = Format {
+            nullable: false,
+            ..f
+        };
+        (0..entropy.below(4))
+            .map(|_| W::arbitrary(entropy, element))
+            .collect()
     }
 }
 
@@ -221,6 +251,13 @@ impl<W: NullableWire> Wire for Nullable<W> {
             true => Ok(value),
             false => not_null(value).map(Some),
         }
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value {
+        if f.nullable && entropy.below(2) == 1 {
+            return None;
+        }
+        Some(W::arbitrary(entropy, f))
     }
 }
 

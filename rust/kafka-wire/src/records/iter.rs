@@ -48,6 +48,31 @@ impl Records {
     }
 }
 
+/// A place among [`Records`], for a caller that cannot hold a borrow from one record to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordCursor {
+    /// Bytes and records that lie before it.
+    bytes: usize,
+    records: usize,
+}
+
+impl Records {
+    /// The record at the cursor, which moves on to the next one; `None` behind the last. A cursor that was moved by
+    /// other records gives nothing of use, but harms nothing.
+    #[inline]
+    pub fn next_at(&self, cursor: &mut RecordCursor) -> Option<Record<'_>> {
+        let mut iter = RecordIter {
+            rest: self.data.get(cursor.bytes..)?,
+            left: self.count.checked_sub(cursor.records)?,
+            records: self,
+        };
+        let record = iter.next()?;
+        cursor.bytes = self.data.len() - iter.rest.len();
+        cursor.records += 1;
+        Some(record)
+    }
+}
+
 impl<'a> IntoIterator for &'a Records {
     type Item = Record<'a>;
     type IntoIter = RecordIter<'a>;

@@ -1,0 +1,162 @@
+//! Every message at every version that we speak, held against the kafka-protocol crate: a codec generated from
+//! Kafka's own definitions by somebody else. 0.18 is Kafka 4.1, 0.15.1 is Kafka 3.9 with the oldest versions.
+
+use bytes::{Bytes, BytesMut};
+use kafka_wire::arbitrary::{Arbitrary, Entropy};
+use kafka_wire::messages as ours;
+use kafka_wire::{ApiKey, Message, Reader, Writer};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// Random messages for each version of each message.
+const CASES: u32 = 60;
+
+fn encode(message: &impl Message, version: i16) -> Bytes {
+    let mut writer = Writer::new();
+    message
+        .encode(&mut writer, version)
+        .expect("an arbitrary message fits its version");
+    let len = writer.len();
+    let bytes = writer.into_bytes();
+    assert_eq!(bytes.len(), len);
+    bytes
+}
+
+/// Encodes made-up messages, hands the bytes to `roundtrip` (decode and encode again, by the other codec), and
+/// wants the same bytes back and the same message out of them.
+fn hold_against<M>(version: i16, roundtrip: impl Fn(Bytes) -> Bytes)
+where
+    M: Arbitrary + PartialEq + std::fmt::Debug,
+{
+    let mut runner = TestRunner::new(Config {
+        failure_persistence: None,
+        ..Config::with_cases(CASES)
+    });
+    let choices = proptest::collection::vec(any::<u8>(), 0..600);
+    let result = runner.run(&choices, |choices| {
+        let message = M::arbitrary(&mut Entropy::new(&choices), version);
+        let bytes = encode(&message, version);
+        let theirs = roundtrip(bytes.clone());
+        prop_assert_eq!(
+            &theirs,
+            &bytes,
+            "the other codec reads something else: {:?}",
+            message
+        );
+
+        let mut reader = Reader::new(theirs.clone());
+        let decoded = M::decode(&mut reader, version).expect("we read what the other codec wrote");
+        prop_assert!(reader.is_empty());
+        prop_assert_eq!(&decoded, &message);
+        let (partial, truncated) = M::decode_partial(theirs, version);
+        prop_assert!(!truncated);
+        prop_assert_eq!(&partial, &message);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("version {version}: {error}");
+    }
+}
+
+macro_rules! roundtrip_by {
+    ($protocol:ident, $message:ident, $version:ident) => {
+        |mut bytes: Bytes| {
+            use $protocol::protocol::{Decodable, Encodable};
+            let message = $protocol::messages::$message::decode(&mut bytes, $version)
+                .expect("the other codec reads what we wrote");
+            assert!(
+                bytes.is_empty(),
+                "the other codec left {} bytes over: {message:?}",
+                bytes.len()
+            );
+            let mut out = BytesMut::new();
+            message
+                .encode(&mut out, $version)
+                .expect("the other codec writes what it read");
+            out.freeze()
+        }
+    };
+}
+
+macro_rules! has_version {
+    ($protocol:ident, $message:ident, $version:ident) => {{
+        use $protocol::protocol::Message;
+        let versions = $protocol::messages::$message::VERSIONS;
+        (versions.min..=versions.max).contains(&$version)
+    }};
+}
+
+macro_rules! agreement {
+    ($($test:ident: $message:ident of $api:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            for version in ApiKey::$api.versions() {
+                let newer = has_version!(kafka_protocol, $message, version);
+                let older = has_version!(kafka_protocol_3_9, $message, version);
+                if newer {
+                    hold_against::<ours::$message>(version, roundtrip_by!(kafka_protocol, $message, version));
+                }
+                if older {
+                    hold_against::<ours::$message>(version, roundtrip_by!(kafka_protocol_3_9, $message, version));
+                }
+                assert!(newer || older, "nobody else speaks version {version}");
+            }
+        }
+    )*};
+}
+
+agreement! {
+    api_versions_request: ApiVersionsRequest of ApiVersions;
+    api_versions_response: ApiVersionsResponse of ApiVersions;
+    metadata_request: MetadataRequest of Metadata;
+    metadata_response: MetadataResponse of Metadata;
+    produce_request: ProduceRequest of Produce;
+    produce_response: ProduceResponse of Produce;
+    fetch_request: FetchRequest of Fetch;
+    fetch_response: FetchResponse of Fetch;
+    list_offsets_request: ListOffsetsRequest of ListOffsets;
+    list_offsets_response: ListOffsetsResponse of ListOffsets;
+    find_coordinator_request: FindCoordinatorRequest of FindCoordinator;
+    find_coordinator_response: FindCoordinatorResponse of FindCoordinator;
+    create_topics_request: CreateTopicsRequest of CreateTopics;
+    create_topics_response: CreateTopicsResponse of CreateTopics;
+    delete_topics_request: DeleteTopicsRequest of DeleteTopics;
+    delete_topics_response: DeleteTopicsResponse of DeleteTopics;
+    join_group_request: JoinGroupRequest of JoinGroup;
+    join_group_response: JoinGroupResponse of JoinGroup;
+    sync_group_request: SyncGroupRequest of SyncGroup;
+    sync_group_response: SyncGroupResponse of SyncGroup;
+    heartbeat_request: HeartbeatRequest of Heartbeat;
+    heartbeat_response: HeartbeatResponse of Heartbeat;
+    leave_group_request: LeaveGroupRequest of LeaveGroup;
+    leave_group_response: LeaveGroupResponse of LeaveGroup;
+    offset_commit_request: OffsetCommitRequest of OffsetCommit;
+    offset_commit_response: OffsetCommitResponse of OffsetCommit;
+    offset_fetch_request: OffsetFetchRequest of OffsetFetch;
+    offset_fetch_response: OffsetFetchResponse of OffsetFetch;
+    init_producer_id_request: InitProducerIdRequest of InitProducerId;
+    init_producer_id_response: InitProducerIdResponse of InitProducerId;
+    add_partitions_to_txn_request: AddPartitionsToTxnRequest of AddPartitionsToTxn;
+    add_partitions_to_txn_response: AddPartitionsToTxnResponse of AddPartitionsToTxn;
+    add_offsets_to_txn_request: AddOffsetsToTxnRequest of AddOffsetsToTxn;
+    add_offsets_to_txn_response: AddOffsetsToTxnResponse of AddOffsetsToTxn;
+    end_txn_request: EndTxnRequest of EndTxn;
+    end_txn_response: EndTxnResponse of EndTxn;
+    txn_offset_commit_request: TxnOffsetCommitRequest of TxnOffsetCommit;
+    txn_offset_commit_response: TxnOffsetCommitResponse of TxnOffsetCommit;
+    sasl_handshake_request: SaslHandshakeRequest of SaslHandshake;
+    sasl_handshake_response: SaslHandshakeResponse of SaslHandshake;
+    sasl_authenticate_request: SaslAuthenticateRequest of SaslAuthenticate;
+    sasl_authenticate_response: SaslAuthenticateResponse of SaslAuthenticate;
+}
+
+#[test]
+fn every_api_is_held_against_another_codec() {
+    let source = include_str!("agreement.rs");
+    for api in ApiKey::ALL {
+        for kind in ["Request", "Response"] {
+            let line = format!(": {api}{kind} of {api};");
+            assert!(source.contains(&line), "no test for {api}{kind}");
+        }
+    }
+}
