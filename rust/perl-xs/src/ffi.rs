@@ -213,7 +213,6 @@ extern "C" {
     pub fn pxs_new_clone_skip(perl: Interp, name: *const c_char);
     pub fn pxs_new_protect(perl: Interp);
     pub fn pxs_frame_push(frame: *mut RawFrame, sv: *mut SV);
-    #[cfg_attr(not(perl_threads), allow(dead_code))]
     pub fn pxs_call(
         perl: Interp,
         callee: *mut SV,
@@ -224,7 +223,8 @@ extern "C" {
         err: *mut *mut SV,
     ) -> c_int;
 
-    pub fn pxs_attach(perl: Interp, referent: *mut SV, holder: *mut RawHolder);
+    pub fn pxs_attach(perl: Interp, referent: *mut SV, holder: *mut RawHolder) -> c_int;
+    pub fn pxs_package_var(perl: Interp, name: *const c_char) -> *mut SV;
     pub fn pxs_find(sv: *mut SV, type_number: u32, out: *mut *mut RawHolder) -> c_int;
     pub fn pxs_detach(referent: *mut SV, type_number: u32) -> *mut RawHolder;
     /// A new counted reference to a referent that is still alive, or null.

@@ -42,6 +42,12 @@ impl Perl {
         unsafe { ffi::pxs_exit_pending() != 0 }
     }
 
+    /// The package variable with this full name (such as `My::Module::VERSION`), if it exists.
+    pub fn package_scalar(self, name: &str) -> Option<Sv> {
+        let name = std::ffi::CString::new(name).ok()?;
+        unsafe { Sv::from_raw(ffi::pxs_package_var(self.raw, name.as_ptr())) }
+    }
+
     /// How many scalars, arrays, hashes… the interpreter has: what a leak test compares.
     pub fn sv_count(self) -> usize {
         unsafe { ffi::pxs_sv_count(self.raw) }

@@ -1,0 +1,151 @@
+/* Many calls under one eval, with arguments that are reused. */
+#include "pxs.h"
+
+typedef struct {
+    SV *callee;
+    int release;
+    uint32_t nargs;
+    pxs_arg args[PXS_MAX_SLOTS];
+} pxs_loop_call;
+
+typedef int (*pxs_next)(void *data, pxs_loop_call *call);
+
+typedef struct {
+    SV **slots;
+    pxs_next next;
+    void *data;
+    SV *releasing; /* the callee whose count is ours until its call is over */
+    pxs_loop_call call;
+} pxs_loop;
+
+/* A scalar with any of these is not ours alone any more, or does more than hold a value. */
+#define SLOT_BAD (SVs_GMG | SVs_SMG | SVs_RMG | SVf_READONLY | SVf_PROTECT | SVf_ROK | SVs_OBJECT | SVf_FAKE | SVf_UTF8 | SVs_TEMP)
+#define SLOT_IS_OURS(sv) (SvREFCNT(sv) == 1 && !(SvFLAGS(sv) & SLOT_BAD) && SvTYPE(sv) <= SVt_PVMG)
+
+/* The slot's scalar if it can be written to again, else a new one. */
+PERL_STATIC_INLINE SV *slot_scalar(pTHX_ SV **slot) {
+    SV *sv = *slot;
+    if (LIKELY(sv && SLOT_IS_OURS(sv))) return sv;
+    *slot = NULL; /* freeing may run code that dies */
+    SvREFCNT_dec(sv);
+    return *slot = newSV(0);
+}
+
+PERL_STATIC_INLINE SV *slot_undef(pTHX_ SV **slot) {
+    SV *sv = slot_scalar(aTHX_ slot);
+    SvOK_off(sv);
+    return sv;
+}
+
+PERL_STATIC_INLINE SV *slot_int(pTHX_ SV **slot, IV value) {
+    SV *sv = slot_scalar(aTHX_ slot);
+    if (LIKELY(SvFLAGS(sv) == (SVt_IV | SVf_IOK | SVp_IOK))) SvIV_set(sv, value);
+    else sv_setiv(sv, value);
+    return sv;
+}
+
+/* Writes into the string's buffer if it has one to itself; copy on write leaves it shared only while a copy lives. */
+PERL_STATIC_INLINE SV *slot_bytes(pTHX_ SV **slot, const char *ptr, size_t len) {
+    SV *sv = slot_scalar(aTHX_ slot);
+    if (SvTYPE(sv) == SVt_PV && SvLEN(sv) > len + 2) {
+        char *buffer = SvPVX(sv);
+#ifdef PERL_COPY_ON_WRITE
+        if (SvIsCOW(sv)) {
+            if (CowREFCNT(sv) != 0) {
+                sv_setpvn(sv, ptr, len);
+                return sv;
+            }
+            SvIsCOW_off(sv);
+        }
+#else
+        if (SvIsCOW(sv)) {
+            sv_setpvn(sv, ptr, len);
+            return sv;
+        }
+#endif
+        memcpy(buffer, ptr, len);
+        buffer[len] = 0;
+        SvCUR_set(sv, len);
+        SvPOK_only(sv);
+    } else {
+        sv_setpvn(sv, ptr, len);
+    }
+    return sv;
+}
+
+PERL_STATIC_INLINE SV *slot_shared(pTHX_ SV **slot, SV *shared) {
+    SV *sv = *slot;
+    if (LIKELY(sv && SvREFCNT(sv) == 1 && SvFLAGS(sv) == (SVt_PV | SVf_POK | SVp_POK | SVf_IsCOW) && SvPVX(sv) == SvPVX(shared)))
+        return sv;
+    *slot = NULL;
+    SvREFCNT_dec(sv);
+    return *slot = newSVhek(SvSHARED_HEK_FROM_PV(SvPVX(shared)));
+}
+
+PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
+    switch (arg->kind) {
+    case ARG_INT: return slot_int(aTHX_ slot, (IV)arg->i);
+    case ARG_BYTES: return slot_bytes(aTHX_ slot, (const char *)arg->ptr, arg->len);
+    case ARG_SHARED: return slot_shared(aTHX_ slot, (SV *)arg->ptr);
+    case ARG_TEMPLATE: return pxs_template_use(aTHX_ (pxs_template *)arg->ptr);
+    case ARG_SV: return (SV *)arg->ptr;
+    default: return slot_undef(aTHX_ slot);
+    }
+}
+
+static void loop_job(pTHX_ void *data) {
+    pxs_loop *loop = (pxs_loop *)data;
+    pxs_loop_call *call = &loop->call;
+    pxs_state *state = &pxs_tls;
+    while (loop->next(loop->data, call)) {
+        dSP;
+        uint32_t i;
+        if (call->release) loop->releasing = call->callee;
+        if (UNLIKELY(state->exit_pending)) return;
+        PUSHMARK(SP);
+        EXTEND(SP, PXS_MAX_SLOTS);
+        for (i = 0; i < call->nargs; i++) {
+            SV *sv = slot_arg(aTHX_ &loop->slots[i], &call->args[i]);
+            PUSHs(sv);
+        }
+        PUTBACK;
+        call_sv(call->callee, G_VOID | G_DISCARD);
+        if (loop->releasing) {
+            SV *callee = loop->releasing;
+            loop->releasing = NULL;
+            SvREFCNT_dec_NN(callee);
+        }
+        FREETMPS;
+    }
+}
+
+int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *what, size_t what_len) {
+    pxs_loop loop;
+    if (pxs_tls.no_calls) return PXS_DIED;
+    loop.slots = slots;
+    loop.next = next;
+    loop.data = data;
+    loop.releasing = NULL;
+    for (;;) {
+        SV *error = NULL;
+        int status = pxs_protect(aTHX_ loop_job, &loop, &error);
+        if (loop.releasing) {
+            SV *callee = loop.releasing;
+            loop.releasing = NULL;
+            pxs_dec(callee);
+        }
+        if (status != PXS_DIED) return pxs_tls.exit_pending ? PXS_EXIT : status;
+        status = pxs_warn((void *)PXS_THX, what, what_len, error);
+        pxs_dec(error);
+        if (status == PXS_EXIT || pxs_tls.exit_pending) return PXS_EXIT;
+    }
+}
+
+void pxs_loop_free(SV **slots) {
+    int i;
+    for (i = 0; i < PXS_MAX_SLOTS; i++) {
+        SV *sv = slots[i];
+        slots[i] = NULL;
+        if (sv) pxs_dec(sv);
+    }
+}

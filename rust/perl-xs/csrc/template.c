@@ -1,0 +1,193 @@
+/* Nested results that are built once and reused while nobody kept or changed a part of them. */
+#include "pxs.h"
+
+enum { NODE_HASH, NODE_ARRAY, NODE_INT, NODE_STR, NODE_UNDEF };
+
+/* as Rust describes a node, in pre-order */
+typedef struct {
+    uint32_t kind, count, leaf;
+    pxs_bytes key, text;
+} pxs_node;
+
+typedef struct {
+    /* the description */
+    uint32_t kind, count, leaf;
+    uint32_t parent, index; /* whose child, and which */
+    SV *key;                /* shared string, if the parent is a hash */
+    U32 hash;
+    SV *text; /* shared string */
+    /* what was built, with one count of ours on each, and how it looked then */
+    SV *sv;  /* the container or leaf */
+    SV *rv;  /* the reference to the container */
+    HE *entry;
+    U32 flags, rv_flags;
+    char *pv;
+} pxs_tnode;
+
+struct pxs_template {
+    uint32_t count;
+    int built;
+    size_t builds;
+    int64_t *leaves;
+    pxs_tnode *nodes;
+};
+
+#define IS_CONTAINER(node) ((node)->kind <= NODE_ARRAY)
+
+pxs_template *pxs_template_new(PXS_PERL, const pxs_node *nodes, size_t count, size_t leaves) {
+    pxs_template *t;
+    uint32_t i, parent = 0, *seen;
+    Newxz(t, 1, pxs_template);
+    Newxz(t->leaves, leaves + 1, int64_t);
+    Newxz(t->nodes, count, pxs_tnode);
+    Newxz(seen, count, uint32_t); /* how many children of each container have come */
+    t->count = (uint32_t)count;
+    for (i = 0; i < t->count; i++) {
+        pxs_tnode *node = &t->nodes[i];
+        node->kind = nodes[i].kind;
+        node->count = nodes[i].count;
+        node->leaf = nodes[i].leaf;
+        if (node->kind == NODE_STR) node->text = newSVpvn_share(nodes[i].text.ptr, (I32)nodes[i].text.len, 0);
+        if (i > 0) {
+            while (seen[parent] == t->nodes[parent].count) parent = t->nodes[parent].parent;
+            node->parent = parent;
+            node->index = seen[parent]++;
+            if (t->nodes[parent].kind == NODE_HASH) {
+                node->key = newSVpvn_share(nodes[i].key.ptr, (I32)nodes[i].key.len, 0);
+                node->hash = SvSHARED_HASH(node->key);
+            }
+        }
+        if (IS_CONTAINER(node)) parent = i;
+    }
+    Safefree(seen);
+    return t;
+}
+
+int64_t *pxs_template_leaves(pxs_template *t) { return t->leaves; }
+size_t pxs_template_rebuilds(const pxs_template *t) { return t->builds; }
+
+/* Lets the structure go; what others kept of it is theirs. */
+static void forget(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
+    uint32_t i;
+    t->built = 0;
+    for (i = t->count; i-- > 0;) {
+        SV *sv = t->nodes[i].sv, *rv = t->nodes[i].rv;
+        t->nodes[i].sv = t->nodes[i].rv = NULL; /* before freeing, which may run code that dies */
+        if (sv) dec(aTHX_ sv);
+        if (rv) dec(aTHX_ rv);
+    }
+}
+
+static SV *new_leaf(pTHX_ const pxs_template *t, const pxs_tnode *node) {
+    switch (node->kind) {
+    case NODE_INT: return newSViv((IV)t->leaves[node->leaf]);
+    case NODE_STR: return newSVhek(SvSHARED_HEK_FROM_PV(SvPVX(node->text)));
+    default: return newSV(0);
+    }
+}
+
+/* Builds the node at *at and what is below it, and moves *at behind it. With hold, remembers it all. */
+static SV *build(pTHX_ pxs_template *t, uint32_t *at, int hold) {
+    pxs_tnode *node = &t->nodes[(*at)++];
+    SV *sv, *rv = NULL;
+    uint32_t i;
+    if (!IS_CONTAINER(node)) {
+        sv = new_leaf(aTHX_ t, node);
+    } else {
+        if (node->kind == NODE_HASH) {
+            HV *hv = newHV();
+            for (i = 0; i < node->count; i++) {
+                pxs_tnode *child = &t->nodes[*at];
+                child->entry = (HE *)hv_common(hv, child->key, NULL, 0, 0, HV_FETCH_ISSTORE, build(aTHX_ t, at, hold), child->hash);
+            }
+            sv = (SV *)hv;
+        } else {
+            AV *av = newAV();
+            av_extend(av, (SSize_t)node->count - 1);
+            for (i = 0; i < node->count; i++) av_store(av, (SSize_t)i, build(aTHX_ t, at, hold));
+            sv = (SV *)av;
+        }
+        rv = newRV_noinc(sv);
+    }
+    if (hold) {
+        node->sv = SvREFCNT_inc_simple_NN(sv);
+        node->rv = SvREFCNT_inc(rv);
+        node->flags = SvFLAGS(sv);
+        node->rv_flags = rv ? SvFLAGS(rv) : 0;
+        node->pv = node->kind == NODE_STR ? SvPVX(sv) : NULL;
+    }
+    return rv ? rv : sv;
+}
+
+SV *pxs_template_build(PXS_PERL, pxs_template *t) {
+    uint32_t at = 0;
+    return build(aTHX_ t, &at, 0);
+}
+
+#define LEAF_BAD \
+    (SVs_GMG | SVs_SMG | SVs_RMG | SVf_READONLY | SVf_PROTECT | SVf_ROK | SVs_OBJECT | SVf_FAKE | SVf_IsCOW | SVf_UTF8)
+
+/* Is the node where it was put, with nobody else knowing it, and looking as it did? Equal flags also rule out that it was
+ * weakened, blessed or tied, or that an each was started on it. Only values of integer leaves may differ. */
+PERL_STATIC_INLINE int node_untouched(const pxs_template *t, const pxs_tnode *node) {
+    SV *const sv = node->sv, *const rv = node->rv;
+    if (SvREFCNT(sv) != 2) return 0;
+    if (node->kind == NODE_INT) {
+        if ((SvFLAGS(sv) & LEAF_BAD) || SvTYPE(sv) > SVt_PVMG) return 0;
+    } else if (SvFLAGS(sv) != node->flags) {
+        return 0;
+    }
+    if (IS_CONTAINER(node)) {
+        if (SvREFCNT(rv) != (node == t->nodes ? 1u : 2u) || SvFLAGS(rv) != node->rv_flags || SvRV(rv) != sv) return 0;
+        if (node->kind == NODE_HASH ? HvTOTALKEYS((HV *)sv) != node->count : AvFILLp((AV *)sv) + 1 != (SSize_t)node->count) return 0;
+    } else if (node->kind == NODE_STR && SvPVX(sv) != node->pv) {
+        return 0;
+    }
+    if (node != t->nodes) {
+        const pxs_tnode *parent = &t->nodes[node->parent]; /* checked before */
+        SV *const member = parent->kind == NODE_HASH ? HeVAL(node->entry) : AvARRAY((AV *)parent->sv)[node->index];
+        if (member != (rv ? rv : sv)) return 0;
+    }
+    return 1;
+}
+
+static void plain_dec(pTHX_ SV *sv) { SvREFCNT_dec_NN(sv); }
+static void protected_dec(pTHX_ SV *sv) { pxs_dec(sv); }
+
+SV *pxs_template_use(pTHX_ pxs_template *t) {
+    uint32_t i = 0;
+    if (LIKELY(t->built))
+        for (; i < t->count; i++)
+            if (UNLIKELY(!node_untouched(t, &t->nodes[i]))) break;
+    if (UNLIKELY(!t->built || i < t->count)) {
+        SV *rv;
+        uint32_t at = 0;
+        forget(aTHX_ t, plain_dec);
+        rv = build(aTHX_ t, &at, 1);
+        SvREFCNT_dec_NN(rv); /* the root's is the one in nodes[0] */
+        t->built = 1;
+        t->builds++;
+        return rv;
+    }
+    for (i = 0; i < t->count; i++) {
+        const pxs_tnode *node = &t->nodes[i];
+        SV *sv = node->sv;
+        if (node->kind != NODE_INT) continue;
+        if (LIKELY(SvFLAGS(sv) == (SVt_IV | SVf_IOK | SVp_IOK))) SvIV_set(sv, (IV)t->leaves[node->leaf]);
+        else sv_setiv(sv, (IV)t->leaves[node->leaf]);
+    }
+    return t->nodes[0].rv;
+}
+
+void pxs_template_free(pxs_template *t) {
+    uint32_t i;
+    dTHX;
+    forget(aTHX_ t, protected_dec);
+    for (i = 0; i < t->count; i++) {
+        if (t->nodes[i].key) pxs_dec(t->nodes[i].key);
+        if (t->nodes[i].text) pxs_dec(t->nodes[i].text);
+    }
+    Safefree(t->nodes);
+    Safefree(t->leaves);
+    Safefree(t);
+}
