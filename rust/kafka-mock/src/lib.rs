@@ -1,0 +1,37 @@
+//! A Kafka cluster as a value: request bytes in, answer bytes out, faults on demand.
+//!
+//! [`Cluster`] holds brokers, topics and their logs in memory. It has no sockets and no clock, so a
+//! client can be run against it within one function, and every wait ends when the test says so;
+//! whoever wants it on real sockets moves the bytes (`EV::Kafka::Mock` does).
+//!
+//! ```
+//! use kafka_mock::{Cluster, ClusterConfig, Reply};
+//! let mut cluster = Cluster::new(ClusterConfig { brokers: 3, ..Default::default() });
+//! cluster.create_topic("orders", 6).unwrap();
+//! cluster.open(1, 0).unwrap(); // connection 1, to broker 0
+//! // ApiVersions, version 0, correlation id 7, no client id
+//! let request = [0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
+//! let Reply::Answer(frame) = cluster.handle(1, request.to_vec().into(), 0) else { panic!() };
+//! assert_eq!(frame[4..10], [0, 0, 0, 7, 0, 0]);
+//! ```
+//!
+//! Served are ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, CreateTopics and
+//! DeleteTopics, at the versions this workspace speaks.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod api;
+mod cluster;
+mod fault;
+mod framing;
+mod log;
+mod topic;
+mod topics;
+
+pub use api::MAX_PARTITIONS;
+pub use cluster::{
+    Cluster, ClusterConfig, ClusterError, ConnId, Output, Reply, DEFAULT_MAX_MESSAGE_BYTES,
+};
+pub use fault::Fault;
+pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
+pub use topics::StoredRecord;

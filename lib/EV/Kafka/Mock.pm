@@ -1,0 +1,397 @@
+package EV::Kafka::Mock;
+
+use strict;
+use warnings;
+
+use Carp qw(croak);
+use EV::Kafka ();
+
+our $VERSION = '1.00';
+
+my %NEW_DEFAULTS = (
+    brokers            => 1,
+    partitions         => 4,
+    replication_factor => 1,
+    auto_create        => 1,
+    max_message_bytes  => 1_048_588,
+    loop               => undef,
+);
+
+my %FAULT_DEFAULTS = (
+    api              => undef,
+    broker           => undef,
+    topic            => undef,
+    partition        => undef,
+    times            => 1,
+    error            => undef,
+    delay_ms         => 0,
+    throttle_time_ms => 0,
+    drop             => 0,
+    hang             => 0,
+    truncate         => 0,
+    applied          => 0,
+);
+
+sub new {
+    my ($class, @opts) = @_;
+    return $class->_new(_options(new => \%NEW_DEFAULTS, @opts));
+}
+
+sub bootstrap {
+    my ($self) = @_;
+    return join ',', map {"$_->{host}:$_->{port}"} $self->brokers;
+}
+
+sub fault {
+    my ($self, @rule) = @_;
+    my $rule = _options(fault => \%FAULT_DEFAULTS, @rule);
+    croak 'fault: says nothing to do'
+        unless grep { $rule->{$_} } qw(error delay_ms throttle_time_ms drop hang truncate);
+    $self->_fault($rule);
+    return $self;
+}
+
+sub append {
+    my ($self, $topic, $partition, @records) = @_;
+    croak 'append: record must be a hashref' if grep { ref ne 'HASH' } @records;
+    my $now = int(EV::time() * 1000);
+    return $self->_append($topic, $partition,
+        [map { [$_->{timestamp} // $now, $_->{key}, $_->{value}, _header_pairs($_->{headers})] } @records]);
+}
+
+# [$name, $value, $name, $value, ...], from a hash or a list of pairs.
+sub _header_pairs {
+    my ($headers) = @_;
+    return [] unless $headers;
+    return [map {@$_} @$headers] if ref $headers eq 'ARRAY';
+    return [map { ($_ => $headers->{$_}) } sort keys %$headers];
+}
+
+sub _options {
+    my ($method, $defaults, @given) = @_;
+    croak "$method: odd number of options" if @given % 2;
+    my %given   = @given;
+    my @unknown = sort grep { !exists $defaults->{$_} } keys %given;
+    croak "$method: unknown option(s): " . join ', ', @unknown if @unknown;
+    return {%$defaults, %given};
+}
+
+1;
+
+__END__
+
+=encoding utf8
+
+=head1 NAME
+
+EV::Kafka::Mock - a Kafka cluster inside your test
+
+=head1 SYNOPSIS
+
+    use Test::More;
+    use EV;
+    use EV::Kafka;
+    use EV::Kafka::Mock;
+
+    my $mock = EV::Kafka::Mock->new(brokers => 3, partitions => 6);
+    $mock->create_topic(orders => 6);
+
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, acks => -1);
+    $kafka->connect(sub {
+        $kafka->produce(orders => 'key', 'value', sub {
+            my ($result, $error) = @_;
+            is $error, undef, 'delivered';
+            EV::break;
+        });
+    });
+    EV::run;
+
+    my @records = map { $mock->records(orders => $_) } 0 .. 5;
+    is $records[0]{value}, 'value', 'and there it is';
+
+    # The next Produce finds that the leader has moved
+    $mock->fault(api => 'Produce', topic => 'orders', error => 6);
+
+    # A broker dies, and comes back
+    $mock->stop_broker(1);
+    $mock->start_broker(1);
+
+=head1 DESCRIPTION
+
+A cluster of one or more brokers that lives in this process and listens on
+ports of 127.0.0.1, chosen by the kernel. It runs on the same L<EV> loop as
+the code under test: it needs no thread, no child process and no network, starts
+in less than a millisecond, and answers only while the loop runs.
+
+Any Kafka client may talk to it, L<EV::Kafka> or another. It speaks
+ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator,
+CreateTopics and DeleteTopics at the versions that EV::Kafka speaks, checks what it
+is sent as a broker does, and answers with a broker's error codes. A request
+that it cannot read, or of a version that it does not advertise, makes it close
+the connection, which is what a broker does too.
+
+Node ids are 0, 1, 2 and so on. Partition C<p> of a new topic is led by broker
+C<p> modulo the number of brokers. Records stay in memory until the object goes.
+
+All strings are bytes.
+
+=head1 METHODS
+
+Methods that name a topic, partition or broker which does not exist croak.
+
+=head2 new
+
+    my $mock = EV::Kafka::Mock->new(%options);
+
+Starts the cluster. Croaks if it cannot listen, and on an unknown option.
+
+=over
+
+=item brokers => 1
+
+How many.
+
+=item partitions => 4
+
+Partitions of a topic that is created without saying how many.
+
+=item replication_factor => 1
+
+Replicas of a partition that is created without saying how many. Replicas share one
+log; their number decides only whether another broker can take over when
+one is stopped.
+
+=item auto_create => 1
+
+Whether asking for the metadata of an unknown topic creates it, where the
+client allows that.
+
+=item max_message_bytes => 1048588
+
+The largest record batch that is taken; larger ones get error 10
+(MESSAGE_TOO_LARGE).
+
+=item loop => EV::default_loop
+
+The loop to run on.
+
+=back
+
+=head2 bootstrap
+
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap);
+
+The addresses of all brokers, C<host:port,host:port>.
+
+=head2 brokers
+
+    for my $broker ($mock->brokers) { say "$broker->{node_id}: $broker->{port}" }
+
+A list of hashes with C<node_id>, C<host>, C<port> and C<up> (false while
+stopped).
+
+=head2 close
+
+Stops all brokers for good. Done by itself when the object goes. The records
+can still be read.
+
+=head2 create_topic
+
+    $mock->create_topic($name);
+    $mock->create_topic($name, $partitions);
+
+Creates a topic; croaks if it exists or the name is not one for Kafka.
+
+=head2 delete_topic
+
+    my $existed = $mock->delete_topic($name);
+
+=head2 topics
+
+The names of all topics, sorted.
+
+=head2 partitions
+
+    my $count = $mock->partitions($topic);
+
+The number of a topic's partitions; undef if there is no such topic.
+
+=head2 records
+
+    my @records = $mock->records($topic, $partition);
+
+What the partition holds, in order: hashes with C<offset>, C<timestamp>
+(milliseconds), C<key>, C<value> (undef where null) and C<headers>, a list of
+C<[name, value]> pairs.
+
+=head2 append
+
+    my $offset = $mock->append($topic, $partition, { key => 'k', value => 'v' }, ...);
+
+Puts records into a partition as one batch, as if some producer had sent them, and
+returns the offset of the first. Besides C<key> and C<value> a record may have a
+C<timestamp> (milliseconds; the present is the default) and C<headers>, a hash or
+a list of C<[name, value]> pairs.
+
+=head2 append_bytes
+
+    my $offset = $mock->append_bytes($topic, $partition, $bytes, $offsets);
+
+Puts bytes into a partition as they are, for consumers to stumble over: a
+damaged batch, or one of an old format. They take up C<$offsets> offsets (1 if left
+out). Their own base offset is not touched.
+
+=head2 high_watermark
+
+    my $offset = $mock->high_watermark($topic, $partition);
+
+The offset that the next record will get.
+
+=head2 log_start_offset
+
+    my $offset = $mock->log_start_offset($topic, $partition);
+
+The first offset that is still there.
+
+=head2 delete_records
+
+    $mock->delete_records($topic, $partition, $before_offset);
+
+Removes the records before an offset, as a broker's retention does. Fetching
+them then is error 1 (OFFSET_OUT_OF_RANGE).
+
+=head2 leader
+
+    my $node_id = $mock->leader($topic, $partition);
+
+-1 while none of the partition's replicas is up.
+
+=head2 set_leader
+
+    $mock->set_leader($topic, $partition, $node_id);
+
+Moves the leadership. The old leader answers with error 6
+(NOT_LEADER_OR_FOLLOWER) from now on.
+
+=head2 stop_broker
+
+    $mock->stop_broker($node_id);
+
+Closes a broker's port and all connections to it. Its partitions move to
+another replica if they have one that is up, and are without a leader otherwise.
+
+=head2 start_broker
+
+    $mock->start_broker($node_id);
+
+Starts it again on the same port. It leads the partitions again that have no leader.
+
+=head2 fault
+
+    $mock->fault(api => 'Produce', topic => 'orders', partition => 0, error => 6);
+    $mock->fault(api => 'Fetch', broker => 1, delay_ms => 200, times => 3);
+    $mock->fault(api => 'Produce', drop => 1, applied => 1);
+
+Makes requests go wrong that are still to come. It returns the object. Which ones:
+
+=over
+
+=item api => $name
+
+Kafka's name of it, such as C<Produce>. Left out: any.
+
+=item broker => $node_id
+
+The broker that is asked. Left out: any.
+
+=item topic => $name, partition => $number
+
+Requests that name this topic, or partition, and within their answers only this
+one. Left out: any.
+
+=item times => 1
+
+How many requests; C<undef> means all until L</clear_faults>. A request counts
+once however many partitions it names.
+
+=back
+
+And what happens to them, any of it together:
+
+=over
+
+=item error => $code
+
+The error code of the matched partitions, of the matched topics for Metadata,
+CreateTopics and DeleteTopics, of the whole answer for ApiVersions and
+FindCoordinator. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
+answer too.
+
+=item delay_ms => $milliseconds
+
+The answer comes that much later.
+
+=item throttle_time_ms => $milliseconds
+
+Says so in the answer. Nothing is held back.
+
+=item drop => 1
+
+The connection is closed instead.
+
+=item hang => 1
+
+No answer ever comes, on this connection also to nothing that is sent later.
+
+=item truncate => 1
+
+A Fetch answer breaks off within the last batch of the partition.
+
+=item applied => 1
+
+With C<error>, C<drop> and C<hang>: the request takes effect all the same, as when
+a broker is lost between writing and answering. Without it nothing is written.
+
+=back
+
+=head2 clear_faults
+
+Removes all rules. What already waits goes on waiting.
+
+=head2 api_versions
+
+    $mock->api_versions(Fetch => 4, 11);
+    $mock->api_versions(CreateTopics => undef);
+    $mock->api_versions(Produce => 3, 7, $node_id);
+
+Changes which versions of an API are advertised and taken, by all brokers or by
+one, to stand for older ones. C<undef> takes the API away.
+
+=head2 request_count
+
+    my $count = $mock->request_count('Fetch');
+    my $count = $mock->request_count(Fetch => $node_id);
+
+Requests of an API that came in, to all brokers or to one.
+
+=head2 connections
+
+    my $count = $mock->connections;
+    my $count = $mock->connections($node_id);
+
+Open connections, to all brokers or to one.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=head1 AUTHOR
+
+vividsnow
+
+=head1 LICENSE
+
+This is free software; you can redistribute it and/or modify it under the same
+terms as Perl itself.
+
+=cut

@@ -1,0 +1,230 @@
+//! Fetch: reading record batches, and waiting for them.
+
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::fault::Target;
+use bytes::{Bytes, BytesMut};
+use kafka_wire::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
+};
+use kafka_wire::ErrorCode;
+
+/// Session id of a full fetch that opens no session (KIP-227).
+const NO_SESSION: i32 = 0;
+/// `current_leader_epoch` of a client that does not check it (KIP-320).
+const ANY_EPOCH: i32 = -1;
+
+/// A Fetch that has less than `min_bytes` to give so far.
+#[derive(Debug)]
+pub(crate) struct ParkedFetch {
+    request: FetchRequest,
+    call: Call,
+    /// When it is answered whatever there is.
+    pub deadline_ms: u64,
+}
+
+impl Serve for FetchRequest {
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        let of_topic = |topic: &FetchTopic| {
+            let name = topic.topic.clone();
+            let indexes: Vec<i32> = topic.partitions.iter().map(|p| p.partition).collect();
+            indexes.into_iter().map(move |index| Target {
+                topic: name.clone(),
+                partition: Some(index),
+            })
+        };
+        self.topics.iter().flat_map(of_topic).collect()
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        if self.session_id != NO_SESSION {
+            return call.answer::<Self>(&FetchResponse {
+                throttle_time_ms: call.faults.throttle_time_ms(),
+                error_code: ErrorCode::FetchSessionIdNotFound.code(),
+                ..Default::default()
+            });
+        }
+        let wait = u64::try_from(self.max_wait_ms).unwrap_or(0);
+        let deadline_ms = call.now_ms.saturating_add(wait);
+        let now_ms = call.now_ms;
+        Box::new(ParkedFetch {
+            request: self,
+            call,
+            deadline_ms,
+        })
+        .attempt(cluster, now_ms)
+    }
+}
+
+impl ParkedFetch {
+    /// Answers, if there is enough, an error to tell, or no time left; else waits on. To be called
+    /// whenever log, leader or time have changed.
+    pub fn attempt(self: Box<Self>, cluster: &Cluster, now_ms: u64) -> Outcome {
+        let mut reading = Reading::new(&self.request);
+        let topics: Vec<TopicRead> = self
+            .request
+            .topics
+            .iter()
+            .map(|topic| reading.topic(cluster, &self.call, topic))
+            .collect();
+        let min_bytes = usize::try_from(self.request.min_bytes).unwrap_or(0);
+        let is_ready = reading.bytes >= min_bytes
+            || reading.failed
+            || topics.is_empty()
+            || self.deadline_ms <= now_ms;
+        if !is_ready {
+            return Outcome::Fetch(self);
+        }
+        self.call.answer::<FetchRequest>(&FetchResponse {
+            throttle_time_ms: self.call.faults.throttle_time_ms(),
+            error_code: ErrorCode::None.code(),
+            session_id: NO_SESSION,
+            responses: topics.into_iter().map(TopicRead::into_response).collect(),
+            ..Default::default()
+        })
+    }
+}
+
+/// What was found for one topic; the records are joined only when the answer is made.
+struct TopicRead {
+    topic: Bytes,
+    partitions: Vec<(PartitionData, Vec<Bytes>)>,
+}
+
+impl TopicRead {
+    fn into_response(self) -> FetchableTopicResponse {
+        let joined = self.partitions.into_iter().map(|(mut data, parts)| {
+            data.records = Some(join(parts));
+            data
+        });
+        FetchableTopicResponse {
+            topic: self.topic,
+            partitions: joined.collect(),
+            ..Default::default()
+        }
+    }
+}
+
+/// The state of one pass over the partitions of a Fetch.
+struct Reading {
+    /// What the request's `max_bytes` leaves.
+    budget: usize,
+    /// Bytes of records found.
+    bytes: usize,
+    /// Whether a partition has an error, which is told without waiting.
+    failed: bool,
+}
+
+impl Reading {
+    fn new(request: &FetchRequest) -> Self {
+        Self {
+            budget: usize::try_from(request.max_bytes).unwrap_or(0),
+            bytes: 0,
+            failed: false,
+        }
+    }
+
+    fn topic(&mut self, cluster: &Cluster, call: &Call, topic: &FetchTopic) -> TopicRead {
+        let read = |asked| self.partition(cluster, call, &topic.topic, asked);
+        TopicRead {
+            topic: topic.topic.clone(),
+            partitions: topic.partitions.iter().map(read).collect(),
+        }
+    }
+
+    fn partition(
+        &mut self,
+        cluster: &Cluster,
+        call: &Call,
+        topic: &Bytes,
+        asked: &FetchPartition,
+    ) -> (PartitionData, Vec<Bytes>) {
+        match self.read(cluster, call, topic, asked) {
+            Ok(found) => found,
+            Err(error_code) => {
+                self.failed = true;
+                let data = PartitionData {
+                    partition_index: asked.partition,
+                    error_code,
+                    high_watermark: -1,
+                    last_stable_offset: -1,
+                    log_start_offset: -1,
+                    ..Default::default()
+                };
+                (data, Vec::new())
+            }
+        }
+    }
+
+    fn read(
+        &mut self,
+        cluster: &Cluster,
+        call: &Call,
+        topic: &Bytes,
+        asked: &FetchPartition,
+    ) -> Result<(PartitionData, Vec<Bytes>), i16> {
+        let index = asked.partition;
+        if let Some(code) = call.faults.error_for(topic, Some(index)) {
+            return Err(code);
+        }
+        let partition = cluster
+            .partition_ref(topic, index)
+            .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
+        match asked.current_leader_epoch {
+            ANY_EPOCH => {}
+            epoch if epoch < partition.leader_epoch => {
+                return Err(ErrorCode::FencedLeaderEpoch.code())
+            }
+            epoch if epoch > partition.leader_epoch => {
+                return Err(ErrorCode::UnknownLeaderEpoch.code())
+            }
+            _ => {}
+        }
+        if partition.leader != call.broker {
+            return Err(ErrorCode::NotLeaderOrFollower.code());
+        }
+        let log = &partition.log;
+        let limit = usize::try_from(asked.partition_max_bytes)
+            .unwrap_or(0)
+            .min(self.budget);
+        // The first batch of an answer comes whole whatever the limits, or a client with small
+        // ones would never get past it (KIP-74).
+        let at_least_one = self.bytes == 0;
+        let mut parts = log
+            .read(asked.fetch_offset, limit, at_least_one)
+            .ok_or(ErrorCode::OffsetOutOfRange.code())?;
+        if call.faults.truncates(topic, index) {
+            cut_last(&mut parts);
+        }
+        let found: usize = parts.iter().map(Bytes::len).sum();
+        self.bytes += found;
+        self.budget = self.budget.saturating_sub(found);
+        let data = PartitionData {
+            partition_index: index,
+            error_code: ErrorCode::None.code(),
+            high_watermark: log.high_watermark(),
+            last_stable_offset: log.high_watermark(),
+            log_start_offset: log.start_offset(),
+            ..Default::default()
+        };
+        Ok((data, parts))
+    }
+}
+
+/// Leaves about half of the last batch.
+fn cut_last(parts: &mut [Bytes]) {
+    if let Some(last) = parts.last_mut() {
+        last.truncate(last.len() / 2);
+    }
+}
+
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        joined.extend_from_slice(&part);
+    }
+    joined.freeze()
+}

@@ -1,0 +1,76 @@
+//! FindCoordinator: which broker looks after a group or a transactional id.
+
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::topic::NO_LEADER;
+use bytes::Bytes;
+use kafka_wire::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use kafka_wire::{error, murmur2, ErrorCode};
+
+/// From here on one request asks for many keys (KIP-699).
+const MANY_KEYS: i16 = 4;
+/// Key types that have a coordinator here: group and transactional id.
+const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
+
+impl Serve for FindCoordinatorRequest {
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let find = |key: &Bytes| find(cluster, &call, self.key_type, key);
+        let throttle_time_ms = call.faults.throttle_time_ms();
+        let response = if call.version >= MANY_KEYS {
+            let coordinators = self.coordinator_keys.iter().map(find).collect();
+            FindCoordinatorResponse {
+                throttle_time_ms,
+                coordinators,
+                ..Default::default()
+            }
+        } else {
+            let found = find(&self.key);
+            FindCoordinatorResponse {
+                throttle_time_ms,
+                error_code: found.error_code,
+                error_message: found.error_message,
+                node_id: found.node_id,
+                host: found.host,
+                port: found.port,
+                ..Default::default()
+            }
+        };
+        call.answer::<Self>(&response)
+    }
+}
+
+fn find(cluster: &Cluster, call: &Call, key_type: i8, key: &Bytes) -> Coordinator {
+    let failed = |error_code| Coordinator {
+        key: key.clone(),
+        node_id: NO_LEADER,
+        port: -1,
+        error_code,
+        error_message: Some(Bytes::from_static(error::name(error_code).as_bytes())),
+        ..Default::default()
+    };
+    if let Some(code) = call.faults.error() {
+        return failed(code);
+    }
+    if !KEY_TYPES.contains(&key_type) {
+        return failed(ErrorCode::InvalidRequest.code());
+    }
+    // Kafka hashes the key to a partition of an internal topic; its leader is the coordinator.
+    let live: Vec<i32> = cluster
+        .broker_ids()
+        .filter(|&id| cluster.is_up(id))
+        .collect();
+    let choice = live.get(murmur2(key) as usize % live.len().max(1));
+    let Some((node_id, broker)) = choice.and_then(|&id| Some((id, cluster.broker(id)?))) else {
+        return failed(ErrorCode::CoordinatorNotAvailable.code());
+    };
+    Coordinator {
+        key: key.clone(),
+        node_id,
+        host: broker.host.clone(),
+        port: broker.port,
+        error_code: ErrorCode::None.code(),
+        ..Default::default()
+    }
+}

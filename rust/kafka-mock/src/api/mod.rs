@@ -1,0 +1,220 @@
+//! What brokers do with a request: one file per API, and the steps they have in common.
+
+mod api_versions;
+mod create_topics;
+mod delete_topics;
+mod fetch;
+mod find_coordinator;
+mod list_offsets;
+mod metadata;
+mod produce;
+
+pub(crate) use fetch::ParkedFetch;
+
+use crate::cluster::Cluster;
+use crate::fault::{ActiveFaults, Target};
+use bytes::{Bytes, BytesMut};
+use kafka_wire::api::put_response_header;
+use kafka_wire::messages as m;
+use kafka_wire::{ApiKey, Message, Reader, Request, RequestHeader, Writer};
+use std::ops::RangeInclusive;
+
+/// Most partitions that a topic can be created with. A real cluster has no such limit; it keeps a
+/// few bytes of CreateTopics from taking all memory.
+pub const MAX_PARTITIONS: i32 = 10_000;
+
+/// The APIs a cluster answers, with the versions it speaks of each.
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 8] = [
+    (ApiKey::Produce, 3..=11),
+    (ApiKey::Fetch, 4..=12),
+    (ApiKey::ListOffsets, 1..=10),
+    (ApiKey::Metadata, 0..=13),
+    (ApiKey::FindCoordinator, 0..=6),
+    (ApiKey::ApiVersions, 0..=4),
+    (ApiKey::CreateTopics, 0..=7),
+    (ApiKey::DeleteTopics, 0..=6),
+];
+
+/// API keys and versions that a broker advertises unless it is told otherwise.
+pub(crate) fn supported() -> impl Iterator<Item = (i16, RangeInclusive<i16>)> {
+    SUPPORTED
+        .into_iter()
+        .map(|(api, versions)| (api.key(), versions))
+}
+
+/// What becomes of one request.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// A whole answer frame, length prefix included.
+    Answer(Bytes),
+    NoAnswer,
+    Close(String),
+    /// Another outcome, kept back.
+    Delayed {
+        until_ms: u64,
+        outcome: Box<Outcome>,
+    },
+    /// Nothing, ever.
+    Hang,
+    /// A Fetch that waits for data.
+    Fetch(Box<ParkedFetch>),
+}
+
+/// The circumstances of a request, apart from its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// Node id of the broker that was asked.
+    pub broker: i32,
+    pub version: i16,
+    pub correlation_id: i32,
+    pub faults: ActiveFaults,
+    pub now_ms: u64,
+}
+
+/// A request that brokers know how to carry out.
+pub(crate) trait Serve: Request {
+    /// Topics and partitions that the request is about, for fault rules that name some.
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        Vec::new()
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome;
+}
+
+impl Call {
+    /// The outcome of a request that is answered at once.
+    pub fn answer<R: Serve>(&self, response: &R::Response) -> Outcome {
+        match frame::<R>(response, self.version, self.correlation_id) {
+            Ok(frame) => Outcome::Answer(frame),
+            Err(why) => Outcome::Close(why),
+        }
+    }
+}
+
+/// Carries out one request frame that came to a broker.
+pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
+    let Some(head) = Head::peek(&frame) else {
+        return Outcome::Close("request too short".into());
+    };
+    cluster.count_request(broker, head.api_key);
+    let Some(api) = ApiKey::from_key(head.api_key) else {
+        return Outcome::Close(format!("unknown API key {}", head.api_key));
+    };
+    if !head.is_accepted(cluster, broker) {
+        if api == ApiKey::ApiVersions {
+            return api_versions::unsupported_version(cluster, broker, head.correlation_id);
+        }
+        let (name, version) = (api.name(), head.version);
+        return Outcome::Close(format!("{name} version {version} is not supported"));
+    }
+    match api {
+        ApiKey::Produce => serve::<m::ProduceRequest>(cluster, broker, frame, now_ms),
+        ApiKey::Fetch => serve::<m::FetchRequest>(cluster, broker, frame, now_ms),
+        ApiKey::ListOffsets => serve::<m::ListOffsetsRequest>(cluster, broker, frame, now_ms),
+        ApiKey::Metadata => serve::<m::MetadataRequest>(cluster, broker, frame, now_ms),
+        ApiKey::FindCoordinator => {
+            serve::<m::FindCoordinatorRequest>(cluster, broker, frame, now_ms)
+        }
+        ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(cluster, broker, frame, now_ms),
+        ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(cluster, broker, frame, now_ms),
+        ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(cluster, broker, frame, now_ms),
+        other => Outcome::Close(format!("{} is not supported", other.name())),
+    }
+}
+
+fn serve<R: Serve>(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
+    let (header, request) = match parse::<R>(frame) {
+        Ok(parsed) => parsed,
+        Err(why) => return Outcome::Close(format!("malformed {} request: {why}", R::API.name())),
+    };
+    let faults = if cluster.faults().is_empty() {
+        ActiveFaults::default()
+    } else {
+        let targets = request.targets(cluster);
+        cluster.faults().take(broker, R::API, &targets)
+    };
+    let (version, correlation_id) = (header.version, header.correlation_id);
+    let call = Call {
+        broker,
+        version,
+        correlation_id,
+        faults: faults.clone(),
+        now_ms,
+    };
+    let outcome = if !(faults.drops() || faults.hangs()) {
+        request.serve(cluster, call)
+    } else {
+        if faults.applied_unanswered() {
+            request.serve(cluster, call);
+        }
+        if faults.hangs() {
+            return Outcome::Hang;
+        }
+        Outcome::Close(format!("{} dropped by a fault", R::API.name()))
+    };
+    match faults.delay_ms() {
+        0 => outcome,
+        delay => Outcome::Delayed {
+            until_ms: now_ms.saturating_add(delay),
+            outcome: Box::new(outcome),
+        },
+    }
+}
+
+fn parse<R: Request>(frame: Bytes) -> Result<(RequestHeader, R), String> {
+    let mut reader = Reader::new(frame);
+    let header = RequestHeader::decode(&mut reader).map_err(|e| e.to_string())?;
+    let request = R::decode(&mut reader, header.version).map_err(|e| e.to_string())?;
+    match reader.remaining() {
+        0 => Ok((header, request)),
+        // A broker would overlook them; for a client under test they are a bug.
+        left => Err(format!("{left} bytes too many")),
+    }
+}
+
+/// The answer frame: length, header and body.
+fn frame<R: Request>(
+    response: &R::Response,
+    version: i16,
+    correlation_id: i32,
+) -> Result<Bytes, String> {
+    let mut writer = Writer::new();
+    put_response_header(&mut writer, R::API, version, correlation_id);
+    response
+        .encode(&mut writer, version)
+        .map_err(|e| format!("{} answer: {e}", R::API.name()))?;
+    let length = i32::try_from(writer.len()).map_err(|_| "answer too long".to_string())?;
+    let mut frame = BytesMut::with_capacity(4 + writer.len());
+    frame.extend_from_slice(&length.to_be_bytes());
+    for segment in writer.into_segments() {
+        frame.extend_from_slice(&segment);
+    }
+    Ok(frame.freeze())
+}
+
+/// The part of a request header that is the same in every version.
+struct Head {
+    api_key: i16,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl Head {
+    fn peek(frame: &[u8]) -> Option<Self> {
+        let &[a, b, c, d, e, f, g, h] = frame.first_chunk()?;
+        Some(Self {
+            api_key: i16::from_be_bytes([a, b]),
+            version: i16::from_be_bytes([c, d]),
+            correlation_id: i32::from_be_bytes([e, f, g, h]),
+        })
+    }
+
+    /// Whether the broker advertises the version and the mock can speak it.
+    fn is_accepted(&self, cluster: &Cluster, broker: i32) -> bool {
+        let advertised = cluster
+            .broker(broker)
+            .and_then(|b| b.versions.get(&self.api_key));
+        advertised.is_some_and(|&(min, max)| (min..=max).contains(&self.version))
+            && supported().any(|(key, range)| key == self.api_key && range.contains(&self.version))
+    }
+}

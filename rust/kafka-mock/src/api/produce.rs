@@ -1,0 +1,190 @@
+//! Produce: appending record batches to partitions.
+
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::fault::Target;
+use crate::log::{self, Appended};
+use crate::topic::Partition;
+use bytes::Bytes;
+use kafka_wire::error;
+use kafka_wire::messages::produce::{
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceData, TopicProduceResponse,
+};
+use kafka_wire::ErrorCode;
+use std::collections::BTreeSet;
+
+/// `acks` of a client that wants no answer.
+const NO_ACKS: i16 = 0;
+/// From here on an answer names the leader that should have been asked (KIP-951).
+const NAMES_LEADER: i16 = 10;
+/// Values of `acks` that exist: all replicas, none, the leader.
+const KNOWN_ACKS: std::ops::RangeInclusive<i16> = -1..=1;
+
+impl Serve for ProduceRequest {
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        let of_topic = |topic: &TopicProduceData| {
+            let name = topic.name.clone();
+            let partitions = topic.partition_data.iter().map(|data| data.index);
+            partitions
+                .map(move |index| Target {
+                    topic: name.clone(),
+                    partition: Some(index),
+                })
+                .collect::<Vec<_>>()
+        };
+        self.topic_data.iter().flat_map(of_topic).collect()
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let acks = self.acks;
+        let responses: Vec<_> = self
+            .topic_data
+            .into_iter()
+            .map(|topic| append_to_topic(cluster, &call, acks, topic))
+            .collect();
+        if acks != NO_ACKS {
+            return call.answer::<Self>(&ProduceResponse {
+                node_endpoints: leader_endpoints(cluster, &responses),
+                responses,
+                throttle_time_ms: call.faults.throttle_time_ms(),
+            });
+        }
+        // With no answer to carry an error, closing the connection is how a broker tells of it.
+        let mut partitions = responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses);
+        match partitions.find(|partition| partition.error_code != ErrorCode::None.code()) {
+            Some(failed) => Outcome::Close(format!(
+                "Produce with acks 0 failed: {}",
+                error::name(failed.error_code)
+            )),
+            None => Outcome::NoAnswer,
+        }
+    }
+}
+
+fn append_to_topic(
+    cluster: &mut Cluster,
+    call: &Call,
+    acks: i16,
+    topic: TopicProduceData,
+) -> TopicProduceResponse {
+    let name = topic.name;
+    let partition_responses = topic
+        .partition_data
+        .into_iter()
+        .map(|data| append_to_partition(cluster, call, acks, &name, data))
+        .collect();
+    TopicProduceResponse {
+        name,
+        partition_responses,
+        ..Default::default()
+    }
+}
+
+fn append_to_partition(
+    cluster: &mut Cluster,
+    call: &Call,
+    acks: i16,
+    topic: &Bytes,
+    data: PartitionProduceData,
+) -> PartitionProduceResponse {
+    let index = data.index;
+    let fault = call.faults.error_for(topic, Some(index));
+    let outcome = if fault.is_none() || call.faults.applies_to(topic, Some(index)) {
+        append(cluster, call, acks, topic, data)
+    } else {
+        Ok(Appended::default())
+    };
+    let error_code = match (fault, outcome) {
+        (None, Ok(appended)) => {
+            return PartitionProduceResponse {
+                index,
+                base_offset: appended.base_offset,
+                log_start_offset: appended.log_start_offset,
+                ..Default::default()
+            }
+        }
+        (Some(error_code), _) | (None, Err(error_code)) => error_code,
+    };
+    PartitionProduceResponse {
+        index,
+        error_code,
+        base_offset: -1,
+        current_leader: current_leader(cluster, call, error_code, topic, index),
+        ..Default::default()
+    }
+}
+
+/// Who leads instead, for a client that asked the wrong broker (KIP-951).
+fn current_leader(
+    cluster: &Cluster,
+    call: &Call,
+    error_code: i16,
+    topic: &[u8],
+    partition: i32,
+) -> LeaderIdAndEpoch {
+    match cluster.partition_ref(topic, partition) {
+        Ok(partition)
+            if call.version >= NAMES_LEADER
+                && error_code == ErrorCode::NotLeaderOrFollower.code() =>
+        {
+            let Partition {
+                leader: leader_id,
+                leader_epoch,
+                ..
+            } = *partition;
+            LeaderIdAndEpoch {
+                leader_id,
+                leader_epoch,
+            }
+        }
+        _ => LeaderIdAndEpoch::default(),
+    }
+}
+
+/// Where the leaders listen that an answer points to (KIP-951).
+fn leader_endpoints(cluster: &Cluster, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+    let partitions = responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    let leaders: BTreeSet<i32> = partitions.map(|p| p.current_leader.leader_id).collect();
+    let known = leaders.into_iter().filter_map(|node_id| {
+        let broker = cluster.broker(node_id)?;
+        Some(NodeEndpoint {
+            node_id,
+            host: broker.host.clone(),
+            port: broker.port,
+            rack: None,
+        })
+    });
+    known.collect()
+}
+
+/// Appends the one batch that a Produce carries for a partition, or says with which error not.
+fn append(
+    cluster: &mut Cluster,
+    call: &Call,
+    acks: i16,
+    topic: &Bytes,
+    data: PartitionProduceData,
+) -> Result<Appended, i16> {
+    if !KNOWN_ACKS.contains(&acks) {
+        return Err(ErrorCode::InvalidRequiredAcks.code());
+    }
+    let max_message_bytes = cluster.config.max_message_bytes;
+    let partition = cluster
+        .partition_mut(topic, data.index)
+        .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
+    if partition.leader != call.broker {
+        return Err(ErrorCode::NotLeaderOrFollower.code());
+    }
+    let batch = log::check_produced(data.records.unwrap_or_default(), call.version)?;
+    if batch.bytes.len() > max_message_bytes {
+        return Err(ErrorCode::MessageTooLarge.code());
+    }
+    let appended = partition.log.append(batch, partition.leader_epoch);
+    cluster.changed = true;
+    Ok(appended)
+}

@@ -1,0 +1,109 @@
+use crate::support::{read_answer, Bench};
+use kafka_mock::Reply;
+use kafka_wire::messages::ApiVersionsRequest;
+use kafka_wire::{ApiKey, ErrorCode};
+
+fn named() -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: "ev-kafka".into(),
+        client_software_version: "1.00".into(),
+    }
+}
+
+#[test]
+fn every_version_advertises_what_the_mock_speaks() {
+    for version in 0..=4 {
+        let answer = Bench::with_topic(1).call(&named(), version);
+        assert_eq!(answer.error_code, 0, "v{version}");
+        let mut told: Vec<(i16, i16, i16)> = answer
+            .api_keys
+            .iter()
+            .map(|k| (k.api_key, k.min_version, k.max_version))
+            .collect();
+        told.sort_unstable();
+        let expected = [
+            (0, 3, 11),
+            (1, 4, 12),
+            (2, 1, 10),
+            (3, 0, 13),
+            (10, 0, 6),
+            (18, 0, 4),
+            (19, 0, 7),
+            (20, 0, 6),
+        ];
+        assert_eq!(told, expected, "v{version}");
+    }
+}
+
+#[test]
+fn what_the_mock_speaks_is_what_the_workspace_speaks() {
+    let answer = Bench::with_topic(1).call(&named(), 0);
+    for told in answer.api_keys {
+        let api = ApiKey::from_key(told.api_key).unwrap();
+        assert_eq!(told.min_version..=told.max_version, api.versions(), "{api}");
+    }
+}
+
+#[test]
+fn an_unknown_version_gets_error_35_in_version_0_and_the_connection_stays() {
+    let mut bench = Bench::with_topic(1);
+    let frame = [0, 18, 0, 99, 0, 0, 0, 77, 0xff, 0xff, 1, 2, 3];
+    let Reply::Answer(answer) = bench.cluster.handle(0, frame.to_vec().into(), 0) else {
+        panic!("no answer")
+    };
+    let answer = read_answer::<ApiVersionsRequest>(&answer, 0, 77);
+    assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion.code());
+    let told: Vec<_> = answer
+        .api_keys
+        .iter()
+        .map(|k| (k.api_key, k.min_version, k.max_version))
+        .collect();
+    assert_eq!(told, [(18, 0, 4)]);
+    assert_eq!(bench.call(&named(), 3).error_code, 0);
+}
+
+#[test]
+fn a_client_without_a_proper_software_name_is_refused_from_version_3() {
+    for name in ["", "-x", "a b", "x."] {
+        let request = ApiVersionsRequest {
+            client_software_name: name.into(),
+            ..named()
+        };
+        let mut bench = Bench::with_topic(1);
+        let answer = bench.call(&request, 3);
+        assert_eq!(
+            answer.error_code,
+            ErrorCode::InvalidRequest.code(),
+            "{name:?}"
+        );
+        assert!(answer.api_keys.is_empty());
+        assert_eq!(bench.call(&request, 2).error_code, 0, "{name:?}");
+    }
+}
+
+#[test]
+fn an_older_broker_can_be_played() {
+    let mut bench = Bench::with_brokers(2, 1);
+    bench.cluster.set_api_versions(1, 3, Some(0..=5)).unwrap();
+    bench.cluster.set_api_versions(1, 19, None).unwrap();
+    let keys = |bench: &mut Bench, conn| bench.call_on(conn, &named(), 0).api_keys;
+    let metadata = keys(&mut bench, 1)
+        .into_iter()
+        .find(|k| k.api_key == 3)
+        .unwrap();
+    assert_eq!((metadata.min_version, metadata.max_version), (0, 5));
+    assert!(keys(&mut bench, 1).iter().all(|k| k.api_key != 19));
+    assert!(
+        keys(&mut bench, 0).iter().any(|k| k.api_key == 19),
+        "the other broker is as it was"
+    );
+
+    let request = kafka_wire::messages::MetadataRequest {
+        topics: None,
+        ..Default::default()
+    };
+    assert_eq!(bench.call_on(1, &request, 5).topics.len(), 1);
+    let (reply, _) = bench.send(1, &request, 6);
+    assert!(matches!(reply, Reply::Close(_)), "{reply:?}");
+    assert!(bench.cluster.connections_of(1).is_empty());
+}

@@ -1,0 +1,14 @@
+//! The cluster as clients see it: each API and its errors, waiting, order, faults, hostile bytes.
+
+mod api_versions;
+mod brokers;
+mod faults;
+mod fetch;
+mod find_coordinator;
+mod hostile;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod support;
+mod topics;
+mod waiting;
