@@ -1,0 +1,231 @@
+//! `EV::Kafka::Conn::_fetch` and the methods of `EV::Kafka::Fetched`.
+
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use kafka_wire::{error, ApiKey, Message, Writer};
+use perl_xs::{
+    attach, call, Arg, ArrayRef, Av, Croak, Flow, Frame, HashRef, Hv, Perl, Sv, XsubDef,
+};
+
+use super::fetched::{Asked, Fetched, CLASS};
+use crate::conn::{Answer, Completion, ConnHandle};
+
+/// How long an answer may take beyond what the broker itself may wait for data.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the warning about a callback that died starts with.
+const CALLBACK_ERROR: &str = "EV::Kafka::Conn: callback error";
+
+pub(super) static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Conn::_fetch",
+        body: fetch,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::partitions",
+        body: partitions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::deliver",
+        body: deliver,
+    },
+];
+
+/// What a Fetch asks for beside its partitions; the defaults are those of `fetch`.
+struct Options {
+    max_bytes: i32,
+    max_wait_ms: i32,
+    min_bytes: i32,
+    isolation_level: i8,
+}
+
+impl Options {
+    fn read(perl: Perl, options: Option<Sv>) -> Result<Options, Croak> {
+        let options = options.and_then(|sv| HashRef::new(&sv));
+        let int = |key: &str, default: i32| -> Result<i32, Croak> {
+            let given = match &options {
+                Some(options) => options.get_i64(perl, key)?,
+                None => None,
+            };
+            Ok(given.map_or(default, |value| value.clamp(0, i64::from(i32::MAX)) as i32))
+        };
+        Ok(Options {
+            max_bytes: int("max_bytes", 1 << 20)?,
+            max_wait_ms: int("max_wait_ms", 500)?,
+            min_bytes: int("min_bytes", 1)?,
+            isolation_level: int("isolation_level", 0)? as i8,
+        })
+    }
+}
+
+/// `$conn->_fetch(\@parts, \%opts, $cb)`, parts as `[$topic, $partition, $offset, $max_bytes?]`.
+fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let parts = frame
+        .value(1)?
+        .and_then(|sv| ArrayRef::new(&sv))
+        .ok_or("_fetch: expected arrayref")?
+        .to_vec(perl)?;
+    let options = Options::read(perl, frame.value(2)?)?;
+    let callback = frame.code(3)?.ok_or("_fetch: expected a callback")?;
+    let (topics, asked) = read_parts(perl, &parts, options.max_bytes)?;
+    let conn = frame.object::<ConnHandle>()?;
+    if !conn.is_ready() {
+        return Err(Croak::from("not connected"));
+    }
+    let max_wait = Duration::from_millis(options.max_wait_ms as u64);
+    let encoded = conn
+        .version(ApiKey::Fetch)
+        .map_err(|error| error.to_string())
+        .and_then(|version| Ok((version, encode(topics, &options, version)?)));
+    let (version, body) = match encoded {
+        Ok(encoded) => encoded,
+        Err(reason) => return call_back(perl, &callback, Err(reason)).ok(),
+    };
+    let weak = Rc::downgrade(&conn);
+    let completion = Completion::Native(Box::new(move |perl, outcome| {
+        complete(perl, &weak, &asked, &callback, outcome)
+    }));
+    let deadline = Some(max_wait + ANSWER_TIMEOUT);
+    conn.send(ApiKey::Fetch, version, body, deadline, completion)
+        .map_err(|(error, _)| Croak::from(error.to_string()))
+}
+
+fn read_parts(
+    perl: Perl,
+    parts: &[Sv],
+    max_bytes: i32,
+) -> Result<(Vec<FetchTopic>, Asked), Croak> {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut places: HashMap<Bytes, usize> = HashMap::new();
+    let mut asked = Asked::new();
+    for part in parts {
+        let part = ArrayRef::new(part).ok_or("_fetch: expected [topic, partition, offset]")?;
+        let field = |index| -> Result<i64, Croak> {
+            match part.get(perl, index)? {
+                Some(value) => Ok(value.to_i64(perl)?.unwrap_or(0)),
+                None => Ok(0),
+            }
+        };
+        let topic = part.get(perl, 0)?.ok_or("_fetch: missing topic")?;
+        let topic = Bytes::from(topic.to_bytes(perl)?.unwrap_or_default());
+        let (partition, fetch_offset) = (field(1)? as i32, field(2)?);
+        let partition_max_bytes = match field(3)? {
+            0 => max_bytes,
+            own => own.clamp(1, i64::from(i32::MAX)) as i32,
+        };
+        let place = *places.entry(topic.clone()).or_insert_with(|| {
+            topics.push(FetchTopic {
+                topic: topic.clone(),
+                ..Default::default()
+            });
+            topics.len() - 1
+        });
+        topics[place].partitions.push(FetchPartition {
+            partition,
+            fetch_offset,
+            partition_max_bytes,
+            ..Default::default()
+        });
+        asked.insert((topic, partition), fetch_offset);
+    }
+    Ok((topics, asked))
+}
+
+fn encode(topics: Vec<FetchTopic>, options: &Options, version: i16) -> Result<Writer, String> {
+    let request = FetchRequest {
+        max_wait_ms: options.max_wait_ms,
+        min_bytes: options.min_bytes,
+        max_bytes: options.max_bytes,
+        isolation_level: options.isolation_level,
+        topics,
+        ..Default::default()
+    };
+    let mut body = Writer::new();
+    request
+        .encode(&mut body, version)
+        .map_err(|error| error.to_string())?;
+    Ok(body)
+}
+
+fn complete(
+    perl: Perl,
+    conn: &Weak<ConnHandle>,
+    asked: &Asked,
+    callback: &Sv,
+    outcome: Result<Answer, String>,
+) -> Flow {
+    let fetched = outcome.and_then(|answer| {
+        let (response, truncated) = FetchResponse::decode_partial(answer.body, answer.version);
+        if let Some(conn) = conn.upgrade() {
+            conn.throttle(response.throttle_time_ms);
+        }
+        if truncated {
+            return Err("malformed Fetch response".to_owned());
+        }
+        if response.error_code != 0 {
+            return Err(format!(
+                "Fetch error: {} (code {})",
+                error::name(response.error_code),
+                response.error_code
+            ));
+        }
+        Ok(Fetched::new(response, asked))
+    });
+    call_back(perl, callback, fetched)
+}
+
+fn call_back(perl: Perl, callback: &Sv, fetched: Result<Fetched, String>) -> Flow {
+    let object = fetched.and_then(|fetched| {
+        object(perl, fetched).map_err(|croak| croak.into_text(perl))
+    });
+    let outcome = match &object {
+        Ok(object) => call(perl, callback, &[Arg::Sv(object), Arg::Undef]),
+        Err(reason) => call(perl, callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
+    };
+    outcome.or_warn(perl, CALLBACK_ERROR)
+}
+
+fn object(perl: Perl, fetched: Fetched) -> Result<Sv, Croak> {
+    let object = Hv::new(perl).into_ref(perl);
+    attach(perl, &object, Rc::new(fetched))?;
+    object.bless(perl, &Sv::bytes(perl, CLASS.as_bytes()))?;
+    Ok(object)
+}
+
+/// `$fetched->partitions`: a list of
+/// `[$topic, $partition, $error_code, $high_watermark, $next_offset, $log_start_offset, $needed_bytes]`.
+fn partitions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let fetched = frame.object::<Fetched>()?;
+    let partitions = fetched.partitions.borrow();
+    let rows = partitions.iter().map(|partition| {
+        let mut row = Av::with_capacity(perl, 7);
+        row.push(perl, Sv::bytes(perl, &partition.topic));
+        row.push(perl, Sv::int(perl, i64::from(partition.partition)));
+        row.push(perl, Sv::int(perl, i64::from(partition.error_code)));
+        row.push(perl, Sv::int(perl, partition.high_watermark));
+        row.push(perl, Sv::int(perl, partition.next_offset));
+        row.push(perl, Sv::int(perl, partition.log_start_offset));
+        row.push(perl, Sv::int(perl, partition.needed_bytes as i64));
+        row.into_ref(perl)
+    });
+    frame.ret_list(rows.collect::<Vec<_>>());
+    Ok(())
+}
+
+/// `$fetched->deliver($index, $on_message)`: the number of records given to `$on_message`.
+fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let index = frame.int(1)?.unwrap_or(0);
+    let on_message = frame.code(2)?.ok_or("deliver: expected a callback")?;
+    let fetched = frame.object::<Fetched>()?;
+    let index = usize::try_from(index).map_err(|_| "deliver: no such partition")?;
+    let (delivered, flow) = fetched.deliver(frame.perl(), index, on_message);
+    flow.ok()?;
+    frame.ret_int(delivered as i64);
+    Ok(())
+}

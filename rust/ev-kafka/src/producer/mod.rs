@@ -1,0 +1,157 @@
+//! The producer's native half: `EV::Kafka::Client::produce` and the XSUBs with which the client's Perl code routes
+//! topics, sends what is ready and decides what becomes of batches that failed.
+
+mod accumulator;
+mod delivery;
+mod request;
+mod xsubs;
+
+use std::cell::{Cell, RefCell};
+use std::time::SystemTime;
+
+use kafka_wire::Codec;
+use perl_xs::{
+    FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv,
+};
+
+use accumulator::{Accumulator, BatchId, NewRecord, Sealed, Settings};
+use delivery::{Delivery, End, Settled};
+
+/// What `_native_init` is told.
+#[derive(Clone, Copy, Debug)]
+struct Config {
+    /// -1, 0 or 1.
+    acks: i16,
+    /// How long the broker may wait for its replicas, in milliseconds.
+    timeout_ms: i32,
+}
+
+/// The native state of an `EV::Kafka::Client`.
+pub struct Producer {
+    accumulator: RefCell<Accumulator<Sv>>,
+    config: Config,
+    delivery: Delivery,
+    /// Every produce goes to Perl: a custom partitioner is set, or the client is closed.
+    bypassed: Cell<bool>,
+    object: RefCell<ObjectHandle>,
+}
+
+impl Native for Producer {
+    const NAME: &'static str = "EV::Kafka::Client";
+
+    /// The client's `DESTROY` has settled everything already; a subclass that overrides it must not lose callbacks.
+    fn on_free(&self, perl: Perl, how: Freed) {
+        let (sent, unsent) = self.accumulator.borrow_mut().take_all();
+        if how == Freed::Normally {
+            let batches = sent.into_iter().chain(unsent);
+            let _ = self.fail(perl, batches, "client closed");
+        }
+    }
+}
+
+impl Producer {
+    fn new(config: Config, batch_size: usize, codec: Codec) -> Producer {
+        Producer {
+            accumulator: RefCell::new(Accumulator::new(Settings { batch_size, codec })),
+            config,
+            delivery: Delivery::default(),
+            bypassed: Cell::new(false),
+            object: RefCell::new(ObjectHandle::dangling()),
+        }
+    }
+
+    /// Settles batches that no accumulator knows any more.
+    fn fail(&self, perl: Perl, batches: impl Iterator<Item = Sealed<Sv>>, reason: &str) -> Flow {
+        let settled = batches
+            .map(|batch| Settled {
+                place: accumulator::Place {
+                    topic: 0,
+                    partition: 0,
+                },
+                topic: Vec::new(),
+                callbacks: batch.callbacks,
+                end: End::Failed {
+                    reason: reason.to_owned(),
+                },
+            })
+            .collect();
+        self.delivery.deliver(perl, settled)
+    }
+
+    /// Settles sent batches, each with its end.
+    fn settle(&self, perl: Perl, ends: Vec<(BatchId, End)>) -> Flow {
+        let settled = {
+            let mut accumulator = self.accumulator.borrow_mut();
+            ends.into_iter()
+                .filter_map(|(id, end)| {
+                    let (place, batch) = accumulator.settle(id)?;
+                    Some(Settled {
+                        topic: accumulator.topic_name(place.topic).to_vec(),
+                        place,
+                        callbacks: batch.callbacks,
+                        end,
+                    })
+                })
+                .collect()
+        };
+        self.delivery.deliver(perl, settled)
+    }
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}
+
+const LINGER_BEGIN: u32 = 0;
+const SEND_READY: u32 = 1;
+
+/// `$client->produce($topic, $key, $value, [$cb])`, called once a message.
+fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
+    let Some(topic) = args.a() else {
+        return FastOutcome::FALLBACK;
+    };
+    if producer.bypassed.get() {
+        return FastOutcome::FALLBACK;
+    }
+    let mut accumulator = producer.accumulator.borrow_mut();
+    let Some(topic) = accumulator.routed_topic(topic) else {
+        return FastOutcome::FALLBACK;
+    };
+    let partition = accumulator.partition_for(topic, args.b());
+    let record = NewRecord {
+        timestamp: now_ms(),
+        key: args.b(),
+        value: args.c(),
+        headers: std::iter::empty(),
+    };
+    let Ok(appended) = accumulator.append(topic, partition, record, args.callback()) else {
+        return FastOutcome::FALLBACK;
+    };
+    let mut outcome = FastOutcome::DONE;
+    if appended.first {
+        outcome = outcome.and(FastOutcome::call(LINGER_BEGIN));
+    }
+    if appended.sealed {
+        outcome = outcome.and(FastOutcome::call(SEND_READY));
+    }
+    outcome
+}
+
+/// Makes the XSUBs of producing known to Perl.
+pub fn register(perl: Perl) {
+    perl_xs::register(perl, xsubs::XSUBS);
+    perl_xs::register_fast3::<Producer>(
+        perl,
+        FastXsub {
+            name: "EV::Kafka::Client::produce",
+            handler: produce,
+            fallback: "_produce_slow",
+            methods: &["_linger_begin", "_send_ready"],
+        },
+    );
+    perl_xs::register_clone_skip(perl, "EV::Kafka::Client");
+}
+

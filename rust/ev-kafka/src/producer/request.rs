@@ -1,0 +1,269 @@
+//! Produce requests: sealed batches on their way to a broker and back.
+
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_wire::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
+use kafka_wire::{error, ApiKey, Codec, Message, Writer};
+use perl_xs::{call_method, Arg, Av, Croak, Flow, Perl, Sv};
+
+use super::accumulator::{BatchId, Outgoing};
+use super::delivery::End;
+use super::Producer;
+use crate::conn::{Answer, Completion, ConnHandle};
+
+/// How long an answer may take beyond what the broker itself may wait for its replicas.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The first version that knows zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
+
+/// A failed batch, as Perl decides over it.
+struct Failure {
+    id: BatchId,
+    error_code: i16,
+    message: String,
+}
+
+/// Puts what is ready for a broker into one request. Gives the number of batches sent.
+pub fn send(
+    perl: Perl,
+    producer: &Rc<Producer>,
+    conn: &Rc<ConnHandle>,
+    node: i32,
+) -> Result<usize, Croak> {
+    if !conn.is_ready() {
+        return Ok(0);
+    }
+    let batches = producer.accumulator.borrow_mut().take_request(node);
+    if batches.is_empty() {
+        return Ok(0);
+    }
+    let encoded = encode(producer, conn, &batches);
+    let (version, body) = match encoded {
+        Ok(encoded) => encoded,
+        Err(reason) => {
+            let end = End::Failed { reason };
+            let ends = batches.iter().map(|b| (b.id, end.clone())).collect();
+            producer.settle(perl, ends).ok()?;
+            answered(perl, producer, node, &[], None).ok()?;
+            return Ok(batches.len());
+        }
+    };
+    let sent = batches.len();
+    if producer.config.acks == 0 {
+        send_unacknowledged(perl, producer, conn, node, version, body, &batches)?;
+        return Ok(sent);
+    }
+    let timeout = Duration::from_millis(producer.config.timeout_ms.max(0) as u64);
+    let weak = Rc::downgrade(producer);
+    let weak_conn = Rc::downgrade(conn);
+    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    let requeue = ids.clone();
+    let completion = Completion::Native(Box::new(move |perl, outcome| {
+        complete(perl, &weak, &weak_conn, node, batches, outcome)
+    }));
+    let deadline = Some(timeout + ANSWER_TIMEOUT);
+    if conn
+        .send(ApiKey::Produce, version, body, deadline, completion)
+        .is_err()
+    {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        requeue.into_iter().for_each(|id| accumulator.requeue(id));
+        return Ok(0);
+    }
+    Ok(sent)
+}
+
+fn send_unacknowledged(
+    perl: Perl,
+    producer: &Rc<Producer>,
+    conn: &ConnHandle,
+    node: i32,
+    version: i16,
+    body: Writer,
+    batches: &[Outgoing],
+) -> Result<(), Croak> {
+    if conn.send_oneway(ApiKey::Produce, version, body).is_err() {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        batches.iter().for_each(|batch| accumulator.requeue(batch.id));
+        return Ok(());
+    }
+    let ends = batches
+        .iter()
+        .map(|batch| (batch.id, End::Unacknowledged))
+        .collect();
+    producer.settle(perl, ends).ok()?;
+    answered(perl, producer, node, &[], None).ok()
+}
+
+fn encode(
+    producer: &Producer,
+    conn: &ConnHandle,
+    batches: &[Outgoing],
+) -> Result<(i16, Writer), String> {
+    let version = conn
+        .version(ApiKey::Produce)
+        .map_err(|error| error.to_string())?;
+    let accumulator = producer.accumulator.borrow();
+    if accumulator.codec() == Codec::Zstd && version < ZSTD_SINCE {
+        return Err(format!(
+            "zstd needs Produce version {ZSTD_SINCE}, the broker speaks {version}"
+        ));
+    }
+    let mut topics: Vec<TopicProduceData> = Vec::new();
+    let mut places: HashMap<usize, usize> = HashMap::new();
+    for batch in batches {
+        let place = *places.entry(batch.place.topic).or_insert_with(|| {
+            topics.push(TopicProduceData {
+                name: accumulator.topic_name(batch.place.topic).clone(),
+                ..Default::default()
+            });
+            topics.len() - 1
+        });
+        topics[place].partition_data.push(PartitionProduceData {
+            index: batch.place.partition as i32,
+            records: Some(batch.bytes.clone()),
+        });
+    }
+    let request = ProduceRequest {
+        acks: producer.config.acks,
+        timeout_ms: producer.config.timeout_ms,
+        topic_data: topics,
+        ..Default::default()
+    };
+    let mut body = Writer::new();
+    request
+        .encode(&mut body, version)
+        .map_err(|error| error.to_string())?;
+    Ok((version, body))
+}
+
+/// The request has ended, one way or the other.
+fn complete(
+    perl: Perl,
+    producer: &Weak<Producer>,
+    conn: &Weak<ConnHandle>,
+    node: i32,
+    batches: Vec<Outgoing>,
+    outcome: Result<Answer, String>,
+) -> Flow {
+    let Some(producer) = producer.upgrade() else {
+        return Flow::Continue;
+    };
+    let (delivered, failures, transport_error) = match outcome {
+        Ok(answer) => {
+            let (response, _) = ProduceResponse::decode_partial(answer.body, answer.version);
+            if let Some(conn) = conn.upgrade() {
+                conn.throttle(response.throttle_time_ms);
+            }
+            let (delivered, failures) = sort(&producer, &batches, &response);
+            (delivered, failures, None)
+        }
+        Err(reason) => {
+            let failures = batches
+                .iter()
+                .map(|batch| Failure {
+                    id: batch.id,
+                    error_code: -1,
+                    message: reason.clone(),
+                })
+                .collect();
+            (Vec::new(), failures, Some(reason))
+        }
+    };
+    if producer.settle(perl, delivered) == Flow::Exit {
+        return Flow::Exit;
+    }
+    answered(perl, &producer, node, &failures, transport_error.as_deref())
+}
+
+/// Which batches the broker took and which it refused. A batch that the answer lacks counts as failed: whether the
+/// broker has it is not known.
+fn sort(
+    producer: &Producer,
+    batches: &[Outgoing],
+    response: &ProduceResponse,
+) -> (Vec<(BatchId, End)>, Vec<Failure>) {
+    let mut answers = HashMap::new();
+    for topic in &response.responses {
+        for partition in &topic.partition_responses {
+            answers.insert((&topic.name, partition.index), partition);
+        }
+    }
+    let accumulator = producer.accumulator.borrow();
+    let (mut delivered, mut failures) = (Vec::new(), Vec::new());
+    for batch in batches {
+        let topic: &Bytes = accumulator.topic_name(batch.place.topic);
+        match answers.get(&(topic, batch.place.partition as i32)) {
+            Some(answer) if answer.error_code == 0 => {
+                let end = End::Acknowledged {
+                    base_offset: answer.base_offset,
+                    throttle_ms: response.throttle_time_ms,
+                };
+                delivered.push((batch.id, end));
+            }
+            Some(answer) => failures.push(Failure {
+                id: batch.id,
+                error_code: answer.error_code,
+                message: refusal(answer.error_code, answer.error_message.as_ref()),
+            }),
+            None => failures.push(Failure {
+                id: batch.id,
+                error_code: -1,
+                message: "the broker's answer lacks the partition".to_owned(),
+            }),
+        }
+    }
+    (delivered, failures)
+}
+
+fn refusal(error_code: i16, message: Option<&Bytes>) -> String {
+    let name = error::name(error_code);
+    match message {
+        Some(message) => format!("{name}: {}", String::from_utf8_lossy(message)),
+        None => name.to_owned(),
+    }
+}
+
+/// Tells the client's Perl code that a request has ended.
+fn answered(
+    perl: Perl,
+    producer: &Producer,
+    node: i32,
+    failures: &[Failure],
+    transport_error: Option<&str>,
+) -> Flow {
+    let Some(object) = producer.object.borrow().upgrade(perl) else {
+        return Flow::Continue;
+    };
+    let mut list = Av::with_capacity(perl, failures.len());
+    for failure in failures {
+        if let Some(row) = row(perl, producer, failure) {
+            list.push(perl, row);
+        }
+    }
+    let list = list.into_ref(perl);
+    let error = transport_error.map_or(Arg::Undef, |text| Arg::Bytes(text.as_bytes()));
+    let args = [Arg::Int(i64::from(node)), Arg::Sv(&list), error];
+    call_method(perl, &object, "_produce_answered", &args).or_warn(perl, "EV::Kafka")
+}
+
+/// `[$batch_id, $topic, $partition, $error_code, $error_message, $record_count]`; nothing for a batch that was settled
+/// meanwhile.
+fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
+    let accumulator = producer.accumulator.borrow();
+    let (place, count) = accumulator.sent_batch(failure.id)?;
+    let mut row = Av::with_capacity(perl, 6);
+    row.push(perl, Sv::int(perl, failure.id as i64));
+    row.push(perl, Sv::bytes(perl, accumulator.topic_name(place.topic)));
+    row.push(perl, Sv::int(perl, place.partition as i64));
+    row.push(perl, Sv::int(perl, i64::from(failure.error_code)));
+    row.push(perl, Sv::bytes(perl, failure.message.as_bytes()));
+    row.push(perl, Sv::int(perl, count as i64));
+    Some(row.into_ref(perl))
+}

@@ -1,0 +1,316 @@
+//! The seam between the client's Perl code and the accumulator.
+
+use std::rc::Rc;
+
+use kafka_wire::Codec;
+use perl_xs::{
+    attach, call_method, ArrayRef, Croak, Frame, HashRef, Perl, Sv, XsubDef,
+};
+
+use super::accumulator::{BatchId, NewRecord};
+use super::delivery::End;
+use super::{now_ms, request, Config, Producer};
+
+/// More partitions than any cluster gives a topic: protects against an index that would take all memory.
+const MAX_PARTITIONS: i64 = 1 << 20;
+
+pub(super) static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Client::_native_init",
+        body: native_init,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_native_off",
+        body: native_off,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_append",
+        body: append,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_partition_for",
+        body: partition_for,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_route",
+        body: route,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_seal_all",
+        body: seal_all,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_ready_nodes",
+        body: ready_nodes,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_send_batches",
+        body: send_batches,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_requeue",
+        body: requeue,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_fail_batches",
+        body: fail_batches,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_fail_all",
+        body: fail_all,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_queued",
+        body: queued,
+    },
+];
+
+/// `_native_init(\%conf)`
+fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let conf = frame
+        .value(1)?
+        .and_then(|sv| HashRef::new(&sv))
+        .ok_or("_native_init: expected hashref")?;
+    let name = conf.get_bytes(perl, "compression")?.unwrap_or_default();
+    let codec = codec(&name)?;
+    let int = |key: &str, default: i64| Ok::<_, Croak>(conf.get_i64(perl, key)?.unwrap_or(default));
+    let config = Config {
+        acks: int("acks", -1)? as i16,
+        timeout_ms: int("timeout_ms", 30_000)? as i32,
+    };
+    let batch_size = usize::try_from(int("batch_size", 16_384)?).unwrap_or(0);
+    let producer = Rc::new(Producer::new(config, batch_size, codec));
+    let object = frame.arg(0).ok_or("_native_init: expected an object")?;
+    let handle = attach(perl, object, producer.clone())?;
+    producer.object.replace(handle);
+    Ok(())
+}
+
+fn codec(name: &[u8]) -> Result<Codec, Croak> {
+    if name.is_empty() {
+        return Ok(Codec::None);
+    }
+    std::str::from_utf8(name)
+        .ok()
+        .and_then(Codec::from_name)
+        .ok_or_else(|| {
+            Croak::from(format!(
+                "unsupported compression: {}",
+                String::from_utf8_lossy(name)
+            ))
+        })
+}
+
+/// `_native_off`: every produce goes to `_produce_slow` from now on.
+fn native_off(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Producer>()?.bypassed.set(true);
+    Ok(())
+}
+
+type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// Headers come as a hash, or as an array of pairs where order and repeats matter.
+pub fn read_headers(perl: Perl, headers: &Sv) -> Result<Headers, Croak> {
+    if let Some(hash) = HashRef::new(headers) {
+        return hash
+            .pairs(perl)?
+            .into_iter()
+            .map(|(name, value)| Ok((name, value.to_bytes(perl)?)))
+            .collect();
+    }
+    let bad = || Croak::from("produce: headers must be a hashref or an arrayref of [name, value]");
+    let pairs = ArrayRef::new(headers).ok_or_else(bad)?;
+    let mut read = Vec::new();
+    for pair in pairs.to_vec(perl)? {
+        let pair = ArrayRef::new(&pair).ok_or_else(bad)?;
+        if pair.len(perl)? != 2 {
+            return Err(bad());
+        }
+        let name = pair.get(perl, 0)?.ok_or_else(bad)?.to_bytes(perl)?;
+        let value = match pair.get(perl, 1)? {
+            Some(value) => value.to_bytes(perl)?,
+            None => None,
+        };
+        read.push((name.ok_or_else(bad)?, value));
+    }
+    Ok(read)
+}
+
+/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb)`
+fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
+    let partition = frame.int(2)?.unwrap_or(0);
+    let (key, value) = (frame.bytes(3)?, frame.bytes(4)?);
+    let headers = match frame.value(5)? {
+        Some(headers) if headers.is_defined() => read_headers(perl, &headers)?,
+        _ => Vec::new(),
+    };
+    let timestamp = frame.int(6)?.unwrap_or_else(now_ms);
+    let callback = frame.code(7)?;
+    let producer = frame.object::<Producer>()?;
+    if !(0..MAX_PARTITIONS).contains(&partition) {
+        return Err(Croak::from(format!(
+            "produce: partition {partition} is out of range"
+        )));
+    }
+    let appended = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        let topic = accumulator.topic_index(&topic);
+        let record = NewRecord {
+            timestamp,
+            key: key.as_deref(),
+            value: value.as_deref(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (&name[..], value.as_deref())),
+        };
+        accumulator.append(topic, partition as usize, record, callback)
+    };
+    let object = frame
+        .arg(0)
+        .ok_or("produce: expected an object")?
+        .clone();
+    let appended = appended.map_err(|error| Croak::from(format!("produce: {error}")))?;
+    if appended.first {
+        call_method(perl, &object, "_linger_begin", &[]).ok()?;
+    }
+    if appended.sealed {
+        call_method(perl, &object, "_send_ready", &[]).ok()?;
+    }
+    Ok(())
+}
+
+/// `_partition_for($topic, $key)`: the default partitioner's choice, undef for a topic without a route.
+fn partition_for(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
+    let key = frame.bytes(2)?;
+    let producer = frame.object::<Producer>()?;
+    let partition = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        accumulator
+            .routed_topic(&topic)
+            .map(|topic| accumulator.partition_for(topic, key.as_deref()))
+    };
+    match partition {
+        Some(partition) => frame.ret_int(partition as i64),
+        None => frame.ret_undef(),
+    }
+    Ok(())
+}
+
+/// `_route($topic, \@leaders)`
+fn route(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let topic = frame.bytes(1)?.ok_or("_route: topic required")?;
+    let leaders = frame
+        .value(2)?
+        .and_then(|sv| ArrayRef::new(&sv))
+        .ok_or("_route: expected arrayref")?
+        .to_vec(perl)?
+        .iter()
+        .map(|leader| Ok(leader.to_i64(perl)?.unwrap_or(-1) as i32))
+        .collect::<Result<Vec<i32>, Croak>>()?;
+    let producer = frame.object::<Producer>()?;
+    if leaders.len() as i64 > MAX_PARTITIONS {
+        return Err(Croak::from("_route: too many partitions"));
+    }
+    producer.accumulator.borrow_mut().route(&topic, &leaders);
+    Ok(())
+}
+
+/// `_seal_all`
+fn seal_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().seal_all();
+    Ok(())
+}
+
+/// `_ready_nodes`: the leaders that sealed batches wait for.
+fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    let nodes = producer.accumulator.borrow().ready_nodes();
+    for node in nodes {
+        frame.ret_int(i64::from(node));
+    }
+    Ok(())
+}
+
+/// `_send_batches($conn, $node_id)`
+fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let node = frame.int(2)?.unwrap_or(-1) as i32;
+    let conn = frame
+        .arg(1)
+        .and_then(|sv| crate::conn::from_sv(sv).ok());
+    let producer = frame.object::<Producer>()?;
+    let sent = match conn {
+        Some(conn) => request::send(perl, &producer, &conn, node)?,
+        None => 0,
+    };
+    frame.ret_int(sent as i64);
+    Ok(())
+}
+
+/// `_requeue(\@ids)`
+fn requeue(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let ids = read_ids(frame)?;
+    let producer = frame.object::<Producer>()?;
+    let mut accumulator = producer.accumulator.borrow_mut();
+    ids.into_iter().for_each(|id| accumulator.requeue(id));
+    Ok(())
+}
+
+fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
+    let perl = frame.perl();
+    frame
+        .value(1)?
+        .and_then(|sv| ArrayRef::new(&sv))
+        .ok_or("expected an arrayref of batch ids")?
+        .to_vec(perl)?
+        .iter()
+        .map(|id| Ok(id.to_i64(perl)?.unwrap_or(0) as BatchId))
+        .collect()
+}
+
+/// `_fail_batches(\@ids, $text, $error_code)`
+fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let ids = read_ids(frame)?;
+    let reason = text(frame, 2)?;
+    let error_code = frame.int(3)?.unwrap_or(-1) as i16;
+    let producer = frame.object::<Producer>()?;
+    let end = match error_code {
+        -1 => End::Failed { reason },
+        error_code => End::Refused { error_code, reason },
+    };
+    let ends = ids.into_iter().map(|id| (id, end.clone())).collect();
+    producer.settle(frame.perl(), ends).ok()
+}
+
+fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
+    let text = frame.bytes(index)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// `_fail_all($unsent_text, $inflight_text)`
+fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let (for_unsent, for_sent) = (text(frame, 1)?, text(frame, 2)?);
+    let producer = frame.object::<Producer>()?;
+    let (sent, unsent) = producer.accumulator.borrow_mut().take_all();
+    producer
+        .fail(frame.perl(), sent.into_iter(), &for_sent)
+        .ok()?;
+    producer
+        .fail(frame.perl(), unsent.into_iter(), &for_unsent)
+        .ok()
+}
+
+/// `_queued`: messages and bytes that are accepted and not settled yet.
+fn queued(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    let (messages, bytes) = producer.accumulator.borrow().queued();
+    frame.ret_int(messages as i64);
+    frame.ret_int(bytes as i64);
+    Ok(())
+}

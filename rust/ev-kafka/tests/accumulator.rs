@@ -1,0 +1,224 @@
+//! The accumulator without Perl: numbers stand for callbacks.
+
+// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
+#[allow(dead_code)]
+#[path = "../src/producer/accumulator.rs"]
+mod accumulator;
+
+use accumulator::{Accumulator, Appended, NewRecord, Settings, NO_LEADER};
+use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
+use kafka_wire::{murmur2, Codec};
+
+const BATCH_SIZE: usize = 1000;
+
+fn accumulator() -> Accumulator<u32> {
+    with_codec(Codec::None)
+}
+
+fn with_codec(codec: Codec) -> Accumulator<u32> {
+    let mut accumulator = Accumulator::new(Settings {
+        batch_size: BATCH_SIZE,
+        codec,
+    });
+    accumulator.route(b"t", &[1, 2, 1]);
+    accumulator
+}
+
+fn append(
+    accumulator: &mut Accumulator<u32>,
+    partition: usize,
+    value: &[u8],
+    callback: Option<u32>,
+) -> Appended {
+    let topic = accumulator.topic_index(b"t");
+    let record = NewRecord {
+        timestamp: 5,
+        key: None,
+        value: Some(value),
+        headers: NO_HEADERS.into_iter(),
+    };
+    accumulator
+        .append(topic, partition, record, callback)
+        .expect("small enough")
+}
+
+fn values(bytes: bytes::Bytes) -> Vec<Vec<u8>> {
+    let batches: Vec<_> = RecordBatches::new(bytes).map(|b| b.expect("whole")).collect();
+    batches
+        .iter()
+        .flat_map(|batch| {
+            let records = batch.records(MAX_DECOMPRESSED_LEN).expect("sound");
+            records
+                .iter()
+                .map(|r| r.value.unwrap_or_default().to_vec())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn only_the_first_record_of_an_empty_accumulator_starts_the_linger_time() {
+    let mut accumulator = accumulator();
+    assert!(append(&mut accumulator, 0, b"a", None).first);
+    assert!(!append(&mut accumulator, 0, b"b", None).first);
+    assert!(!append(&mut accumulator, 1, b"c", None).first);
+    accumulator.seal_all();
+    assert!(append(&mut accumulator, 1, b"d", None).first);
+}
+
+#[test]
+fn a_record_that_does_not_fit_goes_into_the_next_batch() {
+    let mut accumulator = accumulator();
+    assert!(!append(&mut accumulator, 0, &[b'x'; 600], None).sealed);
+    assert!(append(&mut accumulator, 0, &[b'y'; 600], None).sealed);
+    let first = accumulator.take_request(1);
+    assert_eq!(first.len(), 1);
+    assert_eq!(values(first[0].bytes.clone()), [vec![b'x'; 600]]);
+    assert!(accumulator.take_request(1).is_empty());
+    accumulator.seal_all();
+    assert_eq!(accumulator.take_request(1).len(), 1);
+}
+
+#[test]
+fn a_record_larger_than_a_batch_goes_out_alone_and_at_once() {
+    let mut accumulator = accumulator();
+    assert!(append(&mut accumulator, 0, &[b'x'; 5000], None).sealed);
+    assert_eq!(accumulator.take_request(1).len(), 1);
+}
+
+#[test]
+fn a_request_has_one_batch_of_each_partition_of_its_leader_oldest_first() {
+    let mut accumulator = accumulator();
+    for round in 0..2u8 {
+        for partition in 0..3 {
+            append(&mut accumulator, partition, &[round; 10], None);
+        }
+        accumulator.seal_all();
+    }
+    let mut nodes = accumulator.ready_nodes();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [1, 2]);
+    for round in 0..2u8 {
+        let request = accumulator.take_request(1);
+        let mut partitions: Vec<_> = request.iter().map(|b| b.place.partition).collect();
+        partitions.sort_unstable();
+        assert_eq!(partitions, [0, 2]);
+        for batch in request {
+            assert_eq!(values(batch.bytes), [vec![round; 10]]);
+        }
+    }
+    assert!(accumulator.take_request(1).is_empty());
+    assert_eq!(accumulator.ready_nodes(), [2]);
+}
+
+#[test]
+fn a_requeued_batch_goes_before_younger_ones() {
+    let mut accumulator = accumulator();
+    for value in [b"1", b"2", b"3"] {
+        append(&mut accumulator, 0, value, None);
+        accumulator.seal_all();
+    }
+    let first = accumulator.take_request(1).remove(0);
+    let second = accumulator.take_request(1).remove(0);
+    accumulator.requeue(second.id);
+    accumulator.requeue(first.id);
+    let order: Vec<_> = (0..3)
+        .map(|_| values(accumulator.take_request(1).remove(0).bytes).remove(0))
+        .collect();
+    assert_eq!(order, [b"1", b"2", b"3"]);
+}
+
+#[test]
+fn batches_follow_their_partition_to_its_new_leader() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"a", None);
+    accumulator.seal_all();
+    accumulator.route(b"t", &[NO_LEADER, 2, 1]);
+    assert_eq!(accumulator.ready_nodes(), [NO_LEADER]);
+    assert!(accumulator.take_request(1).is_empty());
+    accumulator.route(b"t", &[7, 2, 1]);
+    assert_eq!(accumulator.take_request(7).len(), 1);
+}
+
+#[test]
+fn callbacks_keep_their_records_index() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"a", None);
+    append(&mut accumulator, 0, b"b", Some(7));
+    append(&mut accumulator, 0, b"c", None);
+    append(&mut accumulator, 0, b"d", Some(9));
+    append(&mut accumulator, 0, b"e", None);
+    accumulator.seal_all();
+    let id = accumulator.take_request(1)[0].id;
+    let (_, batch) = accumulator.settle(id).expect("sent");
+    assert_eq!(batch.callbacks, [None, Some(7), None, Some(9)]);
+    assert_eq!(batch.count, 5);
+    assert!(accumulator.settle(id).is_none(), "settled once");
+}
+
+#[test]
+fn queued_counts_until_settled_with_every_codec() {
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let mut accumulator = with_codec(codec);
+        for _ in 0..100 {
+            append(&mut accumulator, 0, &[b'v'; 50], None);
+        }
+        assert_eq!(accumulator.queued().0, 100);
+        accumulator.seal_all();
+        let mut seen = 0;
+        loop {
+            let request = accumulator.take_request(1);
+            let Some(batch) = request.first() else { break };
+            seen += values(batch.bytes.clone()).len();
+            accumulator.settle(batch.id);
+        }
+        assert_eq!(seen, 100, "{codec:?}");
+        assert_eq!(accumulator.queued(), (0, 0), "{codec:?}");
+    }
+}
+
+#[test]
+fn take_all_empties_it_and_tells_sent_from_unsent() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"a", Some(1));
+    accumulator.seal_all();
+    accumulator.take_request(1);
+    append(&mut accumulator, 0, b"b", Some(2));
+    accumulator.seal_all();
+    append(&mut accumulator, 1, b"c", Some(3));
+    let (sent, unsent) = accumulator.take_all();
+    let callbacks = |batches: Vec<accumulator::Sealed<u32>>| -> Vec<u32> {
+        batches
+            .into_iter()
+            .flat_map(|b| b.callbacks)
+            .flatten()
+            .collect()
+    };
+    assert_eq!(callbacks(sent), [1]);
+    assert_eq!(callbacks(unsent), [2, 3]);
+    assert_eq!(accumulator.queued(), (0, 0));
+    assert!(accumulator.ready_nodes().is_empty());
+    assert!(append(&mut accumulator, 0, b"d", None).first);
+}
+
+#[test]
+fn keys_choose_partitions_by_murmur2_and_null_keys_go_round_those_with_a_leader() {
+    let mut accumulator = accumulator();
+    let topic = accumulator.routed_topic(b"t").expect("routed");
+    for key in [&b"abc"[..], b"", b"hello"] {
+        let partition = accumulator.partition_for(topic, Some(key));
+        assert_eq!(partition, murmur2(key) as usize % 3);
+    }
+    accumulator.route(b"t", &[1, NO_LEADER, 1]);
+    let turns: Vec<_> = (0..4).map(|_| accumulator.partition_for(topic, None)).collect();
+    assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
+    assert!(turns.iter().all(|&partition| partition != 1), "{turns:?}");
+}
+
+#[test]
+fn a_topic_without_partitions_is_not_routed() {
+    let mut accumulator = accumulator();
+    assert!(accumulator.routed_topic(b"other").is_none());
+    accumulator.route(b"t", &[]);
+    assert!(accumulator.routed_topic(b"t").is_none());
+}
