@@ -314,7 +314,7 @@ impl Connection {
 impl Connection {
     /// The TCP connection that [`Event::Dial`] asked for is made.
     pub fn handle_dialed(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Dialing(_)) {
+        if self.driver_dials() {
             self.backoff.reset();
             let first = Stage::Handshake(Handshake::first(), None);
             self.phase = Phase::Open(Box::new(Link::new(first, now)));
@@ -325,7 +325,7 @@ impl Connection {
     /// The TCP connection could not be made; `reason` is a [`DialError`](crate::DialError) or
     /// its text.
     pub fn handle_dial_failed(&mut self, reason: impl fmt::Display, now: Instant) {
-        if matches!(self.phase, Phase::Dialing(_)) {
+        if self.driver_dials() {
             self.lose(
                 Ending::Error(ConnectionError::Driver(reason.to_string())),
                 now,

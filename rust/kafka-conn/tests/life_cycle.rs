@@ -155,12 +155,13 @@ fn a_ready_connection_that_awaits_nothing_never_times_out() {
 fn without_a_timeout_connecting_and_handshake_take_as_long_as_they_take() {
     let mut driver = Driver::new();
     driver.conn.connect("kafka.example", 9092, None, driver.now);
+    assert_eq!(driver.events(), [dial()]);
     assert_eq!(driver.timer(), None);
     driver.pass(TIMEOUT * 1000);
     driver.conn.handle_dialed(driver.now);
     assert_eq!(driver.timer(), None);
     driver.pass(TIMEOUT * 1000);
-    assert_eq!(driver.events(), [dial()]);
+    assert_eq!(driver.events(), []);
     assert_eq!(driver.conn.state(), State::ApiVersions);
 }
 
@@ -384,6 +385,16 @@ fn connect_twice_before_the_first_dial_was_heard_of_dials_once() {
 }
 
 #[test]
+fn a_report_about_a_dial_that_was_given_up_is_not_taken_for_the_next_one() {
+    let mut driver = Driver::dialing();
+    driver.connect();
+    driver.conn.handle_dialed(driver.now);
+    driver.conn.handle_dial_failed("connect: late", driver.now);
+    assert_eq!(driver.conn.state(), State::Connecting);
+    assert_eq!(driver.events(), [Event::Close, dial()]);
+}
+
+#[test]
 fn connect_from_the_error_handler_comes_after_the_end_of_the_old_connection() {
     let mut driver = Driver::ready();
     let token = driver.send(None);
@@ -460,13 +471,14 @@ fn the_client_id_can_change_at_any_time() {
     let mut driver = Driver::new();
     driver.conn.set_client_id("one".into());
     driver.connect();
+    assert_eq!(driver.events(), [dial()]);
     driver.conn.handle_dialed(driver.now);
     assert_eq!(
         driver.received()[0].header.client_id.as_deref(),
         Some(&b"one"[..])
     );
     driver.feed(&api_versions(1, &[]));
-    assert_eq!(driver.events(), [dial(), Event::Ready]);
+    assert_eq!(driver.events(), [Event::Ready]);
     driver.conn.set_client_id("".into());
     driver.send(None);
     assert_eq!(
@@ -477,15 +489,13 @@ fn the_client_id_can_change_at_any_time() {
 
 #[test]
 fn a_client_id_that_no_header_can_carry_is_an_error_not_a_hang() {
-    let mut driver = Driver::new();
+    let mut driver = Driver::dialing();
     driver.conn.set_client_id(vec![b'x'; 40_000].into());
-    driver.connect();
     driver.conn.handle_dialed(driver.now);
     let events = driver.events();
-    assert_eq!(events.len(), 4, "{events:?}");
-    assert!(
-        matches!(&events[2], Event::Error(text) if text.contains("client_id")),
-        "{events:?}"
-    );
+    let [Event::Close, Event::Error(text), Event::Disconnected] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(text.contains("client_id"), "{text}");
     assert_eq!(driver.conn.state(), State::Disconnected);
 }

@@ -42,9 +42,11 @@ fn without_auto_reconnect_a_lost_connection_stays_lost() {
     }
 }
 
+type Loss = (&'static str, fn(&mut Driver));
+
 #[test]
 fn every_unintended_loss_is_followed_by_an_attempt_after_exactly_the_delay() {
-    let losses: [(&str, fn(&mut Driver)); 8] = [
+    let losses: [Loss; 8] = [
         ("resolve", |d| {
             d.conn
                 .handle_dial_failed(DialError::Resolve("unknown".into()), d.now)

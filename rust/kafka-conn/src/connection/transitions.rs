@@ -22,6 +22,18 @@ impl Connection {
         });
     }
 
+    /// Whether the driver is dialing now. While the wish for it is still queued, what a driver
+    /// reports is about an attempt that was given up.
+    pub(super) fn driver_dials(&self) -> bool {
+        matches!(self.phase, Phase::Dialing(_)) && !self.dial_is_queued()
+    }
+
+    fn dial_is_queued(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| matches!(event, Event::Dial { .. }))
+    }
+
     /// Begins a phase of the handshake, whose time starts now.
     pub(super) fn enter(&mut self, step: Handshake, now: Instant) {
         let deadline = self.target.deadline(now);
