@@ -333,9 +333,9 @@ impl Connection {
         }
     }
 
-    /// Room for the next read from the socket: 8 to 512 KiB, initialised, following what the
-    /// broker sends; empty without a socket. Whatever is read into its front is announced by
-    /// [`handle_read`](Self::handle_read).
+    /// Room for the next read from the socket: initialised, and 4 to 512 KiB, following
+    /// what the broker sends; empty without a socket. Whatever is read into its front is announced
+    /// by [`handle_read`](Self::handle_read).
     pub fn read_buffer(&mut self) -> &mut [u8] {
         self.link_mut().map_or(&mut [], Link::read_buffer)
     }

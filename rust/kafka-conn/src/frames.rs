@@ -13,7 +13,7 @@ pub const MAX_RESPONSE_SIZE: usize = 256 << 20;
 const SIZE_FIELD: usize = 4;
 /// Length of a correlation id, which every response starts with.
 const CORRELATION_ID: usize = 4;
-/// The smallest and the largest piece of buffer offered for one read.
+/// The bounds between which the pieces of buffer follow what one read yields.
 const MIN_READ: usize = 8 << 10;
 const MAX_READ: usize = 512 << 10;
 /// Room is reserved in steps of at most this while a long response arrives, whatever its size
@@ -32,6 +32,8 @@ pub(crate) struct FrameBuffer {
     filled: usize,
     /// How much to offer to the next read; follows what the peer sends.
     read_size: usize,
+    /// The length of the last [`Self::room`], until it is filled.
+    offered: usize,
     /// The largest allocation that `buffer` may be part of.
     allocated: usize,
 }
@@ -42,34 +44,41 @@ impl FrameBuffer {
             buffer: BytesMut::new(),
             filled: 0,
             read_size: MIN_READ,
+            offered: 0,
             allocated: 0,
         }
     }
 
     /// Room for the next read; what is read into its front is announced with [`Self::filled`].
-    /// Memory is only ever zeroed once per byte received, and grows with what has arrived.
+    /// Memory grows with what has arrived, not with what a size field claims.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         let missing = self.missing();
-        let end = self.filled + missing.clamp(self.read_size, MAX_READ);
-        if self.buffer.len() < end {
-            let reserve = missing.clamp(self.read_size, MAX_RESERVE);
+        let enough = missing.clamp(self.read_size / 2, MAX_READ);
+        if self.buffer.len() - self.filled < enough {
+            // Without the unused rest, which need not be kept: the allocation is then used again
+            // from its start if all that was split off it is gone.
+            self.buffer.truncate(self.filled);
             self.buffer
-                .reserve((self.filled + reserve).saturating_sub(self.buffer.len()));
-            self.buffer.resize(end, 0);
+                .reserve(missing.clamp(self.read_size, MAX_RESERVE));
+            self.buffer
+                .resize(self.filled + missing.clamp(self.read_size, MAX_READ), 0);
             self.allocated = self.allocated.max(self.buffer.capacity());
         }
-        &mut self.buffer[self.filled..end]
+        let room = &mut self.buffer[self.filled..];
+        self.offered = room.len();
+        room
     }
 
     /// `n` bytes were read into the front of [`Self::room`].
     pub(crate) fn filled(&mut self, n: usize) {
-        let n = n.min(self.buffer.len() - self.filled);
+        let n = n.min(self.offered);
         self.filled += n;
-        if n >= self.read_size {
+        if n > 0 && n == self.offered {
             self.read_size = (self.read_size * 2).min(MAX_READ);
         } else if n < self.read_size / 4 {
             self.read_size = (self.read_size / 2).max(MIN_READ);
         }
+        self.offered = 0;
     }
 
     /// Takes bytes that were read elsewhere.
@@ -114,6 +123,7 @@ impl FrameBuffer {
             self.buffer = BytesMut::from(&self.buffer[..self.filled]);
             self.allocated = self.buffer.capacity();
             self.read_size = MIN_READ;
+            self.offered = 0;
         }
     }
 
