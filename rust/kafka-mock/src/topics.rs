@@ -48,6 +48,11 @@ impl Cluster {
         self.topics.keys()
     }
 
+    /// Partitions of a topic that is created without a count.
+    pub fn default_partitions(&self) -> i32 {
+        self.config.default_partitions
+    }
+
     /// The number of a topic's partitions.
     pub fn partition_count(&self, topic: &[u8]) -> Option<i32> {
         // A topic has at most MAX_PARTITIONS.

@@ -1,0 +1,98 @@
+//! Faults on demand, and brokers that speak other versions.
+
+use kafka_mock::Fault;
+use perl_xs::{Croak, Frame, HashRef, Perl};
+
+use super::server::Server;
+use super::{api_named, croak, hash, int32, optional32, text};
+
+/// `_fault(\%rule)`, with every key there.
+pub(super) fn fault(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let rule = fault_from(perl, &hash(frame, 1)?)?;
+    frame.object::<Server>()?.change(|cluster| cluster.fault(rule));
+    Ok(())
+}
+
+fn fault_from(perl: Perl, rule: &HashRef) -> Result<Fault, Croak> {
+    let number = |name: &str| rule.get_i64(perl, name);
+    let flag = |name: &str| match rule.get(perl, name)? {
+        Some(value) => value.to_bool(perl),
+        None => Ok(false),
+    };
+    let small = |name: &str| {
+        let fits = |value| i32::try_from(value).map_err(|_| out_of_range(name, value));
+        number(name)?.map(fits).transpose()
+    };
+    let api = match rule.get_bytes(perl, "api")? {
+        Some(name) => Some(api_named(&String::from_utf8_lossy(&name))?),
+        None => None,
+    };
+    let error = match small("error")? {
+        Some(code) => {
+            let fits = i16::try_from(code).map_err(|_| out_of_range("error", code.into()))?;
+            (fits != 0).then_some(fits)
+        }
+        None => None,
+    };
+    let times = match number("times")? {
+        Some(times) => Some(
+            u32::try_from(times)
+                .ok()
+                .filter(|&times| times > 0)
+                .ok_or_else(|| out_of_range("times", times))?,
+        ),
+        None => None,
+    };
+    let delay = number("delay_ms")?.unwrap_or(0);
+    Ok(Fault {
+        broker: small("broker")?,
+        api,
+        topic: rule.get_bytes(perl, "topic")?.map(Into::into),
+        partition: small("partition")?,
+        times,
+        error,
+        delay_ms: u64::try_from(delay).map_err(|_| out_of_range("delay_ms", delay))?,
+        throttle_time_ms: small("throttle_time_ms")?.unwrap_or(0),
+        drop: flag("drop")?,
+        hang: flag("hang")?,
+        truncate: flag("truncate")?,
+        applied: flag("applied")?,
+    })
+}
+
+fn out_of_range(name: &str, value: i64) -> Croak {
+    format!("fault: {name} cannot be {value}").into()
+}
+
+/// `clear_faults()`
+pub(super) fn clear_faults(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Server>()?.change(|cluster| cluster.clear_faults());
+    Ok(())
+}
+
+/// `api_versions($api, $min, $max, [$node_id])`; an undef `$min` takes the API away.
+pub(super) fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let api = api_named(&text(frame, 1)?)?;
+    let versions = match frame.int(2)? {
+        None => None,
+        Some(_) => Some(version(frame, 2)?..=version(frame, 3)?),
+    };
+    let only = optional32(frame, 4)?;
+    let server = frame.object::<Server>()?;
+    let changed = server.change(|cluster| {
+        let brokers: Vec<i32> = match only {
+            Some(broker) => vec![broker],
+            None => cluster.broker_ids().collect(),
+        };
+        brokers
+            .into_iter()
+            .try_for_each(|broker| cluster.set_api_versions(broker, api.key(), versions.clone()))
+    });
+    changed.map_err(croak)
+}
+
+fn version(frame: &Frame<'_>, index: usize) -> Result<i16, Croak> {
+    let value = int32(frame, index)?;
+    i16::try_from(value).map_err(|_| format!("api_versions: no version {value}").into())
+}
