@@ -139,7 +139,10 @@ impl CallLoop {
                 what.len(),
             )
         };
-        assert!(status != ffi::DIED, "a call loop cannot run inside a fast handler");
+        assert!(
+            status != ffi::DIED,
+            "a call loop cannot run inside a fast handler"
+        );
         if let Some(croak) = run.panicked {
             return perl.warn(format!("{what}: {}", croak.into_text(perl)));
         }

@@ -137,9 +137,19 @@ pub fn attach<T: Native>(perl: Perl, reference: &Sv, value: Rc<T>) -> Result<Obj
         value,
     });
     let raw = Box::into_raw(holder);
-    if unsafe { ffi::pxs_attach(perl.as_raw(), referent.as_ptr(), raw.cast::<ffi::RawHolder>()) } != ffi::OK {
+    if unsafe {
+        ffi::pxs_attach(
+            perl.as_raw(),
+            referent.as_ptr(),
+            raw.cast::<ffi::RawHolder>(),
+        )
+    } != ffi::OK
+    {
         drop(unsafe { Box::from_raw(raw) });
-        return Err(Croak::from(format!("{}: one of perl's own constants cannot be an object", T::NAME)));
+        return Err(Croak::from(format!(
+            "{}: one of perl's own constants cannot be an object",
+            T::NAME
+        )));
     }
     Ok(ObjectHandle { sv })
 }

@@ -1,0 +1,148 @@
+//! `PerlXsTest::Log`: an object whose `append` is a fast XSUB.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use perl_xs::{
+    attach, register, register_fast3, Croak, FastArgs, FastOutcome, FastXsub, Frame, Native, Perl,
+    Sv, XsubDef,
+};
+
+static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "PerlXsTest::Log::_attach",
+        body: attach_log,
+    },
+    XsubDef {
+        name: "PerlXsTest::Log::entries",
+        body: entries,
+    },
+    XsubDef {
+        name: "PerlXsTest::Log::callbacks",
+        body: callbacks,
+    },
+    XsubDef {
+        name: "PerlXsTest::Log::clear",
+        body: clear,
+    },
+    XsubDef {
+        name: "PerlXsTest::Log::empty_xsub",
+        body: empty_xsub,
+    },
+];
+
+const BEGAN: FastOutcome = FastOutcome::call(0);
+const FULL: FastOutcome = FastOutcome::call(1);
+
+#[derive(Default)]
+struct Log {
+    entries: RefCell<Vec<u8>>,
+    count: Cell<usize>,
+    callbacks: RefCell<Vec<Sv>>,
+}
+
+impl Native for Log {
+    const NAME: &'static str = "PerlXsTest::Log";
+}
+
+fn text(bytes: Option<&[u8]>) -> &[u8] {
+    bytes.unwrap_or(b"undef")
+}
+
+/// Appends `a|b|c`; the words of `a` say what else is to happen.
+fn append(log: &Log, args: &FastArgs<'_>) -> FastOutcome {
+    match args.a() {
+        Some(b"slow") => return FastOutcome::FALLBACK,
+        Some(b"panic") => panic!("asked to"),
+        Some(b"drop") => log.callbacks.borrow_mut().clear(),
+        _ => {}
+    }
+    {
+        let mut entries = log.entries.borrow_mut();
+        for part in [args.a(), args.b(), args.c()] {
+            entries.extend_from_slice(text(part));
+            entries.push(b'|');
+        }
+        entries.push(b'\n');
+    }
+    if let Some(callback) = args.callback() {
+        log.callbacks.borrow_mut().push(callback);
+    }
+    let count = log.count.get() + 1;
+    log.count.set(count);
+    match (count, args.a()) {
+        (1, Some(b"full")) => BEGAN.and(FULL),
+        (1, _) => BEGAN,
+        (_, Some(b"full")) => FULL,
+        _ => FastOutcome::DONE,
+    }
+}
+
+/// As cheap as a handler can be.
+fn nothing(log: &Log, args: &FastArgs<'_>) -> FastOutcome {
+    log.count
+        .set(log.count.get() + args.c().map_or(0, <[u8]>::len));
+    FastOutcome::DONE
+}
+
+pub fn init(perl: Perl) {
+    register(perl, XSUBS);
+    let methods = &["_began", "_full"];
+    register_fast3(
+        perl,
+        FastXsub {
+            name: "PerlXsTest::Log::append",
+            handler: append,
+            fallback: "_slow",
+            methods,
+        },
+    );
+    register_fast3(
+        perl,
+        FastXsub {
+            name: "PerlXsTest::Log::nothing",
+            handler: nothing,
+            fallback: "_slow",
+            methods: &[],
+        },
+    );
+}
+
+fn attach_log(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let object = frame.value(0)?.ok_or("usage")?;
+    attach(frame.perl(), &object, Rc::new(Log::default()))?;
+    frame.ret(object);
+    Ok(())
+}
+
+fn entries(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let log = frame.object::<Log>()?;
+    let entries = log.entries.borrow().clone();
+    frame.ret_bytes(&entries);
+    Ok(())
+}
+
+fn callbacks(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let log = frame.object::<Log>()?;
+    let callbacks: Vec<Sv> = log
+        .callbacks
+        .borrow()
+        .iter()
+        .map(|code| Sv::new_ref(frame.perl(), code))
+        .collect();
+    frame.ret_list(callbacks);
+    Ok(())
+}
+
+fn clear(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let log = frame.object::<Log>()?;
+    log.entries.borrow_mut().clear();
+    log.count.set(0);
+    let callbacks = log.callbacks.take();
+    drop(callbacks);
+    Ok(())
+}
+
+fn empty_xsub(_frame: &mut Frame<'_>) -> Result<(), Croak> {
+    Ok(())
+}
