@@ -19,28 +19,94 @@ use server::Server;
 const MAX_BROKERS: i64 = 100;
 
 static XSUBS: &[XsubDef] = &[
-    XsubDef { name: "EV::Kafka::Mock::_new", body: new },
-    XsubDef { name: "EV::Kafka::Mock::_append", body: append },
-    XsubDef { name: "EV::Kafka::Mock::_fault", body: rules::fault },
-    XsubDef { name: "EV::Kafka::Mock::api_versions", body: rules::api_versions },
-    XsubDef { name: "EV::Kafka::Mock::append_bytes", body: append_bytes },
-    XsubDef { name: "EV::Kafka::Mock::brokers", body: brokers },
-    XsubDef { name: "EV::Kafka::Mock::clear_faults", body: rules::clear_faults },
-    XsubDef { name: "EV::Kafka::Mock::close", body: close },
-    XsubDef { name: "EV::Kafka::Mock::connections", body: connections },
-    XsubDef { name: "EV::Kafka::Mock::create_topic", body: create_topic },
-    XsubDef { name: "EV::Kafka::Mock::delete_records", body: delete_records },
-    XsubDef { name: "EV::Kafka::Mock::delete_topic", body: delete_topic },
-    XsubDef { name: "EV::Kafka::Mock::high_watermark", body: high_watermark },
-    XsubDef { name: "EV::Kafka::Mock::leader", body: leader },
-    XsubDef { name: "EV::Kafka::Mock::log_start_offset", body: log_start_offset },
-    XsubDef { name: "EV::Kafka::Mock::partitions", body: partitions },
-    XsubDef { name: "EV::Kafka::Mock::records", body: records },
-    XsubDef { name: "EV::Kafka::Mock::request_count", body: request_count },
-    XsubDef { name: "EV::Kafka::Mock::set_leader", body: set_leader },
-    XsubDef { name: "EV::Kafka::Mock::start_broker", body: start_broker },
-    XsubDef { name: "EV::Kafka::Mock::stop_broker", body: stop_broker },
-    XsubDef { name: "EV::Kafka::Mock::topics", body: topics },
+    XsubDef {
+        name: "EV::Kafka::Mock::_new",
+        body: new,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_append",
+        body: append,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_fault",
+        body: rules::fault,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::api_versions",
+        body: rules::api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::append_bytes",
+        body: append_bytes,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::brokers",
+        body: brokers,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::clear_faults",
+        body: rules::clear_faults,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::close",
+        body: close,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::connections",
+        body: connections,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::create_topic",
+        body: create_topic,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::delete_records",
+        body: delete_records,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::delete_topic",
+        body: delete_topic,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::high_watermark",
+        body: high_watermark,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::leader",
+        body: leader,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::log_start_offset",
+        body: log_start_offset,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::partitions",
+        body: partitions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::records",
+        body: records,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::request_count",
+        body: request_count,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::set_leader",
+        body: set_leader,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::start_broker",
+        body: start_broker,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::stop_broker",
+        body: stop_broker,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::topics",
+        body: topics,
+    },
 ];
 
 /// The XSUBs of this module.
@@ -76,7 +142,8 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         Some(value) => Loop::from_sv(&value),
         None => Loop::default_loop(),
     };
-    let server = Server::start(config, on).map_err(|error| format!("new: cannot listen: {error}"))?;
+    let server =
+        Server::start(config, on).map_err(|error| format!("new: cannot listen: {error}"))?;
     let object = Hv::new(perl).into_ref(perl);
     object.bless(perl, &class)?;
     perl_xs::attach(perl, &object, server)?;
@@ -90,7 +157,9 @@ fn brokers(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let server = frame.object::<Server>()?;
     let ids: Vec<i32> = server.look(|cluster| cluster.broker_ids().collect());
     for id in ids {
-        let Some(address) = server.address(id) else { continue };
+        let Some(address) = server.address(id) else {
+            continue;
+        };
         let mut broker = Hv::new(perl);
         broker.store_int(perl, "node_id", id.into());
         broker.store_bytes(perl, "host", address.ip().to_string().as_bytes());
@@ -135,7 +204,9 @@ fn create_topic(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `delete_topic($name)`: whether it was there.
 fn delete_topic(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let name = text(frame, 1)?;
-    let existed = frame.object::<Server>()?.change(|cluster| cluster.delete_topic(&name));
+    let existed = frame
+        .object::<Server>()?
+        .change(|cluster| cluster.delete_topic(&name));
     frame.ret_int(existed.into());
     Ok(())
 }
@@ -153,7 +224,10 @@ fn topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `partitions($topic)`: undef for an unknown one.
 fn partitions(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
-    match frame.object::<Server>()?.look(|cluster| cluster.partition_count(&topic)) {
+    match frame
+        .object::<Server>()?
+        .look(|cluster| cluster.partition_count(&topic))
+    {
         Some(count) => frame.ret_int(count.into()),
         None => frame.ret_undef(),
     }
@@ -273,7 +347,10 @@ fn connections(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let broker = optional32(frame, 1)?;
     let count: usize = frame.object::<Server>()?.look(|cluster| match broker {
         Some(broker) => cluster.connections_of(broker).len(),
-        None => cluster.broker_ids().map(|broker| cluster.connections_of(broker).len()).sum(),
+        None => cluster
+            .broker_ids()
+            .map(|broker| cluster.connections_of(broker).len())
+            .sum(),
     });
     frame.ret(Sv::uint(frame.perl(), count as u64));
     Ok(())
@@ -286,7 +363,9 @@ fn look_at_partition<T>(
 ) -> Result<T, Croak> {
     let (topic, partition) = (frame.bytes(1)?.unwrap_or_default(), int32(frame, 2)?);
     let server: Rc<Server> = frame.object()?;
-    server.look(|cluster| at(cluster, &topic, partition)).map_err(croak)
+    server
+        .look(|cluster| at(cluster, &topic, partition))
+        .map_err(croak)
 }
 
 /// Changes something about the partition named by the arguments 1 and 2.
@@ -296,7 +375,9 @@ fn change_partition<T>(
 ) -> Result<T, Croak> {
     let (topic, partition) = (frame.bytes(1)?.unwrap_or_default(), int32(frame, 2)?);
     let server: Rc<Server> = frame.object()?;
-    server.change(|cluster| how(cluster, &topic, partition)).map_err(croak)
+    server
+        .change(|cluster| how(cluster, &topic, partition))
+        .map_err(croak)
 }
 
 fn record_hash(perl: Perl, record: &StoredRecord) -> Sv {
@@ -311,7 +392,11 @@ fn record_hash(perl: Perl, record: &StoredRecord) -> Sv {
     hash.store_int(perl, "offset", record.offset);
     hash.store_int(perl, "timestamp", record.timestamp);
     hash.store(perl, "key", Sv::bytes_or_undef(perl, record.key.as_deref()));
-    hash.store(perl, "value", Sv::bytes_or_undef(perl, record.value.as_deref()));
+    hash.store(
+        perl,
+        "value",
+        Sv::bytes_or_undef(perl, record.value.as_deref()),
+    );
     hash.store(perl, "headers", headers.into_ref(perl));
     hash.into_ref(perl)
 }
@@ -321,11 +406,18 @@ fn croak(error: ClusterError) -> Croak {
 }
 
 fn hash(frame: &Frame<'_>, index: usize) -> Result<HashRef, Croak> {
-    frame.value(index)?.as_ref().and_then(HashRef::new).ok_or_else(|| "expected hashref".into())
+    frame
+        .value(index)?
+        .as_ref()
+        .and_then(HashRef::new)
+        .ok_or_else(|| "expected hashref".into())
 }
 
 fn elements(perl: Perl, value: Option<&Sv>) -> Result<Vec<Sv>, Croak> {
-    value.and_then(ArrayRef::new).ok_or("expected arrayref")?.to_vec(perl)
+    value
+        .and_then(ArrayRef::new)
+        .ok_or("expected arrayref")?
+        .to_vec(perl)
 }
 
 fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
@@ -335,7 +427,9 @@ fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
 /// A number that need not be given.
 fn optional32(frame: &Frame<'_>, index: usize) -> Result<Option<i32>, Croak> {
     // What does not fit names nothing that exists.
-    Ok(frame.int(index)?.map(|value| i32::try_from(value).unwrap_or(i32::MIN)))
+    Ok(frame
+        .int(index)?
+        .map(|value| i32::try_from(value).unwrap_or(i32::MIN)))
 }
 
 fn int32(frame: &Frame<'_>, index: usize) -> Result<i32, Croak> {

@@ -130,7 +130,7 @@ pub(crate) struct Broker {
 ///
 /// As on a real broker the requests of one connection are carried out one at a time: a Fetch that
 /// waits for data holds up everything sent behind it. Time is milliseconds on a clock of the
-/// caller's that never goes back.
+/// caller's.
 #[derive(Debug)]
 pub struct Cluster {
     pub(crate) config: ClusterConfig,

@@ -44,7 +44,13 @@ impl Link {
         let _ = socket.set_nodelay(true);
         let watcher = Io::new(on, ready);
         watcher.start(socket.as_fd(), READ);
-        Link { watcher, socket, frames: FrameReader::new(), unsent: VecDeque::new(), closing: false }
+        Link {
+            watcher,
+            socket,
+            frames: FrameReader::new(),
+            unsent: VecDeque::new(),
+            closing: false,
+        }
     }
 
     /// Reads what is there, within reason, and cuts it into requests.
@@ -98,8 +104,12 @@ impl Link {
     /// Writes as far as the socket takes it; false when the connection is over.
     pub fn flush(&mut self) -> bool {
         while !self.unsent.is_empty() {
-            let slices: Vec<IoSlice<'_>> =
-                self.unsent.iter().take(MAX_SLICES).map(|bytes| IoSlice::new(bytes)).collect();
+            let slices: Vec<IoSlice<'_>> = self
+                .unsent
+                .iter()
+                .take(MAX_SLICES)
+                .map(|bytes| IoSlice::new(bytes))
+                .collect();
             match ev::send_vectored(self.socket.as_fd(), &slices) {
                 Ok(sent) => self.sent(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -10,7 +10,9 @@ use super::{api_named, croak, hash, int32, optional32, text};
 pub(super) fn fault(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let rule = fault_from(perl, &hash(frame, 1)?)?;
-    frame.object::<Server>()?.change(|cluster| cluster.fault(rule));
+    frame
+        .object::<Server>()?
+        .change(|cluster| cluster.fault(rule));
     Ok(())
 }
 
@@ -67,7 +69,9 @@ fn out_of_range(name: &str, value: i64) -> Croak {
 
 /// `clear_faults()`
 pub(super) fn clear_faults(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Server>()?.change(|cluster| cluster.clear_faults());
+    frame
+        .object::<Server>()?
+        .change(|cluster| cluster.clear_faults());
     Ok(())
 }
 

@@ -72,18 +72,30 @@ impl Server {
             let listener = server.listen(broker, anywhere)?;
             let address = listener.socket.local_addr()?;
             let host = address.ip().to_string();
-            let told = server.cluster.borrow_mut().set_address(broker, &host, address.port());
+            let told = server
+                .cluster
+                .borrow_mut()
+                .set_address(broker, &host, address.port());
             told.map_err(io::Error::other)?;
-            server.ports.borrow_mut().push(Port { address, listener: Some(listener) });
+            server.ports.borrow_mut().push(Port {
+                address,
+                listener: Some(listener),
+            });
         }
         Ok(server)
     }
 
     fn listen(&self, broker: i32, address: SocketAddr) -> io::Result<Listener> {
         let socket = TcpListener::bind(address)?;
-        let watcher = Io::new(&self.on, handler(&self.this, move |server| server.accept(broker)));
+        let watcher = Io::new(
+            &self.on,
+            handler(&self.this, move |server| server.accept(broker)),
+        );
         watcher.start(socket.as_fd(), READ);
-        Ok(Listener { _watcher: watcher, socket })
+        Ok(Listener {
+            _watcher: watcher,
+            socket,
+        })
     }
 
     /// Closes a broker's port and connections.
@@ -102,9 +114,11 @@ impl Server {
             return Err("the cluster is closed".into());
         }
         if !self.look(|cluster| cluster.is_up(broker)) {
-            self.change(|cluster| cluster.start_broker(broker)).map_err(|error| error.to_string())?;
+            self.change(|cluster| cluster.start_broker(broker))
+                .map_err(|error| error.to_string())?;
             if let Err(error) = self.listen_again(broker) {
-                self.stop_broker(broker).map_err(|error| error.to_string())?;
+                self.stop_broker(broker)
+                    .map_err(|error| error.to_string())?;
                 return Err(format!("cannot listen again: {error}"));
             }
         }
@@ -153,6 +167,11 @@ impl Server {
 
 /// Moving bytes.
 impl Server {
+    /// The time at which a request arrives: rounded up, so that no wait ends early.
+    fn arrival_ms(&self) -> u64 {
+        self.now_ms().saturating_add(1)
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -160,7 +179,10 @@ impl Server {
     fn accept(&self, broker: i32) {
         for _ in 0..MAX_ACCEPTS {
             let accepted = match self.ports.borrow().get(broker as usize) {
-                Some(Port { listener: Some(listener), .. }) => listener.socket.accept(),
+                Some(Port {
+                    listener: Some(listener),
+                    ..
+                }) => listener.socket.accept(),
                 _ => return,
             };
             let socket = match accepted {
@@ -173,7 +195,9 @@ impl Server {
             self.last_conn.set(conn);
             if self.cluster.borrow_mut().open(conn, broker).is_ok() {
                 let ready = handler(&self.this, move |server| server.ready(conn));
-                self.links.borrow_mut().insert(conn, Link::new(socket, &self.on, ready));
+                self.links
+                    .borrow_mut()
+                    .insert(conn, Link::new(socket, &self.on, ready));
             }
         }
     }
@@ -194,7 +218,7 @@ impl Server {
 
     /// Gives requests to the cluster, until one of them closes the connection.
     fn execute(&self, conn: ConnId, frames: Vec<Bytes>) -> Vec<(ConnId, Output)> {
-        let now_ms = self.now_ms();
+        let now_ms = self.arrival_ms();
         let mut cluster = self.cluster.borrow_mut();
         let mut outputs = Vec::new();
         for frame in frames {
@@ -241,7 +265,8 @@ impl Server {
         match self.cluster.borrow().next_timeout() {
             Some(due_ms) => {
                 let due = self.started + Duration::from_millis(due_ms);
-                self.timer.start(due.saturating_duration_since(Instant::now()));
+                self.timer
+                    .start(due.saturating_duration_since(Instant::now()));
             }
             None => self.timer.stop(),
         }
