@@ -155,6 +155,30 @@ fn a_large_answer_arrives_whole_and_its_buffer_is_given_back() {
 }
 
 #[test]
+fn reads_grow_while_they_are_filled_and_shrink_with_the_traffic() {
+    let mut driver = Driver::ready();
+    for _ in 0..1500 {
+        driver.send(None);
+    }
+    let small = 8 << 10;
+    assert!(driver.conn.read_buffer().len() <= small);
+    let bytes: Vec<u8> = (2..1502).flat_map(|id| response(id, &[0; 1000])).collect();
+    let (mut rest, mut largest) = (&bytes[..], 0);
+    while !rest.is_empty() {
+        let room = driver.conn.read_buffer();
+        let n = room.len().min(rest.len());
+        room[..n].copy_from_slice(&rest[..n]);
+        largest = largest.max(room.len());
+        rest = &rest[n..];
+        driver.conn.handle_read(n, driver.now);
+        driver.events();
+    }
+    assert_eq!(driver.conn.pending(), 0);
+    assert_eq!(largest, 512 << 10);
+    assert!(driver.conn.read_buffer().len() <= small);
+}
+
+#[test]
 fn the_buffer_stays_small_however_many_answers_pass_through_it() {
     let mut driver = Driver::ready();
     let oldest = driver.send(None);

@@ -174,6 +174,14 @@ fn an_answer_that_arrived_in_time_counts_even_when_nobody_looked_yet() {
 }
 
 #[test]
+fn a_close_that_was_heard_in_time_is_no_timeout() {
+    let mut driver = Driver::shaking_hands();
+    driver.conn.handle_eof(driver.now);
+    driver.pass(TIMEOUT);
+    assert_eq!(driver.events(), [Event::Close, Event::Disconnected]);
+}
+
+#[test]
 fn a_broker_that_closes_in_any_state_is_no_error() {
     for mut driver in Driver::with_socket() {
         driver.conn.handle_eof(driver.now);

@@ -94,14 +94,14 @@ impl Connection {
     pub(super) fn drop_transport(&mut self) -> Option<Box<Link>> {
         match mem::replace(&mut self.phase, Phase::Disconnected) {
             Phase::Disconnected | Phase::Waiting(_) => None,
-            Phase::Dialing(_) => {
-                // A dial that the driver has not heard of needs no closing.
-                let queued = self.events.len();
+            // A dial that the driver has not heard of needs no closing.
+            Phase::Dialing(_) if self.dial_is_queued() => {
                 self.events
                     .retain(|event| !matches!(event, Event::Dial { .. }));
-                if self.events.len() == queued {
-                    self.events.push_back(Event::Close);
-                }
+                None
+            }
+            Phase::Dialing(_) => {
+                self.events.push_back(Event::Close);
                 None
             }
             Phase::Open(link) => {
