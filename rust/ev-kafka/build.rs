@@ -29,7 +29,10 @@ fn main() {
     let folders = String::from_utf8(output.stdout).expect("the paths of EV are UTF-8");
 
     let mut build = cc::Build::new();
-    build.file("src/ev.c").include(from_perl_xs("INCLUDE")).flag(format!("-isystem{}", from_perl_xs("CORE")));
+    build
+        .file("src/ev.c")
+        .include(from_perl_xs("INCLUDE"))
+        .flag(format!("-isystem{}", from_perl_xs("CORE")));
     for folder in folders.lines() {
         build.flag(format!("-isystem{folder}"));
     }

@@ -73,8 +73,6 @@ struct ev_loop *evk_loop_of (SV *sv)
   return INT2PTR (struct ev_loop *, SvIVX (SvRV (sv)));
 }
 
-double evk_now (struct ev_loop *loop) { return ev_now (loop); }
-
 /* ---- watchers ---- */
 
 static void evk_fired (evk_watcher *self, int revents)
@@ -146,8 +144,6 @@ void *evk_free (evk_watcher *self, int kind)
   free (self);
   return handler;
 }
-
-int evk_is_active (evk_watcher *self) { return ev_is_active (&self->w.any); }
 
 void evk_io_start (evk_watcher *self, int fd, int events)
 {

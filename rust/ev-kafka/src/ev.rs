@@ -70,10 +70,8 @@ extern "C" {
     fn evk_boot() -> c_int;
     fn evk_default_loop() -> *mut RawLoop;
     fn evk_loop_of(sv: *mut c_void) -> *mut RawLoop;
-    fn evk_now(ev_loop: *mut RawLoop) -> f64;
-    fn evk_new(kind: c_int, ev_loop: *mut RawLoop, handler: *mut Rc<dyn Handler>) -> *mut RawWatcher;
-    fn evk_free(watcher: *mut RawWatcher, kind: c_int) -> *mut Rc<dyn Handler>;
-    fn evk_is_active(watcher: *mut RawWatcher) -> c_int;
+    fn evk_new(kind: c_int, ev_loop: *mut RawLoop, handler: *mut c_void) -> *mut RawWatcher;
+    fn evk_free(watcher: *mut RawWatcher, kind: c_int) -> *mut c_void;
     fn evk_io_start(watcher: *mut RawWatcher, fd: c_int, events: c_int);
     fn evk_io_stop(watcher: *mut RawWatcher);
     fn evk_timer_start(watcher: *mut RawWatcher, after: f64);
@@ -123,7 +121,8 @@ impl Loop {
     /// EV's default loop.
     pub fn default_loop() -> Loop {
         // SAFETY: the table was found by `boot`.
-        let raw = NonNull::new(unsafe { evk_default_loop() }).expect("EV makes its default loop when it is loaded");
+        let raw = NonNull::new(unsafe { evk_default_loop() })
+            .expect("EV makes its default loop when it is loaded");
         Loop { raw, _object: None }
     }
 
@@ -131,15 +130,12 @@ impl Loop {
     pub fn from_sv(sv: &Sv) -> Loop {
         // SAFETY: a live scalar, only inspected.
         match NonNull::new(unsafe { evk_loop_of(sv.as_ptr().cast()) }) {
-            Some(raw) => Loop { raw, _object: Some(sv.clone()) },
+            Some(raw) => Loop {
+                raw,
+                _object: Some(sv.clone()),
+            },
             None => Loop::default_loop(),
         }
-    }
-
-    /// Seconds since 1970 when this turn of the loop began: costs no system call.
-    pub fn now(&self) -> f64 {
-        // SAFETY: the loop is alive.
-        unsafe { evk_now(self.raw.as_ptr()) }
     }
 }
 
@@ -154,8 +150,18 @@ impl Watcher {
     fn new(kind: Kind, on: &Loop, handler: Rc<dyn Handler>) -> Watcher {
         let handler: Boxed = Box::new(handler);
         // SAFETY: the loop is alive; the watcher takes the handler over.
-        let raw = unsafe { evk_new(kind as c_int, on.raw.as_ptr(), Box::into_raw(handler)) };
-        Watcher { raw: NonNull::new(raw).expect("memory for a watcher"), kind, _loop: on.clone() }
+        let raw = unsafe {
+            evk_new(
+                kind as c_int,
+                on.raw.as_ptr(),
+                Box::into_raw(handler).cast(),
+            )
+        };
+        Watcher {
+            raw: NonNull::new(raw).expect("memory for a watcher"),
+            kind,
+            _loop: on.clone(),
+        }
     }
 
     fn as_ptr(&self) -> *mut RawWatcher {
@@ -169,7 +175,7 @@ impl Drop for Watcher {
         let handler = unsafe { evk_free(self.as_ptr(), self.kind as c_int) };
         if !handler.is_null() {
             // SAFETY: the pointer that `new` gave away; the C struct that held it is gone.
-            drop(unsafe { Box::from_raw(handler) });
+            drop(unsafe { Boxed::from_raw(handler.cast()) });
         }
     }
 }
@@ -216,12 +222,6 @@ impl Timer {
     pub fn stop(&self) {
         // SAFETY: watcher and loop are alive.
         unsafe { evk_timer_stop(self.0.as_ptr()) }
-    }
-
-    /// Whether it was started and has not fired yet.
-    pub fn is_active(&self) -> bool {
-        // SAFETY: the watcher is alive.
-        unsafe { evk_is_active(self.0.as_ptr()) != 0 }
     }
 }
 
@@ -311,10 +311,10 @@ impl AsyncSender {
 
 /// Runs a handler for ev.c.
 #[no_mangle]
-unsafe extern "C" fn evk_dispatch(handler: *mut Rc<dyn Handler>, events: c_int) {
+unsafe extern "C" fn evk_dispatch(handler: *const c_void, events: c_int) {
     // SAFETY: the pointer that `Watcher::new` gave to C and that is alive while the watcher is. The
     // clone keeps the handler while it runs, should it drop its own watcher.
-    let handler = unsafe { (*handler).clone() };
+    let handler = unsafe { (*handler.cast::<Rc<dyn Handler>>()).clone() };
     // SAFETY: EV runs its watchers on the interpreter's thread.
     unsafe {
         perl_xs::callback("EV::Kafka", |perl| {

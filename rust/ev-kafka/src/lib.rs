@@ -1,0 +1,37 @@
+//! EV::Kafka's native half: sockets and EV watchers around `kafka-conn`, the producer's accumulator,
+//! the consumer's delivery, and the mock cluster, all as XSUBs.
+//!
+//! * [`ev`] makes EV's loops and watchers safe values; the only module with unsafe code.
+//! * [`conn`] is EV::Kafka::Conn.
+//! * [`producer`] and [`consumer`] do what must not cost Perl code per message.
+//! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
+//! * [`functions`] are plain functions.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+// XSLoader looks for a library that is named like the last part of the module.
+#![allow(non_snake_case)]
+
+mod conn;
+mod consumer;
+mod ev;
+mod functions;
+mod mock;
+mod producer;
+
+use perl_xs::{Croak, Perl};
+
+fn init(perl: Perl) -> Result<(), Croak> {
+    ev::boot()?;
+    conn::register(perl);
+    functions::register(perl);
+    producer::register(perl);
+    consumer::register(perl);
+    perl_xs::register(perl, mock::xsubs());
+    Ok(())
+}
+
+mod boot {
+    //! The symbol that XSLoader looks for.
+    #![allow(unsafe_code)]
+    perl_xs::boot!(boot_EV__Kafka, super::init);
+}

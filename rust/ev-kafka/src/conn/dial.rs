@@ -19,7 +19,11 @@ pub struct Dial {
 impl Dial {
     /// Nothing is tried yet. `addresses` must not be empty.
     pub fn new(addresses: Vec<SocketAddr>) -> Dial {
-        Dial { total: addresses.len(), remaining: addresses.into_iter(), last_error: String::new() }
+        Dial {
+            total: addresses.len(),
+            remaining: addresses.into_iter(),
+            last_error: String::new(),
+        }
     }
 
     /// Begins to connect to the next address. The socket is to be watched for becoming writable and

@@ -77,9 +77,10 @@ pub struct ConnHandle {
     waiting: RefCell<VecDeque<(Token, Completion)>>,
     handlers: RefCell<PerlHandlers>,
     auto_reconnect: Cell<(bool, Duration)>,
+    /// How long an answer may take; none to wait for ever.
+    request_timeout: Cell<Option<Duration>>,
     /// The process that connected: a forked child must leave the parent's socket alone.
     generation: Cell<i32>,
-    on: Loop,
 }
 
 impl Native for ConnHandle {
@@ -96,7 +97,9 @@ impl Native for ConnHandle {
 
     fn describe(error: ObjectError) -> String {
         match error {
-            ObjectError::Destroyed => "EV::Kafka::Conn: method called on destroyed connection".into(),
+            ObjectError::Destroyed => {
+                "EV::Kafka::Conn: method called on destroyed connection".into()
+            }
             ObjectError::Cloned => "EV::Kafka::Conn: connection belongs to another thread".into(),
             ObjectError::NotAReference | ObjectError::NeverAttached => {
                 "EV::Kafka::Conn: not a connection made by _new".into()
@@ -129,8 +132,8 @@ impl ConnHandle {
                 waiting: RefCell::default(),
                 handlers: RefCell::default(),
                 auto_reconnect: Cell::new((false, Duration::ZERO)),
+                request_timeout: Cell::new(None),
                 generation: Cell::new(ev::process_generation()),
-                on,
             }
         })
     }
@@ -163,11 +166,6 @@ impl ConnHandle {
     pub(super) fn with_connection<R>(&self, look: impl FnOnce(&Connection) -> R) -> R {
         look(&self.connection.borrow())
     }
-
-    /// Seconds since 1970 at the beginning of this turn of the loop.
-    pub fn loop_now(&self) -> f64 {
-        self.on.now()
-    }
 }
 
 /// Commands.
@@ -175,7 +173,9 @@ impl ConnHandle {
     /// Connects; see [`Connection::connect`].
     pub fn connect(&self, perl: Perl, host: &str, port: u16, timeout: Option<Duration>) -> Flow {
         self.leave_parent_alone();
-        self.connection.borrow_mut().connect(host, port, timeout, Instant::now());
+        self.connection
+            .borrow_mut()
+            .connect(host, port, timeout, Instant::now());
         self.settle(perl)
     }
 
@@ -207,8 +207,20 @@ impl ConnHandle {
     pub fn set_auto_reconnect(&self, enable: bool, delay: Duration) {
         self.leave_parent_alone();
         self.auto_reconnect.set((enable, delay));
-        self.connection.borrow_mut().set_auto_reconnect(enable, delay);
+        self.connection
+            .borrow_mut()
+            .set_auto_reconnect(enable, delay);
         self.arm();
+    }
+
+    /// How long methods wait for an answer, beyond what a request itself allows the broker.
+    pub fn request_timeout(&self) -> Option<Duration> {
+        self.request_timeout.get()
+    }
+
+    /// Sets how long methods wait for an answer; none for ever.
+    pub fn set_request_timeout(&self, timeout: Option<Duration>) {
+        self.request_timeout.set(timeout);
     }
 
     /// Sets the client id of the requests that follow.
@@ -247,7 +259,10 @@ impl ConnHandle {
     ) -> Result<(), (SendError, Completion)> {
         self.leave_parent_alone();
         let idle = self.is_idle();
-        let sent = self.connection.borrow_mut().send(api, version, body, deadline, Instant::now());
+        let sent = self
+            .connection
+            .borrow_mut()
+            .send(api, version, body, deadline, Instant::now());
         match sent {
             Ok(token) => self.waiting.borrow_mut().push_back((token, completion)),
             Err(error) => return Err((error, completion)),
@@ -263,7 +278,9 @@ impl ConnHandle {
     pub fn send_oneway(&self, api: ApiKey, version: i16, body: Writer) -> Result<(), SendError> {
         self.leave_parent_alone();
         let idle = self.is_idle();
-        self.connection.borrow_mut().send_oneway(api, version, body)?;
+        self.connection
+            .borrow_mut()
+            .send_oneway(api, version, body)?;
         self.write(idle);
         Ok(())
     }
@@ -271,7 +288,9 @@ impl ConnHandle {
     /// Obeys an answer's `throttle_time_ms` (KIP-219).
     pub fn throttle(&self, throttle_time_ms: i32) {
         if throttle_time_ms > 0 {
-            self.connection.borrow_mut().throttle(throttle_time_ms, Instant::now());
+            self.connection
+                .borrow_mut()
+                .throttle(throttle_time_ms, Instant::now());
             self.arm();
         }
     }
@@ -295,7 +314,9 @@ impl ConnHandle {
     }
 
     fn transmit(&self) {
-        self.link.borrow_mut().transmit(&mut self.connection.borrow_mut());
+        self.link
+            .borrow_mut()
+            .transmit(&mut self.connection.borrow_mut());
     }
 
     fn arm(&self) {
@@ -309,7 +330,10 @@ impl ConnHandle {
             if self.link.borrow().serial() != serial {
                 break;
             }
-            let progress = self.link.borrow_mut().read(&mut self.connection.borrow_mut(), Instant::now());
+            let progress = self
+                .link
+                .borrow_mut()
+                .read(&mut self.connection.borrow_mut(), Instant::now());
             if self.deliver(perl) == Flow::Exit {
                 return Flow::Exit;
             }
@@ -368,7 +392,9 @@ impl ConnHandle {
     }
 
     fn dialed(&self) {
-        self.link.borrow_mut().dialed(&mut self.connection.borrow_mut(), Instant::now());
+        self.link
+            .borrow_mut()
+            .dialed(&mut self.connection.borrow_mut(), Instant::now());
     }
 }
 
@@ -387,7 +413,9 @@ impl ConnHandle {
     fn deliver(&self, perl: Perl) -> Flow {
         loop {
             let event = self.connection.borrow_mut().poll_event();
-            let Some(event) = event else { return Flow::Continue };
+            let Some(event) = event else {
+                return Flow::Continue;
+            };
             if self.act_on(perl, event) == Flow::Exit {
                 return Flow::Exit;
             }
@@ -401,7 +429,12 @@ impl ConnHandle {
             Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
             Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
             Event::Error(text) => return self.report(perl, &text),
-            Event::Answer { token, api, version, body } => {
+            Event::Answer {
+                token,
+                api,
+                version,
+                body,
+            } => {
                 return self.complete(perl, token, Ok(Answer { api, version, body }));
             }
             Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
@@ -422,7 +455,12 @@ impl ConnHandle {
     }
 
     /// Calls a completion that is waiting for nothing any more.
-    pub(super) fn finish(&self, perl: Perl, completion: Completion, outcome: Result<Answer, String>) -> Flow {
+    pub(super) fn finish(
+        &self,
+        perl: Perl,
+        completion: Completion,
+        outcome: Result<Answer, String>,
+    ) -> Flow {
         match (completion, outcome) {
             (Completion::Native(native), outcome) => native(perl, outcome),
             (Completion::Silent, Err(_)) => Flow::Continue,
@@ -430,15 +468,21 @@ impl ConnHandle {
                 self.throttle(results::throttle_time_ms(&answer));
                 Flow::Continue
             }
-            (Completion::Callback(callback), Err(reason)) => {
-                call_back(perl, &callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())])
-            }
+            (Completion::Callback(callback), Err(reason)) => call_back(
+                perl,
+                &callback,
+                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+            ),
             (Completion::Callback(callback), Ok(answer)) => {
                 let built = results::build(perl, &answer);
                 self.throttle(built.throttle_time_ms);
                 match built.result {
                     Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
-                    Err(reason) => call_back(perl, &callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
+                    Err(reason) => call_back(
+                        perl,
+                        &callback,
+                        &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+                    ),
                 }
             }
         }

@@ -129,7 +129,9 @@ impl Link {
 
     /// The resolver's thread has an answer.
     pub fn resolved(&mut self) {
-        let Transport::Resolving(lookup) = &self.transport else { return };
+        let Transport::Resolving(lookup) = &self.transport else {
+            return;
+        };
         let Some(answer) = lookup.take() else { return };
         self.transport = Transport::None;
         match answer {
@@ -167,7 +169,9 @@ impl Link {
 impl Link {
     /// Reads once into the connection's buffer.
     pub fn read(&mut self, connection: &mut Connection, now: Instant) -> Progress {
-        let Transport::Connected(socket) = &self.transport else { return Progress::Drained };
+        let Transport::Connected(socket) = &self.transport else {
+            return Progress::Drained;
+        };
         let buffer = connection.read_buffer();
         let room = buffer.len();
         let read = loop {
@@ -198,7 +202,9 @@ impl Link {
     /// Writes what the connection has to say, as far as the socket takes it.
     pub fn transmit(&mut self, connection: &mut Connection) {
         self.prepare.stop();
-        let Transport::Connected(socket) = &self.transport else { return };
+        let Transport::Connected(socket) = &self.transport else {
+            return;
+        };
         if self.write_error.is_some() {
             return;
         }
@@ -219,13 +225,20 @@ impl Link {
                 }
             }
         }
-        self.io.start(socket.as_fd(), if self.blocked { READ | WRITE } else { READ });
+        self.io.start(
+            socket.as_fd(),
+            if self.blocked { READ | WRITE } else { READ },
+        );
     }
 
     /// Has the connection's bytes written when this turn of the loop ends, together with what else
     /// is still to be said in it.
     pub fn transmit_later(&self, connection: &Connection) {
-        if connection.queued_bytes() > 0 && !self.blocked && self.write_error.is_none() && self.is_connected() {
+        if connection.queued_bytes() > 0
+            && !self.blocked
+            && self.write_error.is_none()
+            && self.is_connected()
+        {
             self.prepare.start();
         }
     }
@@ -252,7 +265,8 @@ impl Link {
             // Deadlines mostly move on; firing early costs less than moving the timer each time.
             (Some(due), Some(armed)) if armed <= due => {}
             (Some(due), _) => {
-                self.timer.start(due.saturating_duration_since(Instant::now()));
+                self.timer
+                    .start(due.saturating_duration_since(Instant::now()));
                 self.armed = Some(due);
             }
         }

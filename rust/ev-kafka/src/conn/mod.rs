@@ -3,12 +3,14 @@
 //! Native code that sends on a connection given by Perl code finds its [`ConnHandle`] with
 //! [`from_sv`].
 
-mod args;
+pub mod args;
 mod dial;
+mod fetch;
+pub mod fetched;
 mod handle;
 mod lifecycle;
 mod link;
-mod records;
+pub mod records;
 mod request;
 mod requests;
 mod resolve;
@@ -16,13 +18,15 @@ pub mod results;
 
 use std::rc::Rc;
 
-use perl_xs::{Croak, Native, Sv, XsubDef};
+use perl_xs::{Croak, Native, Perl, Sv};
 
-pub use handle::{Answer, Completion, ConnHandle, NativeCompletion};
+pub use handle::{Answer, Completion, ConnHandle};
 
-/// The XSUBs of EV::Kafka::Conn.
-pub fn xsubs() -> &'static [&'static [XsubDef]] {
-    &[lifecycle::XSUBS, requests::XSUBS]
+/// Makes the XSUBs of EV::Kafka::Conn known to Perl.
+pub fn register(perl: Perl) {
+    perl_xs::register(perl, lifecycle::XSUBS);
+    perl_xs::register(perl, requests::XSUBS);
+    perl_xs::register_clone_skip(perl, ConnHandle::NAME);
 }
 
 /// The connection behind an EV::Kafka::Conn object. Look it up last: reading other arguments may

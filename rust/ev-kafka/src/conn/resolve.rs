@@ -9,7 +9,10 @@ use crate::ev::{self, Async, Handler, Loop};
 
 /// The address that a numeric host stands for (IPv6 also in brackets); none for a name.
 pub fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     bare.parse().ok()
 }
 
@@ -31,7 +34,12 @@ impl Lookup {
     ///
     /// # Errors
     /// A text when no thread can be started.
-    pub fn start(on: &Loop, host: String, port: u16, handler: Rc<dyn Handler>) -> Result<Lookup, String> {
+    pub fn start(
+        on: &Loop,
+        host: String,
+        port: u16,
+        handler: Rc<dyn Handler>,
+    ) -> Result<Lookup, String> {
         let wake = Async::new(on, handler);
         let sender = wake.sender();
         let (give, answer) = channel();
@@ -41,7 +49,10 @@ impl Lookup {
             sender.send();
         })
         .map_err(|error| strerror(&error))?;
-        Ok(Lookup { answer, _wake: wake })
+        Ok(Lookup {
+            answer,
+            _wake: wake,
+        })
     }
 
     /// The answer, once: addresses in the system's order of preference, or why there are none.
@@ -54,7 +65,8 @@ fn addresses_of(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let found = (host, port).to_socket_addrs().map_err(|error| {
         let text = strerror(&error);
         // Rust's own words before the reason that getaddrinfo(3) gave.
-        text.rsplit_once("information: ").map_or(text.clone(), |(_, reason)| reason.to_string())
+        text.rsplit_once("information: ")
+            .map_or(text.clone(), |(_, reason)| reason.to_string())
     })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {

@@ -1,0 +1,157 @@
+//! `fetch` and `fetch_multi`.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use perl_xs::{Arg, Croak, Flow, Frame, HashRef, Perl, Sv};
+
+use super::args::{self, clamp32, options_and_callback, Options};
+use super::fetched::{self, Asked};
+use super::handle::{call_back, Completion, ConnHandle};
+use super::request::check_connected;
+use super::requests::server_wait;
+use super::results;
+
+/// Bytes of an answer, and of each partition in it, unless `max_bytes` says otherwise.
+const MAX_BYTES: i64 = 1 << 20;
+/// How long a broker waits for `min_bytes`, in milliseconds.
+const MAX_WAIT_MS: i64 = 500;
+/// A broker answers as soon as it has this many bytes.
+const MIN_BYTES: i64 = 1;
+/// The epoch that stands for "no fetch session" (KIP-227).
+const NO_SESSION: i32 = -1;
+
+/// `fetch($topic, $partition, $offset, [\%opts,] $cb)`
+pub fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let topic = args::string(frame, 1)?;
+    let partition = args::int32(frame, 2)?;
+    let offset = frame.int(3)?.unwrap_or(0);
+    let (options, callback) = options_and_callback(frame, 4, "fetch")?;
+    send(
+        frame,
+        vec![Asked {
+            topic,
+            partition,
+            offset,
+        }],
+        &options,
+        callback,
+    )
+}
+
+/// `fetch_multi(\%topics, [\%opts,] $cb)`
+pub fn fetch_multi(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let topics = frame
+        .value(1)?
+        .as_ref()
+        .and_then(HashRef::new)
+        .ok_or("fetch_multi: expected hashref")?
+        .pairs(perl)?;
+    let mut asked = Vec::new();
+    for (topic, entries) in topics {
+        let topic = Bytes::from(topic);
+        let entries = args::elements(perl, Some(&entries), || {
+            "fetch_multi: value must be an arrayref".into()
+        })?;
+        for entry in entries {
+            asked.push(asked_partition(perl, topic.clone(), &entry)?);
+        }
+    }
+    let (options, callback) = options_and_callback(frame, 2, "fetch_multi")?;
+    send(frame, asked, &options, callback)
+}
+
+fn asked_partition(perl: Perl, topic: Bytes, entry: &Sv) -> Result<Asked, Croak> {
+    let entry = HashRef::new(entry).ok_or("fetch_multi: partition entry must be a hashref")?;
+    Ok(Asked {
+        topic,
+        partition: clamp32(entry.get_i64(perl, "partition")?.unwrap_or(0)),
+        offset: entry.get_i64(perl, "offset")?.unwrap_or(0),
+    })
+}
+
+fn send(
+    frame: &Frame<'_>,
+    asked: Vec<Asked>,
+    options: &Options,
+    callback: Option<Sv>,
+) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let max_bytes = clamp32(options.int(perl, "max_bytes", MAX_BYTES)?);
+    let max_wait_ms = clamp32(options.int(perl, "max_wait_ms", MAX_WAIT_MS)?);
+    let request = FetchRequest {
+        max_wait_ms,
+        min_bytes: clamp32(options.int(perl, "min_bytes", MIN_BYTES)?),
+        max_bytes,
+        isolation_level: i8::from(options.int(perl, "isolation_level", 0)? != 0),
+        session_epoch: NO_SESSION,
+        topics: by_topic(&asked, max_bytes),
+        ..Default::default()
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    let weak = Rc::downgrade(&handle);
+    let completion = Completion::Native(Box::new(move |perl, outcome| {
+        let outcome = outcome.map(|answer| {
+            let (response, truncated) = results::decode::<FetchResponse>(&answer);
+            if let Some(handle) = weak.upgrade() {
+                handle.throttle(response.throttle_time_ms);
+            }
+            (response, truncated)
+        });
+        deliver(perl, callback, &asked, outcome)
+    }));
+    handle.request(perl, &request, server_wait(max_wait_ms), completion)
+}
+
+/// One topic of the request for each topic, in the order in which they were first named.
+fn by_topic(asked: &[Asked], max_bytes: i32) -> Vec<FetchTopic> {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    for Asked {
+        topic,
+        partition,
+        offset,
+    } in asked
+    {
+        let entry = FetchPartition {
+            partition: *partition,
+            fetch_offset: *offset,
+            partition_max_bytes: max_bytes,
+            ..Default::default()
+        };
+        match topics.iter_mut().find(|known| known.topic == *topic) {
+            Some(known) => known.partitions.push(entry),
+            None => topics.push(FetchTopic {
+                topic: topic.clone(),
+                partitions: vec![entry],
+                ..Default::default()
+            }),
+        }
+    }
+    topics
+}
+
+fn deliver(
+    perl: Perl,
+    callback: Option<Sv>,
+    asked: &[Asked],
+    outcome: Result<(FetchResponse, bool), String>,
+) -> Flow {
+    let Some(callback) = callback else {
+        return Flow::Continue;
+    };
+    match outcome {
+        Ok((response, truncated)) => {
+            let result = results::finish(perl, fetched::result(perl, &response, asked), truncated);
+            call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef])
+        }
+        Err(reason) => call_back(
+            perl,
+            &callback,
+            &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+        ),
+    }
+}

@@ -1,0 +1,105 @@
+//! What `fetch` and `fetch_multi` give: every record as a hash.
+
+use bytes::Bytes;
+use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
+use kafka_wire::records::{Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::ErrorCode;
+use perl_xs::{Av, Hv, Perl, Sv};
+
+use super::results::list;
+
+/// A partition and the first offset that was asked for.
+pub struct Asked {
+    pub topic: Bytes,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// The result. Brokers send whole batches: records before the offset that was asked for are left
+/// out, as are control batches (the ends of transactions).
+pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
+    let topics = list(perl, &response.responses, |topic| {
+        let mut hash = Hv::new(perl);
+        hash.store_bytes(perl, "topic", &topic.topic);
+        let partitions = list(perl, &topic.partitions, |data| {
+            let first = asked
+                .iter()
+                .find(|asked| asked.partition == data.partition_index && asked.topic == topic.topic)
+                .map_or(i64::MIN, |asked| asked.offset);
+            partition(perl, data, first)
+        });
+        hash.store(perl, "partitions", partitions);
+        hash
+    });
+    let mut hash = Hv::new(perl);
+    hash.store_int(perl, "error_code", response.error_code.into());
+    hash.store(perl, "topics", topics);
+    hash
+}
+
+fn partition(perl: Perl, data: &PartitionData, first: i64) -> Hv {
+    let mut hash = Hv::new(perl);
+    let mut records = Av::new(perl);
+    let broken = append_records(
+        perl,
+        &mut records,
+        data.records.clone().unwrap_or_default(),
+        first,
+    )
+    .err();
+    let error_code = match &broken {
+        Some(_) if data.error_code == 0 => ErrorCode::CorruptMessage.code(),
+        _ => data.error_code,
+    };
+    hash.store_int(perl, "partition", data.partition_index.into());
+    hash.store_int(perl, "error_code", error_code.into());
+    if let Some(error) = broken {
+        hash.store_bytes(perl, "error_message", error.to_string().as_bytes());
+    }
+    hash.store_int(perl, "high_watermark", data.high_watermark);
+    hash.store_int(perl, "last_stable_offset", data.last_stable_offset);
+    hash.store_int(perl, "log_start_offset", data.log_start_offset);
+    hash.store(perl, "records", records.into_ref(perl));
+    hash
+}
+
+/// Appends the records of all batches up to the first one that cannot be read.
+fn append_records(
+    perl: Perl,
+    records: &mut Av,
+    bytes: Bytes,
+    first: i64,
+) -> Result<(), BatchError> {
+    for batch in RecordBatches::new(bytes) {
+        append_batch(perl, records, &batch?, first)?;
+    }
+    Ok(())
+}
+
+fn append_batch(perl: Perl, records: &mut Av, batch: &Batch, first: i64) -> Result<(), BatchError> {
+    let batch_records = batch.records(MAX_DECOMPRESSED_LEN)?;
+    if batch.is_control() {
+        return Ok(());
+    }
+    for record in batch_records.iter().filter(|record| record.offset >= first) {
+        records.push(perl, record_hash(perl, &record).into_ref(perl));
+    }
+    Ok(())
+}
+
+/// One record. `headers` is there only when it has any.
+pub fn record_hash(perl: Perl, record: &Record<'_>) -> Hv {
+    let mut hash = Hv::new(perl);
+    hash.store_int(perl, "offset", record.offset);
+    hash.store_int(perl, "timestamp", record.timestamp);
+    hash.store(perl, "key", Sv::bytes_or_undef(perl, record.key));
+    hash.store(perl, "value", Sv::bytes_or_undef(perl, record.value));
+    if record.headers().len() > 0 {
+        let mut headers = Hv::new(perl);
+        for (name, value) in record.headers() {
+            headers.store(perl, name, Sv::bytes_or_undef(perl, value));
+        }
+        hash.store(perl, "headers", headers.into_ref(perl));
+    }
+    hash
+}

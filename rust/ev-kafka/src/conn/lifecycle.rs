@@ -1,0 +1,233 @@
+//! The methods of EV::Kafka::Conn around its life: making, connecting, handlers, looking at it.
+
+use std::time::Duration;
+
+use perl_xs::{Croak, Frame, Hv, ObjectError, Sv, XsubDef};
+
+use super::args;
+use super::handle::{ConnHandle, HandlerKind};
+use crate::ev::Loop;
+
+/// Seconds that connecting may take when the program does not say.
+const CONNECT_TIMEOUT: f64 = 10.0;
+/// Milliseconds before the first attempt to reconnect when the program does not say.
+const RECONNECT_DELAY_MS: i64 = 1000;
+/// A timeout of more seconds than this (some 30 years) is none.
+const LONGEST_TIMEOUT: f64 = 1e9;
+
+pub static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Conn::_new",
+        body: new,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::DESTROY",
+        body: destroy,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::connect",
+        body: connect,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::disconnect",
+        body: disconnect,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::connected",
+        body: connected,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::state",
+        body: state,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::pending",
+        body: pending,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::api_versions",
+        body: api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::client_id",
+        body: client_id,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::auto_reconnect",
+        body: auto_reconnect,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_request_timeout",
+        body: request_timeout,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::on_error",
+        body: on_error,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::on_connect",
+        body: on_connect,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::on_disconnect",
+        body: on_disconnect,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::tls",
+        body: tls,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::sasl",
+        body: sasl,
+    },
+];
+
+/// `_new($class, $loop)`: an EV::Loop object, or anything else for the default loop.
+fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let class = frame
+        .value(0)?
+        .ok_or("EV::Kafka::Conn: _new needs a class")?;
+    let on = match frame.value(1)? {
+        Some(value) => Loop::from_sv(&value),
+        None => Loop::default_loop(),
+    };
+    let object = Sv::new_ref(perl, &Sv::undef(perl));
+    object.bless(perl, &class)?;
+    perl_xs::attach(perl, &object, ConnHandle::new(on))?;
+    frame.ret(object);
+    Ok(())
+}
+
+/// Fails what is pending with `destroyed`. Called by hand it leaves an object whose methods croak.
+fn destroy(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let Some(object) = frame.arg(0) else {
+        return Ok(());
+    };
+    match perl_xs::detach::<ConnHandle>(object) {
+        Ok(handle) => handle.destroy(perl).ok(),
+        Err(ObjectError::Destroyed | ObjectError::Cloned) => Ok(()),
+        Err(ObjectError::NotAReference | ObjectError::NeverAttached) => Ok(()),
+    }
+}
+
+/// `connect($host, $port, [$timeout])`
+fn connect(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let host = frame.bytes(1)?.unwrap_or_default();
+    let host = String::from_utf8_lossy(&host).into_owned();
+    let port = frame.int(2)?.unwrap_or(0);
+    let port = u16::try_from(port).map_err(|_| format!("EV::Kafka::Conn: invalid port {port}"))?;
+    let timeout = duration(frame.float(3)?.unwrap_or(CONNECT_TIMEOUT));
+    frame
+        .object::<ConnHandle>()?
+        .connect(perl, &host, port, timeout)
+        .ok()
+}
+
+/// Seconds; none for 0, for less, and for what is longer than any program runs.
+fn duration(seconds: f64) -> Option<Duration> {
+    (seconds > 0.0 && seconds <= LONGEST_TIMEOUT).then(|| Duration::from_secs_f64(seconds))
+}
+
+fn disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    frame.object::<ConnHandle>()?.disconnect(perl).ok()
+}
+
+fn connected(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let ready = frame.object::<ConnHandle>()?.is_ready();
+    frame.ret_int(ready.into());
+    Ok(())
+}
+
+fn state(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let state = frame.object::<ConnHandle>()?.state();
+    frame.ret_int(state.number().into());
+    Ok(())
+}
+
+fn pending(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let pending = frame.object::<ConnHandle>()?.pending();
+    frame.ret_int(pending as i64);
+    Ok(())
+}
+
+/// `{ api_key => highest version }` as the broker advertised; undef before the handshake.
+fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let handle = frame.object::<ConnHandle>()?;
+    let result = handle.with_connection(|connection| {
+        connection.api_versions().map(|versions| {
+            let mut hash = Hv::new(perl);
+            for (key, (_, highest)) in versions {
+                hash.store_int(perl, key.to_string(), (*highest).into());
+            }
+            hash.into_ref(perl)
+        })
+    });
+    frame.ret(result.unwrap_or_else(|| Sv::undef(perl)));
+    Ok(())
+}
+
+fn client_id(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let client_id = args::string(frame, 1)?;
+    frame.object::<ConnHandle>()?.set_client_id(client_id);
+    Ok(())
+}
+
+/// `auto_reconnect($enable, [$delay_ms])`
+fn auto_reconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let enable = frame.bool(1)?;
+    let delay_ms = frame.int(2)?.unwrap_or(RECONNECT_DELAY_MS).max(0);
+    let delay = Duration::from_millis(delay_ms as u64);
+    frame
+        .object::<ConnHandle>()?
+        .set_auto_reconnect(enable, delay);
+    Ok(())
+}
+
+/// `_request_timeout($seconds)`: for how long an answer is waited for, beyond what the request
+/// itself allows the broker; 0 for ever, as at the beginning.
+fn request_timeout(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let timeout = duration(frame.float(1)?.unwrap_or(0.0));
+    frame.object::<ConnHandle>()?.set_request_timeout(timeout);
+    Ok(())
+}
+
+fn on_error(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    set_handler(frame, HandlerKind::Error, "on_error")
+}
+
+fn on_connect(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    set_handler(frame, HandlerKind::Connect, "on_connect")
+}
+
+fn on_disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    set_handler(frame, HandlerKind::Disconnect, "on_disconnect")
+}
+
+fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &str) -> Result<(), Croak> {
+    let code = args::callback(frame, 1, method)?;
+    frame.object::<ConnHandle>()?.set_handler(kind, code);
+    Ok(())
+}
+
+fn tls(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let enable = frame.bool(1)?;
+    frame.object::<ConnHandle>()?;
+    match enable {
+        true => Err("EV::Kafka::Conn: tls is not yet supported".into()),
+        false => Ok(()),
+    }
+}
+
+fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let mechanism = frame.bytes(1)?;
+    frame.object::<ConnHandle>()?;
+    match mechanism {
+        Some(_) => Err("EV::Kafka::Conn: sasl is not yet supported".into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,335 @@
+//! The request methods of EV::Kafka::Conn.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
+use kafka_wire::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
+use kafka_wire::messages::find_coordinator::FindCoordinatorRequest;
+use kafka_wire::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
+};
+use kafka_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka_wire::{ApiKey, Codec};
+use perl_xs::{Arg, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
+
+use super::args::{self, clamp16, clamp32, options_and_callback, Options};
+use super::fetch;
+use super::handle::{call_back, Completion, ConnHandle};
+use super::records::{self, NewRecord};
+use super::request::{check_connected, completion};
+
+/// How long a broker may wait for replicas before it answers a Produce, in milliseconds.
+const PRODUCE_TIMEOUT_MS: i32 = 30_000;
+/// How long a broker may take to look offsets up in remote storage (KIP-1075), in milliseconds.
+const LIST_OFFSETS_TIMEOUT_MS: i32 = 30_000;
+/// Kafka's word for a client in the field where a replica names itself.
+const CLIENT_REPLICA_ID: i32 = -1;
+/// The first Produce version that may carry zstd (KIP-110).
+const ZSTD_PRODUCE_VERSION: i16 = 7;
+/// The first Metadata version in which null, not an empty list, asks for all topics.
+const METADATA_NULL_FOR_ALL: i16 = 1;
+/// The first FindCoordinator version with a list of keys (KIP-699).
+const FIND_COORDINATOR_LISTS_FROM: i16 = 4;
+/// The first DeleteTopics version in which topics are more than names (KIP-516).
+const DELETE_TOPICS_STATES_FROM: i16 = 6;
+
+pub static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Conn::metadata",
+        body: metadata,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::produce",
+        body: produce,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::produce_batch",
+        body: produce_batch,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::fetch",
+        body: fetch::fetch,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::fetch_multi",
+        body: fetch::fetch_multi,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::list_offsets",
+        body: list_offsets,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::find_coordinator",
+        body: find_coordinator,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::create_topics",
+        body: create_topics,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::delete_topics",
+        body: delete_topics,
+    },
+];
+
+/// Milliseconds of a request's own timeout as time to wait for its answer.
+pub fn server_wait(ms: i32) -> Duration {
+    Duration::from_millis(ms.max(0) as u64)
+}
+
+/// The version for an API, before its request is put together. Where there is none in common the
+/// request is not sent, whatever it says; so the lowest will do to find that out.
+fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
+    handle.version(api).unwrap_or(*api.versions().start())
+}
+
+/// `metadata(\@topics | undef, $cb)`
+fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let names = match frame.value(1)?.filter(Sv::is_defined) {
+        Some(_) => Some(args::strings(perl, &args::array(frame, 1, "metadata")?)?),
+        None => None,
+    };
+    let callback = args::callback(frame, 2, "metadata")?;
+    let handle = frame.object::<ConnHandle>()?;
+    let all_is_null = version_or_lowest(&handle, ApiKey::Metadata) >= METADATA_NULL_FOR_ALL;
+    let topics = names
+        .or(if all_is_null { None } else { Some(Vec::new()) })
+        .map(|names| {
+            let topic = |name| MetadataRequestTopic {
+                name: Some(name),
+                ..Default::default()
+            };
+            names.into_iter().map(topic).collect()
+        });
+    let request = MetadataRequest {
+        topics,
+        ..Default::default()
+    };
+    handle.request(perl, &request, Duration::ZERO, completion(callback))
+}
+
+/// `list_offsets($topic, $partition, $timestamp, $cb)`
+fn list_offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let name = args::string(frame, 1)?;
+    let partition_index = args::int32(frame, 2)?;
+    let timestamp = frame.int(3)?.unwrap_or(0);
+    let callback = args::callback(frame, 4, "list_offsets")?;
+    let partition = ListOffsetsPartition {
+        partition_index,
+        timestamp,
+        ..Default::default()
+    };
+    let request = ListOffsetsRequest {
+        replica_id: CLIENT_REPLICA_ID,
+        topics: vec![ListOffsetsTopic {
+            name,
+            partitions: vec![partition],
+        }],
+        timeout_ms: LIST_OFFSETS_TIMEOUT_MS,
+        ..Default::default()
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+}
+
+/// `find_coordinator($key, $cb, [$key_type])`
+fn find_coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let key = args::string(frame, 1)?;
+    let callback = args::callback(frame, 2, "find_coordinator")?;
+    let key_type = frame
+        .int(3)?
+        .unwrap_or(0)
+        .clamp(i8::MIN.into(), i8::MAX.into()) as i8;
+    let handle = frame.object::<ConnHandle>()?;
+    let request =
+        match version_or_lowest(&handle, ApiKey::FindCoordinator) >= FIND_COORDINATOR_LISTS_FROM {
+            true => FindCoordinatorRequest {
+                coordinator_keys: vec![key],
+                key_type,
+                ..Default::default()
+            },
+            false => FindCoordinatorRequest {
+                key,
+                key_type,
+                ..Default::default()
+            },
+        };
+    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+}
+
+/// `create_topics(\@topics, $timeout_ms, $cb)`
+fn create_topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let elements = args::array(frame, 1, "create_topics")?;
+    let topics = elements
+        .iter()
+        .map(|element| creatable_topic(perl, element))
+        .collect::<Result<_, _>>()?;
+    let timeout_ms = args::int32(frame, 2)?;
+    let callback = args::callback(frame, 3, "create_topics")?;
+    let request = CreateTopicsRequest {
+        topics,
+        timeout_ms,
+        ..Default::default()
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    handle.request(
+        perl,
+        &request,
+        server_wait(timeout_ms),
+        completion(callback),
+    )
+}
+
+fn creatable_topic(perl: Perl, element: &Sv) -> Result<CreatableTopic, Croak> {
+    let topic = HashRef::new(element).ok_or("create_topics: topic must be a hashref")?;
+    Ok(CreatableTopic {
+        name: topic.get_bytes(perl, "name")?.unwrap_or_default().into(),
+        num_partitions: clamp32(topic.get_i64(perl, "num_partitions")?.unwrap_or(1)),
+        replication_factor: clamp16(topic.get_i64(perl, "replication_factor")?.unwrap_or(1)),
+        ..Default::default()
+    })
+}
+
+/// `delete_topics(\@names, $timeout_ms, $cb)`
+fn delete_topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let names = args::strings(perl, &args::array(frame, 1, "delete_topics")?)?;
+    let timeout_ms = args::int32(frame, 2)?;
+    let callback = args::callback(frame, 3, "delete_topics")?;
+    let handle = frame.object::<ConnHandle>()?;
+    let mut request = DeleteTopicsRequest {
+        timeout_ms,
+        ..Default::default()
+    };
+    if version_or_lowest(&handle, ApiKey::DeleteTopics) >= DELETE_TOPICS_STATES_FROM {
+        let state = |name| DeleteTopicState {
+            name: Some(name),
+            ..Default::default()
+        };
+        request.topics = names.into_iter().map(state).collect();
+    } else {
+        request.topic_names = names;
+    }
+    handle.request(
+        perl,
+        &request,
+        server_wait(timeout_ms),
+        completion(callback),
+    )
+}
+
+/// `produce($topic, $partition, $key, $value, [\%opts,] [$cb])`
+fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    const METHOD: &str = "produce";
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let now = records::now_ms();
+    let topic = args::string(frame, 1)?;
+    let partition = args::int32(frame, 2)?;
+    let (key, value) = (frame.bytes(3)?, frame.bytes(4)?);
+    let (options, callback) = options_and_callback(frame, 5, METHOD)?;
+    let record = NewRecord {
+        timestamp: options.int(perl, "timestamp", now)?,
+        key,
+        value,
+        headers: records::headers(perl, options.value(perl, "headers")?.as_ref(), METHOD)?,
+    };
+    send_records(frame, topic, partition, &[record], &options, callback)
+}
+
+/// `produce_batch($topic, $partition, \@records, [\%opts,] [$cb])`
+fn produce_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    const METHOD: &str = "produce_batch";
+    check_connected(frame)?;
+    let perl = frame.perl();
+    let now = records::now_ms();
+    let topic = args::string(frame, 1)?;
+    let partition = args::int32(frame, 2)?;
+    let elements = frame.value(3)?;
+    let (options, callback) = options_and_callback(frame, 4, METHOD)?;
+    let timestamp = options.int(perl, "timestamp", now)?;
+    let records = records::records(perl, elements.as_ref(), timestamp, METHOD)?;
+    send_records(frame, topic, partition, &records, &options, callback)
+}
+
+fn send_records(
+    frame: &Frame<'_>,
+    topic: Bytes,
+    partition: i32,
+    records: &[NewRecord],
+    options: &Options,
+    callback: Option<Sv>,
+) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let acks = clamp16(options.int(perl, "acks", 1)?);
+    let transactional_id = options.string(perl, "transactional_id")?.map(Bytes::from);
+    let seal = records::seal_options(perl, options)?;
+    let batch = records::encode(records, seal)?;
+    let data = PartitionProduceData {
+        index: partition,
+        records: Some(batch),
+    };
+    let request = ProduceRequest {
+        transactional_id,
+        acks,
+        timeout_ms: PRODUCE_TIMEOUT_MS,
+        topic_data: vec![TopicProduceData {
+            name: topic,
+            partition_data: vec![data],
+            ..Default::default()
+        }],
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    if seal.codec == Codec::Zstd
+        && version_or_lowest(&handle, ApiKey::Produce) < ZSTD_PRODUCE_VERSION
+    {
+        let reason = format!(
+            "zstd compression needs Produce version {ZSTD_PRODUCE_VERSION}, which the broker lacks"
+        );
+        return handle.finish(perl, completion(callback), Err(reason)).ok();
+    }
+    match acks {
+        0 => send_unanswered(perl, &handle, &request, callback),
+        _ => handle.request(
+            perl,
+            &request,
+            server_wait(PRODUCE_TIMEOUT_MS),
+            completion(callback),
+        ),
+    }
+}
+
+/// With acks 0 the broker never answers: what was handed to the socket counts as done.
+fn send_unanswered(
+    perl: Perl,
+    handle: &Rc<ConnHandle>,
+    request: &ProduceRequest,
+    callback: Option<Sv>,
+) -> Result<(), Croak> {
+    let sent = handle.encode(request).and_then(|(version, body)| {
+        handle
+            .send_oneway(ApiKey::Produce, version, body)
+            .map_err(|error| error.to_string())
+    });
+    match (sent, callback) {
+        (Err(reason), callback) => {
+            let completion = callback.map_or(Completion::Silent, Completion::Callback);
+            handle.finish(perl, completion, Err(reason)).ok()
+        }
+        (Ok(()), None) => Ok(()),
+        (Ok(()), Some(callback)) => {
+            let result = Hv::new(perl).into_ref(perl);
+            call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]).ok()
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Plain functions of EV::Kafka: hashes, names of error codes, and the seams that tests use.
+
+use bytes::Bytes;
+use kafka_wire::records::{BatchError, SealOptions};
+use kafka_wire::records::{
+    RecordBatches, MAX_DECOMPRESSED_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+};
+use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Writer};
+use perl_xs::{Av, Croak, Frame, Perl, Sv, XsubDef};
+
+use crate::conn::{args, fetched, records, results, Answer};
+
+static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::_murmur2",
+        body: hash_key,
+    },
+    XsubDef {
+        name: "EV::Kafka::_crc32c",
+        body: checksum,
+    },
+    XsubDef {
+        name: "EV::Kafka::_error_name",
+        body: error_name,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_encode_batch",
+        body: encode_batch,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_decode_batch",
+        body: decode_batch,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_parse_response",
+        body: parse_response,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_varint_roundtrip",
+        body: varlong_roundtrip,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_zigzag_i32",
+        body: varint_roundtrip,
+    },
+    XsubDef {
+        name: "EV::Kafka::_test_zigzag_i64",
+        body: varlong_roundtrip,
+    },
+];
+
+/// Makes the functions known to Perl.
+pub fn register(perl: Perl) {
+    perl_xs::register(perl, XSUBS);
+}
+
+/// Java's murmur2, 31 bits.
+fn hash_key(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let key = frame.bytes(0)?.unwrap_or_default();
+    frame.ret_int(murmur2(&key).into());
+    Ok(())
+}
+
+fn checksum(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let bytes = frame.bytes(0)?.unwrap_or_default();
+    frame.ret_int(crc32c(&bytes).into());
+    Ok(())
+}
+
+fn error_name(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    // A number that is no 16-bit code is outside the protocol too.
+    let code = i16::try_from(frame.int(0)?.unwrap_or(0)).unwrap_or(i16::MIN);
+    frame.ret_bytes(error::name(code).as_bytes());
+    Ok(())
+}
+
+/// `_test_encode_batch(\@records, \%opts)`: the batch's bytes.
+fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let elements = frame.value(0)?;
+    let (options, _) = args::options_and_callback(frame, 1, "_test_encode_batch")?;
+    let timestamp = options.int(perl, "timestamp", 0)?;
+    let records = records::records(perl, elements.as_ref(), timestamp, "_test_encode_batch")?;
+    let codec = options.int(perl, "compression", 0)?;
+    let codec = i16::try_from(codec)
+        .ok()
+        .and_then(Codec::from_id)
+        .ok_or_else(|| Croak::from(format!("unsupported compression: {codec}")))?;
+    let seal = SealOptions {
+        codec,
+        producer_id: options.int(perl, "producer_id", NO_PRODUCER_ID)?,
+        producer_epoch: args::clamp16(options.int(
+            perl,
+            "producer_epoch",
+            NO_PRODUCER_EPOCH.into(),
+        )?),
+        base_sequence: args::clamp32(options.int(perl, "base_sequence", NO_SEQUENCE.into())?),
+        transactional: options.int(perl, "is_transactional", 0)? != 0,
+    };
+    frame.ret_bytes(&records::encode(&records, seal)?);
+    Ok(())
+}
+
+/// `_test_decode_batch($bytes)`: an array of records, or undef when a batch cannot be read.
+fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let bytes = args::string(frame, 0)?;
+    let decoded = decode(perl, bytes).ok().flatten();
+    frame.ret(decoded.unwrap_or_else(|| Sv::undef(perl)));
+    Ok(())
+}
+
+/// `None` when the bytes end before the first batch does.
+fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
+    let mut batches = RecordBatches::new(bytes);
+    let mut array = Av::new(perl);
+    let mut any = false;
+    for batch in &mut batches {
+        any = true;
+        for record in &batch?.records(MAX_DECOMPRESSED_LEN)? {
+            array.push(perl, fetched::record_hash(perl, &record).into_ref(perl));
+        }
+    }
+    Ok((any && batches.incomplete().is_none()).then(|| array.into_ref(perl)))
+}
+
+/// `_test_parse_response($method, $version, $bytes)`: what the callback of that method would get.
+fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let method = frame.bytes(0)?.unwrap_or_default();
+    let api = api_of(&method).ok_or_else(|| {
+        Croak::from(format!(
+            "unknown method: {}",
+            String::from_utf8_lossy(&method)
+        ))
+    })?;
+    let version = args::clamp16(frame.int(1)?.unwrap_or(0));
+    let body = args::string(frame, 2)?;
+    let built = results::build(perl, &Answer { api, version, body });
+    frame.ret(built.result.unwrap_or_else(|_| Sv::undef(perl)));
+    Ok(())
+}
+
+/// The API that a request method of EV::Kafka::Conn speaks.
+fn api_of(method: &[u8]) -> Option<ApiKey> {
+    Some(match method {
+        b"produce" | b"produce_batch" => ApiKey::Produce,
+        b"fetch" | b"fetch_multi" => ApiKey::Fetch,
+        b"list_offsets" => ApiKey::ListOffsets,
+        b"metadata" => ApiKey::Metadata,
+        b"find_coordinator" => ApiKey::FindCoordinator,
+        b"create_topics" => ApiKey::CreateTopics,
+        b"delete_topics" => ApiKey::DeleteTopics,
+        _ => return None,
+    })
+}
+
+/// A 32-bit integer written as a zigzag varint and read back.
+fn varint_roundtrip(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let mut writer = Writer::new();
+    writer.put_varint(args::clamp32(frame.int(0)?.unwrap_or(0)));
+    let value = reader(writer)
+        .get_varint()
+        .map_err(|error| Croak::from(error.to_string()))?;
+    frame.ret_int(value.into());
+    Ok(())
+}
+
+/// A 64-bit integer written as a zigzag varint and read back.
+fn varlong_roundtrip(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let mut writer = Writer::new();
+    writer.put_varlong(frame.int(0)?.unwrap_or(0));
+    let value = reader(writer)
+        .get_varlong()
+        .map_err(|error| Croak::from(error.to_string()))?;
+    frame.ret_int(value);
+    Ok(())
+}
+
+fn reader(writer: Writer) -> Reader {
+    Reader::new(writer.into_segments().concat().into())
+}
