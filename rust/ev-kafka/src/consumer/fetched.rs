@@ -156,23 +156,18 @@ struct PartitionCalls {
 
 impl PartitionCalls {
     /// Moves to the batch that the next record comes from. False at the end.
+    #[inline]
     fn advance(&mut self) -> bool {
         loop {
-            if let Some(current) = &self.current {
-                let mut ahead = self.cursor;
-                match current.next_at(&mut ahead) {
-                    Some(record) if record.offset >= self.from => return true,
-                    Some(_) => {
-                        self.cursor = ahead;
-                        continue;
-                    }
-                    None => {}
-                }
+            match &self.current {
+                Some(current) if current.has_next(&self.cursor) => return true,
+                _ => {}
             }
             self.current = self.batches.next();
             self.cursor = RecordCursor::default();
-            if self.current.is_none() {
-                return false;
+            match &self.current {
+                Some(current) => current.skip_to(&mut self.cursor, self.from),
+                None => return false,
             }
         }
     }

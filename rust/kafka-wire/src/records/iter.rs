@@ -57,6 +57,23 @@ pub struct RecordCursor {
 }
 
 impl Records {
+    /// Whether a record is left at the cursor.
+    #[inline]
+    pub fn has_next(&self, cursor: &RecordCursor) -> bool {
+        cursor.records < self.count
+    }
+
+    /// Moves the cursor to the first record at or behind an offset.
+    pub fn skip_to(&self, cursor: &mut RecordCursor, offset: i64) {
+        let mut ahead = *cursor;
+        while let Some(record) = self.next_at(&mut ahead) {
+            if record.offset >= offset {
+                return;
+            }
+            *cursor = ahead;
+        }
+    }
+
     /// The record at the cursor, which moves on to the next one; `None` behind the last. A cursor that was moved by
     /// other records gives nothing of use, but harms nothing.
     #[inline]
