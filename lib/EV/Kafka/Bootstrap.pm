@@ -8,7 +8,8 @@ use Scalar::Util qw(refaddr weaken);
 # broker is tried.
 use constant CONNECT_TIMEOUT => 10;
 
-# Seconds a broker may take to answer a Metadata request.
+# Seconds a broker may take to answer a Metadata request, before the next one is
+# asked.
 use constant ANSWER_TIMEOUT => 10;
 
 # Seconds until all brokers are tried again when none of them answered.
@@ -19,7 +20,7 @@ use constant {
 
 # Metadata has a connection of its own, {bootstrap_conn}, to whichever broker
 # answers first. While a request is under way, {control} is
-#   { candidates, conn?, error?, timer?, reasons }
+#   { candidates, conn?, name?, error?, reasons }
 
 sub _send_metadata_request {
     my ($self) = @_;
@@ -54,6 +55,7 @@ sub _next_candidate {
     my ($host, $port) = @$address;
 
     my $conn = $control->{conn} = $self->_new_conn;
+    $conn->_request_timeout(ANSWER_TIMEOUT);
     $control->{name} = "$host:$port";
     my $id = refaddr $conn;
     weaken(my $weak = $self);
@@ -78,11 +80,9 @@ sub _control_ready {
 
 sub _ask_control {
     my ($self, $conn) = @_;
-    my $cfg = $self->{cfg};
-    my $id  = refaddr $conn;
-    $cfg->{control}{timer} = $self->_timer(ANSWER_TIMEOUT, _control_timeout => $id);
+    my $id = refaddr $conn;
     weaken(my $weak = $self);
-    $conn->metadata($cfg->{metadata_request}{topics}, sub { $weak->_control_answered($id, @_) if $weak });
+    $conn->metadata($self->{cfg}{metadata_request}{topics}, sub { $weak->_control_answered($id, @_) if $weak });
     return;
 }
 
@@ -97,12 +97,6 @@ sub _control_answered {
     $cfg->{bootstrap_tries} = 0;
     $cfg->{lost_brokers}    = {} if delete $cfg->{outage};
     return $self->_metadata_answered($meta);
-}
-
-sub _control_timeout {
-    my ($self, $id) = @_;
-    return unless $self->_is_control($id);
-    return $self->_control_failed('no answer to Metadata in ' . ANSWER_TIMEOUT . ' s');
 }
 
 sub _control_down {
@@ -128,7 +122,6 @@ sub _control_failed {
 sub _drop_control {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    delete $cfg->{control}{timer} if $cfg->{control};
     my @conns = grep { defined } $cfg->{bootstrap_conn}, $cfg->{control} ? delete $cfg->{control}{conn} : ();
     $cfg->{bootstrap_conn} = undef;
     $_->disconnect for @conns;

@@ -135,7 +135,6 @@ sub _shut_down {
     delete @$cfg{qw(_refresh_timer _metadata_timer metadata_request)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
-    delete $cfg->{control}{timer} if $cfg->{control};
     my @waiters = splice @{ $cfg->{flush_waiters} };
     delete $_->{timer} for @waiters, values %{ $cfg->{held} || {} };
     delete $_->{retry} for values %{ $cfg->{links} };

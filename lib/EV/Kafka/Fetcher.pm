@@ -12,9 +12,6 @@ use constant {
     LEADER_FAILURES   => 5,
 };
 
-# Seconds beyond fetch_max_wait_ms after which a broker counts as hung.
-use constant ANSWER_TIMEOUT => 30;
-
 # The largest answer that is asked for when a batch does not fit; the broker's
 # own limits are below it.
 use constant MAX_FETCH_BYTES => 2**27;
@@ -140,7 +137,6 @@ sub _send_fetch {
             [$assigned, $cursor, $cursor->{generation}, $assigned->{offset}];
     }
     $fetch->{max_bytes} = $max_bytes;
-    $fetch->{timer} = $self->_timer($cfg->{fetch_max_wait_ms} / 1000 + ANSWER_TIMEOUT, _fetch_timed_out => $fetch);
     weaken(my $weak = $self);
     $conn->_fetch(
         [map { [@$_{qw(topic partition offset)}] } @parts],
@@ -154,7 +150,6 @@ sub _fetch_answered {
     my ($self, $fetch, $fetched, $error) = @_;
     my $cfg = $self->{cfg};
     return if $cfg->{closed} || ($cfg->{fetches}{ $fetch->{node_id} } || 0) != $fetch;
-    delete $fetch->{timer};
     if (defined $error) {
         $self->_request_failed(fetch => $fetch->{node_id});
         return $self->_end_fetch($fetch, $error);
@@ -240,13 +235,6 @@ sub _ask_for_more {
     my $more = 2 * $fetch->{max_bytes};
     $_->{max_bytes} = $more > MAX_FETCH_BYTES ? MAX_FETCH_BYTES : $more for @{ $fetch->{stuck} || [] };
     return;
-}
-
-sub _fetch_timed_out {
-    my ($self, $fetch) = @_;
-    my $link = $self->_link(fetch => $fetch->{node_id});
-    $link->{error} = 'no answer to Fetch in time';
-    return $link->{conn}->disconnect;
 }
 
 sub _end_fetch {

@@ -1,0 +1,95 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use TestKafka;
+
+subtest 'flush' => sub {
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $mock->create_topic(t => 4);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 3_600_000);
+    my (@flushed, $delivered);
+    $kafka->flush(sub { push @flushed, [@_] });
+    is_deeply \@flushed, [[]], 'calls back at once when there is nothing to wait for';
+    $kafka->produce('t', undef, $_, sub { $delivered++ }) for 1 .. 20;
+    $kafka->flush(sub { push @flushed, [$delivered, @_] });
+    $kafka->flush;
+    wait_until { @flushed == 2 } 'flush';
+    is_deeply $flushed[1], [20], 'sends without lingering and calls back after the last delivery';
+};
+
+subtest 'flush waits for messages whose topic is not known yet, and for those without callback' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = client(brokers => $mock->bootstrap, linger_ms => 3_600_000);
+    $kafka->produce('new', 'k', 'v');
+    my $flushed;
+    $kafka->flush(sub { $flushed = $mock->request_count('Produce') });
+    turns;
+    ok !$flushed, 'not before connect';
+    $kafka->connect;
+    wait_until { $flushed } 'flush';
+    is $flushed, 1, 'after they were sent';
+};
+
+subtest 'flush and messages that fail' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'Produce', error => 10);
+    my ($error, @flushed);
+    $kafka->produce('t', 'k', 'v', sub { $error = $_[1] });
+    $kafka->flush(sub { push @flushed, [@_] });
+    wait_until { @flushed } 'flush';
+    like $error, qr/MESSAGE_TOO_LARGE/, 'the message failed';
+    is_deeply \@flushed, [[]], 'which is no error of flush';
+};
+
+subtest 'flush waits for retries' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'Produce', error => 6, times => 2);
+    my $flushed;
+    $kafka->produce('t', 'k', 'v');
+    $kafka->flush(sub { $flushed = 1 });
+    wait_until { $flushed } 'flush';
+    is_deeply log_values($mock, 't'), ['v'], 'the message is there';
+};
+
+subtest 'flush and a topic that stays unknown' => sub {
+    my $mock  = EV::Kafka::Mock->new(auto_create => 0);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @order;
+    $kafka->produce('unknown', 'k', 'v', sub { push @order, $_[1] });
+    $kafka->flush(sub { push @order, 'flushed' });
+    wait_until { @order == 2 } 'both';
+    like $order[0], qr/unavailable after/, 'the message fails';
+    is $order[1], 'flushed', 'then flush is done';
+};
+
+subtest 'flush_timeout' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, flush_timeout => 0.05);
+    $mock->fault(api => 'Produce', delay_ms => 300);
+    my (@flushed, $delivered);
+    $kafka->produce('t', 'k', 'v', sub { $delivered = 1 });
+    $kafka->flush(sub { push @flushed, [@_] });
+    wait_until { @flushed } 'flush';
+    is $delivered, undef, 'gives up before the answer';
+    like $flushed[0][0], qr/timed out after 0.05 s/, 'and says so';
+    wait_until { $delivered } 'delivery';
+    turns;
+    is scalar(@flushed), 1, 'the late answer calls nothing twice';
+
+    $kafka->produce('t', 'k', 'v');
+    $kafka->flush(sub { push @flushed, [@_] });
+    wait_until { @flushed == 2 } 'another flush';
+    is_deeply $flushed[1], [], 'in time there is no error';
+};
+
+done_testing;

@@ -1,0 +1,90 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use ScriptedBroker;
+use TestKafka;
+
+subtest 'messages wait for linger_ms and go together' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 30);
+    my $delivered = 0;
+    $kafka->produce('t', undef, $_, sub { $delivered++ }) for 1 .. 10;
+    ok $kafka->{cfg}{_linger_active}, 'the timer runs';
+    isa_ok $kafka->{cfg}{_linger_timer}, 'EV::Timer', 'which is';
+    my $start = EV::time;
+    wait_until { $delivered == 10 } 'delivery';
+    cmp_ok EV::time - $start, '>=', 0.025, 'not before the time';
+    is $mock->request_count('Produce'), 1, 'one request';
+    ok !$kafka->{cfg}{_linger_active}, 'the timer is done';
+};
+
+subtest 'a full batch does not wait' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 3_600_000, batch_size => 1000);
+    my $delivered = 0;
+    $kafka->produce('t', undef, 'x' x 100, sub { $delivered++ }) for 1 .. 10;
+    wait_until { $delivered >= 8 } 'delivery of what filled a batch';
+    cmp_ok $delivered, '<', 10, 'the rest waits';
+    $kafka->_flush_all_batches;
+    wait_until { $delivered == 10 } 'delivery of the rest';
+    pass '_flush_all_batches sends it';
+};
+
+subtest 'linger_ms => 0 sends in the next turn of the loop' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 0);
+    my $delivered = 0;
+    $kafka->produce('t', undef, $_, sub { $delivered++ }) for 1 .. 10;
+    wait_until { $delivered == 10 } 'delivery';
+    is $mock->request_count('Produce'), 1, 'what one turn produces goes together';
+};
+
+subtest 'at most five requests are under way to a broker; what waits goes together' => sub {
+    my (@held, $answer);
+    my $broker = ScriptedBroker->new(topics => { t => [0, 0] });
+    $broker->{on_request} = sub {
+        my ($broker, $connection, $request) = @_;
+        return undef if $request->{api} ne 'Produce';
+        push @held, [$connection, $request];
+        return undef;
+    };
+    my $kafka = connected(brokers => $broker->address);
+    my $delivered = 0;
+    for my $n (1 .. 5) {
+        $kafka->produce('t', undef, $n, { partition => 0 }, sub { $delivered++ });
+        $kafka->_flush_all_batches;
+        wait_until { @held == $n } "request $n";
+    }
+    $kafka->produce('t', undef, 'x', { partition => $_ }, sub { $delivered++ }) for 0, 1;
+    $kafka->_flush_all_batches;
+    turns 50;
+    is scalar(@held), 5, 'a sixth request waits';
+    my ($connection, $request) = @{ shift @held };
+    $broker->answer($connection, $request, ScriptedBroker::produce_answer($request));
+    wait_until { @held == 5 } 'the next request';
+    is_deeply [map { "$_->[0]:$_->[1]" } ScriptedBroker::produced($held[4][1])], ['t:0', 't:1'],
+        'one answer lets both batches go, in one request';
+    $broker->answer(@$_, ScriptedBroker::produce_answer($_->[1])) for splice @held;
+    wait_until { $delivered == 7 } 'all callbacks';
+    is $delivered, 7, 'each once';
+};
+
+subtest 'acks => 0 has nothing to wait for' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, acks => 0, batch_size => 100);
+    my $called = 0;
+    $kafka->produce('t', undef, 'x' x 60, sub { $called++ }) for 1 .. 200;
+    wait_until { $called == 200 && $mock->high_watermark(t => 0) == 200 } 'everything';
+    is $called, 200, 'every callback once';
+};
+
+done_testing;

@@ -1,0 +1,121 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use ScriptedBroker;
+use TestKafka;
+
+subtest 'a broker that goes away and comes back' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $delivered = 0;
+    $kafka->produce('t', undef, 'first', sub { $delivered++ });
+    wait_until { $delivered } 'the first message';
+
+    $mock->stop_broker(0);
+    $kafka->produce('t', undef, $_, sub { $delivered++ unless $_[1] }) for 'second', 'third';
+    wait_until { errors($kafka) } 'the loss';
+    my $link = $kafka->{cfg}{links}{'main:0'};
+    wait_until { $link->{tries} >= 3 } 'three tries to connect';
+    is scalar(errors($kafka)), 1, 'is reported once, however many tries it takes';
+    like +(errors($kafka))[0], qr/lost/, 'as lost';
+    is $delivered, 1, 'what was produced waits';
+
+    $mock->start_broker(0);
+    wait_until { $delivered == 3 } 'delivery';
+    is_deeply log_values($mock, 't'), ['first', 'second', 'third'], 'and goes out once';
+    is scalar(errors($kafka)), 1, 'without another word';
+
+    $mock->stop_broker(0);
+    $kafka->produce('t', undef, 'fourth', sub { $delivered++ unless $_[1] });
+    wait_until { errors($kafka) == 2 } 'the next loss';
+    pass 'another loss is another report';
+};
+
+subtest 'a connection that is closed while idle is no loss' => sub {
+    my $broker = ScriptedBroker->new;
+    $broker->{on_request} = sub {
+        my ($broker, undef, $request) = @_;
+        return ScriptedBroker::produce_answer($request, 0, 0 + $broker->requests('Produce')) if $request->{api} eq 'Produce';
+        return ScriptedBroker::fetch_answer($request) if $request->{api} eq 'Fetch';
+        return undef;
+    };
+    my $kafka = connected(brokers => $broker->address);
+    my ($delivered, $polled) = (0, 0);
+    $kafka->produce('t', undef, 'v', sub { $delivered++ });
+    $kafka->assign([{ topic => 't' }]);
+    $kafka->poll(sub { $polled++ });
+    wait_until { $delivered && $polled } 'both';
+    my $accepted = $broker->{accepted};
+    is $accepted, 3, 'connections for metadata, for messages out and for messages in';
+
+    $broker->drop_all;
+    wait_until { !grep { $_->{state} ne 'idle' } values %{ $kafka->{cfg}{links} } } 'the end of all connections';
+    wait_until { !$kafka->{cfg}{bootstrap_conn} } 'the end of the metadata connection';
+    turns;
+    is $broker->{accepted}, $accepted, 'nobody reconnects without need';
+    $kafka->produce('t', undef, 'v', sub { $delivered++ unless $_[1] });
+    $kafka->poll(sub { $polled++ unless $_[0] });
+    $kafka->_refresh_metadata;
+    wait_until { $delivered == 2 && $polled == 2 } 'both';
+    wait_until { $kafka->{cfg}{bootstrap_conn} } 'metadata';
+    is $broker->{accepted}, 2 * $accepted, 'all are reopened when needed';
+    is_deeply [errors($kafka)], [], 'and on_error hears nothing';
+};
+
+subtest 'one of two brokers' => sub {
+    my $mock = EV::Kafka::Mock->new(brokers => 2, replication_factor => 2);
+    $mock->create_topic(t => 2);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @got;
+    $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
+    wait_until { @got == 2 } 'delivery';
+    $mock->stop_broker(1);
+    turns;
+    @got = ();
+    $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
+    wait_until { @got == 2 } 'delivery by the one that is left';
+    is_deeply \@got, [undef, undef], 'which has taken over';
+    cmp_ok scalar(errors($kafka)), '<=', 1, 'at most one report';
+};
+
+subtest 'a broker that hangs up on a poll' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my @received;
+    my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    $mock->fault(api => 'Fetch', drop => 1);
+    my @polled;
+    $kafka->poll(sub { push @polled, [@_] });
+    wait_until { @polled } 'the callback';
+    is_deeply \@polled, [['connection closed by broker']], 'gets the reason';
+    wait_until { errors($kafka) } 'the report';
+    like +(errors($kafka))[0], qr/lost/, 'on_error hears of the broker';
+    $mock->append(t => 0, { value => 'v' });
+    fetch_all($kafka, \@received, 1);
+    is_deeply \@received, ['v'], 'and the next poll is served';
+};
+
+subtest 'all brokers lost while nothing is produced' => sub {
+    my $mock  = EV::Kafka::Mock->new(brokers => 2);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->stop_broker($_) for 0, 1;
+    wait_until { !$kafka->{cfg}{bootstrap_conn} } 'the loss';
+    $kafka->_refresh_metadata;
+    wait_until { errors($kafka) } 'the report';
+    wait_until { $kafka->{cfg}{bootstrap_tries} >= 3 } 'more tries';
+    is scalar(errors($kafka)), 1, 'reported once';
+    like +(errors($kafka))[0], qr/lost/, 'as lost';
+    my $metadata = $mock->request_count('Metadata');
+    $mock->start_broker(1);
+    wait_until { $mock->request_count('Metadata') > $metadata && $kafka->{cfg}{bootstrap_conn} } 'the way back';
+    ok $kafka->{cfg}{bootstrap_conn}->connected, 'metadata has a connection again';
+};
+
+done_testing;

@@ -1,0 +1,128 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV::Kafka;
+use EV::Kafka::Mock;
+use ScriptedBroker;
+use TestKafka;
+
+sub topic {
+    my ($name, @leaders) = @_;
+    return { name => $name, error_code => 0,
+        partitions => [map { { partition => $_, leader => $leaders[$_], error_code => 0 } } 0 .. $#leaders] };
+}
+
+subtest 'merging an answer' => sub {
+    my $cfg = { leaders => {}, broker_map => {} };
+    my @brokers = ({ node_id => 1, host => 'a', port => 1 }, { node_id => 2, host => 'b', port => 2 });
+    EV::Kafka::Client::_merge_metadata($cfg, { brokers => \@brokers, topics => [topic('foo', 1, 2), topic('foo-bar', 2)] });
+    is_deeply $cfg->{leaders}, { 'foo:0' => 1, 'foo:1' => 2, 'foo-bar:0' => 2 }, 'leaders by topic and partition';
+    is_deeply $cfg->{broker_map}, { 1 => { host => 'a', port => 1 }, 2 => { host => 'b', port => 2 } }, 'brokers by id';
+
+    EV::Kafka::Client::_merge_metadata($cfg, { brokers => \@brokers, topics => [topic('foo', 2)] });
+    is_deeply $cfg->{leaders}, { 'foo:0' => 2, 'foo-bar:0' => 2 },
+        'the old leaders of a topic go first; a topic with the same beginning keeps its own';
+    is_deeply [sort map { $_->{name} } @{ $cfg->{meta}{topics} }], ['foo', 'foo-bar'], 'meta keeps the other topics';
+
+    EV::Kafka::Client::_merge_metadata($cfg, { brokers => [], topics => [topic('foo', -1, 1)] });
+    is_deeply $cfg->{leaders}, { 'foo:1' => 1, 'foo-bar:0' => 2 }, 'a partition without a leader has none';
+    is keys %{ $cfg->{broker_map} }, 2, 'an answer without brokers leaves those that are known';
+
+    EV::Kafka::Client::_merge_metadata($cfg, { brokers => [], topics => [{ name => 'foo', error_code => 3, partitions => [] }] });
+    is_deeply $cfg->{leaders}, { 'foo-bar:0' => 2 }, 'a topic that is gone has no leaders';
+};
+
+subtest 'a topic that stays unknown is asked for ten times' => sub {
+    my $broker = ScriptedBroker->new(topics => { t => [0], unknown => 3 });
+    my $kafka  = connected(brokers => $broker->address);
+    my (@got, $asked);
+    $kafka->produce('unknown', 'k', 'v', sub { push @got, [@_] });
+    $asked = -scalar $broker->requests('Metadata');
+    wait_until { @got } 'giving up';
+    is scalar(@got), 1, 'the callback is called once';
+    is $got[0][0], undef, 'without a result';
+    like $got[0][1], qr/'unknown'.* unavailable after/, 'with the reason';
+    is $asked + $broker->requests('Metadata'), 10, 'ten requests';
+    is_deeply [errors($kafka)], [], 'and on_error hears nothing';
+
+    $kafka->produce('unknown', 'k', 'v1');
+    $kafka->produce('unknown', 'k', 'v2');
+    wait_until { errors($kafka) } 'giving up without a callback';
+    turns;
+    is scalar(errors($kafka)), 1, 'on_error hears of operations without a callback, once for all';
+    like +(errors($kafka))[0], qr/unavailable after/, 'with the reason';
+    is_deeply $kafka->{cfg}{pending_ops}, [], 'nothing is left';
+};
+
+subtest 'a topic that is created late is found' => sub {
+    my $broker = ScriptedBroker->new(topics => { t => [0], late => 5 });
+    my $asked  = 0;
+    $broker->{on_request} = sub {
+        my ($broker, undef, $request) = @_;
+        return ScriptedBroker::produce_answer($request, 0, 7) if $request->{api} eq 'Produce';
+        $broker->{topics}{late} = [0] if $request->{body} =~ /late/ && ++$asked == 3;
+        return undef;
+    };
+    my $kafka = connected(brokers => $broker->address);
+    my @got;
+    $kafka->produce('late', 'k', 'v', sub { push @got, [@_] });
+    wait_until { @got } 'delivery';
+    is produced_offset($got[0][0]), 7, 'delivered';
+    is $asked, 3, 'as soon as its leader was known';
+};
+
+subtest 'an unknown partition of a known topic' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(small => 2);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @got;
+    $kafka->produce('small', 'k', 'v', { partition => 5 }, sub { push @got, [@_] });
+    wait_until { @got } 'giving up';
+    like $got[0][1], qr/unavailable after/, 'fails';
+};
+
+subtest 'requests for metadata of one topic are not repeated without need' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $before = $mock->request_count('Metadata');
+    my $delivered = 0;
+    $kafka->produce('new', $_, 'v', sub { $delivered++ }) for 1 .. 50;
+    wait_until { $delivered == 50 } 'delivery';
+    is $mock->request_count('Metadata') - $before, 1, 'one request for fifty messages';
+};
+
+subtest '_refresh_metadata_for_topic' => sub {
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $mock->create_topic(t => 2);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    is $kafka->{cfg}{leaders}{'t:0'}, 0, 'the leader';
+    $mock->set_leader(t => 0, 1);
+    $kafka->_refresh_metadata_for_topic('t');
+    wait_until { $kafka->{cfg}{leaders}{'t:0'} == 1 } 'the new leader';
+    pass 'the new leader is found';
+};
+
+subtest 'periodic refresh' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = connected(brokers => $mock->bootstrap, metadata_refresh => 0.05);
+    my $count = $mock->request_count('Metadata');
+    $mock->create_topic('appears');
+    wait_until { $kafka->{cfg}{leaders}{'appears:0'} } 'a new topic' if !defined $kafka->{cfg}{leaders}{'appears:0'};
+    wait_until { $mock->request_count('Metadata') > $count + 2 } 'more refreshes';
+    ok defined $kafka->{cfg}{leaders}{'appears:0'}, 'finds a new topic by itself';
+    $mock->delete_topic('appears');
+    wait_until { !defined $kafka->{cfg}{leaders}{'appears:0'} } 'the topic to go';
+    pass 'and sees that one is gone';
+};
+
+subtest 'an incomplete answer counts as none' => sub {
+    my $broker = ScriptedBroker->new(topics => { t => [0] });
+    my $good   = ScriptedBroker->new(topics => { t => [0] });
+    $broker->{on_request} = sub { my $whole = $_[0]->metadata; substr $whole, 0, length($whole) - 6 };
+    my $kafka = connected(brokers => $broker->address . ',' . $good->address);
+    is scalar($good->requests('Metadata')), 1, 'the next broker is asked';
+};
+
+done_testing;

@@ -1,0 +1,76 @@
+use strict;
+use warnings;
+use Test::More;
+
+use EV;
+use EV::Kafka;
+
+sub refused { my @options = @_; eval { EV::Kafka->new(@options) }; $@ }
+
+my $cfg = EV::Kafka->new->{cfg};
+is_deeply $cfg->{bootstrap}, [['127.0.0.1', 9092]], 'default broker';
+is $cfg->{client_id}, 'ev-kafka', 'default client id';
+is $cfg->{acks},      -1, 'default acks';
+is $cfg->{linger_ms}, 5,  'default linger';
+is $cfg->{batch_size},        16384,   'default batch size';
+is $cfg->{fetch_max_wait_ms}, 500,     'default fetch wait';
+is $cfg->{fetch_max_bytes},   1048576, 'default fetch size';
+is $cfg->{fetch_min_bytes},   1,       'default fetch minimum';
+is $cfg->{metadata_refresh},  300,     'default metadata refresh';
+is_deeply $cfg->{assignments}, [], 'nothing is assigned';
+is $cfg->{meta}, undef, 'nothing is known';
+is_deeply [@$cfg{qw(producer_id producer_epoch)}], [-1, -1], 'no producer id';
+ok !$cfg->{tls}, 'no TLS';
+
+is_deeply(EV::Kafka->new(brokers => ' a:1 ,b, [::1]:3,[fe80::2] ,')->{cfg}{bootstrap},
+    [['a', 1], ['b', 9092], ['::1', 3], ['fe80::2', 9092]],
+    'brokers are split on commas and trimmed, the port has a default, IPv6 stands in brackets');
+
+like refused('colour', 1, 'acks', 1, 'apple', 2), qr/^unknown option\(s\): apple, colour at /,
+    'unknown options are named, and the caller\'s line is';
+like refused('acks'), qr/^EV::Kafka: new takes option => value pairs/, 'odd number of arguments';
+
+for my $case (
+    [brokers => ' , '], [brokers => 'a:b'], [brokers => '::1'], [brokers => 'a:0'], [brokers => 'a:65536'],
+    [acks => 2], [acks => 'all'], [acks => ''],
+    [linger_ms => -1], [linger_ms => 'soon'], [linger_ms => 'inf'], [linger_ms => 'nan'],
+    [batch_size => 0], [batch_size => 1.5], [batch_size => 2**31],
+    [compression => 'lzma'],
+    [partitioner => 1], [on_error => 'x'], [on_connect => []], [on_message => {}],
+    [fetch_max_wait_ms => -1], [fetch_max_bytes => 0], [fetch_min_bytes => 'x'],
+    [metadata_refresh => -1], [flush_timeout => 'x'], [loop => 'x'], [client_id => []],
+) {
+    my ($name, $value) = @$case;
+    like refused($name, $value), qr/^EV::Kafka: option '$name' .* at \Q$0\E line/s, "bad $name: $value";
+}
+like refused(compression => 'lzma'), qr/unsupported compression: lzma/, 'a compression that there is not';
+
+for my $name (qw(tls tls_ca_file tls_skip_verify sasl idempotent transactional_id)) {
+    like refused($name => 1), qr/^EV::Kafka: option '$name' is not yet supported at \Q$0\E/, "$name is not there yet";
+    is refused($name => undef), '', "$name => undef is nothing";
+}
+is refused(tls => 0, idempotent => 0), '', 'what is not there may be turned off';
+
+for my $compression (qw(lz4 gzip zstd snappy none), undef) {
+    is refused(compression => $compression), '', 'compression ' . ($compression // 'undef');
+}
+is refused(map { $_ => undef } qw(brokers acks linger_ms on_error on_message loop flush_timeout)), '',
+    'undef is the same as leaving an option out';
+is refused(linger_ms => 0.5, flush_timeout => 1.5, metadata_refresh => 0), '', 'fractions and zero';
+
+my $loop = EV::Loop->new;
+is(EV::Kafka->new(loop => $loop)->{cfg}{loop}, $loop, 'a loop of its own');
+
+eval { EV::Kafka->new->{cfg}{on_error}->('boom') };
+like $@, qr/^EV::Kafka: boom/, 'on_error dies by default';
+
+my $kafka = EV::Kafka->new;
+for my $method (qw(
+    subscribe commit unsubscribe
+    begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
+)) {
+    eval { $kafka->$method };
+    like $@, qr/^EV::Kafka: method '$method' is not yet supported at \Q$0\E/, "$method is not there yet";
+}
+
+done_testing;

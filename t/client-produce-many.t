@@ -1,0 +1,79 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use TestKafka;
+
+my $mock = EV::Kafka::Mock->new;
+$mock->create_topic(t => 1);
+
+subtest 'arrays and hashes' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @done;
+    $kafka->produce_many([
+        ['t', 'k1', 'v1'],
+        { topic => 't', key => 'k2', value => 'v2', headers => { h => 1 } },
+        ['t', undef, undef, { headers => [[a => 1]] }],
+    ], sub { push @done, [@_] });
+    is scalar(@done), 0, 'not yet';
+    wait_until { @done } 'delivery';
+    is_deeply \@done, [[undef]], 'one call, no errors';
+    is_deeply [map { [@$_{qw(key value headers)}] } $mock->records(t => 0)],
+        [['k1', 'v1', []], ['k2', 'v2', [[h => 1]]], [undef, undef, [[a => 1]]]], 'all there';
+};
+
+subtest 'some fail' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->create_topic(u => 1);
+    $mock->fault(api => 'Produce', topic => 'u', error => 10);
+    my @done;
+    $kafka->produce_many([['t', 'k', 'v'], ['u', 'k', 'v1'], ['u', 'k', 'v2']], sub { push @done, @_ });
+    wait_until { @done } 'the callback';
+    is scalar(@{ $done[0] }), 2, 'two errors';
+    like $done[0][0], qr/MESSAGE_TOO_LARGE/, 'as texts';
+};
+
+subtest 'an empty list calls back at once' => sub {
+    my $kafka = client(brokers => $mock->bootstrap);
+    my @done;
+    $kafka->produce_many([], sub { push @done, [@_] });
+    is_deeply \@done, [[undef]], 'without errors';
+};
+
+subtest 'acks => 0 calls back at once' => sub {
+    my $kafka  = connected(brokers => $mock->bootstrap, acks => 0);
+    my $before = $mock->high_watermark(t => 0);
+    my @done;
+    $kafka->produce_many([['t', 'k', 'v'], ['t', 'k', 'v']], sub { push @done, [@_] });
+    is_deeply \@done, [[undef]], 'without errors';
+    wait_until { $mock->high_watermark(t => 0) == $before + 2 } 'the messages';
+};
+
+subtest 'malformed messages' => sub {
+    my $kafka  = connected(brokers => $mock->bootstrap);
+    my $before = $mock->high_watermark(t => 0);
+    for my $bad ('x', [undef, 'k', 'v'], { key => 'k' }, { topic => 't', colour => 1 }, ['t', 'k', 'v', 'x']) {
+        eval { $kafka->produce_many([['t', 'k', 'v'], $bad], sub { fail 'called back' }) };
+        like $@, qr/^produce(?:_many)?: .* at \Q$0\E/, "croaks: $@";
+    }
+    eval { $kafka->produce_many('x') };
+    like $@, qr/^produce_many: expected arrayref of messages/, 'not a list';
+    my $flushed;
+    $kafka->flush(sub { $flushed = 1 });
+    wait_until { $flushed } 'flush';
+    is $mock->high_watermark(t => 0), $before, 'nothing was produced';
+};
+
+subtest 'without a callback' => sub {
+    my $kafka  = connected(brokers => $mock->bootstrap);
+    my $before = $mock->high_watermark(t => 0);
+    $kafka->produce_many([['t', 'k', 'v']]);
+    wait_until { $mock->high_watermark(t => 0) == $before + 1 } 'the message';
+    is_deeply [errors($kafka)], [], 'no errors';
+};
+
+done_testing;

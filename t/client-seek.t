@@ -1,0 +1,174 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use ScriptedBroker;
+use TestKafka;
+
+my $mock = EV::Kafka::Mock->new;
+$mock->create_topic(t => 2);
+$mock->append(t => 0, map { { value => "v$_" } } 0 .. 9);
+$mock->delete_records(t => 0, 3);
+
+subtest 'assign' => sub {
+    my $kafka = client;
+    $kafka->assign([{ topic => 't', partition => 1, offset => 5 }, { topic => 't' }]);
+    is_deeply $kafka->{cfg}{assignments},
+        [{ topic => 't', partition => 1, offset => 5 }, { topic => 't', partition => 0, offset => 0 }],
+        'a missing partition or offset counts as 0';
+    $kafka->assign([{ topic => 'u' }]);
+    is_deeply $kafka->{cfg}{assignments}, [{ topic => 'u', partition => 0, offset => 0 }], 'replaces what was assigned';
+    $kafka->assign([]);
+    is_deeply $kafka->{cfg}{assignments}, [], 'also by nothing';
+    for my $bad (undef, 'x', ['x'], [{}], [{ topic => 't', partition => 'x' }], [{ topic => 't', offset => 'x' }]) {
+        eval { $kafka->assign($bad) };
+        like $@, qr/^assign: .* at \Q$0\E/, 'croaks: ' . ($@ =~ /(.*) at/)[0];
+    }
+};
+
+subtest 'seek' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->assign([{ topic => 't', offset => 4 }]);
+    my $assigned = $kafka->{cfg}{assignments}[0];
+    my @got;
+    my $cb = sub { push @got, [@_] };
+    $kafka->seek('t', 0, 7, $cb);
+    is $assigned->{offset}, 7, 'to an offset, in place';
+    is_deeply \@got, [[{ topic => 't', partition => 0, offset => 7 }]], 'and the callback knows';
+    $kafka->seek('t', 0, 8);
+    is $assigned->{offset}, 8, 'without a callback';
+    @got = ();
+    $kafka->seek('t', 0, -2, $cb);
+    wait_until { @got } 'the earliest';
+    is $assigned->{offset}, 3, 'to the earliest';
+    $kafka->seek('t', 0, -1, $cb);
+    wait_until { @got == 2 } 'the latest';
+    is $assigned->{offset}, 10, 'to the latest';
+    is $got[1][1], undef, 'no error';
+};
+
+subtest 'what seek refuses' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @got;
+    my $cb = sub { push @got, [@_] };
+    $kafka->seek('t', 0, 1, $cb);
+    is_deeply \@got, [[undef, 'not assigned']], 'a partition that is not assigned';
+    $kafka->seek('t', 0, 1);
+    like +(errors($kafka))[0], qr/not assigned/, 'without a callback on_error hears of it';
+    $kafka->assign([{ topic => 'nowhere', offset => 4 }]);
+    @got = ();
+    $kafka->seek('nowhere', 0, -1, $cb);
+    is_deeply \@got, [[undef, 'no connection to leader']], 'a partition without a leader';
+    is $kafka->{cfg}{assignments}[0]{offset}, 4, 'the position stays';
+    for my $bad (['t', 0], ['t', 'x', 0], ['t', 0, 'x'], ['t', 0, -3]) {
+        eval { $kafka->seek(@$bad) };
+        like $@, qr/^seek: /, "croaks: $@";
+    }
+    my $never = client;
+    $never->assign([{ topic => 't' }]);
+    @got = ();
+    $never->seek('t', 0, -1, $cb);
+    is_deeply \@got, [[undef, 'no connection to leader']], 'a client that never connected';
+};
+
+subtest 'before metadata' => sub {
+    my $kafka = client(brokers => $mock->bootstrap);
+    $kafka->assign([{ topic => 't' }]);
+    $kafka->connect;
+    my @got;
+    $kafka->seek('t', 0, -1, sub { push @got, [@_] });
+    wait_until { @got } 'the callback';
+    is_deeply \@got, [[{ topic => 't', partition => 0, offset => 10 }]], 'seek waits for connect';
+};
+
+subtest 'errors of the lookup' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->assign([{ topic => 't', offset => 4 }]);
+    my @got;
+    $mock->fault(api => 'ListOffsets', error => 6, times => 2);
+    $kafka->seek('t', 0, -1, sub { push @got, [@_] });
+    wait_until { @got } 'the callback';
+    is $got[0][0]{offset}, 10, 'a leader that has moved is found';
+    $mock->fault(api => 'ListOffsets', error => 29);
+    $kafka->seek('t', 0, -2, sub { push @got, [@_] });
+    wait_until { @got == 2 } 'the callback';
+    is_deeply $got[1], [undef, 'TOPIC_AUTHORIZATION_FAILED (code 29)'], 'another error is given as it is';
+    is $kafka->{cfg}{assignments}[0]{offset}, 10, 'the position stays';
+    $mock->fault(api => 'ListOffsets', drop => 1);
+    $kafka->seek('t', 0, -2, sub { push @got, [@_] });
+    wait_until { @got == 3 } 'the callback';
+    is_deeply $got[2], [undef, 'connection closed by broker'], 'the transport\'s error';
+};
+
+subtest 'a later seek wins over one that is being looked up' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->assign([{ topic => 't' }]);
+    my @got;
+    $kafka->seek('t', 0, -1, sub { push @got, 'lookup' });
+    $kafka->seek('t', 0, 5, sub { push @got, 'offset' });
+    wait_until { @got == 2 } 'both';
+    is_deeply \@got, ['offset', 'lookup'], 'both call back';
+    is $kafka->{cfg}{assignments}[0]{offset}, 5, 'the later one counts';
+};
+
+subtest 'a seek while a fetch is in flight' => sub {
+    my ($held, $records);
+    my $broker = ScriptedBroker->new(on_request => sub {
+        my ($broker, $connection, $request) = @_;
+        return undef if $request->{api} ne 'Fetch';
+        return ScriptedBroker::fetch_answer($request, high_watermark => 3) if $held;
+        $held = [$connection, $request];
+        return undef;
+    });
+    my @received;
+    my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    my $polled = 0;
+    $kafka->poll(sub { $polled++ });
+    wait_until { $held } 'the Fetch';
+    $kafka->seek('t', 0, 100);
+    $records = EV::Kafka::_test_encode_batch([map { { key => 'k', value => "v$_" } } 0 .. 2], {});
+    $broker->answer(@$held, ScriptedBroker::fetch_answer($held->[1], records => $records, high_watermark => 3));
+    wait_until { $polled } 'the answer';
+    is_deeply \@received, ['v0', 'v1', 'v2'], 'its records are still delivered';
+    is $kafka->{cfg}{assignments}[0]{offset}, 100, 'the seek wins';
+    $kafka->poll(sub { $polled++ });
+    wait_until { $polled == 2 } 'the next answer';
+    is ScriptedBroker::fetched(($broker->requests('Fetch'))[1])->{offset}, 100, 'and the next fetch starts there';
+
+    undef $held;
+    $kafka->seek('t', 0, 0);
+    $kafka->poll(sub { $polled++ });
+    wait_until { $held } 'the Fetch';
+    $kafka->seek('t', 0, 0);
+    $broker->answer(@$held, ScriptedBroker::fetch_answer($held->[1], records => $records, high_watermark => 3));
+    wait_until { $polled == 3 } 'the answer';
+    is $kafka->{cfg}{assignments}[0]{offset}, 0, 'also a seek to where the fetch began';
+};
+
+subtest 'a new assignment while a fetch is in flight' => sub {
+    my $held;
+    my $broker = ScriptedBroker->new(topics => { t => [0], u => [0] }, on_request => sub {
+        my ($broker, $connection, $request) = @_;
+        $held ||= [$connection, $request] if $request->{api} eq 'Fetch';
+        return undef;
+    });
+    my @received;
+    my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    my $polled = 0;
+    $kafka->poll(sub { $polled++ });
+    wait_until { $held } 'the Fetch';
+    $kafka->assign([{ topic => 't', offset => 9 }]);
+    my $records = EV::Kafka::_test_encode_batch([{ key => 'k', value => 'v' }], {});
+    $broker->answer(@$held, ScriptedBroker::fetch_answer($held->[1], records => $records, high_watermark => 1));
+    wait_until { $polled } 'the answer';
+    is_deeply \@received, [], 'makes the late answer void';
+    is $kafka->{cfg}{assignments}[0]{offset}, 9, 'and keeps its own position';
+};
+
+done_testing;
