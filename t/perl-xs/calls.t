@@ -147,7 +147,7 @@ subtest 'exit' => sub {
         'in a die handler'     => sub { $SIG{__DIE__} = sub { exit 7 }; PerlXsTest::croak('x') },
         'in a loop'            => sub { PerlXsTest::consume(sub { exit 7 if $_[2] == 5 }, 10, 10); print "not reached\n" },
         'in a released closure' => sub {
-            PerlXsTest::deliver([map { my $guard = Guard->new(sub { exit 7 }); sub { $guard } } 1 .. 2]);
+            PerlXsTest::deliver(sub { [map { my $guard = Guard->new(sub { exit 7 }); sub { $guard } } 1 .. 2] });
             print "not reached\n";
         },
         'in a freed object'    => sub {

@@ -29,7 +29,7 @@ my $in_thread = threads->create(
         $own->on(sub { $sum += $_[0] });
         $own->fire for 1 .. 10;
         PerlXsTest::consume(sub { $sum += $_[2] }, 100, 10);
-        PerlXsTest::deliver([(sub { $sum += $_[0]{topics}[0]{partitions}[0]{base_offset} }) x 10]);
+        PerlXsTest::deliver(sub { [(sub { $sum += $_[0]{topics}[0]{partitions}[0]{base_offset} }) x 10] });
         my ($how, $died) = PerlXsTest::call(sub { die "in thread\n" });
         my @warnings;
         local $SIG{__WARN__} = sub { push @warnings, @_ };

@@ -155,7 +155,7 @@ fn warn(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `drop_last(\$variable)`: takes a reference out of the variable and drops the last count of it in Rust.
+/// `drop_last($maker)`: drops what the maker returns, in Rust.
 fn drop_last(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let taker = callback(frame, 0)?;
@@ -203,15 +203,15 @@ impl Calls for Deliveries {
     }
 }
 
-/// `deliver(\@callbacks)`: calls each with a result (offsets from 0) and undef; returns how often the result was built.
+/// `deliver($maker)`: calls each callback of the list that the maker returns (a reference to it, which nobody else holds)
+/// with a result (offsets from 0) and undef; returns how often the result was built.
 fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let list = frame
-        .value(0)?
-        .as_ref()
-        .and_then(perl_xs::ArrayRef::new)
-        .ok_or("expected arrayref")?;
-    let callbacks: Vec<Sv> = list.to_vec(perl)?.iter().filter_map(Sv::code).collect();
+    let maker = callback(frame, 0)?;
+    let list = call_scalar(perl, &maker, &[])?;
+    let array = perl_xs::ArrayRef::new(&list).ok_or("expected arrayref")?;
+    let callbacks: Vec<Sv> = array.to_vec(perl)?.iter().filter_map(Sv::code).collect();
+    drop((array, list));
     let mut deliveries = Deliveries {
         callbacks: callbacks.into_iter(),
         template: Template::new(perl, &result_shape()),
