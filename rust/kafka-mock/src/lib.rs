@@ -22,6 +22,7 @@
 
 mod api;
 mod cluster;
+mod connections;
 mod fault;
 mod framing;
 mod log;
@@ -29,9 +30,8 @@ mod topic;
 mod topics;
 
 pub use api::MAX_PARTITIONS;
-pub use cluster::{
-    Cluster, ClusterConfig, ClusterError, ConnId, Output, Reply, DEFAULT_MAX_MESSAGE_BYTES,
-};
+pub use cluster::{Cluster, ClusterConfig, ClusterError, DEFAULT_MAX_MESSAGE_BYTES};
+pub use connections::{ConnId, Output, Reply};
 pub use fault::Fault;
 pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
 pub use topics::StoredRecord;

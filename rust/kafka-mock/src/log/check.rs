@@ -1,9 +1,9 @@
 //! What a broker checks before it appends a batch.
 
-use super::decode_batch;
-use crate::topics::StoredRecord;
 use bytes::{Bytes, BytesMut};
-use kafka_wire::records::{assign_base_offset, Batch, BatchError, RecordBatches};
+use kafka_wire::records::{
+    assign_base_offset, Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN,
+};
 use kafka_wire::{Codec, ErrorCode};
 
 /// Brokers take zstd from this version of Produce on (KIP-110).
@@ -65,9 +65,9 @@ fn only_batch(bytes: Bytes) -> Result<Batch, i16> {
 }
 
 fn check(batch: Batch) -> Result<CheckedBatch, i16> {
-    let records = decode_batch(&batch).map_err(code_of)?;
+    let records = batch.records(MAX_DECOMPRESSED_LEN).map_err(code_of)?;
     let has_room_for_all = i64::from(batch.last_offset_delta) + 1 == records.len() as i64;
-    if records.is_empty() || !has_room_for_all || !is_consecutive(&batch, &records) {
+    if records.is_empty() || !has_room_for_all || !is_consecutive(&records, batch.base_offset) {
         return Err(ErrorCode::InvalidRecord.code());
     }
     Ok(CheckedBatch {
@@ -81,10 +81,10 @@ fn check(batch: Batch) -> Result<CheckedBatch, i16> {
     })
 }
 
-fn is_consecutive(batch: &Batch, records: &[StoredRecord]) -> bool {
+fn is_consecutive(records: &Records, base_offset: i64) -> bool {
     (0..)
-        .zip(records)
-        .all(|(delta, r)| r.offset.wrapping_sub(batch.base_offset) == delta)
+        .zip(records.iter())
+        .all(|(delta, r)| r.offset.wrapping_sub(base_offset) == delta)
 }
 
 fn code_of(error: BatchError) -> i16 {

@@ -1,0 +1,221 @@
+//! Connections, and the way of their requests through the cluster: one at a time, in order.
+
+use crate::api::{self, Outcome, ParkedFetch};
+use crate::cluster::{Cluster, ClusterError};
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+/// Names a connection; chosen by whoever owns the sockets, never reused while it is open.
+pub type ConnId = u64;
+
+/// The answer of [`Cluster::handle`] to one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Bytes for the connection, length prefix included.
+    Answer(Bytes),
+    /// The request gets no answer (Produce with `acks` 0).
+    NoAnswer,
+    /// [`Cluster::poll`] will have the answer later, or never.
+    Parked,
+    /// The broker closes the connection; it is closed in the cluster already.
+    Close(String),
+}
+
+/// What [`Cluster::poll`] has for a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Bytes to write, length prefix included.
+    Answer(Bytes),
+    /// Close it, for the reason given; it is closed in the cluster already.
+    Close(String),
+}
+
+/// A client's connection to a broker.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    broker: i32,
+    current: Current,
+    /// Requests behind the current one.
+    queue: VecDeque<Bytes>,
+}
+
+/// What the request in hand of a connection waits for.
+#[derive(Debug)]
+enum Current {
+    Nothing,
+    /// A fault: for ever.
+    Hung,
+    /// A fault: the outcome is kept back until then.
+    Delayed {
+        until_ms: u64,
+        outcome: Box<Outcome>,
+    },
+    Fetch(Box<ParkedFetch>),
+}
+
+enum Settled {
+    Output(Output),
+    Silent,
+    Waiting,
+}
+
+/// What comes from outside, and what to do next.
+impl Cluster {
+    /// A client has connected to this broker. Fails if the broker is stopped or does not exist.
+    pub fn open(&mut self, conn: ConnId, broker: i32) -> Result<(), ClusterError> {
+        if !self.is_up(broker) {
+            return Err(ClusterError::UnknownBroker(broker));
+        }
+        let connection = Connection {
+            broker,
+            current: Current::Nothing,
+            queue: VecDeque::new(),
+        };
+        self.connections.insert(conn, connection);
+        Ok(())
+    }
+
+    /// The connection is gone; what waits on it is forgotten.
+    pub fn close(&mut self, conn: ConnId) {
+        self.connections.remove(&conn);
+    }
+
+    /// Takes one request frame (without length prefix) that arrived on a connection. Hostile
+    /// bytes lead to [`Reply::Close`].
+    pub fn handle(&mut self, conn: ConnId, frame: Bytes, now_ms: u64) -> Reply {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return Reply::Close("connection is not open".into());
+        };
+        if !matches!(connection.current, Current::Nothing) {
+            connection.queue.push_back(frame);
+            return Reply::Parked;
+        }
+        let broker = connection.broker;
+        let outcome = api::execute(self, broker, frame, now_ms);
+        match self.settle(conn, outcome, now_ms) {
+            Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
+            Settled::Output(Output::Close(reason)) => Reply::Close(reason),
+            Settled::Silent => Reply::NoAnswer,
+            Settled::Waiting => Reply::Parked,
+        }
+    }
+
+    /// Answers that have become due, in order for each connection, and connections to close.
+    pub fn poll(&mut self, now_ms: u64) -> Vec<(ConnId, Output)> {
+        let mut outputs = Vec::new();
+        loop {
+            let dropped = std::mem::take(&mut self.dropped);
+            outputs.extend(
+                dropped
+                    .into_iter()
+                    .map(|(conn, why)| (conn, Output::Close(why))),
+            );
+            let changed = std::mem::take(&mut self.changed);
+            for conn in self.connections.keys().copied().collect::<Vec<_>>() {
+                self.poll_connection(conn, changed, now_ms, &mut outputs);
+            }
+            // A request from some queue may have produced what another connection waits for.
+            if !self.changed && self.dropped.is_empty() {
+                return outputs;
+            }
+        }
+    }
+
+    /// When [`poll`](Self::poll) will have something even if nothing else happens.
+    pub fn next_timeout(&self) -> Option<u64> {
+        let due = self
+            .connections
+            .values()
+            .filter_map(|connection| match &connection.current {
+                Current::Delayed { until_ms, .. } => Some(*until_ms),
+                Current::Fetch(fetch) => Some(fetch.deadline_ms),
+                Current::Nothing | Current::Hung => None,
+            });
+        due.min()
+    }
+
+    /// The open connections of a broker.
+    pub fn connections_of(&self, broker: i32) -> Vec<ConnId> {
+        let of_broker = self.connections.iter().filter(|(_, c)| c.broker == broker);
+        of_broker.map(|(&conn, _)| conn).collect()
+    }
+}
+
+impl Cluster {
+    fn poll_connection(
+        &mut self,
+        conn: ConnId,
+        changed: bool,
+        now_ms: u64,
+        outputs: &mut Vec<(ConnId, Output)>,
+    ) {
+        if let Some(outcome) = self.due_outcome(conn, changed, now_ms) {
+            self.settle_into(conn, outcome, now_ms, outputs);
+        }
+        while let Some((broker, frame)) = self.next_queued(conn) {
+            let outcome = api::execute(self, broker, frame, now_ms);
+            self.settle_into(conn, outcome, now_ms, outputs);
+        }
+    }
+
+    /// The outcome that a connection waited for, if its time has come.
+    fn due_outcome(&mut self, conn: ConnId, changed: bool, now_ms: u64) -> Option<Outcome> {
+        let connection = self.connections.get_mut(&conn)?;
+        let is_due = match &connection.current {
+            Current::Nothing | Current::Hung => false,
+            Current::Delayed { until_ms, .. } => *until_ms <= now_ms,
+            Current::Fetch(fetch) => changed || fetch.deadline_ms <= now_ms,
+        };
+        if !is_due {
+            return None;
+        }
+        match std::mem::replace(&mut connection.current, Current::Nothing) {
+            Current::Nothing | Current::Hung => None,
+            Current::Delayed { outcome, .. } => Some(*outcome),
+            Current::Fetch(fetch) => Some(fetch.attempt(self, now_ms)),
+        }
+    }
+
+    /// The next request of a connection that waits for nothing.
+    fn next_queued(&mut self, conn: ConnId) -> Option<(i32, Bytes)> {
+        let connection = self.connections.get_mut(&conn)?;
+        if !matches!(connection.current, Current::Nothing) {
+            return None;
+        }
+        Some((connection.broker, connection.queue.pop_front()?))
+    }
+
+    fn settle_into(
+        &mut self,
+        conn: ConnId,
+        outcome: Outcome,
+        now_ms: u64,
+        outputs: &mut Vec<(ConnId, Output)>,
+    ) {
+        if let Settled::Output(output) = self.settle(conn, outcome, now_ms) {
+            outputs.push((conn, output));
+        }
+    }
+
+    /// Turns the outcome of a request into what its connection gets now, or waits for.
+    fn settle(&mut self, conn: ConnId, outcome: Outcome, now_ms: u64) -> Settled {
+        let waiting = match outcome {
+            Outcome::Answer(bytes) => return Settled::Output(Output::Answer(bytes)),
+            Outcome::NoAnswer => return Settled::Silent,
+            Outcome::Close(reason) => {
+                self.connections.remove(&conn);
+                return Settled::Output(Output::Close(reason));
+            }
+            Outcome::Delayed { until_ms, outcome } if until_ms <= now_ms => {
+                return self.settle(conn, *outcome, now_ms);
+            }
+            Outcome::Delayed { until_ms, outcome } => Current::Delayed { until_ms, outcome },
+            Outcome::Hang => Current::Hung,
+            Outcome::Fetch(fetch) => Current::Fetch(fetch),
+        };
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.current = waiting;
+        }
+        Settled::Waiting
+    }
+}
