@@ -231,6 +231,7 @@ my %MOVED = (
     DumpLogSegments          => ['org.apache.kafka.tools.DumpLogSegments', 'kafka.tools.DumpLogSegments'],
     BrokerApiVersionsCommand => ['org.apache.kafka.tools.BrokerApiVersionsCommand', 'kafka.admin.BrokerApiVersionsCommand'],
     AclCommand               => ['org.apache.kafka.tools.AclCommand', 'kafka.admin.AclCommand'],
+    LeaderElectionCommand    => ['org.apache.kafka.tools.LeaderElectionCommand'],
     ConfigCommand            => ['kafka.admin.ConfigCommand'],
     StorageTool              => ['kafka.tools.StorageTool'],
 );

@@ -15,6 +15,7 @@ my $PARTITIONS = 4;
 my $noise = do { srand 42; pack 'C*', map { int rand 256 } 1 .. 900 * 1024 };
 
 # message($i) -> key, value, headers as produce takes them, partition or undef.
+# Header names are in order, since EV::Kafka gives them back as a hash.
 # Without a key the partition is given: then every partition's order is known.
 sub message {
     my ($i) = @_;
@@ -32,7 +33,7 @@ sub message {
         = $i % 4 == 0 ? undef
         : $i % 4 == 1 ? { "h$i" => "v$i" }
         : $i % 4 == 2 ? [['b', 'one'], ['empty', ''], ['null', undef]]
-        :               [['utf8', "\xc3\xa9"], ['bytes', "\xff\xfe\x01"]];
+        :               [['bytes', "\xff\xfe\x01"], ['utf8', "\xc3\xa9"]];
     return ($key, $value, $headers, defined $key ? undef : ($i / 7) % $PARTITIONS);
 }
 
