@@ -17,10 +17,12 @@ subtest 'a broker that goes away and comes back' => sub {
     $kafka->produce('t', undef, 'first', sub { $delivered++ });
     wait_until { $delivered } 'the first message';
 
+    my $link = $kafka->{cfg}{links}{'main:0'};
     $mock->stop_broker(0);
+    wait_until { $link->{state} eq 'idle' } 'the end of the connection';
+    is_deeply [errors($kafka)], [], 'nothing was under way, nothing is said';
     $kafka->produce('t', undef, $_, sub { $delivered++ unless $_[1] }) for 'second', 'third';
     wait_until { errors($kafka) } 'the loss';
-    my $link = $kafka->{cfg}{links}{'main:0'};
     wait_until { $link->{tries} >= 3 } 'three tries to connect';
     is scalar(errors($kafka)), 1, 'is reported once, however many tries it takes';
     like +(errors($kafka))[0], qr/lost/, 'as lost';
@@ -32,6 +34,7 @@ subtest 'a broker that goes away and comes back' => sub {
     is scalar(errors($kafka)), 1, 'without another word';
 
     $mock->stop_broker(0);
+    wait_until { $link->{state} eq 'idle' } 'the end of the connection';
     $kafka->produce('t', undef, 'fourth', sub { $delivered++ unless $_[1] });
     wait_until { errors($kafka) == 2 } 'the next loss';
     pass 'another loss is another report';
@@ -76,7 +79,7 @@ subtest 'one of two brokers' => sub {
     $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
     wait_until { @got == 2 } 'delivery';
     $mock->stop_broker(1);
-    turns;
+    wait_until { $kafka->{cfg}{links}{'main:1'}{state} eq 'idle' } 'the end of the connection';
     @got = ();
     $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
     wait_until { @got == 2 } 'delivery by the one that is left';

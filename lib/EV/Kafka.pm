@@ -2,7 +2,8 @@ package EV::Kafka;
 use strict;
 use warnings;
 
-our $VERSION = '1.00';
+our $VERSION  = '1.00';
+our @CARP_NOT = ('EV::Kafka::Client');
 
 use EV ();
 use XSLoader ();

@@ -5,6 +5,9 @@ use warnings;
 use Carp ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
+# A croak names the line of the program, not one of ours.
+our @CARP_NOT = ('EV::Kafka::Client');
+
 my %DEFAULT = (
     brokers           => '127.0.0.1:9092',
     client_id         => 'ev-kafka',
@@ -68,7 +71,6 @@ sub parse {
 
 sub _bad {
     my ($name, $what) = @_;
-    local $Carp::CarpLevel = $Carp::CarpLevel + 1;
     Carp::croak("EV::Kafka: option '$name' $what");
 }
 
