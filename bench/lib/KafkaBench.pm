@@ -83,8 +83,9 @@ sub new_topic {
     return $ENV{BENCH_TOPIC} if defined $ENV{BENCH_TOPIC};
     state $number = 0;
     my $name = "ev-kafka-bench-$$-" . $number++;
+    my $conn = _conn();
     my ($result, $error) = await(sub {
-        _conn()->create_topics(
+        $conn->create_topics(
             [{ name => $name, num_partitions => setting('PARTITIONS'), replication_factor => 1 }], 30_000, @_);
     });
     $error //= EV::Kafka::_error_name($result->{topics}[0]{error_code}) if $result->{topics}[0]{error_code};
@@ -95,7 +96,8 @@ sub new_topic {
 sub drop_topic {
     my ($name) = @_;
     return if defined $ENV{BENCH_TOPIC};
-    await(sub { _conn()->delete_topics([$name], 30_000, @_) });
+    my $conn = _conn();
+    await(sub { $conn->delete_topics([$name], 30_000, @_) });
 }
 
 # stopwatch() -> sub that gives (wall seconds, CPU seconds of all threads).
