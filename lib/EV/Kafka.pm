@@ -737,25 +737,29 @@ Deletes topics. The result is like that of C<create_topics>.
 
 These belong to consumer groups and transactions and are not there in version 1.00:
 
-=head3 join_group($group_id, $member_id, \@topics, $cb, [$session_timeout_ms, $rebalance_timeout_ms, $group_instance_id])
+=over 4
 
-=head3 sync_group($group_id, $generation_id, $member_id, \@assignments, $cb, [$group_instance_id])
+=item join_group($group_id, $member_id, \@topics, $cb, [$session_timeout_ms, $rebalance_timeout_ms, $group_instance_id])
 
-=head3 heartbeat($group_id, $generation_id, $member_id, $cb, [$group_instance_id])
+=item sync_group($group_id, $generation_id, $member_id, \@assignments, $cb, [$group_instance_id])
 
-=head3 leave_group($group_id, $member_id, $cb)
+=item heartbeat($group_id, $generation_id, $member_id, $cb, [$group_instance_id])
 
-=head3 offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)
+=item leave_group($group_id, $member_id, $cb)
 
-=head3 offset_fetch($group_id, \@topics, $cb)
+=item offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)
 
-=head3 init_producer_id($transactional_id, $txn_timeout_ms, $cb)
+=item offset_fetch($group_id, \@topics, $cb)
 
-=head3 add_partitions_to_txn($txn_id, $producer_id, $epoch, \@topics, $cb)
+=item init_producer_id($transactional_id, $txn_timeout_ms, $cb)
 
-=head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+=item add_partitions_to_txn($txn_id, $producer_id, $epoch, \@topics, $cb)
 
-=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+=item end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+
+=item txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+
+=back
 
 =head1 UTILITY FUNCTIONS
 

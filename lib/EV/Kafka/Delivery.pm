@@ -65,10 +65,10 @@ sub _flush_all_batches {
 sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
-    for my $node_id ($self->_ready_nodes) {
-        if   ($node_id < 0) { $self->_refresh_metadata }
-        else                { $self->_send_ready_to($node_id) }
-    }
+    my @nodes = $self->_ready_nodes;
+    if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
+    else                          { $self->{cfg}{leaderless_tries} = 0 }
+    $self->_send_ready_to($_) for grep { $_ >= 0 } @nodes;
     return;
 }
 

@@ -77,7 +77,7 @@ sub _end_part {
     my ($self, $round, $error) = @_;
     $round->{error} //= $error;
     return if --$round->{left};
-    return $self->_call(delete $round->{cb}, $round->{error});
+    return $self->_call(delete $round->{cb}, grep { defined } $round->{error});
 }
 
 # The round takes part in the broker's next answer. At most one Fetch is under

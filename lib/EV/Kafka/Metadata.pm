@@ -6,10 +6,12 @@ use warnings;
 use constant TOPIC_TRIES => 10;
 
 # Seconds between two requests for the same topic's metadata (Java's
-# retry.backoff.ms), and what they grow to while the topic stays unknown.
+# retry.backoff.ms), and what they grow to while the topic stays unknown, or
+# while a known partition has no leader.
 use constant {
-    REFRESH_BACKOFF     => 0.1,
-    REFRESH_BACKOFF_MAX => 0.5,
+    REFRESH_BACKOFF        => 0.1,
+    REFRESH_BACKOFF_MAX    => 0.5,
+    LEADERLESS_BACKOFF_MAX => 1,
 };
 
 # The key in {metadata_due} that stands for all topics; no topic is named so.
@@ -26,11 +28,22 @@ sub _refresh_metadata_for_topic {
     return $self->_want_metadata($topic);
 }
 
+# For batches whose partition has no leader: until it has one again, ever more
+# slowly.
+sub _find_leaders {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{metadata_request} || defined $cfg->{metadata_due}{ALL_TOPICS()};
+    my $try = $cfg->{leaderless_tries}++;
+    return $self->_want_metadata(ALL_TOPICS,
+        $try ? $self->_backoff($try, REFRESH_BACKOFF, LEADERLESS_BACKOFF_MAX) : 0);
+}
+
 sub _want_metadata {
-    my ($self, $topic) = @_;
+    my ($self, $topic, $delay) = @_;
     my $cfg = $self->{cfg};
     return if $cfg->{closed};
-    my $now = $self->_now;
+    my $now = $self->_now + ($delay || 0);
     my $due = ($cfg->{metadata_asked}{$topic} // 0) + REFRESH_BACKOFF;
     $cfg->{metadata_due}{$topic} //= $due > $now ? $due : $now;
     return $self->_pump_metadata;

@@ -152,11 +152,19 @@ EV::Kafka::Options - checks what EV::Kafka->new was given
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself. C<parse> turns the
-options that L<EV::Kafka/new(%options)> documents into the configuration that
-the client keeps in C<< $kafka->{cfg} >>: defaults filled in, numbers made
-numbers, the broker list split into C<[host, port]> pairs. It croaks on names
-it does not know and on values that make no sense, and names the option.
+A part of L<EV::Kafka::Client>, not for use by itself.
+
+=head1 METHODS
+
+=head2 parse(@pairs)
+
+    my $cfg = EV::Kafka::Options->parse(brokers => 'localhost', acks => 1);
+
+Turns the options that L<EV::Kafka/new(%options)> documents into the
+configuration that the client keeps in C<< $kafka->{cfg} >>: defaults filled
+in, numbers made numbers, the broker list split into C<[host, port]> pairs. It
+croaks on names it does not know and on values that make no sense, and names
+the option.
 
 =head1 SEE ALSO
 
