@@ -59,11 +59,14 @@ impl std::error::Error for AppendError {}
 /// an uncompressed batch is sealed without a copy. Can be filled again after [`seal`](Self::seal).
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
+    /// Initialised a good way beyond what is used, so that a record is written by plain stores.
     buf: Vec<u8>,
+    used: usize,
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
-    capacity: usize,
+    /// How much to take from the allocator for the next batch.
+    next_capacity: usize,
 }
 
 impl BatchBuilder {
@@ -72,17 +75,18 @@ impl BatchBuilder {
         Self::default()
     }
 
-    /// An empty batch that takes `capacity` bytes from the allocator with its first record.
+    /// An empty batch that takes `capacity` bytes from the allocator with its first record. Later batches of the
+    /// same builder take a little more than the one before them turned out to need.
     pub fn with_capacity(capacity: usize) -> Self {
         BatchBuilder {
-            capacity,
+            next_capacity: capacity,
             ..Self::default()
         }
     }
 
     /// How many bytes the batch would have if it were sealed now without compression; 0 when it is empty.
     pub fn len(&self) -> usize {
-        self.buf.len()
+        self.used
     }
 
     /// True when it has no records.
@@ -137,39 +141,37 @@ impl BatchBuilder {
             self.base_timestamp
         };
         let timestamp_delta = zigzag64(timestamp_ms.wrapping_sub(base_timestamp));
-        let offset_delta = zigzag32(index);
-        let key_len = nullable_len(key);
-        let value_len = nullable_len(value);
+        let offset_delta = zigzag32(index).into();
+        let (key_len, value_len) = (nullable_len(key), nullable_len(value));
 
         let body_len = 1
             + varint_len(timestamp_delta)
-            + varint_len(offset_delta.into())
+            + varint_len(offset_delta)
             + varint_len(key_len)
             + key.map_or(0, <[u8]>::len)
             + varint_len(value_len)
             + value.map_or(0, <[u8]>::len)
             + varint_len(header_count)
             + headers_len;
-        self.make_room(body_len)?;
+        let mut out = self.room(body_len)?;
 
-        let mut prefix = Prefix::default();
-        prefix.put(zigzag64(body_len as i64));
-        prefix.put(0);
-        prefix.put(timestamp_delta);
-        prefix.put(offset_delta.into());
-        prefix.put(key_len);
-        self.buf.extend_from_slice(prefix.as_slice());
-        self.buf.extend_from_slice(key.unwrap_or_default());
-        put_varint(&mut self.buf, value_len);
-        self.buf.extend_from_slice(value.unwrap_or_default());
-        put_varint(&mut self.buf, header_count);
+        out.varint(zigzag64(body_len as i64));
+        out.byte(0);
+        out.varint(timestamp_delta);
+        out.varint(offset_delta);
+        out.varint(key_len);
+        out.slice(key.unwrap_or_default());
+        out.varint(value_len);
+        out.slice(value.unwrap_or_default());
+        out.varint(header_count);
         for (name, value) in headers {
-            put_varint(&mut self.buf, nullable_len(Some(name)));
-            self.buf.extend_from_slice(name);
-            put_varint(&mut self.buf, nullable_len(value));
-            self.buf.extend_from_slice(value.unwrap_or_default());
+            out.varint(nullable_len(Some(name)));
+            out.slice(name);
+            out.varint(nullable_len(value));
+            out.slice(value.unwrap_or_default());
         }
 
+        self.used += out.at;
         self.base_timestamp = base_timestamp;
         self.max_timestamp = if first {
             timestamp_ms
@@ -180,23 +182,36 @@ impl BatchBuilder {
         Ok(index as usize)
     }
 
+    /// Room for a record whose length before it says `body_len`.
     #[inline]
-    fn make_room(&mut self, body_len: usize) -> Result<(), AppendError> {
+    fn room(&mut self, body_len: usize) -> Result<Out<'_>, AppendError> {
         let more = body_len.saturating_add(MAX_VARINT_LEN);
-        if more > i32::MAX as usize - self.buf.len().max(RECORDS) {
-            return Err(AppendError);
+        if more > self.buf.len().saturating_sub(self.used) || self.used == 0 {
+            self.grow(more)?;
         }
-        if self.buf.is_empty() {
-            self.start(more);
-        }
-        self.buf.reserve(more);
-        Ok(())
+        Ok(Out {
+            buf: &mut self.buf[self.used..],
+            at: 0,
+        })
     }
 
     #[cold]
-    fn start(&mut self, more: usize) {
-        self.buf.reserve(self.capacity.max(RECORDS + more));
-        self.buf.resize(RECORDS, 0);
+    fn grow(&mut self, more: usize) -> Result<(), AppendError> {
+        let used = self.used.max(RECORDS);
+        if more > i32::MAX as usize - used {
+            return Err(AppendError);
+        }
+        let wanted = (used + more)
+            .max(self.next_capacity)
+            .max(self.buf.len().saturating_mul(2));
+        if self.buf.is_empty() {
+            // Memory that comes zeroed from the system is not touched before it is used.
+            self.buf = vec![0; wanted];
+        } else if self.buf.len() < used + more {
+            self.buf.resize(wanted, 0);
+        }
+        self.used = used;
+        Ok(())
     }
 
     /// The complete batch, with base offset 0; the builder is empty afterwards. An empty builder gives an empty
@@ -245,43 +260,64 @@ impl BatchBuilder {
     /// The records behind room for a header. Should the codec fail, which only a lack of memory can cause, they
     /// go out uncompressed.
     fn take_records(&mut self, codec: Codec) -> (Vec<u8>, Codec) {
+        let used = std::mem::take(&mut self.used);
         if codec != Codec::None {
-            let mut compressed = Vec::with_capacity(RECORDS + self.buf.len() / 2);
+            let mut compressed = Vec::with_capacity(used / 2 + RECORDS);
             compressed.resize(RECORDS, 0);
             if codec
-                .compress(&self.buf[RECORDS..], &mut compressed)
+                .compress(&self.buf[RECORDS..used], &mut compressed)
                 .is_ok()
             {
-                self.buf.clear();
                 return (compressed, codec);
             }
         }
-        (std::mem::take(&mut self.buf), Codec::None)
+        let mut batch = std::mem::take(&mut self.buf);
+        batch.truncate(used);
+        // A sealed batch may wait long for its answer; what it does not use goes back to the allocator, which
+        // cuts the block short where it lies.
+        if batch.capacity() - used > used / 4 {
+            batch.shrink_to_fit();
+        }
+        self.next_capacity = used + used / 8;
+        (batch, Codec::None)
     }
 }
 
-/// A few varints on the stack, so that they reach the buffer in one copy.
-#[derive(Default)]
-struct Prefix {
-    bytes: [u8; MAX_RECORD_PREFIX],
-    len: usize,
+/// Where a record is written to.
+struct Out<'a> {
+    buf: &'a mut [u8],
+    at: usize,
 }
 
-impl Prefix {
+impl Out<'_> {
     #[inline(always)]
-    fn put(&mut self, mut value: u64) {
+    fn byte(&mut self, byte: u8) {
+        self.buf[self.at] = byte;
+        self.at += 1;
+    }
+
+    #[inline(always)]
+    fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bytes[self.len] = value as u8 | 0x80;
-            self.len += 1;
+            self.byte(value as u8 | 0x80);
             value >>= 7;
         }
-        self.bytes[self.len] = value as u8;
-        self.len += 1;
+        self.byte(value as u8);
     }
 
     #[inline(always)]
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    fn slice(&mut self, bytes: &[u8]) {
+        let room = &mut self.buf[self.at..self.at + bytes.len()];
+        self.at += bytes.len();
+        // Keys are short: two overlapping moves cost less than a call of memcpy.
+        match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) if bytes.len() <= 16 => {
+                room[..8].copy_from_slice(first);
+                let tail = room.len() - 8;
+                room[tail..].copy_from_slice(last);
+            }
+            _ => room.copy_from_slice(bytes),
+        }
     }
 }
 
@@ -293,17 +329,11 @@ fn nullable_len(bytes: Option<&[u8]>) -> u64 {
 
 #[inline(always)]
 const fn varint_len(value: u64) -> usize {
-    // Seven bits a byte; zero takes a byte too.
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
-#[inline(always)]
-fn put_varint(buf: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        buf.push(value as u8 | 0x80);
-        value >>= 7;
+    if value < 0x80 {
+        return 1;
     }
-    buf.push(value as u8);
+    // Seven bits a byte.
+    (70 - value.leading_zeros() as usize) / 7
 }
 
 /// The zigzag form of the number of headers, and how many bytes they take.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::batch::BatchError;
 use super::header::BatchHeader;
+use crate::message::{DecodeError, DecodeErrorKind};
 use crate::primitives::{get_uvarint, get_uvarlong, unzigzag32, unzigzag64};
 
 /// The records of one batch, all of them known to be sound. Iterating borrows from this; nothing is copied.
@@ -269,6 +270,14 @@ struct Parts<'a> {
     header_count: usize,
 }
 
+#[cold]
+fn varint_reason(error: DecodeError) -> &'static str {
+    match error.kind {
+        DecodeErrorKind::UnexpectedEnd => "truncated",
+        _ => "bad varint",
+    }
+}
+
 struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -333,7 +342,7 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn long_varint(&mut self) -> Result<i32, &'static str> {
-        let (value, used) = get_uvarint(self.rest).map_err(|_| "bad varint")?;
+        let (value, used) = get_uvarint(self.rest).map_err(varint_reason)?;
         self.rest = &self.rest[used..];
         Ok(unzigzag32(value))
     }
@@ -355,7 +364,7 @@ impl<'a> Cursor<'a> {
 
     #[inline(never)]
     fn long_varlong(&mut self) -> Result<i64, &'static str> {
-        let (value, used) = get_uvarlong(self.rest).map_err(|_| "bad varint")?;
+        let (value, used) = get_uvarlong(self.rest).map_err(varint_reason)?;
         self.rest = &self.rest[used..];
         Ok(unzigzag64(value))
     }
