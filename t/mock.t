@@ -342,6 +342,7 @@ subtest 'another loop' => sub {
     $conn->on_connect(sub { $conn->metadata(['t'], sub { $meta = shift; $loop->break }) });
     $conn->connect('127.0.0.1', port_of($mock, 0), 10);
     $loop->run;
+    $conn->on_connect;
     is $meta->{topics}[0]{name}, 't', 'served there';
 };
 
