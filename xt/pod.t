@@ -10,7 +10,7 @@ use Test::More;
 
 my (@modules, @programs);
 find({ no_chdir => 1, wanted => sub { push @modules,  $_ if /\.pm\z/ } }, 'lib');
-find({ no_chdir => 1, wanted => sub { push @programs, $_ if -f && /\.p[lm]\z/ } }, grep { -d } qw(eg bench));
+find({ no_chdir => 1, wanted => sub { push @programs, $_ if -f && /\.pl\z/ } }, grep { -d } qw(eg bench));
 
 for my $file ('README.pod', 'script/kafka', sort(@modules), sort(@programs)) {
     my $checker = Pod::Checker->new(-warnings => 1);

@@ -39,7 +39,7 @@ sub brokers {
     return $given if defined $given;
     require KafkaCluster;
     state $cluster = do {
-        print STDERR "starting Apache Kafka $KafkaCluster::NEWEST ...\n";
+        print STDERR "starting Apache Kafka ...\n";
         KafkaCluster->start(
             guard      => 1,
             throughput => 1,
