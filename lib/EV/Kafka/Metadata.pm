@@ -42,10 +42,10 @@ sub _find_leaders {
 sub _want_metadata {
     my ($self, $topic, $delay) = @_;
     my $cfg = $self->{cfg};
-    return if $cfg->{closed};
+    return if $cfg->{closed} || defined $cfg->{metadata_due}{$topic};
     my $now = $self->_now + ($delay || 0);
     my $due = ($cfg->{metadata_asked}{$topic} // 0) + REFRESH_BACKOFF;
-    $cfg->{metadata_due}{$topic} //= $due > $now ? $due : $now;
+    $cfg->{metadata_due}{$topic} = $due > $now ? $due : $now;
     return $self->_pump_metadata;
 }
 
