@@ -32,15 +32,21 @@ sub _build {
     return catfile($target, $profile eq 'dev' ? 'debug' : $profile, 'libperl_xs_testmod.so');
 }
 
+our $file;
+
 sub _boot {
-    my $file   = $ENV{PERL_XS_TEST_LIBRARY} // _build();
-    my $lib    = DynaLoader::dl_load_file($file, 0) or die DynaLoader::dl_error();
+    $file = $ENV{PERL_XS_TEST_LIBRARY} // _build();
+    my $lib = DynaLoader::dl_load_file($file, 0) or die DynaLoader::dl_error();
     my $symbol = DynaLoader::dl_find_symbol($lib, 'boot_PerlXsTest') or die DynaLoader::dl_error();
     return DynaLoader::dl_install_xsub('PerlXsTest::bootstrap', $symbol, $file);
 }
 
 our $boot = _boot();
 $boot->(__PACKAGE__);
+
+# Not in children: perl counts what an exit in the middle of a free leaves.
+my $pid = $$;
+END { destroy_everything_at_exit() if $ENV{PERL_XS_TEST_VALGRIND} && $$ == $pid }
 
 # Runs the code in a forked child; returns (exit code, signal, what it printed).
 sub in_child {

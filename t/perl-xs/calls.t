@@ -175,7 +175,7 @@ subtest 'exit' => sub {
         PerlXsTest::call(sub { my $inner = $at_end; exit 5 });
     });
     is $code, 5, 'the status';
-    is $output, "end\ndestroyed\ndestroyed at the end\n", 'END blocks and destructors run';
+    is_deeply [sort split /\n/, $output], ['destroyed', 'destroyed at the end', 'end'], 'END blocks and destructors run';
 };
 
 is leaks_nothing(sub {

@@ -47,7 +47,7 @@ PERL_STATIC_INLINE SV *slot_int(pTHX_ SV **slot, IV value) {
 /* Writes into the string's buffer if it has one to itself; copy on write leaves it shared only while a copy lives. */
 PERL_STATIC_INLINE SV *slot_bytes(pTHX_ SV **slot, const char *ptr, size_t len) {
     SV *sv = slot_scalar(aTHX_ slot);
-    if (SvTYPE(sv) == SVt_PV && SvLEN(sv) > len + 2) {
+    if (SvTYPE(sv) == SVt_PV && SvLEN(sv) > len) {
         char *buffer = SvPVX(sv);
 #ifdef PERL_COPY_ON_WRITE
         if (SvIsCOW(sv)) {

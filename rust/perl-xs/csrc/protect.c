@@ -20,6 +20,7 @@ void *pxs_current(void) {
 int pxs_dirty(PXS_PERL) { return PL_dirty; }
 int pxs_exit_pending(void) { return pxs_tls.exit_pending; }
 size_t pxs_sv_count(PXS_PERL) { return PL_sv_count; }
+void pxs_set_destruct_level(PXS_PERL, int level) { PL_perl_destruct_level = (signed char)level; }
 
 void perl_xs_leave(void *perl) {
     if (!pxs_tls.exit_pending) return;
@@ -51,15 +52,18 @@ XS(pxs_protect_xsub) {
     XSRETURN_EMPTY;
 }
 
+static char protect_name[64]; /* unique to this library */
+
 static CV *protect_cv(pTHX) {
-    char name[64];
-    CV *cv;
-    my_snprintf(name, sizeof name, "perl_xs::_protect_%" UVxf, PTR2UV(&pxs_object_vtbl));
-    cv = get_cv(name, 0);
-    return cv && CvISXSUB(cv) && CvXSUB(cv) == pxs_protect_xsub ? cv : newXS(name, pxs_protect_xsub, __FILE__);
+    CV *cv = get_cv(protect_name, 0);
+    return cv && CvISXSUB(cv) && CvXSUB(cv) == pxs_protect_xsub ? cv : newXS(protect_name, pxs_protect_xsub, __FILE__);
 }
 
-void pxs_new_protect(PXS_PERL) { (void)protect_cv(aTHX); }
+/* At boot, before anything else. */
+void pxs_new_protect(PXS_PERL) {
+    my_snprintf(protect_name, sizeof protect_name, "perl_xs::_protect_%" UVxf, PTR2UV(&pxs_object_vtbl));
+    (void)protect_cv(aTHX);
+}
 
 /* Whether Perl code may run now; if not, *status says what to return. */
 static int may_run(pTHX_ int *status, SV **err) {

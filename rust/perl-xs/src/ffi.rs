@@ -139,6 +139,7 @@ extern "C" {
     pub fn pxs_dirty(perl: Interp) -> c_int;
     pub fn pxs_exit_pending() -> c_int;
     pub fn pxs_sv_count(perl: Interp) -> usize;
+    pub fn pxs_set_destruct_level(perl: Interp, level: c_int);
     pub fn pxs_warn(perl: Interp, what: *const u8, what_len: usize, text: *mut SV) -> c_int;
 
     pub fn pxs_inc(sv: *mut SV);

@@ -53,6 +53,11 @@ impl Perl {
         unsafe { ffi::pxs_sv_count(self.raw) }
     }
 
+    /// Makes perl free everything at its end (`PL_perl_destruct_level = 2`), not only objects: for leak checkers.
+    pub fn destroy_everything_at_exit(self) {
+        unsafe { ffi::pxs_set_destruct_level(self.raw, 2) };
+    }
+
     /// Warns; without a newline at the end Perl adds where it was. A `__WARN__` handler may run: it may do anything, and if
     /// it dies only the warning is lost.
     pub fn warn(self, text: impl AsRef<[u8]>) -> Flow {

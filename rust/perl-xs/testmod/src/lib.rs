@@ -9,6 +9,10 @@ use perl_xs::{register, Croak, Frame, Perl, XsubDef};
 
 static XSUBS: &[XsubDef] = &[
     XsubDef {
+        name: "PerlXsTest::destroy_everything_at_exit",
+        body: destroy_everything_at_exit,
+    },
+    XsubDef {
         name: "PerlXsTest::croak",
         body: croak,
     },
@@ -43,6 +47,11 @@ fn panic(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 fn sv_count(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame.ret_int(frame.perl().sv_count() as i64);
+    Ok(())
+}
+
+fn destroy_everything_at_exit(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.perl().destroy_everything_at_exit();
     Ok(())
 }
 
