@@ -78,7 +78,7 @@ fixed_size! {
     i8, get_i8, put_i8, |e: &mut Entropy<'_>| e.integer() as i8;
     i16, get_i16, put_i16, |e: &mut Entropy<'_>| e.integer() as i16;
     i32, get_i32, put_i32, |e: &mut Entropy<'_>| e.integer() as i32;
-    i64, get_i64, put_i64, |e: &mut Entropy<'_>| e.integer() as i64;
+    i64, get_i64, put_i64, |e: &mut Entropy<'_>| e.integer();
 }
 
 /// UUID

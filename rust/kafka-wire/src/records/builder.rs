@@ -15,6 +15,15 @@ pub const NO_HEADERS: [(&[u8], Option<&[u8]>); 0] = [];
 const MAX_RECORD_PREFIX: usize =
     MAX_VARINT_LEN + 1 + MAX_VARLONG_LEN + MAX_VARINT_LEN + MAX_VARINT_LEN;
 
+/// Below this a varint has one byte.
+const VARINT_1: u64 = 1 << 7;
+/// Below this a varint has at most two bytes.
+const VARINT_2: u64 = 1 << 14;
+/// A value shorter than this leaves the length of its record, which has a sign bit, within two bytes.
+const MAX_SMALL_VALUE: usize = (VARINT_2 as usize >> 1) - 128;
+/// More than a record of the usual kind has besides its key and its value.
+const SMALL_OVERHEAD: usize = 16;
+
 /// How a batch is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealOptions {
@@ -132,7 +141,6 @@ impl BatchBuilder {
         H::IntoIter: Clone,
     {
         let headers = headers.into_iter();
-        let (header_count, headers_len) = measure(headers.clone());
         let index = self.count;
         let first = index == 0;
         let base_timestamp = if first {
@@ -140,38 +148,13 @@ impl BatchBuilder {
         } else {
             self.base_timestamp
         };
-        let timestamp_delta = zigzag64(timestamp_ms.wrapping_sub(base_timestamp));
-        let offset_delta = zigzag32(index).into();
-        let (key_len, value_len) = (nullable_len(key), nullable_len(value));
-
-        let body_len = 1
-            + varint_len(timestamp_delta)
-            + varint_len(offset_delta)
-            + varint_len(key_len)
-            + key.map_or(0, <[u8]>::len)
-            + varint_len(value_len)
-            + value.map_or(0, <[u8]>::len)
-            + varint_len(header_count)
-            + headers_len;
-        let mut out = self.room(body_len)?;
-
-        out.varint(zigzag64(body_len as i64));
-        out.byte(0);
-        out.varint(timestamp_delta);
-        out.varint(offset_delta);
-        out.varint(key_len);
-        out.slice(key.unwrap_or_default());
-        out.varint(value_len);
-        out.slice(value.unwrap_or_default());
-        out.varint(header_count);
-        for (name, value) in headers {
-            out.varint(nullable_len(Some(name)));
-            out.slice(name);
-            out.varint(nullable_len(value));
-            out.slice(value.unwrap_or_default());
+        let deltas = Deltas {
+            timestamp: zigzag64(timestamp_ms.wrapping_sub(base_timestamp)),
+            offset: zigzag32(index).into(),
+        };
+        if headers.clone().next().is_some() || !self.write_small(deltas, key, value) {
+            self.write(deltas, key, value, headers)?;
         }
-
-        self.used += out.at;
         self.base_timestamp = base_timestamp;
         self.max_timestamp = if first {
             timestamp_ms
@@ -182,8 +165,95 @@ impl BatchBuilder {
         Ok(index as usize)
     }
 
-    /// Room for a record whose length before it says `body_len`.
+    /// Writes a record if it is of the usual kind: no headers, a short key, a value of a few kilobytes at most, and
+    /// room for it. Then each varint has one byte or two, and everything before the key fits one register.
     #[inline]
+    fn write_small(&mut self, deltas: Deltas, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
+        let (key_len, value_len) = (nullable_len(key), nullable_len(value));
+        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+        let is_small = deltas.timestamp < VARINT_2
+            && deltas.offset < VARINT_2
+            && key_len < VARINT_1
+            && value.len() < MAX_SMALL_VALUE;
+        if !is_small
+            || self.used == 0
+            || self.buf.len() - self.used < key.len() + value.len() + SMALL_OVERHEAD
+        {
+            return false;
+        }
+        let (timestamp_delta, timestamp_bytes) = short_varint(deltas.timestamp);
+        let (offset_delta, offset_bytes) = short_varint(deltas.offset);
+        let (value_len, value_len_bytes) = short_varint(value_len);
+        let body_len =
+            1 + timestamp_bytes + offset_bytes + 1 + key.len() + value_len_bytes + value.len() + 1;
+        let (body_len, body_len_bytes) = short_varint(zigzag64(body_len as i64));
+
+        // The attributes are zero and need no store of their own.
+        let timestamp_at = body_len_bytes + 1;
+        let offset_at = timestamp_at + timestamp_bytes;
+        let key_len_at = offset_at + offset_bytes;
+        let prefix = body_len
+            | timestamp_delta << (8 * timestamp_at)
+            | offset_delta << (8 * offset_at)
+            | key_len << (8 * key_len_at);
+
+        let mut out = Out {
+            buf: &mut self.buf[self.used..],
+            at: 0,
+        };
+        out.buf[..8].copy_from_slice(&prefix.to_le_bytes());
+        out.at = key_len_at + 1;
+        out.slice(key);
+        out.buf[out.at..out.at + 2].copy_from_slice(&(value_len as u16).to_le_bytes());
+        out.at += value_len_bytes;
+        out.slice(value);
+        out.byte(0);
+        self.used += out.at;
+        true
+    }
+
+    /// Writes a record of any kind.
+    #[inline(never)]
+    fn write<'a>(
+        &mut self,
+        deltas: Deltas,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    ) -> Result<(), AppendError> {
+        let (header_count, headers_len) = measure(headers.clone());
+        let (key_len, value_len) = (nullable_len(key), nullable_len(value));
+        let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
+        let body_len = 1
+            + varint_len(deltas.timestamp)
+            + varint_len(deltas.offset)
+            + varint_len(key_len)
+            + key.len()
+            + varint_len(value_len)
+            + value.len()
+            + varint_len(header_count)
+            + headers_len;
+        let mut out = self.room(body_len)?;
+        out.varint(zigzag64(body_len as i64));
+        out.byte(0);
+        out.varint(deltas.timestamp);
+        out.varint(deltas.offset);
+        out.varint(key_len);
+        out.slice(key);
+        out.varint(value_len);
+        out.slice(value);
+        out.varint(header_count);
+        for (name, value) in headers {
+            out.varint(nullable_len(Some(name)));
+            out.slice(name);
+            out.varint(nullable_len(value));
+            out.slice(value.unwrap_or_default());
+        }
+        self.used += out.at;
+        Ok(())
+    }
+
+    /// Room for a record whose length before it says `body_len`.
     fn room(&mut self, body_len: usize) -> Result<Out<'_>, AppendError> {
         let more = body_len.saturating_add(MAX_VARINT_LEN);
         if more > self.buf.len().saturating_sub(self.used) || self.used == 0 {
@@ -283,6 +353,13 @@ impl BatchBuilder {
     }
 }
 
+/// What a record says of its timestamp and offset, in zigzag form: how far they are from the batch's first.
+#[derive(Clone, Copy)]
+struct Deltas {
+    timestamp: u64,
+    offset: u64,
+}
+
 /// Where a record is written to.
 struct Out<'a> {
     buf: &'a mut [u8],
@@ -334,6 +411,15 @@ const fn varint_len(value: u64) -> usize {
     }
     // Seven bits a byte.
     (70 - value.leading_zeros() as usize) / 7
+}
+
+/// A varint below [`VARINT_2`] as a little-endian number, and how many bytes it takes.
+#[inline(always)]
+const fn short_varint(value: u64) -> (u64, usize) {
+    match value < VARINT_1 {
+        true => (value, 1),
+        false => ((value & 0x7f) | 0x80 | (value >> 7) << 8, 2),
+    }
 }
 
 /// The zigzag form of the number of headers, and how many bytes they take.
