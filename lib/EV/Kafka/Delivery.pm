@@ -149,6 +149,7 @@ sub _retry_batch {
         ),
     };
     push @{ $held->{ids} }, $id;
+    $self->_mute($topic, $partition, 1);
     return 1;
 }
 
@@ -165,6 +166,7 @@ sub _release_held {
     my ($self, $key) = @_;
     my $held = delete $self->{cfg}{held}{$key} or return;
     $self->_requeue([sort { $a <=> $b } @{ $held->{ids} }]);
+    $self->_mute($key =~ /\A(.*):([0-9]+)\z/s, 0);
     return $self->_send_ready;
 }
 

@@ -171,7 +171,10 @@ sub _take_partition {
     return unless $self->_is_current($assigned, $cursor);
 
     if (!$code || $code == CORRUPT_MESSAGE) {
-        if (my $on_message = $self->{cfg}{on_message}) { $fetched->deliver($index, $on_message) }
+        if (my $on_message = $self->{cfg}{on_message}) {
+            local $fetch->{delivering} = $fetched;
+            $fetched->deliver($index, $on_message);
+        }
         return unless $self->_is_current($assigned, $cursor);
         # A seek from within on_message, or before the answer came, has the last word.
         $assigned->{offset} = $next_offset
@@ -254,6 +257,7 @@ sub _stop_fetching {
     my @rounds  = map { @{ $_->{rounds} } } @fetches;
     push @rounds, map { splice @{ $_->{waiters} } } values %{ $cfg->{cursors} };
     delete $_->{timer} for @fetches;
+    $_->stop for grep { defined } map { $_->{delivering} } @fetches;
     $cfg->{fetches} = {};
     $self->_end_part($_, $error) for @rounds;
     return;

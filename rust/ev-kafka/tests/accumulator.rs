@@ -222,3 +222,27 @@ fn a_topic_without_partitions_is_not_routed() {
     accumulator.route(b"t", &[]);
     assert!(accumulator.routed_topic(b"t").is_none());
 }
+
+#[test]
+fn a_muted_partition_sends_nothing_until_its_oldest_batch_is_back() {
+    let mut accumulator = accumulator();
+    for value in [b"1", b"2"] {
+        append(&mut accumulator, 0, value, None);
+        accumulator.seal_all();
+    }
+    append(&mut accumulator, 2, b"other", None);
+    accumulator.seal_all();
+    let refused = accumulator.take_request(1);
+    let first = refused.iter().find(|b| b.place.partition == 0).expect("sent").id;
+    accumulator.mute(b"t", 0, true);
+    assert!(accumulator.take_request(1).is_empty());
+    assert!(accumulator.ready_nodes().is_empty());
+    accumulator.requeue(first);
+    assert!(accumulator.ready_nodes().is_empty());
+    accumulator.mute(b"t", 0, false);
+    assert_eq!(accumulator.ready_nodes(), [1]);
+    let order: Vec<_> = (0..2)
+        .map(|_| values(accumulator.take_request(1).remove(0).bytes).remove(0))
+        .collect();
+    assert_eq!(order, [b"1", b"2"]);
+}

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
@@ -43,6 +44,8 @@ pub struct Partition {
 pub struct Fetched {
     /// In the order of the answer.
     pub partitions: RefCell<Vec<Partition>>,
+    /// No further record is to be delivered.
+    stopped: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
 }
 
@@ -63,6 +66,7 @@ impl Fetched {
         }
         Fetched {
             partitions: RefCell::new(partitions),
+            stopped: Rc::default(),
             call_loop: Cell::new(None),
         }
     }
@@ -79,12 +83,18 @@ impl Fetched {
         (calls.delivered, flow)
     }
 
+    /// Delivers no record after the one that is being delivered.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+    }
+
     /// Anything may happen while records are delivered: they are taken out first.
     fn take(&self, perl: Perl, index: usize, on_message: Sv) -> Option<PartitionCalls> {
         let mut partitions = self.partitions.borrow_mut();
         let partition = partitions.get_mut(index)?;
         Some(PartitionCalls {
             perl,
+            stopped: self.stopped.clone(),
             on_message,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.partition),
@@ -142,6 +152,7 @@ impl Partition {
 
 struct PartitionCalls {
     perl: Perl,
+    stopped: Rc<Cell<bool>>,
     on_message: Sv,
     topic: Sv,
     partition: i64,
@@ -187,7 +198,7 @@ fn headers_ref<'a>(
 
 impl Calls for PartitionCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
-        if !self.advance() {
+        if self.stopped.get() || !self.advance() {
             return None;
         }
         let record = self.current.as_ref()?.next_at(&mut self.cursor)?;

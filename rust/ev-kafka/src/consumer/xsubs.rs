@@ -33,6 +33,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Fetched::deliver",
         body: deliver,
     },
+    XsubDef {
+        name: "EV::Kafka::Fetched::stop",
+        body: stop,
+    },
 ];
 
 /// What a Fetch asks for beside its partitions; the defaults are those of `fetch`.
@@ -227,5 +231,11 @@ fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (delivered, flow) = fetched.deliver(frame.perl(), index, on_message);
     flow.ok()?;
     frame.ret_int(delivered as i64);
+    Ok(())
+}
+
+/// `$fetched->stop`: no record after the one that is being delivered.
+fn stop(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Fetched>()?.stop();
     Ok(())
 }

@@ -98,6 +98,8 @@ struct Partition<C> {
     sealed: VecDeque<Sealed<C>>,
     /// Stands in the accumulator's `ready` list.
     listed: bool,
+    /// Nothing of it is sent: an older batch is to be sent again first.
+    muted: bool,
 }
 
 struct Topic<C> {
@@ -343,7 +345,7 @@ impl<C> Accumulator<C> {
 
     fn list(&mut self, place: &Place) {
         let state = &mut self.topics[place.topic].partitions[place.partition];
-        if !state.listed && !state.sealed.is_empty() {
+        if !state.listed && !state.muted && !state.sealed.is_empty() {
             state.listed = true;
             self.ready.push_back(place.clone());
         }
@@ -353,9 +355,9 @@ impl<C> Accumulator<C> {
     pub fn ready_nodes(&self) -> Vec<i32> {
         let mut nodes = Vec::new();
         for place in &self.ready {
-            let leader = self.topics[place.topic].partitions[place.partition].leader;
-            if !nodes.contains(&leader) {
-                nodes.push(leader);
+            let state = &self.topics[place.topic].partitions[place.partition];
+            if !state.muted && !nodes.contains(&state.leader) {
+                nodes.push(state.leader);
             }
         }
         nodes
@@ -371,6 +373,10 @@ impl<C> Accumulator<C> {
                 break;
             };
             let state = &mut self.topics[place.topic].partitions[place.partition];
+            if state.muted {
+                state.listed = false;
+                continue;
+            }
             let fits = match state.sealed.front() {
                 Some(batch) => outgoing.is_empty() || size + batch.bytes.len() <= MAX_REQUEST_BYTES,
                 None => false,
@@ -392,6 +398,18 @@ impl<C> Accumulator<C> {
             self.list(&place);
         }
         outgoing
+    }
+
+    /// Holds back a partition's batches, or lets them go again: while a refused batch waits to be sent again, younger
+    /// ones must not pass it.
+    pub fn mute(&mut self, topic: &[u8], partition: usize, muted: bool) {
+        let Some(&topic) = self.by_name.get(topic) else {
+            return;
+        };
+        if let Some(state) = self.topics[topic].partitions.get_mut(partition) {
+            state.muted = muted;
+            self.list(&Place { topic, partition });
+        }
     }
 
     /// Where a sent batch belongs and how many records it has.
@@ -432,6 +450,7 @@ impl<C> Accumulator<C> {
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
             unsent.extend(state.sealed.drain(..));
             state.listed = false;
+            state.muted = false;
         }
         unsent.sort_by_key(|batch| batch.id);
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
@@ -483,6 +502,7 @@ impl<C> Topic<C> {
                 open: None,
                 sealed: VecDeque::new(),
                 listed: false,
+                muted: false,
             });
         }
     }

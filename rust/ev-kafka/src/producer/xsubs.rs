@@ -48,6 +48,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: send_batches,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_mute",
+        body: mute,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_requeue",
         body: requeue,
     },
@@ -250,6 +254,17 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
         None => 0,
     };
     frame.ret_int(sent as i64);
+    Ok(())
+}
+
+/// `_mute($topic, $partition, $muted)`
+fn mute(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let partition = usize::try_from(frame.int(2)?.unwrap_or(0)).unwrap_or(usize::MAX);
+    let muted = frame.bool(3)?;
+    let producer = frame.object::<Producer>()?;
+    let mut accumulator = producer.accumulator.borrow_mut();
+    accumulator.mute(&topic, partition, muted);
     Ok(())
 }
 
