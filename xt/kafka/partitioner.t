@@ -37,17 +37,17 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $ours = placed(kcat_consume($brokers, $topic, $PARTITIONS));
     is keys %$ours, 1 + @keys, 'each of them is there';
 
-    create_topic($brokers, 'partitioner-java', $PARTITIONS);
-    my @java = java_produce($version, $brokers, 'partitioner-java', {}, [map { [$_, 'v'] } '', @keys]);
+    $topic = create_topic($brokers, 'partitioner-java', $PARTITIONS);
+    my @java = java_produce($version, $brokers, $topic, {}, [map { [$_, 'v'] } '', @keys]);
     my %java;
     @java{ '', @keys } = map { $_->[0] } @java;
     is_deeply $ours, \%java, "Kafka $version: on the partitions that Java chooses";
 
-    create_topic($brokers, 'partitioner-kcat', $PARTITIONS);
+    $topic = create_topic($brokers, 'partitioner-kcat', $PARTITIONS);
     kcat_produce(
-        ['-b', $brokers, '-t', 'partitioner-kcat', '-K:', '-X', 'topic.partitioner=murmur2_random'],
+        ['-b', $brokers, '-t', $topic, '-K:', '-X', 'topic.partitioner=murmur2_random'],
         join '', map { "$_:v\n" } @keys);
-    my $kcats = placed(kcat_consume($brokers, 'partitioner-kcat', $PARTITIONS));
+    my $kcats = placed(kcat_consume($brokers, $topic, $PARTITIONS));
     delete $ours->{''};
     is_deeply $ours, $kcats, "Kafka $version: and that kcat chooses";
 }

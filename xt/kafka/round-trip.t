@@ -74,9 +74,9 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $brokers = shared_cluster($version)->bootstrap;
     for my $acks (-1, 1, 0) {
         for my $codec (undef, qw(gzip snappy lz4 zstd)) {
-            my $topic = join '-', 'round-trip', $acks < 0 ? 'all' : $acks, $codec // 'none';
-            subtest "Kafka $version, $topic" => sub {
-                create_topic($brokers, $topic, $PARTITIONS);
+            my $name = join '-', 'round-trip', $acks < 0 ? 'all' : $acks, $codec // 'none';
+            subtest "Kafka $version, $name" => sub {
+                my $topic = create_topic($brokers, $name, $PARTITIONS);
                 produce_all($topic, brokers => $brokers, acks => $acks, compression => $codec);
                 my @ours  = consume($brokers, $topic, $PARTITIONS, $MESSAGES);
                 my @kcats = kcat_consume($brokers, $topic, $PARTITIONS);

@@ -75,10 +75,12 @@ sub connected_client {
     return $kafka;
 }
 
-# create_topic("host:port", $name, $partitions, $replicas = 1); returns the name.
+# create_topic("host:port", $name, $partitions, $replicas = 1) -> the topic's
+# name: this one and what tells this process's topics from those of others.
 # Comes back when the broker's metadata names a leader for each partition.
 sub create_topic {
     my ($address, $name, $partitions, $replicas) = @_;
+    $name .= "-$$";
     my $conn = connected_conn($address);
     my ($result, $error) = await("creating $name", sub {
         $conn->create_topics(
