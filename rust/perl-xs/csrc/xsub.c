@@ -16,11 +16,8 @@ typedef struct {
     SV *inline_ret[INLINE_RETS];
 } pxs_frame;
 
-typedef int (*pxs_body)(void *perl, const void *def, pxs_frame *frame);
-typedef struct {
-    pxs_body body;
-    const void *def;
-} pxs_xsub;
+/* In Rust: runs the body that def names. */
+int pxs_run_body(void *perl, const void *def, pxs_frame *frame);
 
 void pxs_frame_push(pxs_frame *frame, SV *sv) {
     if (frame->nret == frame->capacity) {
@@ -40,7 +37,7 @@ void pxs_frame_push(pxs_frame *frame, SV *sv) {
 XS(pxs_trampoline);
 XS(pxs_trampoline) {
     dXSARGS;
-    const pxs_xsub *xsub = (const pxs_xsub *)CvXSUBANY(cv).any_ptr;
+    const void *def = CvXSUBANY(cv).any_ptr;
     SV *held[INLINE_ARGS];
     pxs_frame frame;
     size_t i;
@@ -56,7 +53,7 @@ XS(pxs_trampoline) {
     /* the stack holds no counts: Perl code run by the body could free what the body reads next */
     for (i = 0; i < frame.items; i++) frame.args[i] = SvREFCNT_inc_simple_NN(ST(i));
 
-    status = xsub->body(PXS_THX, xsub->def, &frame);
+    status = pxs_run_body(PXS_THX, def, &frame);
 
     perl_xs_leave(PXS_THX); /* exit has unwound the stacks: nothing below is true any more */
     PL_stack_sp = PL_stack_base + ax - 1;
@@ -106,13 +103,7 @@ static void define(pTHX_ const char *name, XSUBADDR_t function, void *data) {
 
 void pxs_define_xsub(pTHX_ const char *name, XSUBADDR_t function, void *data) { define(aTHX_ name, function, data); }
 
-void pxs_new_xsub(PXS_PERL, const char *name, const void *def, pxs_body body) {
-    pxs_xsub *xsub; /* lives as long as the library: threads' copies of the XSUB share it */
-    Newx(xsub, 1, pxs_xsub);
-    xsub->body = body;
-    xsub->def = def;
-    define(aTHX_ name, pxs_trampoline, xsub);
-}
+void pxs_new_xsub(PXS_PERL, const char *name, const void *def) { define(aTHX_ name, pxs_trampoline, (void *)def); }
 
 void pxs_new_clone_skip(PXS_PERL, const char *name) { define(aTHX_ name, pxs_clone_skip_xsub, NULL); }
 

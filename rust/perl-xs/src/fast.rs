@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void, CString};
 use std::marker::PhantomData;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use crate::object::{self, Native};
 use crate::{ffi, panic, Perl, Sv};
@@ -98,25 +99,34 @@ pub struct FastXsub<T: Native> {
 
 /// Makes the XSUB known to Perl. Tied or overloaded arguments are copied to plain strings before the object is looked up.
 pub fn register_fast3<T: Native>(perl: Perl, xsub: FastXsub<T>) {
-    let text = |text: &str| {
-        CString::new(text)
-            .expect("names of XSUBs are literals without NUL")
-            .into_raw()
-            .cast_const()
-    };
-    let methods: Vec<*const c_char> = xsub.methods.iter().map(|name| text(name)).collect();
-    let methods: &'static [*const c_char] = methods.leak();
-    // An XSUB lives as long as its process may: what describes it is never freed.
-    let def: &'static ffi::RawFast = Box::leak(Box::new(ffi::RawFast {
+    let text = |text: &str| CString::new(text).expect("names of XSUBs are literals without NUL");
+    let methods: Vec<*const c_char> = xsub
+        .methods
+        .iter()
+        .map(|name| text(name).into_raw().cast_const())
+        .collect();
+    let def = Definition(Box::into_raw(Box::new(ffi::RawFast {
         type_number: object::type_number::<T>(),
         nmethods: methods.len() as u32,
         entry: entry::<T>,
         handler: xsub.handler as *const c_void,
-        fallback: text(xsub.fallback),
-        methods: methods.as_ptr(),
-    }));
-    unsafe { ffi::pxs_new_fast(perl.as_raw(), text(xsub.name), def) };
+        fallback: text(xsub.fallback).into_raw().cast_const(),
+        methods: methods.leak().as_ptr(),
+    })));
+    unsafe { ffi::pxs_new_fast(perl.as_raw(), text(xsub.name).as_ptr(), def.0) };
+    let mut definitions = DEFINITIONS
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    definitions.push(def);
 }
+
+/// What describes an XSUB is never freed: threads' copies of it share the description.
+static DEFINITIONS: Mutex<Vec<Definition>> = Mutex::new(Vec::new());
+
+struct Definition(*const ffi::RawFast);
+
+// SAFETY: nobody changes it, and what it points to is constant.
+unsafe impl Send for Definition {}
 
 unsafe extern "C" fn entry<T: Native>(
     def: *const ffi::RawFast,

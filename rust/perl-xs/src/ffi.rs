@@ -71,8 +71,6 @@ pub struct RawCall {
 }
 
 pub type NextFn = unsafe extern "C" fn(data: *mut c_void, call: *mut RawCall) -> c_int;
-pub type BodyFn =
-    unsafe extern "C" fn(perl: Interp, def: *const c_void, frame: *mut RawFrame) -> c_int;
 pub type InitFn = unsafe extern "C" fn(perl: Interp, init: *const c_void) -> *mut SV;
 
 /// A node of a template in pre-order; `count` children follow a container.
@@ -209,7 +207,7 @@ extern "C" {
     /// All pairs as a new array: key string, value, key string, value…
     pub fn pxs_hv_pairs(perl: Interp, hv: *mut SV, out: *mut *mut SV, err: *mut *mut SV) -> c_int;
 
-    pub fn pxs_new_xsub(perl: Interp, name: *const c_char, def: *const c_void, body: BodyFn);
+    pub fn pxs_new_xsub(perl: Interp, name: *const c_char, def: *const c_void);
     pub fn pxs_new_fast(perl: Interp, name: *const c_char, def: *const RawFast);
     pub fn pxs_new_clone_skip(perl: Interp, name: *const c_char);
     pub fn pxs_new_protect(perl: Interp);

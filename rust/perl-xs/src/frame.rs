@@ -24,7 +24,6 @@ pub fn register(perl: Perl, xsubs: &'static [XsubDef]) {
                 perl.as_raw(),
                 name.as_ptr(),
                 (def as *const XsubDef).cast::<c_void>(),
-                run_body,
             )
         };
     }
@@ -36,7 +35,9 @@ pub fn register_clone_skip(perl: Perl, class: &str) {
     unsafe { ffi::pxs_new_clone_skip(perl.as_raw(), name.as_ptr()) };
 }
 
-unsafe extern "C" fn run_body(
+/// What the trampoline calls.
+#[no_mangle]
+unsafe extern "C" fn pxs_run_body(
     perl: ffi::Interp,
     def: *const c_void,
     raw: *mut ffi::RawFrame,

@@ -89,7 +89,10 @@ fn int(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn number(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let (kind, value): (&[u8], Sv) = match frame.number(0)? {
-        None => return Ok(frame.ret_undef()),
+        None => {
+            frame.ret_undef();
+            return Ok(());
+        }
         Some(Number::Int(value)) => (b"int", Sv::int(perl, value)),
         Some(Number::UInt(value)) => (b"uint", Sv::uint(perl, value)),
         Some(Number::Float(value)) => (b"float", Sv::float(perl, value)),
