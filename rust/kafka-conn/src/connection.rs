@@ -1,5 +1,6 @@
 //! The state machine.
 
+mod authentication;
 mod transitions;
 
 use std::collections::VecDeque;
@@ -12,12 +13,17 @@ use kafka_wire::{ApiKey, Writer};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::{ConnectionError, SendError, VersionError};
-use crate::event::{Event, State, Token};
-use crate::handshake::Handshake;
+use crate::event::{Event, State, Token, TokenRequestId};
 use crate::inflight::Pending;
 use crate::link::{Ending, Link, Stage};
+use crate::sasl::SaslSettings;
+use crate::secret::Secret;
+use crate::session::Outgoing;
+use crate::tls::TlsSettings;
 use crate::transmit::Transmit;
 use crate::versions::{self, ApiVersions};
+
+use self::authentication::Authentication;
 
 /// The delay before the first attempt to reconnect unless
 /// [`set_auto_reconnect`](Connection::set_auto_reconnect) says otherwise.
@@ -39,7 +45,9 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// * **Commands** are the caller's wishes: [`connect`](Self::connect),
 ///   [`disconnect`](Self::disconnect), [`destroy`](Self::destroy), [`send`](Self::send),
 ///   [`send_oneway`](Self::send_oneway), [`throttle`](Self::throttle),
-///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id).
+///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
+///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
+///   [`provide_token`](Self::provide_token).
 /// * **`poll_*`** say what to do next: [`poll_event`](Self::poll_event),
 ///   [`poll_transmit`](Self::poll_transmit) (followed by [`transmitted`](Self::transmitted)),
 ///   [`poll_timeout`](Self::poll_timeout).
@@ -64,6 +72,11 @@ pub struct Connection {
     client_id: Bytes,
     phase: Phase,
     target: Target,
+    tls: Option<TlsSettings>,
+    sasl: Option<SaslSettings>,
+    /// How the connection that exists authenticates, if it does.
+    authentication: Option<Authentication>,
+    next_token_request: TokenRequestId,
     auto_reconnect: bool,
     backoff: Backoff,
     api_versions: Option<ApiVersions>,
@@ -108,6 +121,10 @@ impl Connection {
             client_id: config.client_id,
             phase: Phase::Disconnected,
             target: Target::default(),
+            tls: None,
+            sasl: None,
+            authentication: None,
+            next_token_request: 1,
             auto_reconnect: false,
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             api_versions: None,
@@ -130,7 +147,7 @@ impl Connection {
 
     /// How many requests await an answer that `poll_event` has not yielded yet.
     pub fn pending(&self) -> usize {
-        self.link().map_or(0, |link| link.in_flight().len())
+        self.link().map_or(0, Link::pending)
     }
 
     /// What the broker advertised in the handshake; `None` before it. It stays readable after a
@@ -240,6 +257,29 @@ impl Connection {
         self.client_id = client_id;
     }
 
+    /// Encrypts the connections that are made from now on; `None` makes them plain. The one that
+    /// exists stays as it is.
+    pub fn set_tls(&mut self, settings: Option<TlsSettings>) {
+        self.tls = settings;
+    }
+
+    /// Authenticates on the connections that are made from now on; `None` leaves that out. The
+    /// one that exists stays with what it began with, also when it authenticates again (KIP-368).
+    pub fn set_sasl(&mut self, settings: Option<SaslSettings>) {
+        self.sasl = settings;
+    }
+
+    /// Answers [`Event::TokenNeeded`]: a token, or why there is none, which ends the connection.
+    /// An answer that comes too late, when its connection has gone, changes nothing.
+    pub fn provide_token(
+        &mut self,
+        id: TokenRequestId,
+        token: Result<Secret, String>,
+        now: Instant,
+    ) {
+        self.continue_with_token(id, token, now);
+    }
+
     /// Queues a request whose `body` was encoded at `version`. Exactly one `Answer` or `Failed`
     /// with the returned token follows.
     ///
@@ -257,9 +297,17 @@ impl Connection {
         now: Instant,
     ) -> Result<Token, SendError> {
         let token = self.next_token;
-        let (link, correlation_id) = self.enqueue(api, version, body)?;
+        let (link, client_id) = self.link_for(api, version)?;
         let deadline = deadline.and_then(|time| link.sendable_at(now).checked_add(time));
-        link.expect(correlation_id, Some(token), api, version, deadline);
+        let request = Outgoing {
+            client_id,
+            token: Some(token),
+            api,
+            version,
+            body,
+            deadline,
+        };
+        link.send(request)?;
         self.next_token += 1;
         Ok(token)
     }
@@ -274,7 +322,15 @@ impl Connection {
         version: i16,
         body: Writer,
     ) -> Result<(), SendError> {
-        self.enqueue(api, version, body).map(drop)
+        let (link, client_id) = self.link_for(api, version)?;
+        link.send(Outgoing {
+            client_id,
+            token: None,
+            api,
+            version,
+            body,
+            deadline: None,
+        })
     }
 
     /// Obeys an answer's `throttle_time_ms` (KIP-219): nothing is sent for that long, and the
@@ -286,12 +342,7 @@ impl Connection {
         }
     }
 
-    fn enqueue(
-        &mut self,
-        api: ApiKey,
-        version: i16,
-        body: Writer,
-    ) -> Result<(&mut Link, i32), SendError> {
+    fn link_for(&mut self, api: ApiKey, version: i16) -> Result<(&mut Link, Bytes), SendError> {
         let Connection {
             phase: Phase::Open(link),
             client_id,
@@ -305,8 +356,7 @@ impl Connection {
             return Err(SendError::NotConnected);
         }
         versions::check(api_versions.as_ref(), api, version).map_err(SendError::Version)?;
-        let correlation_id = link.enqueue(client_id.clone(), api, version, body)?;
-        Ok((link, correlation_id))
+        Ok((link, client_id.clone()))
     }
 }
 
@@ -316,9 +366,7 @@ impl Connection {
     pub fn handle_dialed(&mut self, now: Instant) {
         if self.driver_dials() {
             self.backoff.reset();
-            let first = Stage::Handshake(Handshake::first(), None);
-            self.phase = Phase::Open(Box::new(Link::new(first, now)));
-            self.enter(Handshake::first(), now);
+            self.open(now);
         }
     }
 
@@ -345,6 +393,7 @@ impl Connection {
     pub fn handle_read(&mut self, n: usize, now: Instant) {
         if let Some(link) = self.link_mut() {
             link.handle_read(n, now);
+            self.continue_if_secured(now);
         }
     }
 
@@ -352,6 +401,7 @@ impl Connection {
     pub fn handle_data(&mut self, data: &[u8], now: Instant) {
         if let Some(link) = self.link_mut() {
             link.handle_data(data, now);
+            self.continue_if_secured(now);
         }
     }
 
@@ -379,6 +429,7 @@ impl Connection {
             Phase::Dialing(Some(deadline)) if *deadline <= now => ConnectionError::ConnectTimeout,
             Phase::Open(link) => match link.handle_timeout(now) {
                 Some(error) => error,
+                None if link.begins_renewal(now) => return self.authenticate(now),
                 None => return,
             },
             Phase::Disconnected | Phase::Waiting(_) | Phase::Dialing(_) => return,

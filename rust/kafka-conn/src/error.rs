@@ -4,6 +4,8 @@ use std::fmt;
 
 use kafka_wire::ApiKey;
 
+use crate::sasl::SaslError;
+
 /// Why a connection was given up. `Display` is the text that reaches the error handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionError {
@@ -34,6 +36,10 @@ pub(crate) enum ConnectionError {
     MalformedApiVersions,
     /// The broker refused ApiVersions with this error code.
     ApiVersions(i16),
+    /// The encrypted connection failed, in words that say how.
+    Tls(String),
+    /// Authentication failed.
+    Sasl(SaslError),
     /// A request of the handshake cannot be made from what the caller configured.
     Handshake(SendError),
     /// Resolving, connecting, reading or writing failed, in the driver's words.
@@ -64,6 +70,8 @@ impl fmt::Display for ConnectionError {
             }
             Self::MalformedApiVersions => f.write_str("malformed ApiVersions response"),
             Self::ApiVersions(code) => write!(f, "ApiVersions error: {code}"),
+            Self::Tls(reason) => write!(f, "TLS: {reason}"),
+            Self::Sasl(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Driver(text) => f.write_str(text),
         }

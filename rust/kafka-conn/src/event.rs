@@ -7,6 +7,9 @@ use kafka_wire::ApiKey;
 /// reconnect.
 pub type Token = u64;
 
+/// Names one [`Event::TokenNeeded`] of one [`Connection`](crate::Connection); never reused.
+pub type TokenRequestId = u64;
+
 /// Where a connection stands. The numbers are the ones that Perl programs see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -54,6 +57,12 @@ pub enum Event {
     Close,
     /// The handshake is over: requests can be sent.
     Ready,
+    /// OAUTHBEARER needs a token, for the first authentication or a later one. Answer by
+    /// [`provide_token`](crate::Connection::provide_token), now or later.
+    TokenNeeded {
+        /// To be given back with the token.
+        id: TokenRequestId,
+    },
     /// A request was answered.
     Answer {
         /// What `send` returned.

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_wire::api::{correlation_id, strip_response_header};
 use kafka_wire::{ApiKey, RequestHeader, Writer};
+use zeroize::Zeroizing;
 
 use crate::error::{ConnectionError, SendError};
 use crate::event::Token;
 use crate::frames::FrameBuffer;
 use crate::handshake::Handshake;
 use crate::inflight::{InFlight, Pending};
+use crate::session::{HeldRequests, Outgoing, Session};
+use crate::tls::{Peer, TlsStream};
 use crate::transmit::{Transmit, TransmitQueue};
 
 /// How far a TCP connection has come.
@@ -47,10 +50,20 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
     incoming: FrameBuffer,
     outgoing: TransmitQueue,
+    /// Between the socket and the two of them, on an encrypted connection.
+    tls: Option<Box<TlsStream>>,
     in_flight: InFlight,
     next_correlation_id: i32,
     /// Until then nothing is sent (KIP-219).
     throttled_until: Option<Instant>,
+    /// When the authentication is to be renewed.
+    pub(crate) session: Option<Session>,
+    /// Whether requests wait for that.
+    pub(crate) holding: bool,
+    pub(crate) held: HeldRequests,
+    /// When the renewal under way is to be over.
+    renewal_deadline: Option<Instant>,
+    renewal_timeout: Option<Duration>,
     /// What comes after the bytes in `incoming`.
     ending: Option<Ending>,
     /// When something last came from the socket.
@@ -58,14 +71,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(stage: Stage, now: Instant) -> Self {
+    pub(crate) fn new(stage: Stage, tls: Option<Box<TlsStream>>, now: Instant) -> Self {
         Link {
             stage,
             incoming: FrameBuffer::new(),
             outgoing: TransmitQueue::default(),
+            tls,
             in_flight: InFlight::default(),
             next_correlation_id: 1,
             throttled_until: None,
+            session: None,
+            holding: false,
+            held: HeldRequests::default(),
+            renewal_deadline: None,
+            renewal_timeout: None,
             ending: None,
             heard_at: now,
         }
@@ -75,26 +94,55 @@ impl Link {
         self.heard_at
     }
 
-    pub(crate) fn in_flight(&self) -> &InFlight {
-        &self.in_flight
+    /// How many of the caller's requests await an answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.in_flight.len() + self.held.callers()
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.outgoing.len()
+        let encrypted = self.tls.as_ref().map_or(0, |tls| tls.queued_bytes());
+        encrypted + self.outgoing.len() + self.held.bytes()
     }
 
     pub(crate) fn buffered_bytes(&self) -> usize {
-        self.incoming.allocated()
+        let encrypted = self.tls.as_ref().map_or(0, |tls| tls.buffered_bytes());
+        encrypted + self.incoming.allocated()
     }
 
-    /// The end of this connection: what is left unanswered, oldest first.
-    pub(crate) fn into_unanswered(mut self) -> impl Iterator<Item = Pending> {
-        self.in_flight.take()
+    /// Whether TLS, where it is wanted, is established.
+    pub(crate) fn is_secured(&self) -> bool {
+        !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// The end of this connection: who is left without an answer, oldest first.
+    pub(crate) fn into_unanswered(mut self) -> impl Iterator<Item = Token> {
+        let in_flight = self.in_flight.take().filter_map(|request| request.token);
+        in_flight.chain(self.held.take().filter_map(|request| request.token))
     }
 }
 
 /// Outgoing.
 impl Link {
+    /// Sends a request of the caller's, now or when the authentication has been renewed.
+    pub(crate) fn send(&mut self, request: Outgoing) -> Result<(), SendError> {
+        if !self.holding {
+            return self.dispatch(request);
+        }
+        let Outgoing { api, version, .. } = request;
+        self.header(request.client_id.clone(), api, version, request.body.len())?;
+        self.held.push(request);
+        Ok(())
+    }
+
+    fn dispatch(&mut self, request: Outgoing) -> Result<(), SendError> {
+        let Outgoing { api, version, .. } = request;
+        let id = self.enqueue(request.client_id, api, version, request.body)?;
+        if request.token.is_some() {
+            self.expect(id, request.token, api, version, request.deadline);
+        }
+        Ok(())
+    }
+
     /// Frames a request and queues its bytes; returns its correlation id.
     pub(crate) fn enqueue(
         &mut self,
@@ -103,20 +151,8 @@ impl Link {
         version: i16,
         body: Writer,
     ) -> Result<i32, SendError> {
-        let correlation_id = self.next_correlation_id;
-        let mut header = Writer::new();
-        RequestHeader {
-            api,
-            version,
-            correlation_id,
-            client_id: Some(client_id),
-        }
-        .encode(&mut header)
-        .map_err(|error| SendError::Encode(error.to_string()))?;
-        let size = i32::try_from(header.len() + body.len()).map_err(|_| SendError::TooLarge)?;
-        let mut size_field = BytesMut::with_capacity(4);
-        size_field.put_i32(size);
-        self.outgoing.push(size_field.freeze());
+        let (size_field, header) = self.header(client_id, api, version, body.len())?;
+        self.outgoing.push(size_field);
         for segment in header
             .into_segments()
             .into_iter()
@@ -124,8 +160,57 @@ impl Link {
         {
             self.outgoing.push(segment);
         }
+        Ok(self.number())
+    }
+
+    /// As [`Self::enqueue`] with a body that is wiped from memory when it has been written.
+    pub(crate) fn enqueue_secret(
+        &mut self,
+        client_id: Bytes,
+        api: ApiKey,
+        version: i16,
+        body: &[u8],
+    ) -> Result<i32, SendError> {
+        let (size_field, header) = self.header(client_id, api, version, body.len())?;
+        let header = header.into_bytes();
+        let mut frame = Zeroizing::new(Vec::with_capacity(
+            size_field.len() + header.len() + body.len(),
+        ));
+        for part in [&size_field[..], &header, body] {
+            frame.extend_from_slice(part);
+        }
+        self.outgoing.push_uncopied(Bytes::from_owner(frame));
+        Ok(self.number())
+    }
+
+    /// The size field and the header of the next request.
+    fn header(
+        &self,
+        client_id: Bytes,
+        api: ApiKey,
+        version: i16,
+        body: usize,
+    ) -> Result<(Bytes, Writer), SendError> {
+        let mut header = Writer::new();
+        RequestHeader {
+            api,
+            version,
+            correlation_id: self.next_correlation_id,
+            client_id: Some(client_id),
+        }
+        .encode(&mut header)
+        .map_err(|error| SendError::Encode(error.to_string()))?;
+        let size = i32::try_from(header.len() + body).map_err(|_| SendError::TooLarge)?;
+        let mut size_field = BytesMut::with_capacity(4);
+        size_field.put_i32(size);
+        Ok((size_field.freeze(), header))
+    }
+
+    /// Hands out the correlation id of a request that was queued.
+    fn number(&mut self) -> i32 {
+        let correlation_id = self.next_correlation_id;
         self.next_correlation_id = correlation_id.checked_add(1).unwrap_or(1);
-        Ok(correlation_id)
+        correlation_id
     }
 
     /// Awaits the answer to a queued request.
@@ -164,35 +249,67 @@ impl Link {
     }
 
     pub(crate) fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        match self.throttled_until {
-            Some(_) => None,
-            None => self.outgoing.poll(),
+        match (self.throttled_until, &mut self.tls) {
+            (Some(_), _) => None,
+            (None, None) => self.outgoing.poll(),
+            (None, Some(tls)) => tls.poll_transmit(&mut self.outgoing),
         }
     }
 
     pub(crate) fn transmitted(&mut self, n: usize) {
-        self.outgoing.advance(n);
+        match &mut self.tls {
+            None => self.outgoing.advance(n),
+            Some(tls) => tls.transmitted(n),
+        }
     }
 }
 
 /// Incoming.
 impl Link {
     pub(crate) fn read_buffer(&mut self) -> &mut [u8] {
-        self.incoming.room()
+        match &mut self.tls {
+            None => self.incoming.room(),
+            Some(tls) => tls.read_buffer(),
+        }
     }
 
     pub(crate) fn handle_read(&mut self, n: usize, now: Instant) {
-        self.incoming.filled(n);
+        match &mut self.tls {
+            None => self.incoming.filled(n),
+            Some(tls) => {
+                let outcome = tls.handle_read(n, &mut self.incoming);
+                self.handle_decrypted(outcome, now);
+            }
+        }
         self.heard_at = now;
     }
 
     pub(crate) fn handle_data(&mut self, data: &[u8], now: Instant) {
-        self.incoming.extend(data);
+        match &mut self.tls {
+            None => self.incoming.extend(data),
+            Some(tls) => {
+                let outcome = tls.handle_data(data, &mut self.incoming);
+                self.handle_decrypted(outcome, now);
+            }
+        }
         self.heard_at = now;
     }
 
+    fn handle_decrypted(&mut self, outcome: Result<Peer, String>, now: Instant) {
+        match outcome {
+            Ok(Peer::Open) => {}
+            Ok(Peer::Closed) => self.handle_ending(Ending::ClosedByBroker, now),
+            Err(reason) => self.handle_ending(Ending::Error(ConnectionError::Tls(reason)), now),
+        }
+    }
+
     /// Nothing follows the bytes that are here already.
-    pub(crate) fn handle_ending(&mut self, ending: Ending, now: Instant) {
+    pub(crate) fn handle_ending(&mut self, mut ending: Ending, now: Instant) {
+        // What a broker does that was expecting something else than TLS.
+        if ending == Ending::ClosedByBroker && !self.is_secured() {
+            let reason = "the broker closed the connection during the handshake";
+            ending = Ending::Error(ConnectionError::Tls(reason.into()));
+        }
         if self.ending.is_none() {
             self.ending = Some(ending);
             self.heard_at = now;
@@ -206,7 +323,12 @@ impl Link {
             self.incoming.trim(self.in_flight.is_empty());
             return self.ending.take().map_or(Ok(None), Err);
         };
-        self.matched(frame).map(Some).map_err(Ending::Error)
+        let answered = self.matched(frame).map_err(Ending::Error)?;
+        let next = self.in_flight.oldest();
+        if self.renewal_deadline.is_some() && next.is_some_and(|next| next.token.is_none()) {
+            self.expect_renewal(self.renewal_timeout, self.heard_at);
+        }
+        Ok(Some(answered))
     }
 
     /// Answers come in the order of the requests, so only the oldest one can be meant.
@@ -229,7 +351,7 @@ impl Link {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let deadline = match self.stage {
             Stage::Handshake(_, deadline) => deadline,
-            Stage::Ready => self.in_flight.earliest_deadline(),
+            Stage::Ready => self.earliest_deadline(),
         };
         [deadline, self.throttled_until].into_iter().flatten().min()
     }
@@ -247,14 +369,74 @@ impl Link {
             Stage::Handshake(_, deadline) => deadline
                 .filter(|&deadline| deadline <= now)
                 .map(|_| ConnectionError::HandshakeTimeout),
-            Stage::Ready => {
-                self.in_flight
-                    .overdue(now)
-                    .map(|pending| ConnectionError::RequestTimeout {
-                        api: pending.api,
-                        version: pending.version,
-                    })
-            }
+            Stage::Ready => self.overdue(now),
         }
+    }
+
+    fn overdue(&self, now: Instant) -> Option<ConnectionError> {
+        if self.renewal_timer().is_some_and(|deadline| deadline <= now) {
+            return Some(ConnectionError::HandshakeTimeout);
+        }
+        let in_flight = self.in_flight.overdue(now);
+        let held = self.held.overdue(now);
+        in_flight
+            .map(|request| (request.api, request.version))
+            .or(held.map(|request| (request.api, request.version)))
+            .map(|(api, version)| ConnectionError::RequestTimeout { api, version })
+    }
+
+    fn earliest_deadline(&self) -> Option<Instant> {
+        let hold_at = self.session.filter(|_| !self.holding);
+        [
+            self.in_flight.earliest_deadline(),
+            self.held.earliest_deadline(),
+            self.session.and_then(|session| session.renew_at),
+            hold_at.map(|session| session.hold_at),
+            self.renewal_timer(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The deadline of the renewal under way. Its time does not run while the broker works off
+    /// what came before: a JoinGroup may be parked for minutes.
+    fn renewal_timer(&self) -> Option<Instant> {
+        let waits_for_others = self
+            .in_flight
+            .oldest()
+            .is_some_and(|oldest| oldest.token.is_some());
+        self.renewal_deadline.filter(|_| !waits_for_others)
+    }
+}
+
+/// Renewing the authentication.
+impl Link {
+    /// The renewal is to be over within `timeout` of `from`, or of when the broker comes to it.
+    pub(crate) fn expect_renewal(&mut self, timeout: Option<Duration>, from: Instant) {
+        self.renewal_timeout = timeout;
+        self.renewal_deadline = timeout.and_then(|timeout| from.checked_add(timeout));
+    }
+
+    /// Whether the authentication is to be renewed at `now`; true once a session. From shortly
+    /// before the session's end on, requests wait.
+    pub(crate) fn begins_renewal(&mut self, now: Instant) -> bool {
+        let Some(session) = &mut self.session else {
+            return false;
+        };
+        self.holding |= session.hold_at <= now;
+        session.renew_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// The renewal is over: what was held leaves.
+    ///
+    /// # Errors
+    /// None that did not show when the request was held.
+    pub(crate) fn release(&mut self) -> Result<(), SendError> {
+        self.holding = false;
+        self.renewal_deadline = None;
+        self.held
+            .take()
+            .try_for_each(|request| self.dispatch(request))
     }
 }

@@ -40,6 +40,26 @@ impl TransmitQueue {
         self.gathered.extend_from_slice(&segment);
     }
 
+    /// Queues a segment that must not be copied, because it is wiped when dropped.
+    pub(crate) fn push_uncopied(&mut self, segment: Bytes) {
+        self.seal();
+        self.len += segment.len();
+        self.segments.push_back(segment);
+    }
+
+    /// Takes out the bytes at the front: a segment, or `most` of its bytes.
+    pub(crate) fn take(&mut self, most: usize) -> Option<Bytes> {
+        self.seal();
+        let front = self.segments.front_mut()?;
+        let piece = match front.len() > most {
+            true => front.split_to(most),
+            false => self.segments.pop_front()?,
+        };
+        self.len -= piece.len();
+        self.shrink_if_empty();
+        Some(piece)
+    }
+
     pub(crate) fn poll(&mut self) -> Option<Transmit<'_>> {
         self.seal();
         (self.len > 0).then_some(Transmit {
@@ -60,6 +80,10 @@ impl TransmitQueue {
             left -= front.len();
             self.segments.pop_front();
         }
+        self.shrink_if_empty();
+    }
+
+    fn shrink_if_empty(&mut self) {
         if self.len == 0 && self.segments.capacity() > 256 {
             self.segments = VecDeque::new();
         }

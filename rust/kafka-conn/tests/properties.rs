@@ -166,6 +166,7 @@ impl Accountant {
             }
             Event::Error(text) => assert!(!text.is_empty()),
             Event::Disconnected => assert!(!self.busy, "the socket goes first"),
+            Event::TokenNeeded { .. } => panic!("nothing needs a token"),
         }
         Some(event)
     }

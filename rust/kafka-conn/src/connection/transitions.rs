@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::authentication::Authentication;
 use super::{Connection, Phase, Target};
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, SendError};
 use crate::event::Event;
-use crate::handshake::{Handshake, Question, Step};
+use crate::handshake::{self, Handshake, Question};
 use crate::link::{Ending, Link, Stage};
+use crate::tls::TlsStream;
 
 impl Connection {
     pub(super) fn dial(&mut self, now: Instant) {
@@ -34,34 +36,84 @@ impl Connection {
             .any(|event| matches!(event, Event::Dial { .. }))
     }
 
-    /// Begins a phase of the handshake, whose time starts now.
-    pub(super) fn enter(&mut self, step: Handshake, now: Instant) {
+    /// Starts the handshake on a new TCP connection.
+    pub(super) fn open(&mut self, now: Instant) {
+        self.authentication = self.sasl.clone().map(Authentication::new);
+        let settings = self.tls.as_ref();
+        let tls = settings.map(|settings| TlsStream::new(settings, &self.target.host));
+        let (tls, error) = match tls.transpose() {
+            Ok(tls) => (tls.map(Box::new), None),
+            Err(reason) => (None, Some(ConnectionError::Tls(reason))),
+        };
+        let encrypted = tls.is_some();
+        let stage = Stage::Handshake(Handshake::Tls, self.target.deadline(now));
+        self.phase = Phase::Open(Box::new(Link::new(stage, tls, now)));
+        match error {
+            Some(error) => self.lose(Ending::Error(error), now),
+            None if encrypted => {}
+            None => self.ask_for_versions(now),
+        }
+    }
+
+    /// TLS may have been established by what just came.
+    pub(super) fn continue_if_secured(&mut self, now: Instant) {
+        let secured = self.link().is_some_and(|link| {
+            matches!(link.stage, Stage::Handshake(Handshake::Tls, _)) && link.is_secured()
+        });
+        if secured {
+            self.ask_for_versions(now);
+        }
+    }
+
+    fn ask_for_versions(&mut self, now: Instant) {
         let deadline = self.target.deadline(now);
+        if let Some(link) = self.link_mut() {
+            link.stage = Stage::Handshake(Handshake::ApiVersions, deadline);
+        }
+        self.ask(Question::api_versions(), now);
+    }
+
+    /// Sends a request of the handshake.
+    pub(super) fn ask(&mut self, question: Result<Question, SendError>, now: Instant) {
         let client_id = self.client_id.clone();
         let Some(link) = self.link_mut() else { return };
-        link.stage = Stage::Handshake(step, deadline);
-        let asked = step.question().and_then(|Question { api, version, body }| {
+        let asked = question.and_then(|Question { api, version, body }| {
             let correlation_id = link.enqueue(client_id, api, version, body)?;
             link.expect(correlation_id, None, api, version, None);
             Ok(())
         });
         if let Err(error) = asked {
-            self.lose(Ending::Error(ConnectionError::Handshake(error)), now);
+            self.give_up(error, now);
         }
     }
 
+    /// A request of the handshake cannot be sent.
+    pub(super) fn give_up(&mut self, error: SendError, now: Instant) {
+        self.lose(Ending::Error(ConnectionError::Handshake(error)), now);
+    }
+
+    /// A request of ours, not the caller's, was answered.
     pub(super) fn continue_handshake(&mut self, body: Bytes, now: Instant) {
         let Some(link) = self.link_mut() else { return };
-        let Stage::Handshake(step, _) = link.stage else {
-            return;
-        };
-        match step.answer(body) {
-            Ok(Step::Ready(api_versions)) => {
-                link.stage = Stage::Ready;
+        if !matches!(link.stage, Stage::Handshake(Handshake::ApiVersions, _)) {
+            return self.continue_authentication(body, now);
+        }
+        match handshake::api_versions_answer(body) {
+            Ok(api_versions) => {
                 self.api_versions = Some(api_versions);
-                self.events.push_back(Event::Ready);
+                match self.authentication {
+                    Some(_) => self.begin_authentication(now),
+                    None => self.become_ready(),
+                }
             }
             Err(error) => self.lose(Ending::Error(error), now),
+        }
+    }
+
+    pub(super) fn become_ready(&mut self) {
+        if let Some(link) = self.link_mut() {
+            link.stage = Stage::Ready;
+            self.events.push_back(Event::Ready);
         }
     }
 
@@ -92,6 +144,10 @@ impl Connection {
 
     /// Has the driver drop its socket or stop dialing, and returns what is left unanswered.
     pub(super) fn drop_transport(&mut self) -> Option<Box<Link>> {
+        // With it go the credentials that it used, and the wish for a token.
+        self.authentication = None;
+        self.events
+            .retain(|event| !matches!(event, Event::TokenNeeded { .. }));
         match mem::replace(&mut self.phase, Phase::Disconnected) {
             Phase::Disconnected | Phase::Waiting(_) => None,
             // A dial that the driver has not heard of needs no closing.
@@ -113,8 +169,7 @@ impl Connection {
 
     pub(super) fn fail(&mut self, link: Option<Box<Link>>, reason: &str) {
         let unanswered = link.into_iter().flat_map(|link| link.into_unanswered());
-        let tokens = unanswered.filter_map(|request| request.token);
-        self.events.extend(tokens.map(|token| Event::Failed {
+        self.events.extend(unanswered.map(|token| Event::Failed {
             token,
             reason: reason.into(),
         }));

@@ -1,0 +1,184 @@
+//! Authenticating, for the first time and again (KIP-368).
+//!
+//! Both run alike: a token, where one has to be asked for, then SaslHandshake, then one or more
+//! rounds of SaslAuthenticate. The first time they are phases of the handshake; later the state
+//! stays `Ready`, and what the caller sends waits from SaslHandshake on until it is over.
+
+use std::mem;
+use std::time::Instant;
+
+use bytes::Bytes;
+use kafka_wire::ApiKey;
+
+use super::Connection;
+use crate::error::{ConnectionError, SendError};
+use crate::event::{Event, TokenRequestId};
+use crate::handshake::{self, Handshake, Question, SASL_HANDSHAKE_VERSION};
+use crate::link::{Ending, Stage};
+use crate::sasl::{self, Exchange, Reply, SaslError, SaslSettings};
+use crate::secret::Secret;
+use crate::session::Session;
+use crate::versions;
+
+/// The settings that a connection authenticates with, and how far it is.
+#[derive(Debug)]
+pub(super) struct Authentication {
+    settings: SaslSettings,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Nothing is under way.
+    Idle,
+    /// The driver was asked for a token.
+    AwaitsToken(TokenRequestId),
+    /// SaslHandshake is unanswered; the token to continue with.
+    Handshake(Option<Secret>),
+    /// SaslAuthenticate, spoken at this version, is unanswered.
+    Exchange(Exchange, i16),
+}
+
+impl Authentication {
+    pub(super) fn new(settings: SaslSettings) -> Self {
+        Authentication {
+            settings,
+            step: Step::Idle,
+        }
+    }
+}
+
+impl Connection {
+    /// The first authentication of a connection.
+    pub(super) fn begin_authentication(&mut self, now: Instant) {
+        self.rearm(Handshake::SaslHandshake, now);
+        self.authenticate(now);
+    }
+
+    /// Begins the authentication, or its renewal.
+    pub(super) fn authenticate(&mut self, now: Instant) {
+        let Some(authentication) = &mut self.authentication else {
+            return;
+        };
+        if !authentication.settings.asks_for_token() {
+            return self.choose_mechanism(None, now);
+        }
+        let id = self.next_token_request;
+        self.next_token_request += 1;
+        authentication.step = Step::AwaitsToken(id);
+        let timeout = self.target.timeout;
+        if let Some(link) = self.ready_link() {
+            let ends_at = link.session.map_or(now, |session| session.ends_at);
+            link.expect_renewal(timeout, ends_at.max(now));
+        }
+        self.events.push_back(Event::TokenNeeded { id });
+    }
+
+    /// What became of the token that was asked for.
+    pub(super) fn continue_with_token(
+        &mut self,
+        id: TokenRequestId,
+        token: Result<Secret, String>,
+        now: Instant,
+    ) {
+        match &self.authentication {
+            Some(Authentication {
+                step: Step::AwaitsToken(asked),
+                ..
+            }) if *asked == id => {}
+            _ => return,
+        }
+        match token {
+            Ok(token) => self.choose_mechanism(Some(token), now),
+            Err(reason) => self.refuse(SaslError::NoToken(reason), now),
+        }
+    }
+
+    fn choose_mechanism(&mut self, token: Option<Secret>, now: Instant) {
+        let Some(authentication) = &mut self.authentication else {
+            return;
+        };
+        authentication.step = Step::Handshake(token);
+        let mechanism = authentication.settings.mechanism();
+        let question = Question::sasl_handshake(mechanism).and_then(|question| {
+            let (api, version) = (ApiKey::SaslHandshake, SASL_HANDSHAKE_VERSION);
+            versions::check(self.api_versions.as_ref(), api, version)
+                .map_err(SendError::Version)?;
+            Ok(question)
+        });
+        self.rearm(Handshake::SaslHandshake, now);
+        self.ask(question, now);
+    }
+
+    /// The answer to SaslHandshake or SaslAuthenticate has come.
+    pub(super) fn continue_authentication(&mut self, body: Bytes, now: Instant) {
+        let Some(authentication) = &mut self.authentication else {
+            return;
+        };
+        let next = match mem::replace(&mut authentication.step, Step::Idle) {
+            Step::Idle | Step::AwaitsToken(_) => return,
+            Step::Handshake(token) => sasl::handshake_answer(body, SASL_HANDSHAKE_VERSION)
+                .and_then(|()| Exchange::start(&authentication.settings, token))
+                .map(|(exchange, first)| (exchange, None, Reply::Continue(first))),
+            Step::Exchange(mut exchange, version) => exchange
+                .answer(body, version)
+                .map(|reply| (exchange, Some(version), reply)),
+        };
+        match next {
+            Err(error) => self.refuse(error, now),
+            Ok((_, _, Reply::Done { lifetime_ms })) => self.authenticated(lifetime_ms, now),
+            Ok((exchange, version, Reply::Continue(message))) => {
+                if version.is_none() {
+                    self.rearm(Handshake::SaslAuthenticate, now);
+                }
+                match version.map_or_else(|| self.version(ApiKey::SaslAuthenticate), Ok) {
+                    Ok(version) => self.say(exchange, version, &message, now),
+                    Err(error) => self.give_up(SendError::Version(error), now),
+                }
+            }
+        }
+    }
+
+    /// Sends one message of the mechanism.
+    fn say(&mut self, exchange: Exchange, version: i16, message: &Secret, now: Instant) {
+        let client_id = self.client_id.clone();
+        let Some(link) = self.link_mut() else { return };
+        let api = ApiKey::SaslAuthenticate;
+        let body = handshake::sasl_authenticate(message, version);
+        match link.enqueue_secret(client_id, api, version, &body) {
+            Ok(correlation_id) => link.expect(correlation_id, None, api, version, None),
+            Err(error) => return self.give_up(error, now),
+        }
+        if let Some(authentication) = &mut self.authentication {
+            authentication.step = Step::Exchange(exchange, version);
+        }
+    }
+
+    fn authenticated(&mut self, lifetime_ms: i64, now: Instant) {
+        let Some(link) = self.link_mut() else { return };
+        link.session = Session::granted(lifetime_ms, now);
+        if link.stage != Stage::Ready {
+            return self.become_ready();
+        }
+        if let Err(error) = link.release() {
+            self.give_up(error, now);
+        }
+    }
+
+    /// Starts the time of a phase of the handshake, or of a renewal.
+    fn rearm(&mut self, phase: Handshake, now: Instant) {
+        let (timeout, deadline) = (self.target.timeout, self.target.deadline(now));
+        let Some(link) = self.link_mut() else { return };
+        match link.stage {
+            Stage::Handshake(..) => link.stage = Stage::Handshake(phase, deadline),
+            Stage::Ready => {
+                link.holding = true;
+                link.expect_renewal(timeout, now);
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: SaslError, now: Instant) {
+        self.lose(Ending::Error(ConnectionError::Sasl(error)), now);
+    }
+}

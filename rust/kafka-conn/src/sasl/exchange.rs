@@ -1,0 +1,157 @@
+//! One run of a mechanism.
+
+use kafka_wire::messages::sasl_authenticate::SaslAuthenticateResponse;
+use kafka_wire::messages::sasl_handshake::SaslHandshakeResponse;
+use kafka_wire::{error, Message};
+
+use bytes::Bytes;
+
+use super::error::quoted;
+use super::scram;
+use super::settings::Credentials;
+use super::{SaslError, SaslSettings};
+use crate::secret::Secret;
+
+/// The error code UNSUPPORTED_SASL_MECHANISM.
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+/// What a client answers to an OAUTHBEARER failure, so that the server can end the exchange
+/// (RFC 7628, section 3.2.3).
+const OAUTHBEARER_ABORT: &[u8] = &[1];
+/// The names of a broker's mechanisms that an error lists, at most.
+const MAX_MECHANISMS: usize = 16;
+
+/// Where the broker's answer to SaslAuthenticate leads.
+pub(crate) enum Reply {
+    /// Another message for the broker.
+    Continue(Secret),
+    /// Authenticated, for so many milliseconds; 0 for ever (KIP-368).
+    Done { lifetime_ms: i64 },
+}
+
+/// The client's side of one authentication.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    settings: SaslSettings,
+    run: Run,
+}
+
+#[derive(Debug)]
+enum Run {
+    /// PLAIN, or OAUTHBEARER whose token is not known to be refused: one message, one answer.
+    OneMessage,
+    Scram(scram::Exchange),
+    /// OAUTHBEARER after a failure, in the broker's words.
+    Refused(SaslError),
+}
+
+impl Exchange {
+    /// Starts the exchange; gives its first message beside it. `token` is used by OAUTHBEARER on
+    /// demand only.
+    ///
+    /// # Errors
+    /// The credentials cannot be used with the mechanism.
+    pub(crate) fn start(
+        settings: &SaslSettings,
+        token: Option<Secret>,
+    ) -> Result<(Self, Secret), SaslError> {
+        let (run, message) = match &*settings.credentials {
+            Credentials::Plain { username, password } => {
+                (Run::OneMessage, plain(username, password)?)
+            }
+            Credentials::Scram { hash, username, .. } => {
+                let exchange = scram::Exchange::new(*hash, username)?;
+                let first = exchange.first();
+                (Run::Scram(exchange), first)
+            }
+            Credentials::Token(token) => (Run::OneMessage, oauthbearer(token)?),
+            Credentials::AskForToken => (Run::OneMessage, oauthbearer(&token.unwrap_or_default())?),
+            Credentials::Unsupported => return Err(SaslError::UnsupportedMechanism),
+        };
+        let settings = settings.clone();
+        Ok((Exchange { settings, run }, message))
+    }
+
+    /// Takes the broker's answer to the last message.
+    ///
+    /// # Errors
+    /// The broker refused, or its answer is not one to this exchange.
+    pub(crate) fn answer(&mut self, body: Bytes, version: i16) -> Result<Reply, SaslError> {
+        let answer = authenticate_answer(body, version)?;
+        let lifetime_ms = answer.session_lifetime_ms;
+        let done = Reply::Done { lifetime_ms };
+        match (&mut self.run, &*self.settings.credentials) {
+            (
+                Run::Scram(exchange),
+                Credentials::Scram {
+                    password, salted, ..
+                },
+            ) => {
+                let next = exchange.answer(&answer.auth_bytes, password, salted)?;
+                Ok(next.map_or(done, Reply::Continue))
+            }
+            (Run::Refused(error), _) => Err(error.clone()),
+            (run, Credentials::Token(_) | Credentials::AskForToken)
+                if !answer.auth_bytes.is_empty() =>
+            {
+                *run = Run::Refused(SaslError::refused(&answer.auth_bytes));
+                Ok(Reply::Continue(OAUTHBEARER_ABORT.into()))
+            }
+            _ => Ok(done),
+        }
+    }
+}
+
+/// RFC 4616, without an authorization identity.
+fn plain(username: &Secret, password: &Secret) -> Result<Secret, SaslError> {
+    let (username, password) = (username.expose(), password.expose());
+    if username.contains(&0) || password.contains(&0) {
+        return Err(SaslError::NulInPlain);
+    }
+    Ok([&[0], username, &[0], password].concat().into())
+}
+
+/// RFC 7628, section 3.1, without host, port and an authorization identity, as KIP-255 has it.
+fn oauthbearer(token: &Secret) -> Result<Secret, SaslError> {
+    if token.is_empty() {
+        return Err(SaslError::TokenRequired);
+    }
+    if token.expose().iter().any(u8::is_ascii_control) {
+        return Err(SaslError::MalformedToken);
+    }
+    Ok([b"n,,\x01auth=Bearer ", token.expose(), b"\x01\x01"]
+        .concat()
+        .into())
+}
+
+/// Checks the answer to SaslHandshake.
+///
+/// # Errors
+/// It does not decode, or the broker does not have the mechanism.
+pub(crate) fn handshake_answer(body: Bytes, version: i16) -> Result<(), SaslError> {
+    let (answer, truncated) = SaslHandshakeResponse::decode_partial(body, version);
+    match answer.error_code {
+        0 if truncated => Err(SaslError::MalformedHandshake),
+        0 => Ok(()),
+        UNSUPPORTED_SASL_MECHANISM => {
+            let offered = answer.mechanisms.iter().take(MAX_MECHANISMS);
+            Err(SaslError::MechanismNotSupported(
+                offered.map(|mechanism| quoted(mechanism)).collect(),
+            ))
+        }
+        code => Err(SaslError::HandshakeRefused(code_text(code))),
+    }
+}
+
+fn authenticate_answer(body: Bytes, version: i16) -> Result<SaslAuthenticateResponse, SaslError> {
+    let (answer, truncated) = SaslAuthenticateResponse::decode_partial(body, version);
+    match (answer.error_code, &answer.error_message) {
+        (0, _) if truncated => Err(SaslError::MalformedAuthenticate),
+        (0, _) => Ok(answer),
+        (_, Some(message)) if !message.is_empty() => Err(SaslError::refused(message)),
+        (code, _) => Err(SaslError::Refused(code_text(code))),
+    }
+}
+
+fn code_text(code: i16) -> String {
+    format!("{} (code {code})", error::name(code))
+}

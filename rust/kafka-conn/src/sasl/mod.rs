@@ -1,0 +1,10 @@
+//! SASL: proving to the broker who we are (KIP-43, KIP-84, KIP-255).
+
+mod error;
+mod exchange;
+mod scram;
+mod settings;
+
+pub(crate) use error::SaslError;
+pub(crate) use exchange::{handshake_answer, Exchange, Reply};
+pub use settings::SaslSettings;

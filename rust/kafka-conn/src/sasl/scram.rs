@@ -1,0 +1,384 @@
+//! SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802, RFC 7677), without channel binding.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+
+use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::{digest, hmac, pbkdf2};
+use zeroize::Zeroizing;
+
+use super::SaslError;
+use crate::secret::Secret;
+
+/// The most iterations that a broker may ask for: at a million of them a core is busy for about a
+/// second, and the event loop with it.
+const MAX_ITERATIONS: u32 = 1 << 20;
+/// Random bytes in the client's nonce.
+const NONCE_LENGTH: usize = 24;
+/// GS2 header: no channel binding, no authorization identity.
+const GS2_HEADER: &[u8] = b"n,,";
+
+/// The mechanism's hash function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha256,
+    Sha512,
+}
+
+impl Hash {
+    pub(super) fn of_mechanism(mechanism: &str) -> Option<Self> {
+        match mechanism {
+            "SCRAM-SHA-256" => Some(Hash::Sha256),
+            "SCRAM-SHA-512" => Some(Hash::Sha512),
+            _ => None,
+        }
+    }
+
+    fn digest(self) -> &'static digest::Algorithm {
+        match self {
+            Hash::Sha256 => &digest::SHA256,
+            Hash::Sha512 => &digest::SHA512,
+        }
+    }
+
+    fn hmac(self) -> hmac::Algorithm {
+        match self {
+            Hash::Sha256 => hmac::HMAC_SHA256,
+            Hash::Sha512 => hmac::HMAC_SHA512,
+        }
+    }
+
+    /// RFC 5802's `Hi`.
+    fn salt(self, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Zeroizing<Vec<u8>> {
+        let algorithm = match self {
+            Hash::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Hash::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
+        };
+        let mut salted = Zeroizing::new(vec![0; self.digest().output_len()]);
+        pbkdf2::derive(algorithm, iterations, salt, password, &mut salted);
+        salted
+    }
+}
+
+/// The last salted password, kept because it is slow to compute and a broker keeps asking for
+/// the same one.
+#[derive(Default)]
+pub(super) struct SaltedPassword(Mutex<Option<Salted>>);
+
+struct Salted {
+    salt: Vec<u8>,
+    iterations: NonZeroU32,
+    password: Zeroizing<Vec<u8>>,
+}
+
+impl SaltedPassword {
+    fn get(
+        &self,
+        hash: Hash,
+        password: &Secret,
+        salt: &[u8],
+        iterations: NonZeroU32,
+    ) -> Zeroizing<Vec<u8>> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(last) if last.salt == salt && last.iterations == iterations => {
+                last.password.clone()
+            }
+            _ => {
+                let password = hash.salt(password.expose(), salt, iterations);
+                *last = Some(Salted {
+                    salt: salt.to_vec(),
+                    iterations,
+                    password: password.clone(),
+                });
+                password
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SaltedPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SaltedPassword(..)")
+    }
+}
+
+/// The client's side of one exchange.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    hash: Hash,
+    nonce: String,
+    client_first_bare: Vec<u8>,
+    expects: Expects,
+}
+
+enum Expects {
+    ServerFirst,
+    ServerFinal { server_signature: Vec<u8> },
+    Nothing,
+}
+
+impl fmt::Debug for Expects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Expects::ServerFirst => "ServerFirst",
+            Expects::ServerFinal { .. } => "ServerFinal",
+            Expects::Nothing => "Nothing",
+        })
+    }
+}
+
+impl Exchange {
+    /// # Errors
+    /// No user name, or the system has no random numbers.
+    pub(super) fn new(hash: Hash, username: &Secret) -> Result<Self, SaslError> {
+        let mut random = [0; NONCE_LENGTH];
+        SystemRandom::new()
+            .fill(&mut random)
+            .map_err(|_| SaslError::NoRandomNumbers)?;
+        Self::with_nonce(hash, username, BASE64.encode(random))
+    }
+
+    fn with_nonce(hash: Hash, username: &Secret, nonce: String) -> Result<Self, SaslError> {
+        if username.is_empty() {
+            return Err(SaslError::ScramUsernameRequired);
+        }
+        let mut client_first_bare = b"n=".to_vec();
+        for &byte in username.expose() {
+            match byte {
+                b',' => client_first_bare.extend_from_slice(b"=2C"),
+                b'=' => client_first_bare.extend_from_slice(b"=3D"),
+                byte => client_first_bare.push(byte),
+            }
+        }
+        client_first_bare.extend_from_slice(b",r=");
+        client_first_bare.extend_from_slice(nonce.as_bytes());
+        Ok(Exchange {
+            hash,
+            nonce,
+            client_first_bare,
+            expects: Expects::ServerFirst,
+        })
+    }
+
+    /// The client-first-message.
+    pub(super) fn first(&self) -> Secret {
+        [GS2_HEADER, &self.client_first_bare].concat().into()
+    }
+
+    /// Takes the server's message and gives the answer to it; `None` when the server has proved
+    /// that it knows the password.
+    ///
+    /// # Errors
+    /// The server's message is malformed, or does not belong to this exchange or this password.
+    pub(super) fn answer(
+        &mut self,
+        message: &[u8],
+        password: &Secret,
+        salted: &SaltedPassword,
+    ) -> Result<Option<Secret>, SaslError> {
+        match &self.expects {
+            // An answer without a message claims that the exchange is over.
+            Expects::ServerFirst if message.is_empty() => Err(SaslError::IncompleteScram),
+            Expects::ServerFirst => self.client_final(message, password, salted).map(Some),
+            Expects::ServerFinal { server_signature } => {
+                check_server_final(message, server_signature)?;
+                self.expects = Expects::Nothing;
+                Ok(None)
+            }
+            Expects::Nothing => Ok(None),
+        }
+    }
+
+    fn client_final(
+        &mut self,
+        message: &[u8],
+        password: &Secret,
+        salted: &SaltedPassword,
+    ) -> Result<Secret, SaslError> {
+        let server = ServerFirst::parse(message)?;
+        if !server.nonce.starts_with(self.nonce.as_bytes())
+            || server.nonce.len() == self.nonce.len()
+        {
+            return Err(SaslError::ScramNonceMismatch);
+        }
+        let salt = BASE64.decode(server.salt).unwrap_or_default();
+        if salt.is_empty() {
+            return Err(SaslError::ScramBadSalt);
+        }
+        let salted = salted.get(self.hash, password, &salt, server.iterations);
+
+        let mut client_final = b"c=".to_vec();
+        client_final.extend_from_slice(BASE64.encode(GS2_HEADER).as_bytes());
+        client_final.extend_from_slice(b",r=");
+        client_final.extend_from_slice(server.nonce);
+        let auth_message = [&self.client_first_bare[..], message, &client_final].join(&b',');
+
+        let hmac =
+            |key: &[u8], data: &[u8]| hmac::sign(&hmac::Key::new(self.hash.hmac(), key), data);
+        let client_key = hmac(&salted, b"Client Key");
+        let stored_key = digest::digest(self.hash.digest(), client_key.as_ref());
+        let client_signature = hmac(stored_key.as_ref(), &auth_message);
+        let proof: Zeroizing<Vec<u8>> = Zeroizing::new(
+            client_key
+                .as_ref()
+                .iter()
+                .zip(client_signature.as_ref())
+                .map(|(key, signature)| key ^ signature)
+                .collect(),
+        );
+        let server_key = hmac(&salted, b"Server Key");
+        let server_signature = hmac(server_key.as_ref(), &auth_message);
+        self.expects = Expects::ServerFinal {
+            server_signature: server_signature.as_ref().to_vec(),
+        };
+
+        client_final.extend_from_slice(b",p=");
+        client_final.extend_from_slice(Zeroizing::new(BASE64.encode(&*proof)).as_bytes());
+        Ok(client_final.into())
+    }
+}
+
+/// server-first-message: `r=NONCE,s=SALT,i=ITERATIONS`, then optional extensions.
+struct ServerFirst<'a> {
+    nonce: &'a [u8],
+    salt: &'a [u8],
+    iterations: NonZeroU32,
+}
+
+impl<'a> ServerFirst<'a> {
+    fn parse(message: &'a [u8]) -> Result<Self, SaslError> {
+        Self::parts(message).ok_or(SaslError::ScramMalformedServerFirst)
+    }
+
+    fn parts(message: &'a [u8]) -> Option<Self> {
+        let mut attributes = message.split(|&byte| byte == b',');
+        let nonce = attributes.next()?.strip_prefix(b"r=")?;
+        let salt = attributes.next()?.strip_prefix(b"s=")?;
+        let iterations = attributes.next()?.strip_prefix(b"i=")?;
+        // RFC 5802: posit-number, digits that do not start with 0.
+        if !iterations.iter().all(u8::is_ascii_digit) || iterations.starts_with(b"0") {
+            return None;
+        }
+        let iterations: NonZeroU32 = std::str::from_utf8(iterations).ok()?.parse().ok()?;
+        (iterations.get() <= MAX_ITERATIONS).then_some(ServerFirst {
+            nonce,
+            salt,
+            iterations,
+        })
+    }
+}
+
+/// server-final-message: `v=SIGNATURE` or `e=ERROR`, then optional extensions.
+fn check_server_final(message: &[u8], expected: &[u8]) -> Result<(), SaslError> {
+    let attribute = message
+        .split(|&byte| byte == b',')
+        .next()
+        .unwrap_or(message);
+    if let Some(error) = attribute.strip_prefix(b"e=") {
+        return Err(SaslError::refused(error));
+    }
+    let signature = attribute
+        .strip_prefix(b"v=")
+        .ok_or(SaslError::ScramMissingServerSignature)?;
+    match BASE64.decode(signature) {
+        Ok(signature) if signature == expected => Ok(()),
+        _ => Err(SaslError::ScramServerSignatureMismatch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA_512_CLIENT_FINAL: &[u8] =
+        b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=VdS8LkrURiej1tG6iX+fqCXQfU\
+        nBb//d9llXYaH+ylUbDwBUz9geyR9fC4TewskRUM2tlYSalhAT4Aay1Q5dTA==";
+    const SHA_512_SERVER_FINAL: &[u8] =
+        b"v=14PAAuavk9hxBEkgB0brDxUhvWu+N16meYk+qxVNFqchR8QPohM09Y4Z6WaTCuX4C6nqMB9KIJTDm6\
+        RpSM990g==";
+
+    fn exchange(hash: Hash, nonce: &str) -> Exchange {
+        Exchange::with_nonce(hash, &"user".into(), nonce.into()).expect("a user name")
+    }
+
+    /// RFC 7677, section 3.
+    #[test]
+    fn sha_256_gives_the_messages_of_rfc_7677() {
+        let mut exchange = exchange(Hash::Sha256, "rOprNGfwEbeRWgbNEkqO");
+        assert_eq!(
+            exchange.first().expose(),
+            b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+        );
+        let (password, salted) = ("pencil".into(), SaltedPassword::default());
+        let server_first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+            s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+        let client_final = exchange
+            .answer(server_first, &password, &salted)
+            .expect("good")
+            .expect("a message");
+        assert_eq!(
+            client_final.expose(),
+            b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+              p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        );
+        let server_final = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+        assert!(exchange
+            .answer(server_final, &password, &salted)
+            .expect("the signature fits")
+            .is_none());
+    }
+
+    /// The structure is RFC 5802's; the figures were computed with Python's hashlib and hmac.
+    #[test]
+    fn sha_512_gives_the_messages_that_an_independent_program_gives() {
+        let mut exchange = exchange(Hash::Sha512, "fyko+d2lbbFgONRv9qkxdawL");
+        let (password, salted) = ("pencil".into(), SaltedPassword::default());
+        let server_first =
+            b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
+        let client_final = exchange
+            .answer(server_first, &password, &salted)
+            .expect("good")
+            .expect("a message");
+        assert_eq!(client_final.expose(), SHA_512_CLIENT_FINAL);
+        assert!(exchange
+            .answer(SHA_512_SERVER_FINAL, &password, &salted)
+            .expect("the signature fits")
+            .is_none());
+    }
+
+    #[test]
+    fn the_salted_password_is_kept_for_its_salt_and_iterations_only() {
+        let salted = SaltedPassword::default();
+        let (password, twice) = ("pencil".into(), NonZeroU32::new(2).expect("not 0"));
+        let get = |salt: &[u8], iterations| salted.get(Hash::Sha256, &password, salt, iterations);
+        let first = get(b"salt", NonZeroU32::MIN);
+        assert_eq!(first, get(b"salt", NonZeroU32::MIN));
+        assert_ne!(first, get(b"salt", twice));
+        assert_ne!(first, get(b"pepper", NonZeroU32::MIN));
+        assert_eq!(first, get(b"salt", NonZeroU32::MIN));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let settings = crate::SaslSettings::new("SCRAM-SHA-256", "alice", "pencil");
+        let mut exchange = exchange(Hash::Sha256, "nonce");
+        let salted = SaltedPassword::default();
+        exchange
+            .answer(
+                b"r=nonce2,s=QSXCR+Q6sek8bf92,i=1",
+                &"pencil".into(),
+                &salted,
+            )
+            .expect("good");
+        let text = format!("{settings:?} {exchange:?} {salted:?}");
+        assert!(!text.contains("pencil"), "{text}");
+        assert!(
+            text.contains("ServerFinal") && !text.contains("signature"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! How long an authentication holds, and what waits while it is renewed (KIP-368).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_wire::{ApiKey, Writer};
+
+use crate::event::Token;
+
+/// Brokers refuse a client that authenticates again within a second. The rest is for delays on
+/// the way that differ from one time to the next.
+const MIN_INTERVAL: Duration = Duration::from_millis(1100);
+/// The most time that is left for what the broker has to answer before it comes to the
+/// renewal: it works off a connection's requests one by one.
+const MAX_SLACK: Duration = Duration::from_secs(10);
+
+/// When an authentication is to be renewed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session {
+    /// The next authentication is to begin then; `None` once it has.
+    pub(crate) renew_at: Option<Instant>,
+    /// A broker closes the connection when a request comes after the session's end, other than
+    /// the one that renews it: from here on requests wait, should the renewal be late.
+    pub(crate) hold_at: Instant,
+    pub(crate) ends_at: Instant,
+}
+
+impl Session {
+    /// A session that the broker granted at `now`; `None` when it lasts for ever.
+    pub(crate) fn granted(lifetime_ms: i64, now: Instant) -> Option<Self> {
+        let lifetime = Duration::from_millis(u64::try_from(lifetime_ms).ok()?);
+        if lifetime.is_zero() {
+            return None;
+        }
+        let slack = (lifetime * 3 / 20).max(MAX_SLACK.min(lifetime / 2));
+        let renew_after = (lifetime - slack).max(MIN_INTERVAL);
+        Some(Session {
+            renew_at: Some(now.checked_add(renew_after)?),
+            hold_at: now.checked_add(lifetime * 19 / 20)?,
+            ends_at: now.checked_add(lifetime)?,
+        })
+    }
+}
+
+/// A request on its way to the broker.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) client_id: Bytes,
+    /// `None` when no answer is expected.
+    pub(crate) token: Option<Token>,
+    pub(crate) api: ApiKey,
+    pub(crate) version: i16,
+    pub(crate) body: Writer,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Held requests in the order in which they are to leave.
+#[derive(Debug, Default)]
+pub(crate) struct HeldRequests {
+    queue: VecDeque<Outgoing>,
+    /// How many expect an answer.
+    callers: usize,
+    bytes: usize,
+    earliest_deadline: Option<Instant>,
+}
+
+impl HeldRequests {
+    pub(crate) fn push(&mut self, request: Outgoing) {
+        self.callers += usize::from(request.token.is_some());
+        self.bytes += request.body.len();
+        self.earliest_deadline = [self.earliest_deadline, request.deadline]
+            .into_iter()
+            .flatten()
+            .min();
+        self.queue.push_back(request);
+    }
+
+    /// How many expect an answer.
+    pub(crate) fn callers(&self) -> usize {
+        self.callers
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn earliest_deadline(&self) -> Option<Instant> {
+        self.earliest_deadline
+    }
+
+    /// A request whose deadline is not after `now`.
+    pub(crate) fn overdue(&self, now: Instant) -> Option<&Outgoing> {
+        self.earliest_deadline.filter(|&deadline| deadline <= now)?;
+        self.queue
+            .iter()
+            .find(|request| request.deadline.is_some_and(|deadline| deadline <= now))
+    }
+
+    /// Takes everything out, oldest first.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = Outgoing> {
+        std::mem::take(self).queue.into_iter()
+    }
+}

@@ -1,0 +1,89 @@
+//! TLS failures in words that say what to mend.
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+
+/// What went wrong, without the prefix `TLS: `.
+pub(super) fn text(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(reason) => {
+            format!("certificate verify failed: {}", certificate(reason))
+        }
+        Error::AlertReceived(alert) => match explained(*alert) {
+            Some(reason) => format!("the broker refused: {reason} ({alert:?})"),
+            None => format!("the broker refused: alert {alert:?}"),
+        },
+        Error::InvalidMessage(_) => format!("the peer does not speak TLS as expected: {error}"),
+        Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => {
+            "the broker speaks neither TLS 1.2 nor 1.3".into()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn certificate(reason: &CertificateError) -> String {
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "certificate has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "certificate is not yet valid".into()
+        }
+        CertificateError::UnknownIssuer => {
+            "unknown issuer: signed by an authority that is not trusted".into()
+        }
+        CertificateError::NotValidForName => "name mismatch".into(),
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => name_mismatch(expected, presented),
+        CertificateError::BadSignature => "bad signature".into(),
+        CertificateError::Revoked => "certificate has been revoked".into(),
+        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
+            "unknown issuer: the broker's certificate is an authority that is not trusted".into()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `presented` is text of the certificate, hence quoted.
+fn name_mismatch(expected: &ServerName<'_>, presented: &[String]) -> String {
+    let expected = expected.to_str();
+    match presented {
+        [] => format!("name mismatch: the certificate names no host, wanted {expected}"),
+        names => {
+            let names: Vec<_> = names
+                .iter()
+                .take(10)
+                .map(|name| name.escape_debug().to_string())
+                .collect();
+            format!(
+                "name mismatch: the certificate is for {}, not for {expected}",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// What a broker means by an alert, where its name does not say so.
+fn explained(alert: AlertDescription) -> Option<&'static str> {
+    match alert {
+        AlertDescription::CertificateRequired => Some("it requires a client certificate"),
+        AlertDescription::BadCertificate => {
+            Some("it does not accept the client certificate, or requires one")
+        }
+        AlertDescription::UnknownCA => {
+            Some("it does not know the issuer of the client certificate")
+        }
+        AlertDescription::CertificateExpired => Some("the client certificate has expired"),
+        AlertDescription::CertificateRevoked => Some("the client certificate has been revoked"),
+        AlertDescription::CertificateUnknown | AlertDescription::UnsupportedCertificate => {
+            Some("it does not accept the client certificate")
+        }
+        AlertDescription::ProtocolVersion => Some("no TLS version in common"),
+        AlertDescription::HandshakeFailure => {
+            Some("no cipher suite in common, or it requires a client certificate")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,221 @@
+//! Whom to trust and who to be.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ring::digest;
+use rustls::crypto::{ring as provider, CryptoProvider};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::verify::{Anything, Trust};
+use crate::secret::Secret;
+
+/// The contents of a PEM file. Who reads the file is the caller's affair.
+#[derive(Clone, Debug)]
+pub struct Pem {
+    /// The file's name, for messages.
+    pub name: String,
+    /// What is in it.
+    pub contents: Secret,
+}
+
+/// What [`TlsSettings`] are made of. The default trusts the system's certificate authorities and
+/// has no client certificate.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// Certificates to trust in addition to the system's.
+    pub ca: Option<Pem>,
+    /// Accept any certificate. The connection is then encrypted, but may be with anybody.
+    pub skip_verify: bool,
+    /// The client's certificate, followed by those that lead to its authority, for brokers that
+    /// demand one.
+    pub certificate: Option<Pem>,
+    /// The key that belongs to `certificate`: PKCS#1, PKCS#8 or SEC1, not encrypted. `None` takes
+    /// it from the same file as the certificate.
+    pub key: Option<Pem>,
+}
+
+/// How connections are to be encrypted, for
+/// [`Connection::set_tls`](crate::Connection::set_tls). Cheap to clone.
+///
+/// Connections whose settings have the same contents share the sessions that brokers let them
+/// resume, so that only the first of them pays for a full handshake.
+#[derive(Clone)]
+pub struct TlsSettings {
+    pub(super) config: Arc<ClientConfig>,
+}
+
+/// Why [`TlsSettings`] cannot be made of their options. `Display` is the text for the error
+/// handler and names the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsError(String);
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS: {}", self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings").finish_non_exhaustive()
+    }
+}
+
+impl TlsSettings {
+    /// Reads the PEM contents and, unless verification is skipped, the system's certificates.
+    ///
+    /// # Errors
+    /// Something in the PEM files is missing, malformed or does not fit.
+    pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
+        let fingerprint = Fingerprint::of(options);
+        if let Some(config) = shared(fingerprint) {
+            return Ok(TlsSettings { config });
+        }
+        let config = Arc::new(client_config(options)?);
+        share(fingerprint, &config);
+        Ok(TlsSettings { config })
+    }
+}
+
+fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(provider::default_provider());
+    let ca = options.ca.as_ref().map(certificates).transpose()?;
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError(error.to_string()))?
+        .dangerous();
+    let builder = match options.skip_verify {
+        true => builder.with_custom_certificate_verifier(Arc::new(Anything::new(&provider))),
+        false => {
+            let trust = trust(ca.unwrap_or_default(), options.ca.as_ref(), provider)?;
+            builder.with_custom_certificate_verifier(Arc::new(trust))
+        }
+    };
+    match identity(options)? {
+        Some((chain, key, name)) => builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| TlsError(format!("client certificate {name}: {}", unfit(&error)))),
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
+fn trust(
+    ca: Vec<CertificateDer<'static>>,
+    file: Option<&Pem>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Trust, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // A certificate of the system that does not parse is none that anybody relies on.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in &ca {
+        roots.add(certificate.clone()).map_err(|error| {
+            let name = file.map_or("", |file| &file.name);
+            TlsError(format!("CA file {name}: {}", super::reason::text(&error)))
+        })?;
+    }
+    Trust::new(roots, ca, provider).map_err(|_| {
+        TlsError("no CA certificates: the system has none and no CA file is given".into())
+    })
+}
+
+type Identity<'a> = (
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+    &'a str,
+);
+
+fn identity(options: &TlsOptions) -> Result<Option<Identity<'_>>, TlsError> {
+    match (&options.certificate, &options.key) {
+        (None, None) => Ok(None),
+        (None, Some(key)) => Err(TlsError(format!(
+            "key file {} without a client certificate",
+            key.name
+        ))),
+        (Some(certificate), key) => {
+            let key = private_key(key.as_ref().unwrap_or(certificate))?;
+            Ok(Some((certificates(certificate)?, key, &certificate.name)))
+        }
+    }
+}
+
+fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(file.contents.expose()).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(TlsError(format!("no certificate in {}", file.name))),
+        Ok(found) => Ok(found),
+        Err(error) => Err(TlsError(format!("{}: {}", file.name, malformed(&error)))),
+    }
+}
+
+fn private_key(file: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = file.contents.expose();
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
+        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+        TlsError(match error {
+            pem::Error::NoItemsFound if pem.windows(encrypted.len()).any(|at| at == encrypted) => {
+                format!("the private key in {} is encrypted", file.name)
+            }
+            pem::Error::NoItemsFound => format!("no private key in {}", file.name),
+            error => format!("{}: {}", file.name, malformed(&error)),
+        })
+    })
+}
+
+/// What is wrong with a PEM file, without quoting it: it may hold a key.
+fn malformed(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "malformed PEM: a section has no end",
+        pem::Error::IllegalSectionStart { .. } => "malformed PEM: a section's start is broken",
+        pem::Error::Base64Decode(_) => "malformed PEM: not Base64",
+        _ => "malformed PEM",
+    }
+}
+
+/// Why a certificate and a key cannot be used.
+fn unfit(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "the private key belongs to another one".into(),
+        rustls::Error::General(text) => text.clone(),
+        other => super::reason::text(other),
+    }
+}
+
+/// Identifies the contents of options without keeping them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Fingerprint([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl Fingerprint {
+    fn of(options: &TlsOptions) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&[options.skip_verify.into()]);
+        for file in [&options.ca, &options.certificate, &options.key] {
+            let contents = file.as_ref().map_or(&[][..], |file| file.contents.expose());
+            context.update(&(contents.len() as u64).to_be_bytes());
+            context.update(contents);
+        }
+        let mut fingerprint = [0; digest::SHA256_OUTPUT_LEN];
+        fingerprint.copy_from_slice(context.finish().as_ref());
+        Fingerprint(fingerprint)
+    }
+}
+
+/// The configurations in use. Each holds the sessions that can be resumed; the last settings to
+/// go take it with them.
+static IN_USE: Mutex<Vec<(Fingerprint, Weak<ClientConfig>)>> = Mutex::new(Vec::new());
+
+fn shared(fingerprint: Fingerprint) -> Option<Arc<ClientConfig>> {
+    let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, config) = in_use.iter().find(|(known, _)| *known == fingerprint)?;
+    config.upgrade()
+}
+
+fn share(fingerprint: Fingerprint, config: &Arc<ClientConfig>) {
+    let mut in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+    in_use.retain(|(known, config)| *known != fingerprint && config.strong_count() > 0);
+    in_use.push((fingerprint, Arc::downgrade(config)));
+}

@@ -1,0 +1,204 @@
+//! The TLS side of one connection: ciphertext on the socket's side, plaintext on ours.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, IoState};
+
+use super::{reason, TlsSettings};
+use crate::frames::FrameBuffer;
+use crate::transmit::{Transmit, TransmitQueue};
+
+/// The bounds between which the room for ciphertext follows what one read yields.
+const MIN_READ: usize = 8 << 10;
+const MAX_READ: usize = 256 << 10;
+/// Plaintext is encrypted when less ciphertext than this waits, and in pieces of this size, so
+/// that a long queue is not held twice.
+const ENCRYPT_AHEAD: usize = 256 << 10;
+
+/// One TLS connection. What goes wrong is given as text without the prefix `TLS: `.
+#[derive(Debug)]
+pub(crate) struct TlsStream {
+    tls: ClientConnection,
+    /// Room for the next read.
+    room: Vec<u8>,
+    read_size: usize,
+    /// Ciphertext for the socket.
+    outgoing: TransmitQueue,
+}
+
+impl TlsStream {
+    /// Starts the handshake with `host`, a name or an address literal.
+    pub(crate) fn new(settings: &TlsSettings, host: &str) -> Result<Self, String> {
+        let mut tls = ClientConnection::new(Arc::clone(&settings.config), server_name(host)?)
+            .map_err(|error| reason::text(&error))?;
+        // Bounded by ENCRYPT_AHEAD.
+        tls.set_buffer_limit(None);
+        let mut stream = TlsStream {
+            tls,
+            room: Vec::new(),
+            read_size: MIN_READ,
+            outgoing: TransmitQueue::default(),
+        };
+        stream.collect();
+        Ok(stream)
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Memory held for reading, in bytes.
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.room.capacity()
+    }
+
+    /// Room for the next read from the socket.
+    pub(crate) fn read_buffer(&mut self) -> &mut [u8] {
+        self.room.resize(self.read_size, 0);
+        &mut self.room
+    }
+
+    /// `n` bytes were read into the front of [`Self::read_buffer`].
+    pub(crate) fn handle_read(
+        &mut self,
+        n: usize,
+        plaintext: &mut FrameBuffer,
+    ) -> Result<Peer, String> {
+        let room = std::mem::take(&mut self.room);
+        let n = n.min(room.len());
+        let peer = self.handle_data(&room[..n], plaintext);
+        if n == self.read_size {
+            self.read_size = (self.read_size * 2).min(MAX_READ);
+        } else if n < self.read_size / 4 && self.read_size > MIN_READ {
+            self.read_size /= 2;
+        }
+        if room.len() == self.read_size {
+            self.room = room;
+        }
+        peer
+    }
+
+    /// Ciphertext came: what is in it goes to `plaintext`.
+    pub(crate) fn handle_data(
+        &mut self,
+        mut data: &[u8],
+        plaintext: &mut FrameBuffer,
+    ) -> Result<Peer, String> {
+        let mut peer = Peer::Open;
+        while !data.is_empty() && peer == Peer::Open {
+            // An error here means that plaintext was not taken out, which it always is.
+            self.tls
+                .read_tls(&mut data)
+                .map_err(|error| error.to_string())?;
+            let state = self
+                .tls
+                .process_new_packets()
+                .map_err(|error| reason::text(&error))?;
+            self.take_plaintext(&state, plaintext)
+                .map_err(|error| error.to_string())?;
+            if state.peer_has_closed() {
+                peer = Peer::Closed;
+            }
+        }
+        self.collect();
+        Ok(peer)
+    }
+
+    fn take_plaintext(&mut self, state: &IoState, plaintext: &mut FrameBuffer) -> io::Result<()> {
+        let mut left = state.plaintext_bytes_to_read();
+        while left > 0 {
+            let n = self.tls.reader().read(plaintext.room())?;
+            plaintext.filled(n);
+            left -= n.min(left);
+            if n == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts what waits in `plaintext`, within bounds, and offers the ciphertext.
+    pub(crate) fn poll_transmit(&mut self, plaintext: &mut TransmitQueue) -> Option<Transmit<'_>> {
+        while self.outgoing.len() < ENCRYPT_AHEAD {
+            let Some(piece) = plaintext.take(ENCRYPT_AHEAD) else {
+                break;
+            };
+            // Without a limit the writer takes all; it does no I/O that could fail.
+            if self.tls.writer().write_all(&piece).is_err() {
+                break;
+            }
+            self.collect();
+        }
+        self.outgoing.poll()
+    }
+
+    pub(crate) fn transmitted(&mut self, n: usize) {
+        self.outgoing.advance(n);
+    }
+
+    /// Takes what rustls wants to have written.
+    fn collect(&mut self) {
+        let mut records = Records::default();
+        while self.tls.wants_write() {
+            if !matches!(self.tls.write_tls(&mut records), Ok(1..)) {
+                break;
+            }
+        }
+        self.outgoing.push(records.0.freeze());
+    }
+}
+
+/// What the peer has said about further data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Open,
+    /// It has said that nothing follows (close_notify).
+    Closed,
+}
+
+/// The name that the certificate has to have.
+fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    // The zone of a link-local IPv6 address means nothing to the peer.
+    let bare = match bare.split_once('%') {
+        Some((address, _)) if address.contains(':') => address,
+        _ => bare,
+    };
+    ServerName::try_from(bare)
+        .map(|name| name.to_owned())
+        .map_err(|_| format!("not a host name or address: {}", host.escape_debug()))
+}
+
+/// TLS records on their way from rustls to the transmit queue.
+#[derive(Default)]
+struct Records(BytesMut);
+
+impl Write for Records {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(data);
+        Ok(data.len())
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        self.0.reserve(length);
+        slices
+            .iter()
+            .for_each(|slice| self.0.extend_from_slice(slice));
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
