@@ -145,7 +145,8 @@ fn deliver(
     };
     match outcome {
         Ok((response, truncated)) => {
-            let result = results::finish(perl, fetched::result(perl, &response, asked), truncated);
+            let hash = fetched::result(perl, &response, asked);
+            let result = results::finish(perl, hash, response.throttle_time_ms, truncated);
             call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef])
         }
         Err(reason) => call_back(

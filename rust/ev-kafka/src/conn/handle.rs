@@ -4,22 +4,23 @@
 //! events are taken one at a time, with nothing borrowed, so that a callback may do anything,
 //! another entry included. An inner entry simply goes on where the outer one stands.
 
+mod events;
+mod watchers;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_conn::{Config, Connection, Event, SendError, State, Token, VersionError};
+use kafka_conn::{Config, Connection, SendError, State, Token, VersionError};
 use kafka_wire::{ApiKey, Writer};
-use perl_xs::{call, Arg, Flow, Freed, Native, ObjectError, Perl, Sv};
+use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
-use super::link::{self, Link, Progress};
-use super::results;
-use crate::ev::{self, Handler, Loop, READ, WRITE};
+use super::link::{self, Link};
+use crate::ev::{self, Handler, Loop};
 
-/// Reads per wake-up of a socket before other watchers get their turn.
-const READS_PER_TURN: usize = 8;
+pub(super) use events::call_back;
 
 /// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
 /// produces for long without returning to the loop is not to pile everything up in memory.
@@ -305,7 +306,8 @@ impl ConnHandle {
 
     fn write(&self, at_once: bool) {
         let queued = self.connection.borrow().queued_bytes();
-        if at_once || queued >= WRITE_AT_ONCE {
+        let due = at_once || queued >= WRITE_AT_ONCE;
+        if due && !self.link.borrow().is_blocked() {
             self.transmit();
         } else {
             self.link.borrow().transmit_later(&self.connection.borrow());
@@ -321,199 +323,6 @@ impl ConnHandle {
 
     fn arm(&self) {
         self.link.borrow_mut().arm(&self.connection.borrow());
-    }
-
-    /// Reads and delivers until the socket is empty, or gone, or others should have their turn.
-    fn read(&self, perl: Perl) -> Flow {
-        let serial = self.link.borrow().serial();
-        for _ in 0..READS_PER_TURN {
-            if self.link.borrow().serial() != serial {
-                break;
-            }
-            let progress = self
-                .link
-                .borrow_mut()
-                .read(&mut self.connection.borrow_mut(), Instant::now());
-            if self.deliver(perl) == Flow::Exit {
-                return Flow::Exit;
-            }
-            if progress == Progress::Drained {
-                break;
-            }
-        }
-        Flow::Continue
-    }
-}
-
-/// Watchers.
-impl ConnHandle {
-    fn fired(&self, perl: Perl, events: i32, run: fn(&ConnHandle, Perl, i32) -> Flow) -> Flow {
-        if self.is_parents() {
-            self.abandon();
-            return Flow::Continue;
-        }
-        match run(self, perl, events) {
-            Flow::Continue => self.settle(perl),
-            Flow::Exit => Flow::Exit,
-        }
-    }
-
-    fn on_io(&self, perl: Perl, events: i32) -> Flow {
-        self.dialed();
-        if events & WRITE != 0 {
-            self.transmit();
-        }
-        match events & READ {
-            0 => Flow::Continue,
-            _ => self.read(perl),
-        }
-    }
-
-    fn on_timer(&self, perl: Perl, _: i32) -> Flow {
-        self.link.borrow_mut().disarm();
-        self.dialed();
-        // An answer that has arrived is in time, however late the loop is.
-        if self.read(perl) == Flow::Exit {
-            return Flow::Exit;
-        }
-        self.connection.borrow_mut().handle_timeout(Instant::now());
-        Flow::Continue
-    }
-
-    fn on_prepare(&self, _: Perl, _: i32) -> Flow {
-        self.transmit();
-        Flow::Continue
-    }
-
-    fn on_resolved(&self, _: Perl, _: i32) -> Flow {
-        self.link.borrow_mut().resolved();
-        self.dialed();
-        Flow::Continue
-    }
-
-    fn dialed(&self) {
-        self.link
-            .borrow_mut()
-            .dialed(&mut self.connection.borrow_mut(), Instant::now());
-    }
-}
-
-/// Events.
-impl ConnHandle {
-    /// Acts on all events, then looks after writing and the timer.
-    fn settle(&self, perl: Perl) -> Flow {
-        if self.deliver(perl) == Flow::Exit {
-            return Flow::Exit;
-        }
-        self.link.borrow().transmit_later(&self.connection.borrow());
-        self.arm();
-        Flow::Continue
-    }
-
-    fn deliver(&self, perl: Perl) -> Flow {
-        loop {
-            let event = self.connection.borrow_mut().poll_event();
-            let Some(event) = event else {
-                return Flow::Continue;
-            };
-            if self.act_on(perl, event) == Flow::Exit {
-                return Flow::Exit;
-            }
-        }
-    }
-
-    fn act_on(&self, perl: Perl, event: Event) -> Flow {
-        match event {
-            Event::Dial { host, port } => self.link.borrow_mut().dial(&host, port),
-            Event::Close => self.link.borrow_mut().close(),
-            Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
-            Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
-            Event::Error(text) => return self.report(perl, &text),
-            Event::Answer {
-                token,
-                api,
-                version,
-                body,
-            } => {
-                return self.complete(perl, token, Ok(Answer { api, version, body }));
-            }
-            Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
-        }
-        Flow::Continue
-    }
-
-    fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, String>) -> Flow {
-        let completion = {
-            let mut waiting = self.waiting.borrow_mut();
-            let place = waiting.iter().position(|(waits, _)| *waits == token);
-            place.and_then(|place| waiting.remove(place))
-        };
-        match completion {
-            Some((_, completion)) => self.finish(perl, completion, outcome),
-            None => Flow::Continue,
-        }
-    }
-
-    /// Calls a completion that is waiting for nothing any more.
-    pub(super) fn finish(
-        &self,
-        perl: Perl,
-        completion: Completion,
-        outcome: Result<Answer, String>,
-    ) -> Flow {
-        match (completion, outcome) {
-            (Completion::Native(native), outcome) => native(perl, outcome),
-            (Completion::Silent, Err(_)) => Flow::Continue,
-            (Completion::Silent, Ok(answer)) => {
-                self.throttle(results::throttle_time_ms(&answer));
-                Flow::Continue
-            }
-            (Completion::Callback(callback), Err(reason)) => call_back(
-                perl,
-                &callback,
-                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-            ),
-            (Completion::Callback(callback), Ok(answer)) => {
-                let built = results::build(perl, &answer);
-                self.throttle(built.throttle_time_ms);
-                match built.result {
-                    Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
-                    Err(reason) => call_back(
-                        perl,
-                        &callback,
-                        &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-                    ),
-                }
-            }
-        }
-    }
-
-    fn handler(&self, kind: HandlerKind) -> Option<Sv> {
-        let handlers = self.handlers.borrow();
-        match kind {
-            HandlerKind::Error => handlers.on_error.clone(),
-            HandlerKind::Connect => handlers.on_connect.clone(),
-            HandlerKind::Disconnect => handlers.on_disconnect.clone(),
-        }
-    }
-
-    fn call_handler(&self, perl: Perl, kind: HandlerKind, args: &[Arg<'_>]) -> Flow {
-        let what = match kind {
-            HandlerKind::Error => "EV::Kafka::Conn: on_error callback error",
-            HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
-            HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
-        };
-        match self.handler(kind) {
-            Some(code) => call(perl, &code, args).or_warn(perl, what),
-            None => Flow::Continue,
-        }
-    }
-
-    fn report(&self, perl: Perl, text: &str) -> Flow {
-        if self.handlers.borrow().on_error.is_none() {
-            return perl.warn(format!("EV::Kafka::Conn: {text}"));
-        }
-        self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])
     }
 }
 
@@ -542,9 +351,4 @@ impl ConnHandle {
         self.link.borrow_mut().shut();
         drop(self.waiting.take());
     }
-}
-
-/// Calls a request's callback.
-pub(super) fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
-    call(perl, callback, args).or_warn(perl, "EV::Kafka::Conn: callback error")
 }

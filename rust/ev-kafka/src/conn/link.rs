@@ -243,6 +243,11 @@ impl Link {
         }
     }
 
+    /// Whether the socket's buffer is full: it will say when there is room again.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     fn is_connected(&self) -> bool {
         matches!(self.transport, Transport::Connected(_))
     }

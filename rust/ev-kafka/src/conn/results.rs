@@ -90,10 +90,8 @@ fn shape<M: Message>(
 ) -> Built {
     let (response, truncated) = decode::<M>(answer);
     let throttle_time_ms = throttle(&response);
-    let result = build(perl, &response, answer.version).map(|mut hash| {
-        hash.store_int(perl, "throttle_time_ms", throttle_time_ms.into());
-        finish(perl, hash, truncated)
-    });
+    let result = build(perl, &response, answer.version)
+        .map(|hash| finish(perl, hash, throttle_time_ms, truncated));
     Built {
         result,
         throttle_time_ms,
@@ -101,7 +99,8 @@ fn shape<M: Message>(
 }
 
 /// The finished hash as a reference.
-pub fn finish(perl: Perl, mut hash: Hv, truncated: bool) -> Sv {
+pub fn finish(perl: Perl, mut hash: Hv, throttle_time_ms: i32, truncated: bool) -> Sv {
+    hash.store_int(perl, "throttle_time_ms", throttle_time_ms.into());
     if truncated {
         hash.store_int(perl, "truncated", 1);
     }
@@ -130,10 +129,17 @@ fn ints(perl: Perl, values: &[i32]) -> Sv {
 }
 
 /// Stores a text that a broker may leave out.
-pub fn store_optional(perl: Perl, hash: &mut Hv, key: &str, value: Option<&[u8]>) {
+fn store_optional(perl: Perl, hash: &mut Hv, key: &str, value: Option<&[u8]>) {
     if let Some(value) = value {
         hash.store_bytes(perl, key, value);
     }
+}
+
+/// Stores what went wrong in words, if the broker says so. Where a version has no such field, or a
+/// broker has nothing to say, it is null or empty.
+fn store_message(perl: Perl, hash: &mut Hv, message: Option<&[u8]>) {
+    let message = message.filter(|message| !message.is_empty());
+    store_optional(perl, hash, "error_message", message);
 }
 
 /// `{ topics => [...] }`, one hash for each topic: its name under `key`, and its partitions.
@@ -160,12 +166,7 @@ fn produce(perl: Perl, response: &ProduceResponse, _: i16) -> Result<Hv, String>
         hash.store_int(perl, "partition", partition.index.into());
         hash.store_int(perl, "error_code", partition.error_code.into());
         hash.store_int(perl, "base_offset", partition.base_offset);
-        store_optional(
-            perl,
-            &mut hash,
-            "error_message",
-            partition.error_message.as_deref(),
-        );
+        store_message(perl, &mut hash, partition.error_message.as_deref());
         hash
     };
     Ok(topics(
@@ -280,7 +281,7 @@ fn find_coordinator(
         )
     };
     hash.store_int(perl, "error_code", error_code.into());
-    store_optional(perl, &mut hash, "error_message", error_message.as_deref());
+    store_message(perl, &mut hash, error_message.as_deref());
     hash.store_int(perl, "node_id", node_id.into());
     hash.store_bytes(perl, "host", host);
     hash.store_int(perl, "port", port.into());
@@ -324,6 +325,6 @@ fn topic_outcome(
     let mut hash = Hv::new(perl);
     hash.store(perl, "name", Sv::bytes_or_undef(perl, name));
     hash.store_int(perl, "error_code", error_code.into());
-    store_optional(perl, &mut hash, "error_message", error_message);
+    store_message(perl, &mut hash, error_message);
     hash
 }

@@ -1,0 +1,138 @@
+//! Passing on what a connection reports: to callbacks, to handlers, to the link.
+
+use std::time::Instant;
+
+use kafka_conn::{Event, Token};
+use perl_xs::{call, Arg, Flow, Perl, Sv};
+
+use super::{Answer, Completion, ConnHandle, HandlerKind};
+use crate::conn::results;
+
+impl ConnHandle {
+    /// Acts on all events, then looks after writing and the timer.
+    pub(super) fn settle(&self, perl: Perl) -> Flow {
+        if self.deliver(perl) == Flow::Exit {
+            return Flow::Exit;
+        }
+        self.link.borrow().transmit_later(&self.connection.borrow());
+        self.arm();
+        Flow::Continue
+    }
+
+    pub(super) fn deliver(&self, perl: Perl) -> Flow {
+        loop {
+            let event = self.connection.borrow_mut().poll_event();
+            let Some(event) = event else {
+                return Flow::Continue;
+            };
+            if self.act_on(perl, event) == Flow::Exit {
+                return Flow::Exit;
+            }
+        }
+    }
+
+    fn act_on(&self, perl: Perl, event: Event) -> Flow {
+        match event {
+            Event::Dial { host, port } => self.link.borrow_mut().dial(&host, port),
+            Event::Close => self.link.borrow_mut().close(),
+            Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
+            Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
+            Event::Error(text) => return self.report(perl, &text),
+            Event::Answer {
+                token,
+                api,
+                version,
+                body,
+            } => {
+                return self.complete(perl, token, Ok(Answer { api, version, body }));
+            }
+            Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
+            // Only OAUTHBEARER asks for tokens, and nobody can turn that on yet.
+            Event::TokenNeeded { id } => {
+                let none = Err("no token".into());
+                let mut connection = self.connection.borrow_mut();
+                connection.provide_token(id, none, Instant::now());
+            }
+        }
+        Flow::Continue
+    }
+
+    fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, String>) -> Flow {
+        let completion = {
+            let mut waiting = self.waiting.borrow_mut();
+            let place = waiting.iter().position(|(waits, _)| *waits == token);
+            place.and_then(|place| waiting.remove(place))
+        };
+        match completion {
+            Some((_, completion)) => self.finish(perl, completion, outcome),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Calls a completion that is waiting for nothing any more.
+    pub(in crate::conn) fn finish(
+        &self,
+        perl: Perl,
+        completion: Completion,
+        outcome: Result<Answer, String>,
+    ) -> Flow {
+        match (completion, outcome) {
+            (Completion::Native(native), outcome) => native(perl, outcome),
+            (Completion::Silent, Err(_)) => Flow::Continue,
+            (Completion::Silent, Ok(answer)) => {
+                self.throttle(results::throttle_time_ms(&answer));
+                Flow::Continue
+            }
+            (Completion::Callback(callback), Err(reason)) => call_back(
+                perl,
+                &callback,
+                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+            ),
+            (Completion::Callback(callback), Ok(answer)) => {
+                let built = results::build(perl, &answer);
+                self.throttle(built.throttle_time_ms);
+                match built.result {
+                    Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
+                    Err(reason) => call_back(
+                        perl,
+                        &callback,
+                        &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+                    ),
+                }
+            }
+        }
+    }
+
+    fn handler(&self, kind: HandlerKind) -> Option<Sv> {
+        let handlers = self.handlers.borrow();
+        match kind {
+            HandlerKind::Error => handlers.on_error.clone(),
+            HandlerKind::Connect => handlers.on_connect.clone(),
+            HandlerKind::Disconnect => handlers.on_disconnect.clone(),
+        }
+    }
+
+    fn call_handler(&self, perl: Perl, kind: HandlerKind, args: &[Arg<'_>]) -> Flow {
+        let what = match kind {
+            HandlerKind::Error => "EV::Kafka::Conn: on_error callback error",
+            HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
+            HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
+        };
+        match self.handler(kind) {
+            Some(code) => call(perl, &code, args).or_warn(perl, what),
+            None => Flow::Continue,
+        }
+    }
+
+    fn report(&self, perl: Perl, text: &str) -> Flow {
+        if self.handlers.borrow().on_error.is_none() {
+            return perl.warn(format!("EV::Kafka::Conn: {text}"));
+        }
+        self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])
+    }
+}
+
+/// Calls a request's callback.
+pub(in crate::conn) fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
+    call(perl, callback, args).or_warn(perl, "EV::Kafka::Conn: callback error")
+}
