@@ -100,6 +100,27 @@ subtest 'close before and while connecting' => sub {
     is $called, 0, 'connect does not call back';
 };
 
+subtest 'close from within on_message' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my ($kafka, @seen, @polled);
+    $kafka = connected(
+        brokers    => $mock->bootstrap,
+        on_message => sub {
+            push @seen, $_[4];
+            $kafka->close if @seen == 2;
+        },
+    );
+    $kafka->produce_many([map { ['t', undef, $_] } 1 .. 5]);
+    wait_until { $mock->high_watermark('t', 0) == 5 } 'messages';
+    $kafka->assign([{ topic => 't', partition => 0, offset => 0 }]);
+    $kafka->poll(sub { push @polled, [@_] });
+    wait_until { @polled } 'the end of the poll';
+    is_deeply \@seen, [1, 2], 'no message is delivered after it';
+    turns;
+    is scalar(@polled), 1, 'poll calls back once';
+};
+
 subtest 'close from within callbacks' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -46,6 +46,20 @@ for my $code (10, 29, 87) {
     };
 }
 
+subtest 'younger batches do not pass a refused one' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'Produce', error => 6, times => 2);
+    my $delivered = 0;
+    my $count     = sub { $delivered++ };
+    $kafka->produce('t', undef, 'a', $count);
+    wait_until { %{ $kafka->{cfg}{retries} } } 'the refusal';
+    $kafka->produce('t', undef, $_, $count) for 'b', 'c';
+    wait_until { $delivered == 3 } 'delivery';
+    is_deeply log_values($mock, 't'), [qw(a b c)], 'the log has them in order';
+};
+
 subtest 'one partition refused, the others not' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 3);

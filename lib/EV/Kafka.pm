@@ -1092,7 +1092,8 @@ SASL will be PLAIN and SCRAM; there is no GSSAPI.
 =item *
 
 A batch whose connection is lost before it is answered is not sent again, see L</What
-is tried again>; nor is the order of batches kept when some are.
+is tried again>. While a refused batch waits for its next try, younger ones of its
+partition wait too; those that were under way already may pass it.
 
 =item *
 
