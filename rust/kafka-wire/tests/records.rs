@@ -207,7 +207,8 @@ proptest! {
                 let plain = sealed(messages, SealOptions::default());
                 prop_assert_eq!(builder.len(), plain.len(), "len() is the size of the uncompressed batch");
                 let bytes = builder.seal(options);
-                prop_assert!(builder.is_empty() && builder.len() == 0);
+                prop_assert!(builder.is_empty());
+                prop_assert_eq!(builder.len(), 0);
                 prop_assert_eq!(&read(bytes), messages);
             }
         }
@@ -243,6 +244,28 @@ fn thousands_of_records_keep_their_order_and_offsets() {
         }
         assert!(records.next_at(&mut cursor).is_none());
         assert_eq!(records.iter().len(), 20_000);
+    }
+}
+
+#[test]
+fn a_cursor_skips_to_an_offset() {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..10 {
+        builder.append(0, None, None, NO_HEADERS).expect("room");
+    }
+    let bytes = assign_base_offset(builder.seal(SealOptions::default()), 100);
+    let records = only_batch(bytes).records(1024).expect("sound");
+    for (asked, found) in [
+        (0, Some(100)),
+        (100, Some(100)),
+        (107, Some(107)),
+        (109, Some(109)),
+        (110, None),
+    ] {
+        let mut cursor = RecordCursor::default();
+        records.skip_to(&mut cursor, asked);
+        assert_eq!(records.has_next(&cursor), found.is_some());
+        assert_eq!(records.next_at(&mut cursor).map(|r| r.offset), found);
     }
 }
 

@@ -47,17 +47,7 @@ impl Records {
             records: self,
         }
     }
-}
 
-/// A place among [`Records`], for a caller that cannot hold a borrow from one record to the next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RecordCursor {
-    /// Bytes and records that lie before it.
-    bytes: usize,
-    records: usize,
-}
-
-impl Records {
     /// Whether a record is left at the cursor.
     #[inline]
     pub fn has_next(&self, cursor: &RecordCursor) -> bool {
@@ -89,6 +79,14 @@ impl Records {
         cursor.records += 1;
         Some(record)
     }
+}
+
+/// A place among [`Records`], for a caller that cannot hold a borrow from one record to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordCursor {
+    /// Bytes and records that lie before it.
+    bytes: usize,
+    records: usize,
 }
 
 impl<'a> IntoIterator for &'a Records {
@@ -158,12 +156,8 @@ impl<'a> Iterator for RecordIter<'a> {
         }
         self.left -= 1;
         let mut cursor = Cursor { rest: self.rest };
-        let len = cursor.varint().ok()?;
-        let mut record = Cursor {
-            rest: cursor.take(len as usize).ok()?,
-        };
+        let (parts, headers) = cursor.record().ok()?;
         self.rest = cursor.rest;
-        let parts = record.record().ok()?;
         Some(Record {
             offset: self
                 .records
@@ -179,7 +173,7 @@ impl<'a> Iterator for RecordIter<'a> {
             key: parts.key,
             value: parts.value,
             headers: Headers {
-                rest: record.rest,
+                rest: headers.rest,
                 left: parts.header_count,
             },
         })
@@ -246,16 +240,11 @@ pub(super) fn validate(data: &[u8], count: i32) -> Result<(), BatchError> {
 
 #[inline]
 fn validate_record(cursor: &mut Cursor<'_>) -> Result<(), &'static str> {
-    let len = cursor.varint()?;
-    let len = usize::try_from(len).map_err(|_| "negative length")?;
-    let mut record = Cursor {
-        rest: cursor.take(len)?,
-    };
-    let header_count = record.record()?.header_count;
-    for _ in 0..header_count {
-        record.header()?;
+    let (parts, mut headers) = cursor.record()?;
+    for _ in 0..parts.header_count {
+        headers.header()?;
     }
-    match record.rest.is_empty() {
+    match headers.rest.is_empty() {
         true => Ok(()),
         false => Err("longer than its fields"),
     }
@@ -283,23 +272,78 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// The fields of a record after its length, up to the headers.
+    /// The next record: its fields up to the headers, and a cursor over those.
     #[inline(always)]
-    fn record(&mut self) -> Result<Parts<'a>, &'static str> {
+    fn record(&mut self) -> Result<(Parts<'a>, Cursor<'a>), &'static str> {
+        match self.small_record() {
+            Some(record) => Ok(record),
+            None => self.any_record(),
+        }
+    }
+
+    /// A record of the usual kind, in which everything before the key fits one register. `None` for any other,
+    /// sound or not; nothing is consumed then.
+    #[inline(always)]
+    fn small_record(&mut self) -> Option<(Parts<'a>, Cursor<'a>)> {
+        let mut prefix = Prefix {
+            bits: u64::from_le_bytes(*self.rest.first_chunk()?),
+            used: 0,
+        };
+        let len = unzigzag32(prefix.varint()?);
+        let start = prefix.used;
         // The attributes, none of which is in use.
-        self.take(1)?;
-        let timestamp_delta = self.varlong()?;
-        let offset_delta = self.varint()?;
-        let key = self.nullable_bytes()?;
-        let value = self.nullable_bytes()?;
-        let header_count = usize::try_from(self.varint()?).map_err(|_| "negative header count")?;
-        Ok(Parts {
-            timestamp_delta,
-            offset_delta,
-            key,
-            value,
-            header_count,
-        })
+        prefix.skip(1);
+        let timestamp_delta = unzigzag32(prefix.varint()?).into();
+        let offset_delta = unzigzag32(prefix.varint()?);
+        let key_len = unzigzag32(prefix.varint()?);
+        if prefix.used > size_of::<u64>() {
+            return None;
+        }
+        let (record, rest) = self
+            .rest
+            .split_at_checked(start + usize::try_from(len).ok()?)?;
+        let mut fields = Cursor {
+            rest: record.get(prefix.used..)?,
+        };
+        let key = fields.take_nullable(key_len).ok()?;
+        let value = fields.nullable_bytes().ok()?;
+        let header_count = usize::try_from(fields.varint().ok()?).ok()?;
+        self.rest = rest;
+        Some((
+            Parts {
+                timestamp_delta,
+                offset_delta,
+                key,
+                value,
+                header_count,
+            },
+            fields,
+        ))
+    }
+
+    #[inline(never)]
+    fn any_record(&mut self) -> Result<(Parts<'a>, Cursor<'a>), &'static str> {
+        let len = usize::try_from(self.varint()?).map_err(|_| "negative length")?;
+        let mut fields = Cursor {
+            rest: self.take(len)?,
+        };
+        fields.take(1)?;
+        let timestamp_delta = fields.varlong()?;
+        let offset_delta = fields.varint()?;
+        let key = fields.nullable_bytes()?;
+        let value = fields.nullable_bytes()?;
+        let header_count =
+            usize::try_from(fields.varint()?).map_err(|_| "negative header count")?;
+        Ok((
+            Parts {
+                timestamp_delta,
+                offset_delta,
+                key,
+                value,
+                header_count,
+            },
+            fields,
+        ))
     }
 
     #[inline]
@@ -317,8 +361,14 @@ impl<'a> Cursor<'a> {
 
     #[inline(always)]
     fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, &'static str> {
-        match self.varint()? {
-            len @ 0.. => self.take(len as usize).map(Some),
+        let len = self.varint()?;
+        self.take_nullable(len)
+    }
+
+    #[inline(always)]
+    fn take_nullable(&mut self, len: i32) -> Result<Option<&'a [u8]>, &'static str> {
+        match len {
+            0.. => self.take(len as usize).map(Some),
             -1 => Ok(None),
             _ => Err("invalid length"),
         }
@@ -347,25 +397,39 @@ impl<'a> Cursor<'a> {
         Ok(unzigzag32(value))
     }
 
-    #[inline(always)]
     fn varlong(&mut self) -> Result<i64, &'static str> {
-        match *self.rest {
-            [a, ref rest @ ..] if a < 0x80 => {
-                self.rest = rest;
-                Ok(unzigzag64(a.into()))
-            }
-            [a, b, ref rest @ ..] if b < 0x80 => {
-                self.rest = rest;
-                Ok(unzigzag64(u64::from(a & 0x7f) | u64::from(b) << 7))
-            }
-            _ => self.long_varlong(),
-        }
-    }
-
-    #[inline(never)]
-    fn long_varlong(&mut self) -> Result<i64, &'static str> {
         let (value, used) = get_uvarlong(self.rest).map_err(varint_reason)?;
         self.rest = &self.rest[used..];
         Ok(unzigzag64(value))
+    }
+}
+
+/// The first eight bytes of a record, read from the lowest on.
+struct Prefix {
+    bits: u64,
+    used: usize,
+}
+
+impl Prefix {
+    #[inline(always)]
+    fn skip(&mut self, bytes: usize) {
+        self.bits >>= 8 * bytes;
+        self.used += bytes;
+    }
+
+    /// A varint of one byte or two, `None` when it is longer. One that would reach beyond the eight bytes is wrong,
+    /// and leaves `used` greater than eight.
+    #[inline(always)]
+    fn varint(&mut self) -> Option<u32> {
+        let bits = self.bits as u32;
+        if bits & 0x80 == 0 {
+            self.skip(1);
+            Some(bits & 0x7f)
+        } else if bits & 0x8000 == 0 {
+            self.skip(2);
+            Some((bits & 0x7f) | (bits >> 1) & 0x3f80)
+        } else {
+            None
+        }
     }
 }
