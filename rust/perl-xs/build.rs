@@ -34,14 +34,18 @@ fn main() {
     println!("cargo:rustc-check-cfg=cfg(perl_threads)");
 
     let config = ask_perl(
-        r#"print "$_\n" for "$Config{archlibexp}/CORE", $Config{ccflags}, $Config{usemultiplicity} // "", $Config{perlpath}"#,
+        r#"print "$_\n" for "$Config{archlibexp}/CORE", $Config{ccflags}, $Config{usemultiplicity} // "", $Config{ivsize}"#,
     );
-    let [core, ccflags, multiplicity, _] = config.as_slice() else {
+    let [core, ccflags, multiplicity, ivsize] = config.as_slice() else {
         panic!("unexpected answer from perl: {config:?}")
     };
     assert!(
         Path::new(core).join("perl.h").exists(),
         "perl's headers are missing ({core}/perl.h): install perl's development package (Debian: libperl-dev)"
+    );
+    assert_eq!(
+        ivsize, "8",
+        "perl's integers have {ivsize} bytes: a perl with 64-bit integers is needed"
     );
     if multiplicity == "define" {
         println!("cargo:rustc-cfg=perl_threads");

@@ -9,6 +9,8 @@ use Exporter qw(import);
 use File::Spec::Functions qw(catdir catfile updir);
 use File::Basename qw(dirname);
 
+our $VERSION = '1.5';
+our $FAIL_TO_BOOT;    # for t/perl-xs/boot.t
 our @EXPORT_OK = qw(in_child leaks_nothing);
 
 my $root = abs_path(catdir(dirname(__FILE__), updir, updir));

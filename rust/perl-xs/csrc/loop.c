@@ -79,6 +79,7 @@ PERL_STATIC_INLINE SV *slot_shared(pTHX_ SV **slot, SV *shared) {
         return sv;
     *slot = NULL;
     SvREFCNT_dec(sv);
+    if (UNLIKELY(!SvIsCOW_shared_hash(shared))) return *slot = newSVsv(shared); /* an ordinary string is copied */
     return *slot = newSVhek(SvSHARED_HEK_FROM_PV(SvPVX(shared)));
 }
 

@@ -40,9 +40,8 @@ pub unsafe extern "C-unwind" fn run(cv: *mut c_void, init: Init) {
     ffi::pxs_boot(cv, init_entry, init as *const c_void);
 }
 
-/// `boot!(boot_EV__Kafka, init)`: the function that XSLoader looks for. Checks that the library was built for this perl and
-/// for the module's `$VERSION` (as `XS_VERSION` croaks: the workspace's version is not compared, only the API's), then runs
-/// `init`; an error croaks.
+/// `boot!(boot_EV__Kafka, init)`: the function that XSLoader looks for. Checks that the library was built for this perl, then
+/// runs `init`; an error croaks. ([`Perl::check_version`](crate::Perl::check_version) is for `init`.)
 #[cfg(perl_threads)]
 #[macro_export]
 macro_rules! boot {

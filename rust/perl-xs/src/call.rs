@@ -144,7 +144,7 @@ fn run(
     }
 }
 
-/// Calls a code reference (or code value) in void context. `what` is not needed: see [`Outcome::or_warn`].
+/// Calls a code reference (or code value) in void context. See [`Outcome::or_warn`] for callbacks whose errors are warnings.
 pub fn call(perl: Perl, code: &Sv, args: &[Arg]) -> Outcome {
     Outcome::from_result(run(perl, code, None, args, false).map(drop), perl)
 }

@@ -54,7 +54,7 @@ impl<'a> Slots<'a> {
         }
     }
 
-    /// A copy of a string made by [`Sv::shared`].
+    /// A copy of a string made by [`Sv::shared`], which costs no allocation (any other string is copied).
     #[inline]
     pub fn shared(&mut self, value: &'a Sv) {
         self.push(

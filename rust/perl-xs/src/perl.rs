@@ -1,6 +1,6 @@
 //! The witness of the running interpreter.
 
-use crate::{ffi, Flow, Sv};
+use crate::{ffi, Croak, Flow, Sv};
 
 /// Proof that Perl runs on this thread: needed for whatever touches its values. Copyable, bound to its thread.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,24 @@ impl Perl {
     pub fn package_scalar(self, name: &str) -> Option<Sv> {
         let name = std::ffi::CString::new(name).ok()?;
         unsafe { Sv::from_raw(ffi::pxs_package_var(self.raw, name.as_ptr())) }
+    }
+
+    /// Fails unless the package's `$VERSION` is this one: a library left over from another version of its module is found
+    /// out when it is loaded.
+    pub fn check_version(self, package: &str, version: &str) -> Result<(), Croak> {
+        let found = match self.package_scalar(&format!("{package}::VERSION")) {
+            Some(sv) => sv.to_bytes(self)?,
+            None => None,
+        };
+        let found = found
+            .as_deref()
+            .map_or("undef".into(), String::from_utf8_lossy);
+        if found == version {
+            return Ok(());
+        }
+        Err(Croak::from(format!(
+            "{package}: the compiled part is of version {version}, the Perl part of {found}"
+        )))
     }
 
     /// How many scalars, arrays, hashes… the interpreter has: what a leak test compares.

@@ -56,18 +56,19 @@ fn destroy_everything_at_exit(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 fn init(perl: Perl) -> Result<(), Croak> {
-    register(perl, XSUBS);
-    register(perl, values::XSUBS);
-    register(perl, calls::XSUBS);
-    register(perl, objects::XSUBS);
-    objects::init(perl);
-    fast::init(perl);
+    perl.check_version("PerlXsTest", "1.5")?;
     if perl
         .package_scalar("PerlXsTest::FAIL_TO_BOOT")
         .is_some_and(|sv| sv.is_defined())
     {
         return Err(Croak::from("asked not to boot"));
     }
+    register(perl, XSUBS);
+    register(perl, values::XSUBS);
+    register(perl, calls::XSUBS);
+    register(perl, objects::XSUBS);
+    objects::init(perl);
+    fast::init(perl);
     Ok(())
 }
 
