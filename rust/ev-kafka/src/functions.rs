@@ -151,6 +151,17 @@ fn api_of(method: &[u8]) -> Option<ApiKey> {
         b"find_coordinator" => ApiKey::FindCoordinator,
         b"create_topics" => ApiKey::CreateTopics,
         b"delete_topics" => ApiKey::DeleteTopics,
+        b"join_group" => ApiKey::JoinGroup,
+        b"sync_group" => ApiKey::SyncGroup,
+        b"heartbeat" => ApiKey::Heartbeat,
+        b"leave_group" => ApiKey::LeaveGroup,
+        b"offset_commit" => ApiKey::OffsetCommit,
+        b"offset_fetch" => ApiKey::OffsetFetch,
+        b"init_producer_id" => ApiKey::InitProducerId,
+        b"add_partitions_to_txn" => ApiKey::AddPartitionsToTxn,
+        b"add_offsets_to_txn" => ApiKey::AddOffsetsToTxn,
+        b"end_txn" => ApiKey::EndTxn,
+        b"txn_offset_commit" => ApiKey::TxnOffsetCommit,
         _ => return None,
     })
 }

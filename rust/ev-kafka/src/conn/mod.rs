@@ -4,17 +4,22 @@
 //! [`from_sv`].
 
 pub mod args;
+mod arguments;
 mod dial;
 mod fetch;
 pub mod fetched;
+mod group_requests;
+mod group_results;
 mod handle;
 mod lifecycle;
 mod link;
+mod offset_requests;
 pub mod records;
 mod request;
 mod requests;
 mod resolve;
 pub mod results;
+mod txn_requests;
 
 use std::rc::Rc;
 
@@ -26,6 +31,9 @@ pub use handle::{Answer, Completion, ConnHandle};
 pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
     perl_xs::register(perl, requests::XSUBS);
+    perl_xs::register(perl, group_requests::XSUBS);
+    perl_xs::register(perl, offset_requests::XSUBS);
+    perl_xs::register(perl, txn_requests::XSUBS);
     perl_xs::register_clone_skip(perl, ConnHandle::NAME);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka_conn::SendError;
-use kafka_wire::{Request, Writer};
+use kafka_wire::{ApiKey, Request, Writer};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
 use super::handle::{Completion, ConnHandle};
@@ -38,12 +38,27 @@ impl ConnHandle {
         completion: Completion,
     ) -> Result<(), Croak> {
         let encoded = self.encode(request);
+        self.send_encoded(perl, R::API, encoded, server_wait, completion)
+    }
+
+    /// The same for what [`ConnHandle::encode`] gave.
+    ///
+    /// # Errors
+    /// As for [`ConnHandle::request`].
+    pub(super) fn send_encoded(
+        &self,
+        perl: Perl,
+        api: ApiKey,
+        encoded: Result<(i16, Writer), String>,
+        server_wait: Duration,
+        completion: Completion,
+    ) -> Result<(), Croak> {
         let (version, body) = match encoded {
             Ok(encoded) => encoded,
             Err(reason) => return self.finish(perl, completion, Err(reason)).ok(),
         };
         let deadline = self.request_timeout().map(|timeout| timeout + server_wait);
-        match self.send(R::API, version, body, deadline, completion) {
+        match self.send(api, version, body, deadline, completion) {
             Ok(()) => Ok(()),
             Err((SendError::NotConnected, _)) => Err("not connected".into()),
             Err((error, completion)) => self.finish(perl, completion, Err(error.to_string())).ok(),

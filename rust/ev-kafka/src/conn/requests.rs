@@ -82,7 +82,7 @@ pub fn server_wait(ms: i32) -> Duration {
 
 /// The version for an API, before its request is put together. Where there is none in common the
 /// request is not sent, whatever it says; so the lowest will do to find that out.
-fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
+pub(super) fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
     handle.version(api).unwrap_or(*api.versions().start())
 }
 

@@ -16,6 +16,7 @@ use kafka_wire::{ApiKey, Message};
 use perl_xs::{Av, Hv, Perl, Sv};
 
 use super::fetched;
+use super::group_results;
 use super::handle::Answer;
 
 /// A decoded answer.
@@ -56,10 +57,7 @@ pub fn build(perl: Perl, answer: &Answer) -> Built {
         ApiKey::DeleteTopics => shape(perl, answer, delete_topics, |r: &DeleteTopicsResponse| {
             r.throttle_time_ms
         }),
-        other => Built {
-            result: Err(format!("no result is defined for {other}")),
-            throttle_time_ms: 0,
-        },
+        _ => group_results::build(perl, answer),
     }
 }
 
@@ -73,7 +71,7 @@ pub fn throttle_time_ms(answer: &Answer) -> i32 {
         ApiKey::FindCoordinator => decode::<FindCoordinatorResponse>(answer).0.throttle_time_ms,
         ApiKey::CreateTopics => decode::<CreateTopicsResponse>(answer).0.throttle_time_ms,
         ApiKey::DeleteTopics => decode::<DeleteTopicsResponse>(answer).0.throttle_time_ms,
-        _ => 0,
+        _ => group_results::throttle_time_ms(answer),
     }
 }
 
@@ -82,7 +80,8 @@ pub fn decode<M: Message>(answer: &Answer) -> (M, bool) {
     M::decode_partial(answer.body.clone(), answer.version)
 }
 
-fn shape<M: Message>(
+/// Decodes an answer and builds its hash.
+pub(super) fn shape<M: Message>(
     perl: Perl,
     answer: &Answer,
     build: fn(Perl, &M, i16) -> Result<Hv, String>,
@@ -129,7 +128,7 @@ fn ints(perl: Perl, values: &[i32]) -> Sv {
 }
 
 /// Stores a text that a broker may leave out.
-fn store_optional(perl: Perl, hash: &mut Hv, key: &str, value: Option<&[u8]>) {
+pub(super) fn store_optional(perl: Perl, hash: &mut Hv, key: &str, value: Option<&[u8]>) {
     if let Some(value) = value {
         hash.store_bytes(perl, key, value);
     }
@@ -143,7 +142,7 @@ fn store_message(perl: Perl, hash: &mut Hv, message: Option<&[u8]>) {
 }
 
 /// `{ topics => [...] }`, one hash for each topic: its name under `key`, and its partitions.
-fn topics<'a, T: 'a>(
+pub(super) fn topics<'a, T: 'a>(
     perl: Perl,
     topics: impl IntoIterator<Item = &'a T>,
     name: fn(&T) -> &[u8],
