@@ -132,8 +132,8 @@ sub _sort_failures {
     return;
 }
 
-# Refused batches of one partition wait together, so that they leave in the
-# order in which they were filled.
+# Refused batches of one partition wait together and then leave one at a time, in
+# the order in which they were filled.
 sub _retry_batch {
     my ($self, $id, $topic, $partition) = @_;
     my $cfg   = $self->{cfg};
@@ -149,7 +149,7 @@ sub _retry_batch {
         ),
     };
     push @{ $held->{ids} }, $id;
-    $self->_mute($topic, $partition, 1);
+    $self->_keep_order($topic, $partition);
     return 1;
 }
 
@@ -166,7 +166,6 @@ sub _release_held {
     my ($self, $key) = @_;
     my $held = delete $self->{cfg}{held}{$key} or return;
     $self->_requeue([sort { $a <=> $b } @{ $held->{ids} }]);
-    $self->_mute($key =~ /\A(.*):([0-9]+)\z/s, 0);
     return $self->_send_ready;
 }
 

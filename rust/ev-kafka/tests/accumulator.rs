@@ -224,25 +224,23 @@ fn a_topic_without_partitions_is_not_routed() {
 }
 
 #[test]
-fn a_muted_partition_sends_nothing_until_its_oldest_batch_is_back() {
+fn batches_of_a_partition_go_one_at_a_time_after_a_refusal() {
     let mut accumulator = accumulator();
-    for value in [b"1", b"2"] {
+    for value in [b"1", b"2", b"3"] {
         append(&mut accumulator, 0, value, None);
         accumulator.seal_all();
     }
-    append(&mut accumulator, 2, b"other", None);
-    accumulator.seal_all();
-    let refused = accumulator.take_request(1);
-    let first = refused.iter().find(|b| b.place.partition == 0).expect("sent").id;
-    accumulator.mute(b"t", 0, true);
-    assert!(accumulator.take_request(1).is_empty());
+    let first = accumulator.take_request(1).remove(0).id;
+    let second = accumulator.take_request(1).remove(0).id;
+    accumulator.keep_order(b"t", 0);
+    accumulator.requeue(second);
+    assert!(accumulator.take_request(1).is_empty(), "the first is out");
     assert!(accumulator.ready_nodes().is_empty());
     accumulator.requeue(first);
-    assert!(accumulator.ready_nodes().is_empty());
-    accumulator.mute(b"t", 0, false);
     assert_eq!(accumulator.ready_nodes(), [1]);
-    let order: Vec<_> = (0..2)
-        .map(|_| values(accumulator.take_request(1).remove(0).bytes).remove(0))
-        .collect();
-    assert_eq!(order, [b"1", b"2"]);
+    assert_eq!(accumulator.take_request(1).remove(0).id, first);
+    assert!(accumulator.take_request(1).is_empty(), "one at a time");
+    accumulator.settle(first);
+    assert_eq!(accumulator.take_request(1).remove(0).id, second);
+    assert_eq!(values(accumulator.take_request(1).remove(0).bytes), [b"3"]);
 }

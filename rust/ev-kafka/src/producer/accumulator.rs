@@ -98,8 +98,16 @@ struct Partition<C> {
     sealed: VecDeque<Sealed<C>>,
     /// Stands in the accumulator's `ready` list.
     listed: bool,
-    /// Nothing of it is sent: an older batch is to be sent again first.
-    muted: bool,
+    /// Batches taken for a request and not settled or requeued yet.
+    in_flight: usize,
+    /// One batch at a time, until nothing refused is left: younger batches must not pass one that is sent again.
+    in_turn: bool,
+}
+
+impl<C> Partition<C> {
+    fn is_blocked(&self) -> bool {
+        self.in_turn && self.in_flight > 0
+    }
 }
 
 struct Topic<C> {
@@ -345,7 +353,7 @@ impl<C> Accumulator<C> {
 
     fn list(&mut self, place: &Place) {
         let state = &mut self.topics[place.topic].partitions[place.partition];
-        if !state.listed && !state.muted && !state.sealed.is_empty() {
+        if !state.listed && !state.is_blocked() && !state.sealed.is_empty() {
             state.listed = true;
             self.ready.push_back(place.clone());
         }
@@ -356,7 +364,7 @@ impl<C> Accumulator<C> {
         let mut nodes = Vec::new();
         for place in &self.ready {
             let state = &self.topics[place.topic].partitions[place.partition];
-            if !state.muted && !nodes.contains(&state.leader) {
+            if !state.is_blocked() && !nodes.contains(&state.leader) {
                 nodes.push(state.leader);
             }
         }
@@ -373,7 +381,7 @@ impl<C> Accumulator<C> {
                 break;
             };
             let state = &mut self.topics[place.topic].partitions[place.partition];
-            if state.muted {
+            if state.is_blocked() {
                 state.listed = false;
                 continue;
             }
@@ -387,6 +395,7 @@ impl<C> Accumulator<C> {
             }
             state.listed = false;
             if let Some(batch) = state.sealed.pop_front() {
+                state.in_flight += 1;
                 size += batch.bytes.len();
                 outgoing.push(Outgoing {
                     id: batch.id,
@@ -400,15 +409,14 @@ impl<C> Accumulator<C> {
         outgoing
     }
 
-    /// Holds back a partition's batches, or lets them go again: while a refused batch waits to be sent again, younger
-    /// ones must not pass it.
-    pub fn mute(&mut self, topic: &[u8], partition: usize, muted: bool) {
+    /// From now on a partition's batches go one at a time, and none while one that was sent is neither settled nor
+    /// requeued; as before once the last of those is settled.
+    pub fn keep_order(&mut self, topic: &[u8], partition: usize) {
         let Some(&topic) = self.by_name.get(topic) else {
             return;
         };
         if let Some(state) = self.topics[topic].partitions.get_mut(partition) {
-            state.muted = muted;
-            self.list(&Place { topic, partition });
+            state.in_turn = true;
         }
     }
 
@@ -425,6 +433,7 @@ impl<C> Accumulator<C> {
             return;
         };
         let state = &mut self.topics[place.topic].partitions[place.partition];
+        state.in_flight -= 1;
         let index = state.sealed.partition_point(|other| other.id < id);
         state.sealed.insert(index, batch);
         self.list(&place);
@@ -433,13 +442,15 @@ impl<C> Accumulator<C> {
     /// Takes a sent batch out for good: its records are delivered or failed by the caller.
     pub fn settle(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, batch) = self.sent.remove(&id)?;
-        self.count_out(&batch);
-        Some((place, batch))
-    }
-
-    fn count_out(&mut self, batch: &Sealed<C>) {
         self.messages -= batch.count;
-        self.bytes = self.bytes.saturating_sub(batch.bytes.len());
+        self.bytes -= batch.bytes.len();
+        let state = &mut self.topics[place.topic].partitions[place.partition];
+        state.in_flight -= 1;
+        if state.in_turn && state.in_flight == 0 {
+            state.in_turn = false;
+            self.list(&place);
+        }
+        Some((place, batch))
     }
 
     /// Takes everything out: first what was sent and has no answer yet, then what was never sent, oldest first each.
@@ -450,7 +461,8 @@ impl<C> Accumulator<C> {
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
             unsent.extend(state.sealed.drain(..));
             state.listed = false;
-            state.muted = false;
+            state.in_flight = 0;
+            state.in_turn = false;
         }
         unsent.sort_by_key(|batch| batch.id);
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
@@ -502,7 +514,8 @@ impl<C> Topic<C> {
                 open: None,
                 sealed: VecDeque::new(),
                 listed: false,
-                muted: false,
+                in_flight: 0,
+                in_turn: false,
             });
         }
     }

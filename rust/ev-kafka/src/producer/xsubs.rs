@@ -48,8 +48,8 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: send_batches,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_mute",
-        body: mute,
+        name: "EV::Kafka::Client::_keep_order",
+        body: keep_order,
     },
     XsubDef {
         name: "EV::Kafka::Client::_requeue",
@@ -257,14 +257,13 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_mute($topic, $partition, $muted)`
-fn mute(frame: &mut Frame<'_>) -> Result<(), Croak> {
+/// `_keep_order($topic, $partition)`
+fn keep_order(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let partition = usize::try_from(frame.int(2)?.unwrap_or(0)).unwrap_or(usize::MAX);
-    let muted = frame.bool(3)?;
     let producer = frame.object::<Producer>()?;
     let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.mute(&topic, partition, muted);
+    accumulator.keep_order(&topic, partition);
     Ok(())
 }
 
