@@ -1,5 +1,7 @@
 //! Bytes from the broker, cut into responses where they lie.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::error::ConnectionError;
@@ -25,7 +27,6 @@ const KEEP_IDLE: usize = 64 << 10;
 const KEEP_BUSY: usize = 4 << 20;
 
 /// The read buffer. Responses are split off it as `Bytes` without being copied.
-#[derive(Debug)]
 pub(crate) struct FrameBuffer {
     /// Initialised memory: `filled` bytes of data, then room for the next read.
     buffer: BytesMut,
@@ -36,6 +37,12 @@ pub(crate) struct FrameBuffer {
     offered: usize,
     /// The largest allocation that `buffer` may be part of.
     allocated: usize,
+}
+
+impl fmt::Debug for FrameBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FrameBuffer({} bytes)", self.filled)
+    }
 }
 
 impl FrameBuffer {

@@ -28,9 +28,9 @@ pub(crate) enum Handshake {
     /// Asking what the broker speaks (KIP-35).
     ApiVersions,
     /// Choosing a SASL mechanism, when its credentials are at hand.
-    SaslHandshake,
+    Mechanism,
     /// Exchanging the mechanism's messages.
-    SaslAuthenticate,
+    Authentication,
 }
 
 impl Handshake {
@@ -38,8 +38,8 @@ impl Handshake {
         match self {
             Handshake::Tls => State::TlsHandshake,
             Handshake::ApiVersions => State::ApiVersions,
-            Handshake::SaslHandshake => State::SaslHandshake,
-            Handshake::SaslAuthenticate => State::SaslAuthenticate,
+            Handshake::Mechanism => State::SaslHandshake,
+            Handshake::Authentication => State::SaslAuthenticate,
         }
     }
 }

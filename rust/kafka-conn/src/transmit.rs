@@ -1,6 +1,7 @@
 //! Bytes for the broker, kept as segments so that large bodies are never copied.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,12 +12,19 @@ const COPY_BELOW: usize = 4 << 10;
 const GATHER: usize = 32 << 10;
 
 /// What waits to be written.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct TransmitQueue {
     segments: VecDeque<Bytes>,
     /// Small segments after the last of `segments`.
     gathered: BytesMut,
     len: usize,
+}
+
+impl fmt::Debug for TransmitQueue {
+    /// Without the bytes, which may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TransmitQueue({} bytes)", self.len)
+    }
 }
 
 impl TransmitQueue {
@@ -97,10 +105,16 @@ impl TransmitQueue {
 }
 
 /// Everything that waits to be written, as a borrowed list of segments for one `writev`.
-#[derive(Debug)]
 pub struct Transmit<'a> {
     segments: &'a VecDeque<Bytes>,
     len: usize,
+}
+
+impl fmt::Debug for Transmit<'_> {
+    /// Without the bytes, which may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transmit({} bytes)", self.len)
+    }
 }
 
 #[allow(clippy::len_without_is_empty)] // there is no empty one

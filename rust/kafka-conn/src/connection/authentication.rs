@@ -51,7 +51,7 @@ impl Authentication {
 impl Connection {
     /// The first authentication of a connection.
     pub(super) fn begin_authentication(&mut self, now: Instant) {
-        self.rearm(Handshake::SaslHandshake, now);
+        self.rearm(Handshake::Mechanism, now);
         self.authenticate(now);
     }
 
@@ -106,7 +106,7 @@ impl Connection {
                 .map_err(SendError::Version)?;
             Ok(question)
         });
-        self.rearm(Handshake::SaslHandshake, now);
+        self.rearm(Handshake::Mechanism, now);
         self.ask(question, now);
     }
 
@@ -129,7 +129,7 @@ impl Connection {
             Ok((_, _, Reply::Done { lifetime_ms })) => self.authenticated(lifetime_ms, now),
             Ok((exchange, version, Reply::Continue(message))) => {
                 if version.is_none() {
-                    self.rearm(Handshake::SaslAuthenticate, now);
+                    self.rearm(Handshake::Authentication, now);
                 }
                 match version.map_or_else(|| self.version(ApiKey::SaslAuthenticate), Ok) {
                     Ok(version) => self.say(exchange, version, &message, now),

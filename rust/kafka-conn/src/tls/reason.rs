@@ -3,6 +3,9 @@
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+/// How many of a certificate's names an error lists.
+const MAX_NAMES: usize = 10;
+
 /// What went wrong, without the prefix `TLS: `.
 pub(super) fn text(error: &Error) -> String {
     match error {
@@ -46,23 +49,29 @@ fn certificate(reason: &CertificateError) -> String {
     }
 }
 
-/// `presented` is text of the certificate, hence quoted.
 fn name_mismatch(expected: &ServerName<'_>, presented: &[String]) -> String {
     let expected = expected.to_str();
     match presented {
         [] => format!("name mismatch: the certificate names no host, wanted {expected}"),
         names => {
-            let names: Vec<_> = names
-                .iter()
-                .take(10)
-                .map(|name| name.escape_debug().to_string())
-                .collect();
+            let names = names.iter().take(MAX_NAMES).map(|name| bare(name));
             format!(
                 "name mismatch: the certificate is for {}, not for {expected}",
-                names.join(", ")
+                names.collect::<Vec<_>>().join(", ")
             )
         }
     }
+}
+
+/// The name in `DnsName("broker.example")` or `IpAddress(127.0.0.1)`, which is how rustls lists
+/// those of a certificate. It is text of the peer's.
+fn bare(name: &str) -> String {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'))
+        .unwrap_or(name);
+    let inner = inner.trim_matches('"');
+    inner.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// What a broker means by an alert, where its name does not say so.

@@ -1,5 +1,6 @@
 //! The TLS side of one connection: ciphertext on the socket's side, plaintext on ours.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -19,7 +20,6 @@ const MAX_READ: usize = 256 << 10;
 const ENCRYPT_AHEAD: usize = 256 << 10;
 
 /// One TLS connection. What goes wrong is given as text without the prefix `TLS: `.
-#[derive(Debug)]
 pub(crate) struct TlsStream {
     tls: ClientConnection,
     /// Room for the next read.
@@ -27,6 +27,15 @@ pub(crate) struct TlsStream {
     read_size: usize,
     /// Ciphertext for the socket.
     outgoing: TransmitQueue,
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("handshaking", &self.tls.is_handshaking())
+            .field("outgoing", &self.outgoing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TlsStream {

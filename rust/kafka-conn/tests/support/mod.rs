@@ -1,6 +1,9 @@
 //! A connection with a hand-driven clock, and a scripted broker at its other end.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod sasl;
+pub mod tls;
+
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +12,7 @@ use kafka_wire::messages::api_versions::ApiVersion;
 use kafka_wire::messages::{ApiVersionsResponse, MetadataRequest};
 use kafka_wire::{ApiKey, Message, Reader, RequestHeader, Writer};
 
+pub const HOST: &str = "kafka.example";
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The connection under test and its driver.

@@ -1,0 +1,461 @@
+//! TLS: whom the client trusts, who it is, and what it says when that fails.
+
+mod support;
+
+use kafka_conn::{Event, State, TlsOptions};
+use rustls::HandshakeKind;
+use support::tls::*;
+use support::*;
+
+/// What becomes of a connection to `host`: whether it is secure, and the events.
+fn attempt(options: &TlsOptions, host: &str, listener: &Listener) -> (Driver, TlsPeer) {
+    let mut driver = Driver::new();
+    let mut peer = listener.accept();
+    connect(&mut driver, Some(settings(options)), host, &mut peer);
+    (driver, peer)
+}
+
+/// Asserts that ApiVersions reached the broker and that its answer makes the connection ready.
+fn assert_works(driver: &mut Driver, peer: &mut TlsPeer) {
+    assert_eq!(driver.conn.state(), State::ApiVersions);
+    assert_eq!(peer.heard[4..12], [0, 18, 0, 0, 0, 0, 0, 1]);
+    peer.say(&api_versions(1, &[]));
+    peer.exchange(driver);
+    assert_eq!(driver.events(), [Event::Ready]);
+}
+
+#[track_caller]
+fn assert_connects(options: &TlsOptions, host: &str, listener: &Listener) {
+    let (mut driver, mut peer) = attempt(options, host, listener);
+    assert_eq!(driver.events(), []);
+    assert_works(&mut driver, &mut peer);
+}
+
+/// Asserts that the connection fails; gives the text.
+#[track_caller]
+fn refusal(options: &TlsOptions, host: &str, listener: &Listener) -> String {
+    let (mut driver, _) = attempt(options, host, listener);
+    let events = driver.events();
+    let [Event::Close, Event::Error(text), Event::Disconnected] = &events[..] else {
+        panic!("{events:?}")
+    };
+    text.clone()
+}
+
+fn usual() -> TlsOptions {
+    trusting(&Authority::usual().certificate)
+}
+
+#[test]
+fn both_versions_of_tls_work_and_the_state_tells_of_the_handshake() {
+    for versions in EACH_VERSION {
+        let listener = Listener {
+            versions,
+            ..Listener::usual()
+        };
+        let mut driver = Driver::new();
+        driver.conn.set_tls(Some(settings(&usual())));
+        driver.connect();
+        driver.events();
+        driver.conn.handle_dialed(driver.now);
+        assert_eq!(driver.conn.state(), State::TlsHandshake);
+        assert_eq!(driver.timer(), Some(TIMEOUT));
+        assert!(driver.conn.queued_bytes() > 0);
+        driver.pass(ms(5000));
+        let mut peer = listener.accept();
+        peer.exchange(&mut driver);
+        assert_eq!(peer.tls.protocol_version(), Some(versions[0].version));
+        assert_eq!(
+            driver.timer(),
+            Some(TIMEOUT),
+            "ApiVersions has its own time"
+        );
+        assert_works(&mut driver, &mut peer);
+        let token = driver.send(None);
+        peer.exchange(&mut driver);
+        peer.say(&response(2, b"answer"));
+        peer.exchange(&mut driver);
+        assert_eq!(driver.events(), [answer(token, b"answer")]);
+    }
+}
+
+#[test]
+fn bytes_may_come_one_at_a_time() {
+    let mut driver = Driver::new();
+    let mut peer = Listener::usual().accept();
+    peer.step = 1;
+    connect(&mut driver, Some(settings(&usual())), HOST, &mut peer);
+    assert_works(&mut driver, &mut peer);
+}
+
+#[test]
+fn large_requests_and_answers_pass_whole() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    peer.heard.clear();
+    let record_batch: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
+    let mut body = kafka_wire::Writer::new();
+    body.put_shared(record_batch.clone().into());
+    let api = kafka_wire::ApiKey::Produce;
+    driver
+        .conn
+        .send(api, 3, body, None, driver.now)
+        .expect("ready");
+    peer.exchange(&mut driver);
+    assert!(peer.heard.ends_with(&record_batch));
+    peer.say(&response(2, &record_batch));
+    peer.exchange(&mut driver);
+    let [Event::Answer { body, .. }] = &driver.events()[..] else {
+        panic!("an answer")
+    };
+    assert_eq!(body, &record_batch);
+    assert!(driver.conn.buffered_bytes() < 1 << 20, "the buffers shrink");
+}
+
+#[test]
+fn a_driver_may_read_into_the_connections_own_buffer() {
+    let mut driver = Driver::new();
+    let mut peer = Listener::usual().accept();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    let mut answered = false;
+    let mut payload = api_versions(1, &[]);
+    payload.extend((2..200).flat_map(|id| response(id, &[7; 3000])));
+    let tokens: Vec<_> = loop {
+        peer.hear(&driver.take_sent());
+        if !answered && !peer.heard.is_empty() {
+            answered = true;
+            peer.say(&api_versions(1, &[]));
+        }
+        let down = peer.take();
+        let mut rest = &down[..];
+        while !rest.is_empty() {
+            let room = driver.conn.read_buffer();
+            let n = room.len().min(rest.len());
+            room[..n].copy_from_slice(&rest[..n]);
+            rest = &rest[n..];
+            driver.conn.handle_read(n, driver.now);
+        }
+        if driver.events() == [Event::Ready] {
+            break (2..200).map(|_| driver.send(None)).collect();
+        }
+    };
+    peer.hear(&driver.take_sent());
+    peer.say(&payload[api_versions(1, &[]).len()..]);
+    let down = peer.take();
+    let mut rest = &down[..];
+    let mut answers = Vec::new();
+    while !rest.is_empty() {
+        let room = driver.conn.read_buffer();
+        let n = room.len().min(rest.len());
+        room[..n].copy_from_slice(&rest[..n]);
+        rest = &rest[n..];
+        driver.conn.handle_read(n, driver.now);
+        answers.extend(driver.events());
+    }
+    let expected: Vec<_> = tokens
+        .iter()
+        .map(|&token| answer(token, &[7; 3000]))
+        .collect();
+    assert_eq!(answers, expected);
+}
+
+#[test]
+fn an_authority_that_is_not_trusted_is_an_unknown_issuer() {
+    let other = Authority::new("another authority");
+    let text = refusal(&trusting(&other.certificate), HOST, &Listener::usual());
+    assert!(
+        text.starts_with("TLS: certificate verify failed: unknown issuer"),
+        "{text}"
+    );
+    let listener = Listener::new(self_signed(&[HOST]));
+    let text = refusal(&usual(), HOST, &listener);
+    assert!(
+        text.starts_with("TLS: certificate verify failed: unknown issuer"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_name_that_the_certificate_does_not_have_is_a_mismatch() {
+    let listener = Listener::new(Authority::usual().issue(&["broker-1.example", "127.0.0.1"]));
+    let options = usual();
+    assert_eq!(
+        refusal(&options, HOST, &listener),
+        "TLS: certificate verify failed: name mismatch: the certificate is for \
+         broker-1.example, 127.0.0.1, not for kafka.example"
+    );
+    for host in ["127.0.0.2", "::1"] {
+        let text = refusal(&options, host, &listener);
+        assert!(text.contains("name mismatch") && text.ends_with(&format!("not for {host}")));
+    }
+}
+
+#[test]
+fn addresses_are_checked_like_names() {
+    let listener = Listener::new(Authority::usual().issue(&["127.0.0.1", "::1", "fe80::1"]));
+    for host in ["127.0.0.1", "::1", "[::1]", "0:0::1", "fe80::1%eth0"] {
+        assert_connects(&usual(), host, &listener);
+    }
+}
+
+#[test]
+fn wildcards_match_one_label() {
+    let listener = Listener::new(Authority::usual().issue(&["*.kafka.example"]));
+    assert_connects(&usual(), "broker-1.kafka.example", &listener);
+    for host in ["kafka.example", "a.b.kafka.example"] {
+        assert!(refusal(&usual(), host, &listener).contains("name mismatch"));
+    }
+}
+
+#[test]
+fn a_certificate_out_of_its_time_is_refused() {
+    let expired = Authority::usual().issue_with(&[HOST], expired);
+    assert_eq!(
+        refusal(&usual(), HOST, &Listener::new(expired)),
+        "TLS: certificate verify failed: certificate has expired"
+    );
+    let early = Authority::usual().issue_with(&[HOST], not_yet_valid);
+    assert_eq!(
+        refusal(&usual(), HOST, &Listener::new(early)),
+        "TLS: certificate verify failed: certificate is not yet valid"
+    );
+}
+
+#[test]
+fn skipping_verification_accepts_all_of_these() {
+    let options = TlsOptions {
+        skip_verify: true,
+        ..TlsOptions::default()
+    };
+    for identity in [
+        self_signed(&["elsewhere.example"]),
+        Authority::new("nobody").issue(&["elsewhere.example"]),
+        Authority::usual().issue_with(&[HOST], expired),
+    ] {
+        for versions in EACH_VERSION {
+            let listener = Listener {
+                versions,
+                ..Listener::new(identity.clone())
+            };
+            assert_connects(&options, HOST, &listener);
+        }
+    }
+}
+
+#[test]
+fn a_ca_file_may_hold_several_certificates_and_text_between_them() {
+    let other = Authority::new("another authority");
+    let file = format!(
+        "# ours\n{}\n# theirs\n{}",
+        other.certificate,
+        Authority::usual().certificate
+    );
+    let options = trusting(&file);
+    assert_connects(&options, HOST, &Listener::usual());
+    assert_connects(&options, HOST, &Listener::new(other.issue(&[HOST])));
+}
+
+#[test]
+fn a_self_signed_certificate_that_is_its_own_ca_file_is_trusted() {
+    let identity = self_signed(&[HOST]);
+    let options = trusting(&identity.certificate);
+    let listener = Listener::new(identity);
+    assert_connects(&options, HOST, &listener);
+    let text = refusal(&options, "other.example", &listener);
+    assert!(text.contains("name mismatch"), "{text}");
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_a_broker_that_requires_one() {
+    let client = Authority::usual().issue(&["client"]);
+    for versions in EACH_VERSION {
+        let listener = Listener {
+            versions,
+            client_ca: Some(Authority::usual().certificate.clone()),
+            ..Listener::usual()
+        };
+        let separate = TlsOptions {
+            certificate: Some(pem("client.pem", &client.certificate)),
+            key: Some(pem("client.key", &client.key)),
+            ..usual()
+        };
+        let together = TlsOptions {
+            certificate: Some(pem(
+                "both",
+                &format!("{}{}", client.key, client.certificate),
+            )),
+            ..usual()
+        };
+        for options in [separate, together] {
+            let (mut driver, mut peer) = attempt(&options, HOST, &listener);
+            assert_works(&mut driver, &mut peer);
+            assert_eq!(peer.tls.peer_certificates().map(<[_]>::len), Some(1));
+        }
+    }
+}
+
+#[test]
+fn a_missing_client_certificate_shows_during_or_after_the_handshake() {
+    for versions in EACH_VERSION {
+        let listener = Listener {
+            versions,
+            client_ca: Some(Authority::usual().certificate.clone()),
+            ..Listener::usual()
+        };
+        let (mut driver, _) = attempt(&usual(), HOST, &listener);
+        let events = driver.events();
+        let [Event::Close, Event::Error(text), Event::Disconnected] = &events[..] else {
+            panic!("{events:?}")
+        };
+        let expected = "TLS: the broker refused: it requires a client certificate";
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_client_certificate_of_a_stranger_is_refused_by_the_broker() {
+    let client = Authority::new("stranger").issue(&["client"]);
+    let options = TlsOptions {
+        certificate: Some(pem("client.pem", &client.certificate)),
+        key: Some(pem("client.key", &client.key)),
+        ..usual()
+    };
+    let listener = Listener {
+        client_ca: Some(Authority::usual().certificate.clone()),
+        ..Listener::usual()
+    };
+    let text = refusal(&options, HOST, &listener);
+    assert!(text.starts_with("TLS: the broker refused: "), "{text}");
+    assert!(text.contains("client certificate"), "{text}");
+}
+
+#[test]
+fn a_broker_that_closes_without_close_notify_has_closed() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    let token = driver.send(None);
+    driver.conn.handle_eof(driver.now);
+    let events = [
+        Event::Close,
+        failed(token, "connection closed by broker"),
+        Event::Disconnected,
+    ];
+    assert_eq!(driver.events(), events);
+}
+
+#[test]
+fn a_broker_that_closes_with_close_notify_has_closed_after_its_last_answer() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    let (first, second) = (driver.send(None), driver.send(None));
+    peer.say(&response(2, b"last"));
+    peer.tls.send_close_notify();
+    let last_words = peer.take();
+    driver.feed(&last_words);
+    let events = [
+        answer(first, b"last"),
+        Event::Close,
+        failed(second, "connection closed by broker"),
+        Event::Disconnected,
+    ];
+    assert_eq!(driver.events(), events);
+}
+
+#[test]
+fn a_peer_that_closes_during_the_handshake_is_an_error() {
+    let mut driver = Driver::new();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    driver.conn.handle_eof(driver.now);
+    assert_eq!(
+        driver.events(),
+        lost("TLS: the broker closed the connection during the handshake")
+    );
+}
+
+#[test]
+fn a_peer_that_does_not_speak_tls_is_an_error() {
+    let mut driver = Driver::new();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    driver.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let events = driver.events();
+    let [Event::Close, Event::Error(text), Event::Disconnected] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(
+        text.starts_with("TLS: the peer does not speak TLS"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_stall_in_the_handshake_is_a_handshake_timeout() {
+    let mut driver = Driver::new();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    driver.take_sent();
+    driver.pass(TIMEOUT);
+    assert_eq!(driver.events(), lost("handshake timeout"));
+}
+
+#[test]
+fn a_host_that_no_certificate_can_name_is_an_error() {
+    let mut driver = Driver::new();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.conn.connect("no host", 9093, None, driver.now);
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    assert_eq!(
+        driver.events(),
+        lost("TLS: not a host name or address: no host")
+    );
+}
+
+#[test]
+fn connections_with_the_same_settings_resume_each_others_sessions() {
+    for versions in EACH_VERSION {
+        let authority = Authority::new("of this test alone");
+        let listener = Listener {
+            versions,
+            ..Listener::new(authority.issue(&[HOST]))
+        };
+        let config = listener.config();
+        let options = trusting(&authority.certificate);
+        let first_settings = settings(&options);
+        let mut kinds = Vec::new();
+        for settings in [first_settings, settings(&options)] {
+            let (mut driver, mut peer) = (Driver::new(), TlsPeer::new(config.clone()));
+            connect(&mut driver, Some(settings), HOST, &mut peer);
+            assert_works(&mut driver, &mut peer);
+            kinds.push(peer.tls.handshake_kind());
+        }
+        let expected = [HandshakeKind::Full, HandshakeKind::Resumed];
+        assert_eq!(kinds, expected.map(Some));
+    }
+}
+
+#[test]
+fn settings_hold_from_the_next_connect_on() {
+    let mut driver = Driver::ready();
+    driver.conn.set_tls(Some(settings(&usual())));
+    driver.send(None);
+    assert_eq!(driver.received().len(), 1, "still plain");
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    assert_eq!(driver.conn.state(), State::TlsHandshake);
+    driver.conn.set_tls(None);
+    driver.connect();
+    assert_eq!(driver.events(), [Event::Close, dial()]);
+    driver.shake_hands();
+}

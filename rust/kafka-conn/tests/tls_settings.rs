@@ -1,0 +1,94 @@
+//! What is wrong with PEM files, said when the settings are made.
+
+mod support;
+
+use kafka_conn::{TlsOptions, TlsSettings};
+use support::tls::*;
+
+fn error(options: &TlsOptions) -> String {
+    TlsSettings::new(options)
+        .expect_err("bad options")
+        .to_string()
+}
+
+fn with_key(certificate: &str, key: &str) -> TlsOptions {
+    TlsOptions {
+        certificate: Some(pem("client.pem", certificate)),
+        key: Some(pem("client.key", key)),
+        ..TlsOptions::default()
+    }
+}
+
+#[test]
+fn a_ca_file_without_a_usable_certificate_is_named() {
+    for contents in ["", "# nothing here", &Authority::usual().issue(&["x"]).key] {
+        assert_eq!(error(&trusting(contents)), "TLS: no certificate in ca.pem");
+    }
+    let whole = &Authority::usual().certificate;
+    let text = error(&trusting(&whole[..whole.len() / 2]));
+    assert_eq!(text, "TLS: ca.pem: malformed PEM: a section has no end");
+    let text = error(&trusting(&whole.replace("MII", "***")));
+    assert_eq!(text, "TLS: ca.pem: malformed PEM: not Base64");
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let text = error(&trusting(garbage));
+    assert!(text.starts_with("TLS: CA file ca.pem: "), "{text}");
+}
+
+#[test]
+fn a_client_certificate_needs_its_key() {
+    let client = Authority::usual().issue(&["client"]);
+    let other = Authority::usual().issue(&["other"]);
+    assert_eq!(
+        error(&with_key(&client.certificate, &other.key)),
+        "TLS: client certificate client.pem: the private key belongs to another one"
+    );
+    assert_eq!(
+        error(&with_key(&client.certificate, &other.certificate)),
+        "TLS: no private key in client.key"
+    );
+    assert_eq!(
+        error(&with_key(&client.key, &client.key)),
+        "TLS: no certificate in client.pem"
+    );
+    let encrypted = client.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    assert_eq!(
+        error(&with_key(&client.certificate, &encrypted)),
+        "TLS: the private key in client.key is encrypted"
+    );
+    let alone = TlsOptions {
+        certificate: Some(pem("client.pem", &client.certificate)),
+        ..TlsOptions::default()
+    };
+    assert_eq!(error(&alone), "TLS: no private key in client.pem");
+    let keyless = TlsOptions {
+        key: Some(pem("client.key", &client.key)),
+        ..TlsOptions::default()
+    };
+    assert_eq!(
+        error(&keyless),
+        "TLS: key file client.key without a client certificate"
+    );
+}
+
+#[test]
+fn keys_of_every_form_are_read() {
+    for name in ["rsa-pkcs1", "rsa-pkcs8", "ec-sec1", "ec-pkcs8"] {
+        let (kind, _) = name.split_once('-').expect("a form");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/");
+        let read = |name: &str| std::fs::read_to_string(format!("{folder}{name}.pem"));
+        let certificate = read(kind).expect("a certificate");
+        let key = read(name).expect("a key");
+        TlsSettings::new(&with_key(&certificate, &key)).expect(name);
+    }
+}
+
+#[test]
+fn nothing_that_is_printed_shows_a_key() {
+    let client = Authority::usual().issue(&["client"]);
+    let options = with_key(&client.certificate, &client.key);
+    let settings = TlsSettings::new(&options).expect("good");
+    let printed = format!("{options:?} {settings:?}");
+    let line = client.key.lines().nth(1).expect("a line");
+    assert!(!printed.contains(line));
+    assert!(printed.contains("client.key"));
+}
