@@ -102,15 +102,11 @@ fn commit_topic(
     })
 }
 
-/// Brokers made to stand in for real ones advertise no OffsetCommit, or 2 as the highest version,
-/// and read it without `retention_time_ms`. Every real broker whose highest is 2 is older than all
-/// others that we speak to.
+/// Version 2 is spoken only to a broker that advertises nothing newer, or nothing at all. Such are
+/// made to stand in for real ones, and read it without `retention_time_ms`.
 fn expects_no_retention(handle: &ConnHandle) -> bool {
-    handle.with_connection(|connection| {
-        let advertised = connection.api_versions();
-        let range = advertised.and_then(|all| all.get(&ApiKey::OffsetCommit.key()));
-        range.is_none_or(|&(_, highest)| highest == OFFSET_COMMIT_WITHOUT_RETENTION)
-    })
+    let version = handle.version(ApiKey::OffsetCommit);
+    version.is_ok_and(|version| version == OFFSET_COMMIT_WITHOUT_RETENTION)
 }
 
 fn encode_without_retention(request: &OffsetCommitRequest) -> Result<(i16, Writer), String> {
