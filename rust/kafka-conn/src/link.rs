@@ -243,8 +243,12 @@ impl Link {
         };
         let before = self.sendable_at(now);
         if until > before {
-            self.in_flight.postpone(until - before);
+            let by = until - before;
+            self.in_flight.postpone(by);
+            self.renewal_deadline = self.renewal_deadline.and_then(|at| at.checked_add(by));
             self.throttled_until = Some(until);
+            // What is queued now would leave when the session is over.
+            self.holding |= self.session.is_some_and(|session| session.is_due(until));
         }
     }
 

@@ -41,6 +41,11 @@ impl Session {
             ends_at: now.checked_add(lifetime)?,
         })
     }
+
+    /// Whether at `then` the renewal is to be under way.
+    pub(crate) fn is_due(&self, then: Instant) -> bool {
+        self.renew_at.unwrap_or(self.hold_at) <= then
+    }
 }
 
 /// A request on its way to the broker.

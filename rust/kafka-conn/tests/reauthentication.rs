@@ -306,6 +306,31 @@ fn a_held_request_keeps_its_own_deadline() {
 }
 
 #[test]
+fn throttled_time_is_left_out_and_what_it_would_keep_too_long_is_held() {
+    let mut driver = Driver::authenticated(plain(), 60_000);
+    driver.pass(secs(45));
+    driver.conn.throttle(20_000, driver.now);
+    let held = driver.send(None);
+    driver.pass(secs(5));
+    assert_eq!(driver.take_sent(), []);
+    driver.pass(secs(15));
+    let asked = driver.one_request();
+    assert_eq!(mechanism(&asked), "PLAIN");
+    assert_eq!(driver.timer(), Some(TIMEOUT));
+    driver.conn.throttle(1_000, driver.now);
+    assert_eq!(driver.timer(), Some(secs(1)));
+    driver.pass(secs(1));
+    assert_eq!(driver.timer(), Some(TIMEOUT));
+    driver.feed(&answer_to(&asked, &handshake_body(0, &["PLAIN"])));
+    assert_eq!(driver.events(), []);
+    let asked = driver.one_request();
+    assert_eq!(driver.say(&asked, &granted(60_000)), []);
+    let requests = driver.received();
+    answer_all(&mut driver, &requests);
+    assert_eq!(driver.events(), [answer(held, b"answer")]);
+}
+
+#[test]
 fn disconnecting_meanwhile_fails_what_was_held() {
     let mut driver = Driver::authenticated(plain(), 60_000);
     driver.pass(secs(50));

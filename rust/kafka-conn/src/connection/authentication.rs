@@ -173,7 +173,7 @@ impl Connection {
             Stage::Handshake(..) => link.stage = Stage::Handshake(phase, deadline),
             Stage::Ready => {
                 link.holding = true;
-                link.expect_renewal(timeout, now);
+                link.expect_renewal(timeout, link.sendable_at(now));
             }
         }
     }
