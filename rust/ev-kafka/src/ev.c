@@ -124,15 +124,20 @@ evk_watcher *evk_new (int kind, struct ev_loop *loop, void *handler)
   return self;
 }
 
-/* Frees the watcher and gives its handler back. Null, and nothing freed, in global destruction on a
- * loop of the program's own: perl destroys such a loop at a time of its choosing, so an active
- * watcher can neither be stopped nor be freed safely any more. */
-void *evk_free (evk_watcher *self, int kind)
+/* In global destruction perl destroys a loop of the program's own at a time of its choosing: its
+ * watchers, active or not, can neither be stopped nor be freed safely any more. */
+static int evk_loop_is_gone (evk_watcher *self)
 {
   dTHX;
+  return PL_dirty && self->loop != EV_DEFAULT;
+}
+
+/* Frees the watcher and gives its handler back; null, and nothing freed, when its loop is gone. */
+void *evk_free (evk_watcher *self, int kind)
+{
   void *handler = self->handler;
 
-  if (PL_dirty && self->loop != EV_DEFAULT)
+  if (evk_loop_is_gone (self))
     return 0;
   switch (kind)
     {
@@ -149,6 +154,8 @@ void evk_io_start (evk_watcher *self, int fd, int events)
 {
   ev_io *io = &self->w.io;
 
+  if (evk_loop_is_gone (self))
+    return;
   if (ev_is_active (io) && io->fd == fd && (io->events & (EV_READ | EV_WRITE)) == events)
     return;
   ev_io_stop (self->loop, io);
@@ -157,23 +164,52 @@ void evk_io_start (evk_watcher *self, int fd, int events)
     ev_io_start (self->loop, io);
 }
 
-void evk_io_stop (evk_watcher *self) { ev_io_stop (self->loop, &self->w.io); }
+void evk_io_stop (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_io_stop (self->loop, &self->w.io);
+}
 
 void evk_timer_start (evk_watcher *self, double after)
 {
+  if (evk_loop_is_gone (self))
+    return;
   ev_timer_stop (self->loop, &self->w.timer);
   ev_timer_set (&self->w.timer, after, 0.);
   ev_timer_start (self->loop, &self->w.timer);
 }
 
-void evk_timer_stop (evk_watcher *self) { ev_timer_stop (self->loop, &self->w.timer); }
+void evk_timer_stop (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_timer_stop (self->loop, &self->w.timer);
+}
 
-void evk_async_start (evk_watcher *self) { ev_async_start (self->loop, &self->w.async); }
-void evk_async_stop (evk_watcher *self) { ev_async_stop (self->loop, &self->w.async); }
+void evk_async_start (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_async_start (self->loop, &self->w.async);
+}
+
+void evk_async_stop (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_async_stop (self->loop, &self->w.async);
+}
+
 void evk_async_send (evk_watcher *self) { ev_async_send (self->loop, &self->w.async); }
 
-void evk_prepare_start (evk_watcher *self) { ev_prepare_start (self->loop, &self->w.prepare); }
-void evk_prepare_stop (evk_watcher *self) { ev_prepare_stop (self->loop, &self->w.prepare); }
+void evk_prepare_start (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_prepare_start (self->loop, &self->w.prepare);
+}
+
+void evk_prepare_stop (evk_watcher *self)
+{
+  if (!evk_loop_is_gone (self))
+    ev_prepare_stop (self->loop, &self->w.prepare);
+}
 
 /* ---- sockets and threads ---- */
 
