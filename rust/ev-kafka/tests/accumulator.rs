@@ -43,7 +43,9 @@ fn append(
 }
 
 fn values(bytes: bytes::Bytes) -> Vec<Vec<u8>> {
-    let batches: Vec<_> = RecordBatches::new(bytes).map(|b| b.expect("whole")).collect();
+    let batches: Vec<_> = RecordBatches::new(bytes)
+        .map(|b| b.expect("whole"))
+        .collect();
     batches
         .iter()
         .flat_map(|batch| {
@@ -158,7 +160,13 @@ fn callbacks_keep_their_records_index() {
 
 #[test]
 fn queued_counts_until_settled_with_every_codec() {
-    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
         let mut accumulator = with_codec(codec);
         for _ in 0..100 {
             append(&mut accumulator, 0, &[b'v'; 50], None);
@@ -210,7 +218,9 @@ fn keys_choose_partitions_by_murmur2_and_null_keys_go_round_those_with_a_leader(
         assert_eq!(partition, murmur2(key) as usize % 3);
     }
     accumulator.route(b"t", &[1, NO_LEADER, 1]);
-    let turns: Vec<_> = (0..4).map(|_| accumulator.partition_for(topic, None)).collect();
+    let turns: Vec<_> = (0..4)
+        .map(|_| accumulator.partition_for(topic, None))
+        .collect();
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{turns:?}");
     assert!(turns.iter().all(|&partition| partition != 1), "{turns:?}");
 }

@@ -185,10 +185,7 @@ impl PartitionCalls {
 }
 
 /// The last value of a repeated name wins, as in any hash built from pairs.
-fn headers_ref<'a>(
-    perl: Perl,
-    headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-) -> Sv {
+fn headers_ref<'a>(perl: Perl, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Sv {
     let mut hash = Hv::new(perl);
     for (name, value) in headers {
         hash.store(perl, name, Sv::bytes_or_undef(perl, value));

@@ -6,7 +6,6 @@ mod xsubs;
 
 use perl_xs::Perl;
 
-
 /// Makes the XSUBs of fetching known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);

@@ -99,11 +99,7 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .map_err(|(error, _)| Croak::from(error.to_string()))
 }
 
-fn read_parts(
-    perl: Perl,
-    parts: &[Sv],
-    max_bytes: i32,
-) -> Result<(Vec<FetchTopic>, Asked), Croak> {
+fn read_parts(perl: Perl, parts: &[Sv], max_bytes: i32) -> Result<(Vec<FetchTopic>, Asked), Croak> {
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();
     let mut asked = Asked::new();
@@ -184,9 +180,8 @@ fn complete(
 }
 
 fn call_back(perl: Perl, callback: &Sv, fetched: Result<Fetched, String>) -> Flow {
-    let object = fetched.and_then(|fetched| {
-        object(perl, fetched).map_err(|croak| croak.into_text(perl))
-    });
+    let object =
+        fetched.and_then(|fetched| object(perl, fetched).map_err(|croak| croak.into_text(perl)));
     let outcome = match &object {
         Ok(object) => call(perl, callback, &[Arg::Sv(object), Arg::Undef]),
         Err(reason) => call(perl, callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),

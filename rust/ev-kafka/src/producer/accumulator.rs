@@ -297,9 +297,9 @@ impl<C> Accumulator<C> {
             }
         };
         let before = open.builder.len();
-        let index = open
-            .builder
-            .append(record.timestamp, record.key, record.value, record.headers)?;
+        let index =
+            open.builder
+                .append(record.timestamp, record.key, record.value, record.headers)?;
         if let Some(callback) = callback {
             if open.callbacks.len() < index {
                 open.callbacks.resize_with(index, || None);
@@ -489,9 +489,10 @@ fn size_bound<'a, H>(record: &NewRecord<'a, H>) -> usize
 where
     H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
 {
-    let headers = record.headers.clone().map(|(name, value)| {
-        HEADER_OVERHEAD + name.len() + value.map_or(0, <[u8]>::len)
-    });
+    let headers = record
+        .headers
+        .clone()
+        .map(|(name, value)| HEADER_OVERHEAD + name.len() + value.map_or(0, <[u8]>::len));
     BatchBuilder::max_record_len(
         record.key.map_or(0, <[u8]>::len),
         record.value.map_or(0, <[u8]>::len),

@@ -66,10 +66,7 @@ impl Delivery {
     fn deliver_batch(&self, perl: Perl, batch: Settled) -> Flow {
         let kept = self.results.borrow_mut().remove(&batch.place);
         let place = batch.place.clone();
-        let with_result = matches!(
-            batch.end,
-            End::Acknowledged { .. } | End::Refused { .. }
-        );
+        let with_result = matches!(batch.end, End::Acknowledged { .. } | End::Refused { .. });
         let result = match batch.end {
             End::Unacknowledged => Some(Template::new(perl, &Node::Hash(Vec::new()))),
             End::Failed { .. } => None,

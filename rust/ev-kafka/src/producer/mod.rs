@@ -10,9 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
 
 use kafka_wire::Codec;
-use perl_xs::{
-    FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv,
-};
+use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
 use accumulator::{Accumulator, BatchId, NewRecord, Sealed, Settings};
 use delivery::{Delivery, End, Settled};
@@ -154,4 +152,3 @@ pub fn register(perl: Perl) {
     );
     perl_xs::register_clone_skip(perl, "EV::Kafka::Client");
 }
-

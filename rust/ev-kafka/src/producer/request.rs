@@ -90,7 +90,9 @@ fn send_unacknowledged(
 ) -> Result<(), Croak> {
     if conn.send_oneway(ApiKey::Produce, version, body).is_err() {
         let mut accumulator = producer.accumulator.borrow_mut();
-        batches.iter().for_each(|batch| accumulator.requeue(batch.id));
+        batches
+            .iter()
+            .for_each(|batch| accumulator.requeue(batch.id));
         return Ok(());
     }
     let ends = batches

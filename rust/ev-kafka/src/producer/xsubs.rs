@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use kafka_wire::Codec;
-use perl_xs::{
-    attach, call_method, ArrayRef, Croak, Frame, HashRef, Perl, Sv, XsubDef,
-};
+use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Perl, Sv, XsubDef};
 
 use super::accumulator::{BatchId, NewRecord};
 use super::delivery::End;
@@ -172,10 +170,7 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
         };
         accumulator.append(topic, partition as usize, record, callback)
     };
-    let object = frame
-        .arg(0)
-        .ok_or("produce: expected an object")?
-        .clone();
+    let object = frame.arg(0).ok_or("produce: expected an object")?.clone();
     let appended = appended.map_err(|error| Croak::from(format!("produce: {error}")))?;
     if appended.first {
         call_method(perl, &object, "_linger_begin", &[]).ok()?;
@@ -245,9 +240,7 @@ fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let node = frame.int(2)?.unwrap_or(-1) as i32;
-    let conn = frame
-        .arg(1)
-        .and_then(|sv| crate::conn::from_sv(sv).ok());
+    let conn = frame.arg(1).and_then(|sv| crate::conn::from_sv(sv).ok());
     let producer = frame.object::<Producer>()?;
     let sent = match conn {
         Some(conn) => request::send(perl, &producer, &conn, node)?,
