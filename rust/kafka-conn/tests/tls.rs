@@ -245,6 +245,36 @@ fn skipping_verification_accepts_all_of_these() {
     }
 }
 
+fn version_1() -> Identity {
+    Identity {
+        certificate: fixture("v1"),
+        key: fixture("ec-pkcs8"),
+    }
+}
+
+#[test]
+fn certificates_of_x509_version_1_serve_where_no_host_has_to_be_named() {
+    let client = version_1();
+    let options = TlsOptions {
+        certificate: Some(pem("v1.pem", &client.certificate)),
+        key: Some(pem("v1.key", &client.key)),
+        ..usual()
+    };
+    assert_connects(&options, HOST, &Listener::usual());
+
+    let listener = Listener::new(version_1());
+    let text = refusal(&usual(), HOST, &listener);
+    assert_eq!(
+        text,
+        "TLS: certificate verify failed: a certificate of X.509 version 1 names no host"
+    );
+    let options = TlsOptions {
+        skip_verify: true,
+        ..TlsOptions::default()
+    };
+    assert_connects(&options, HOST, &listener);
+}
+
 #[test]
 fn a_ca_file_may_hold_several_certificates_and_text_between_them() {
     let other = Authority::new("another authority");

@@ -74,11 +74,7 @@ fn a_client_certificate_needs_its_key() {
 fn keys_of_every_form_are_read() {
     for name in ["rsa-pkcs1", "rsa-pkcs8", "ec-sec1", "ec-pkcs8"] {
         let (kind, _) = name.split_once('-').expect("a form");
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/");
-        let read = |name: &str| std::fs::read_to_string(format!("{folder}{name}.pem"));
-        let certificate = read(kind).expect("a certificate");
-        let key = read(name).expect("a key");
-        TlsSettings::new(&with_key(&certificate, &key)).expect(name);
+        TlsSettings::new(&with_key(&fixture(kind), &fixture(name))).expect(name);
     }
 }
 

@@ -1,10 +1,31 @@
 //! TLS failures in words that say what to mend.
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 
 /// How many of a certificate's names an error lists.
 const MAX_NAMES: usize = 10;
+
+/// How webpki, whose errors rustls does not translate in full, names two of its reasons.
+const AUTHORITY: &str = "CaUsedAsEndEntity";
+const OLD_VERSION: &str = "UnsupportedCertVersion";
+
+/// Whether a certificate was refused because it is marked as an authority.
+pub(super) fn is_authority(error: &Error) -> bool {
+    is_of_webpki(error, AUTHORITY)
+}
+
+/// Whether a certificate was refused because it is not of X.509 version 3.
+pub(super) fn is_old_certificate(error: &Error) -> bool {
+    is_of_webpki(error, OLD_VERSION)
+}
+
+fn is_of_webpki(error: &Error, name: &str) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else {
+        return false;
+    };
+    inner.to_string().contains(name)
+}
 
 /// What went wrong, without the prefix `TLS: `.
 pub(super) fn text(error: &Error) -> String {
@@ -42,9 +63,13 @@ fn certificate(reason: &CertificateError) -> String {
         } => name_mismatch(expected, presented),
         CertificateError::BadSignature => "bad signature".into(),
         CertificateError::Revoked => "certificate has been revoked".into(),
-        CertificateError::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
+        CertificateError::Other(other) if other.0.to_string().contains(AUTHORITY) => {
             "unknown issuer: the broker's certificate is an authority that is not trusted".into()
         }
+        CertificateError::Other(other) if other.0.to_string().contains(OLD_VERSION) => {
+            "a certificate of X.509 version 1 names no host".into()
+        }
+        CertificateError::Other(other) => other.0.to_string(),
         other => other.to_string(),
     }
 }

@@ -7,6 +7,7 @@ use ring::digest;
 use rustls::crypto::{ring as provider, CryptoProvider};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::verify::{Anything, Trust};
@@ -96,12 +97,13 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
             builder.with_custom_certificate_verifier(Arc::new(trust))
         }
     };
-    match identity(options)? {
-        Some((chain, key, name)) => builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| TlsError(format!("client certificate {name}: {}", unfit(&error)))),
-        None => Ok(builder.with_no_client_auth()),
-    }
+    Ok(match identity(options)? {
+        Some(identity) => {
+            let resolver = SingleCertAndKey::from(identity);
+            builder.with_client_cert_resolver(Arc::new(resolver))
+        }
+        None => builder.with_no_client_auth(),
+    })
 }
 
 fn trust(
@@ -123,24 +125,35 @@ fn trust(
     })
 }
 
-type Identity<'a> = (
-    Vec<CertificateDer<'static>>,
-    PrivateKeyDer<'static>,
-    &'a str,
-);
-
-fn identity(options: &TlsOptions) -> Result<Option<Identity<'_>>, TlsError> {
-    match (&options.certificate, &options.key) {
-        (None, None) => Ok(None),
-        (None, Some(key)) => Err(TlsError(format!(
-            "key file {} without a client certificate",
-            key.name
-        ))),
-        (Some(certificate), key) => {
-            let key = private_key(key.as_ref().unwrap_or(certificate))?;
-            Ok(Some((certificates(certificate)?, key, &certificate.name)))
+/// The client's certificate and key.
+fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
+    let file = match (&options.certificate, &options.key) {
+        (None, None) => return Ok(None),
+        (None, Some(key)) => {
+            let name = &key.name;
+            let text = format!("key file {name} without a client certificate");
+            return Err(TlsError(text));
         }
+        (Some(certificate), _) => certificate,
+    };
+    let chain = certificates(file)?;
+    let key = private_key(options.key.as_ref().unwrap_or(file))?;
+    let unfit = |error| {
+        TlsError(format!(
+            "client certificate {}: {}",
+            file.name,
+            unfit(&error)
+        ))
+    };
+    let key = provider::sign::any_supported_type(&key).map_err(unfit)?;
+    let identity = CertifiedKey::new(chain, key);
+    match identity.keys_match() {
+        // Version 1 of X.509, which `openssl x509 -req` still makes: rustls cannot look into it,
+        // and brokers accept it.
+        Err(error) if super::reason::is_old_certificate(&error) => {}
+        fitting => fitting.map_err(unfit)?,
     }
+    Ok(Some(identity))
 }
 
 fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -9,9 +9,9 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::reason;
 
 /// Verifies as WebPKI does, and accepts as well a certificate that is itself in the CA file.
 ///
@@ -54,7 +54,7 @@ impl ServerCertVerifier for Trust {
         );
         match verified {
             // The period of validity has been checked by then.
-            Err(error) if is_authority(&error) && self.ca.contains(end_entity) => {
+            Err(error) if reason::is_authority(&error) && self.ca.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -87,15 +87,7 @@ impl ServerCertVerifier for Trust {
     }
 }
 
-/// Whether a certificate was refused because it is marked as an authority.
-fn is_authority(error: &Error) -> bool {
-    let Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else {
-        return false;
-    };
-    inner.to_string().contains("CaUsedAsEndEntity")
-}
-
-/// Accepts any certificate, but still wants the peer to have its key.
+/// Accepts any certificate, but still wants the peer to have its key, where it can be told.
 #[derive(Debug)]
 pub(super) struct Anything(WebPkiSupportedAlgorithms);
 
@@ -123,7 +115,8 @@ impl ServerCertVerifier for Anything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
+        let verified = verify_tls12_signature(message, certificate, signature, &self.0);
+        accept_old_certificate(verified)
     }
 
     fn verify_tls13_signature(
@@ -132,10 +125,24 @@ impl ServerCertVerifier for Anything {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
+        let verified = verify_tls13_signature(message, certificate, signature, &self.0);
+        accept_old_certificate(verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+/// A certificate of X.509 version 1 is not looked into; any that is accepted unseen proves as
+/// little.
+fn accept_old_certificate(
+    verified: Result<HandshakeSignatureValid, Error>,
+) -> Result<HandshakeSignatureValid, Error> {
+    match verified {
+        Err(error) if reason::is_old_certificate(&error) => {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+        verified => verified,
     }
 }

@@ -9,9 +9,11 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::ring::default_provider;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
 
@@ -100,6 +102,13 @@ pub fn not_yet_valid(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(3000, 1, 1);
 }
 
+/// A file that openssl made and rcgen does not: keys in several forms, a certificate of X.509
+/// version 1.
+pub fn fixture(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/");
+    std::fs::read_to_string(format!("{folder}{name}.pem")).expect("a file of the tests")
+}
+
 pub fn pem(name: &str, contents: &str) -> Pem {
     Pem {
         name: name.into(),
@@ -160,7 +169,9 @@ impl Listener {
         };
         let key = PrivateKeyDer::from_pem_slice(self.identity.key.as_bytes()).expect("a key");
         let chain = certificates(&self.identity.certificate);
-        Arc::new(builder.with_single_cert(chain, key).expect("an identity"))
+        let key = any_supported_type(&key).expect("a key");
+        let identity = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        Arc::new(builder.with_cert_resolver(Arc::new(identity)))
     }
 
     pub fn accept(&self) -> TlsPeer {
