@@ -45,11 +45,11 @@ for my $case (
 }
 like refused(compression => 'lzma'), qr/unsupported compression: lzma/, 'a compression that there is not';
 
-for my $name (qw(tls tls_ca_file tls_skip_verify sasl idempotent transactional_id)) {
+for my $name (qw(idempotent transactional_id)) {
     like refused($name => 1), qr/^EV::Kafka: option '$name' is not yet supported at \Q$0\E/, "$name is not there yet";
     is refused($name => undef), '', "$name => undef is nothing";
 }
-is refused(tls => 0, idempotent => 0), '', 'what is not there may be turned off';
+is refused(idempotent => 0), '', 'what is not there may be turned off';
 
 for my $compression (qw(lz4 gzip zstd snappy none), undef) {
     is refused(compression => $compression), '', 'compression ' . ($compression // 'undef');

@@ -243,13 +243,4 @@ subtest 'methods of what is no connection' => sub {
     ok !eval { EV::Kafka::Conn::state(); 1 }, 'nothing at all';
 };
 
-subtest 'TLS and SASL can only be turned off' => sub {
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
-    ok !eval { $conn->tls(1); 1 }, 'tls';
-    like $@, qr/^EV::Kafka::Conn: tls is not yet supported at /, 'croaks';
-    ok !eval { $conn->sasl('PLAIN', 'u', 'p'); 1 }, 'sasl';
-    like $@, qr/^EV::Kafka::Conn: sasl is not yet supported at /, 'croaks';
-    ok eval { $conn->tls(0); $conn->sasl(undef); 1 }, 'off is fine';
-};
-
 done_testing;

@@ -9,6 +9,7 @@ use EV ();
 use XSLoader ();
 
 use EV::Kafka::Client;
+use EV::Kafka::Conn;
 
 XSLoader::load('EV::Kafka', $VERSION);
 
@@ -733,33 +734,111 @@ C<< topics => [{ name, error_code, error_message? }] >>.
 
 Deletes topics. The result is like that of C<create_topics>.
 
-=head2 Requests that are not yet supported
+=head2 Requests of group members
 
-These belong to consumer groups and transactions and are not there in version 1.00:
+These go to the group's coordinator, which L</find_coordinator($key, $cb, [$key_type])>
+names. Strings are sent as they are, undef as the empty one; a reference in the place
+of a string or number, and a number that its field cannot hold, croak
+C<METHOD: ARGUMENT must be ...> and C<METHOD: ARGUMENT out of range>.
 
-=over 4
+C<$group_instance_id> makes the member a static one (KIP-345). A broker that is too
+old for it fails the request.
 
-=item join_group($group_id, $member_id, \@topics, $cb, [$session_timeout_ms, $rebalance_timeout_ms, $group_instance_id])
+=head3 join_group($group_id, $member_id, \@topics, $cb, [$session_timeout_ms, $rebalance_timeout_ms, $group_instance_id])
 
-=item sync_group($group_id, $generation_id, $member_id, \@assignments, $cb, [$group_instance_id])
+Joins a group, with the protocol C<sticky> and a subscription to the topics. The
+member id is empty at first; error 79 (MEMBER_ID_REQUIRED) brings one to join again
+with. The timeouts are 30000 and 60000 by default. The coordinator answers when all
+members have joined, at the latest after the rebalance timeout; so long the answer may
+take.
 
-=item heartbeat($group_id, $generation_id, $member_id, $cb, [$group_instance_id])
+The result has C<error_code>, C<generation_id>, C<protocol_name>, C<leader>,
+C<member_id>, and C<< members => [{ member_id, metadata?, group_instance_id? }] >>,
+which is empty for all but the leader.
 
-=item leave_group($group_id, $member_id, $cb)
+=head3 sync_group($group_id, $generation_id, $member_id, \@assignments, $cb, [$group_instance_id])
 
-=item offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)
+    $conn->sync_group('group', $generation_id, $member_id, [
+        { member_id => $one,   assignment => $bytes },
+        { member_id => $other, assignment => $bytes },
+    ], sub { my ($result, $err) = @_; ... });
 
-=item offset_fetch($group_id, \@topics, $cb)
+Brings the leader's assignments to the coordinator; the others give an empty list, or
+undef. The result has C<error_code> and C<assignment>, which is absent if there is
+none. The answer comes when the leader's assignments have come, and may take five
+minutes.
 
-=item init_producer_id($transactional_id, $txn_timeout_ms, $cb)
+=head3 heartbeat($group_id, $generation_id, $member_id, $cb, [$group_instance_id])
 
-=item add_partitions_to_txn($txn_id, $producer_id, $epoch, \@topics, $cb)
+Tells the coordinator that the member lives. The result has C<error_code>:
+27 (REBALANCE_IN_PROGRESS) asks the member to join again.
 
-=item end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+=head3 leave_group($group_id, $member_id, $cb)
 
-=item txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+Leaves the group, so that its partitions are given to others at once. The result has
+C<error_code>.
 
-=back
+=head3 offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)
+
+    $conn->offset_commit('group', $generation_id, $member_id, [
+        { topic => 'topic', partitions => [{ partition => 0, offset => 42 }] },
+    ], sub { my ($result, $err) = @_; ... });
+
+Stores positions. A partition may also have C<metadata>, a text to keep beside the
+position, and the C<leader_epoch> of the last message read. Without a member,
+C<$generation_id> is -1 or undef, and C<$member_id> is empty. The result has
+C<< topics => [{ topic, partitions => [{ partition, error_code }] }] >>. An answer that
+lacks one of the partitions is an error.
+
+=head3 offset_fetch($group_id, \@topics, [\%opts,] $cb)
+
+    $conn->offset_fetch('group', [{ topic => 'topic', partitions => [0, 1] }],
+        sub { my ($result, $err) = @_; ... });
+
+Reads stored positions. The result has C<error_code> (not before version 2) and
+C<< topics => [{ topic, partitions => [{ partition, offset, error_code, metadata?, leader_epoch }] }] >>;
+the offset is -1 where none is stored. With the option C<require_stable> a partition
+whose position belongs to a transaction that has not ended gets error 88
+(UNSTABLE_OFFSET_COMMIT); this needs OffsetFetch version 7.
+
+=head2 Requests of producers with an id
+
+These go to the transaction coordinator, which C<find_coordinator> names for key type
+1; without transactions C<init_producer_id> may go to any broker. Arguments are taken
+as in L</Requests of group members>.
+
+=head3 init_producer_id($transactional_id, $txn_timeout_ms, $cb, [$producer_id, $epoch])
+
+Asks for a producer id: with undef in the first place one for an idempotent producer,
+else one for transactions, which ends what an earlier producer of the same
+transactional id left open. Given its current id and epoch, a producer gets its next
+epoch (version 3 and up). The result has C<error_code>, C<producer_id> and
+C<producer_epoch>.
+
+=head3 add_partitions_to_txn($txn_id, $producer_id, $epoch, \@topics, $cb)
+
+    $conn->add_partitions_to_txn('txn', $producer_id, $epoch,
+        [{ topic => 'topic', partitions => [0, 1] }],
+        sub { my ($result, $err) = @_; ... });
+
+Makes partitions part of the transaction. The result has
+C<< topics => [{ topic, partitions => [{ partition, error_code }] }] >>.
+
+=head3 add_offsets_to_txn($txn_id, $producer_id, $epoch, $group_id, $cb)
+
+Makes the positions of a group part of the transaction; C<txn_offset_commit> then
+stores them. The result has C<error_code>.
+
+=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+
+Stores positions as part of the transaction; goes to the group's coordinator. Offsets
+and result are those of C<offset_commit>. Generation and member are not sent below
+version 3; undef stands for a producer that is no member.
+
+=head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+
+Commits the transaction if C<$committed> is true, else aborts it. The result has
+C<error_code>.
 
 =head1 UTILITY FUNCTIONS
 

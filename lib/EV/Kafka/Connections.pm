@@ -47,6 +47,7 @@ sub _new_conn {
     my ($self) = @_;
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
     $conn->client_id($self->{cfg}{client_id});
+    $conn->_secure_like($self->{cfg}{security}) if $self->{cfg}{security};
     $conn->_request_timeout(REQUEST_TIMEOUT);
     return $conn;
 }

@@ -5,6 +5,8 @@ use warnings;
 use Carp ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
+use EV::Kafka::Security;
+
 # A croak names the line of the program, not one of ours.
 our @CARP_NOT = ('EV::Kafka::Client');
 
@@ -40,9 +42,15 @@ my %CHECK = (
     metadata_refresh  => _number_check(min => 0),
     flush_timeout     => _number_check(min => 0),
     loop              => \&_loop,
+    tls               => \&_flag,
+    tls_skip_verify   => \&_flag,
+    tls_ca_file       => \&_text,
+    tls_cert_file     => \&_text,
+    tls_key_file      => \&_text,
+    sasl              => \&EV::Kafka::Security::check_sasl,
 );
 
-my @NOT_YET = qw(tls tls_ca_file tls_skip_verify sasl idempotent transactional_id);
+my @NOT_YET = qw(idempotent transactional_id);
 
 my %KNOWN = map { $_ => 1 } keys %CHECK, @NOT_YET;
 
@@ -66,6 +74,7 @@ sub parse {
     }
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
+    $cfg{security} = EV::Kafka::Security->model(\%cfg);
     return \%cfg;
 }
 
@@ -95,6 +104,8 @@ sub _text {
     _bad($name, 'must be a string') if ref $value;
     return $value;
 }
+
+sub _flag { $_[1] ? 1 : 0 }
 
 sub _acks {
     my ($name, $value) = @_;
@@ -164,7 +175,7 @@ Turns the options that L<EV::Kafka/new(%options)> documents into the
 configuration that the client keeps in C<< $kafka->{cfg} >>: defaults filled
 in, numbers made numbers, the broker list split into C<[host, port]> pairs. It
 croaks on names it does not know and on values that make no sense, and names
-the option.
+the option. Credentials go no further than L<EV::Kafka::Security>.
 
 =head1 SEE ALSO
 

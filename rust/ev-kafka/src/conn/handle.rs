@@ -5,6 +5,7 @@
 //! another entry included. An inner entry simply goes on where the outer one stands.
 
 mod events;
+mod security;
 mod watchers;
 
 use std::cell::{Cell, RefCell};
@@ -17,10 +18,12 @@ use kafka_conn::{Config, Connection, SendError, State, Token, VersionError};
 use kafka_wire::{ApiKey, Writer};
 use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
+use self::security::Security;
 use super::link::{self, Link};
 use crate::ev::{self, Handler, Loop};
 
 pub(super) use events::call_back;
+pub(super) use security::{Sasl, TokenSource};
 
 /// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
 /// produces for long without returning to the loop is not to pile everything up in memory.
@@ -77,6 +80,7 @@ pub struct ConnHandle {
     /// Who waits, in the order of the requests.
     waiting: RefCell<VecDeque<(Token, Completion)>>,
     handlers: RefCell<PerlHandlers>,
+    security: RefCell<Security>,
     auto_reconnect: Cell<(bool, Duration)>,
     /// How long an answer may take; none to wait for ever.
     request_timeout: Cell<Option<Duration>>,
@@ -132,6 +136,7 @@ impl ConnHandle {
                 link: RefCell::new(Link::new(&on, handlers)),
                 waiting: RefCell::default(),
                 handlers: RefCell::default(),
+                security: RefCell::default(),
                 auto_reconnect: Cell::new((false, Duration::ZERO)),
                 request_timeout: Cell::new(None),
                 generation: Cell::new(ev::process_generation()),
@@ -196,7 +201,7 @@ impl ConnHandle {
             return Flow::Continue;
         }
         self.transmit();
-        let handlers = self.handlers.take();
+        let handlers = (self.handlers.take(), self.security.take());
         self.connection.borrow_mut().destroy();
         let flow = self.deliver(perl);
         self.link.borrow_mut().shut();
@@ -347,6 +352,7 @@ impl ConnHandle {
         connection.set_client_id(self.connection.borrow().client_id().clone());
         let (enable, delay) = self.auto_reconnect.get();
         connection.set_auto_reconnect(enable, delay);
+        self.secure(&mut connection);
         self.connection.replace(connection);
         self.link.borrow_mut().shut();
         drop(self.waiting.take());

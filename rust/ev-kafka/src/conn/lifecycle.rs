@@ -72,14 +72,6 @@ pub static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Conn::on_disconnect",
         body: on_disconnect,
     },
-    XsubDef {
-        name: "EV::Kafka::Conn::tls",
-        body: tls,
-    },
-    XsubDef {
-        name: "EV::Kafka::Conn::sasl",
-        body: sasl,
-    },
 ];
 
 /// `_new($class, $loop)`: an EV::Loop object, or anything else for the default loop.
@@ -212,22 +204,4 @@ fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &str) -> Result<(),
     let code = args::callback(frame, 1, method)?;
     frame.object::<ConnHandle>()?.set_handler(kind, code);
     Ok(())
-}
-
-fn tls(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let enable = frame.bool(1)?;
-    frame.object::<ConnHandle>()?;
-    match enable {
-        true => Err("EV::Kafka::Conn: tls is not yet supported".into()),
-        false => Ok(()),
-    }
-}
-
-fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let mechanism = frame.bytes(1)?;
-    frame.object::<ConnHandle>()?;
-    match mechanism {
-        Some(_) => Err("EV::Kafka::Conn: sasl is not yet supported".into()),
-        None => Ok(()),
-    }
 }

@@ -19,6 +19,7 @@ mod request;
 mod requests;
 mod resolve;
 pub mod results;
+mod security;
 mod txn_requests;
 
 use std::rc::Rc;
@@ -30,6 +31,7 @@ pub use handle::{Answer, Completion, ConnHandle};
 /// Makes the XSUBs of EV::Kafka::Conn known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
+    perl_xs::register(perl, security::XSUBS);
     perl_xs::register(perl, requests::XSUBS);
     perl_xs::register(perl, group_requests::XSUBS);
     perl_xs::register(perl, offset_requests::XSUBS);

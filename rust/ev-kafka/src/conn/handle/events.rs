@@ -1,7 +1,5 @@
 //! Passing on what a connection reports: to callbacks, to handlers, to the link.
 
-use std::time::Instant;
-
 use kafka_conn::{Event, Token};
 use perl_xs::{call, Arg, Flow, Perl, Sv};
 
@@ -33,7 +31,10 @@ impl ConnHandle {
 
     fn act_on(&self, perl: Perl, event: Event) -> Flow {
         match event {
-            Event::Dial { host, port } => self.link.borrow_mut().dial(&host, port),
+            Event::Dial { host, port } => {
+                drop(self.use_token_source());
+                self.link.borrow_mut().dial(&host, port);
+            }
             Event::Close => self.link.borrow_mut().close(),
             Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
             Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
@@ -47,12 +48,7 @@ impl ConnHandle {
                 return self.complete(perl, token, Ok(Answer { api, version, body }));
             }
             Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
-            // Only OAUTHBEARER asks for tokens, and nobody can turn that on yet.
-            Event::TokenNeeded { id } => {
-                let none = Err("no token".into());
-                let mut connection = self.connection.borrow_mut();
-                connection.provide_token(id, none, Instant::now());
-            }
+            Event::TokenNeeded { id } => return self.ask_for_token(perl, id),
         }
         Flow::Continue
     }

@@ -1,0 +1,113 @@
+//! How the connections of a handle are encrypted and authenticated.
+
+use std::time::Instant;
+
+use kafka_conn::{Connection, SaslSettings, Secret, State, TlsSettings, TokenRequestId};
+use perl_xs::{call_method, Arg, Flow, ObjectHandle, Outcome, Perl, Sv};
+
+use super::ConnHandle;
+
+/// How to authenticate; the default is not at all.
+#[derive(Clone, Default)]
+pub struct Sasl {
+    /// The mechanism and its credentials.
+    pub settings: Option<SaslSettings>,
+    /// Whom to ask, when the settings ask for a token at every authentication.
+    pub token: Option<TokenSource>,
+}
+
+/// A Perl function that knows tokens.
+#[derive(Clone)]
+pub struct TokenSource {
+    /// The connection that the token is for.
+    pub conn: ObjectHandle,
+    /// The function, a code value.
+    pub code: Sv,
+}
+
+/// What holds for connections to come, and what the one that exists needs again.
+#[derive(Default)]
+pub(super) struct Security {
+    tls: Option<TlsSettings>,
+    sasl: Sasl,
+    /// Whom the connection that exists asks when it authenticates again (KIP-368).
+    token_in_use: Option<TokenSource>,
+}
+
+impl ConnHandle {
+    /// See [`Connection::set_tls`].
+    pub fn set_tls(&self, tls: Option<TlsSettings>) {
+        self.leave_parent_alone();
+        self.connection.borrow_mut().set_tls(tls.clone());
+        self.security.borrow_mut().tls = tls;
+    }
+
+    /// See [`Connection::set_sasl`].
+    pub fn set_sasl(&self, sasl: Sasl) {
+        self.leave_parent_alone();
+        let settings = sasl.settings.clone();
+        self.connection.borrow_mut().set_sasl(settings);
+        let old = std::mem::replace(&mut self.security.borrow_mut().sasl, sasl);
+        // A connection takes the settings that it finds once there is a socket.
+        let old_source = match self.connection.borrow().state() {
+            State::Disconnected | State::Connecting => self.use_token_source(),
+            _ => None,
+        };
+        // Freeing a closure may run Perl code: no borrow is open any more.
+        drop((old, old_source));
+    }
+
+    /// What was set, to be set on another connection.
+    pub fn security(&self) -> (Option<TlsSettings>, Sasl) {
+        let security = self.security.borrow();
+        (security.tls.clone(), security.sasl.clone())
+    }
+
+    /// A connection is about to be made: its tokens come from where they come now. Gives back the
+    /// source used before, which is not to be freed under a borrow.
+    pub(super) fn use_token_source(&self) -> Option<TokenSource> {
+        let mut security = self.security.borrow_mut();
+        let source = security.sasl.token.clone();
+        std::mem::replace(&mut security.token_in_use, source)
+    }
+
+    /// Gives a connection that replaces ours the same settings.
+    pub(super) fn secure(&self, connection: &mut Connection) {
+        let security = self.security.borrow();
+        connection.set_tls(security.tls.clone());
+        connection.set_sasl(security.sasl.settings.clone());
+    }
+
+    pub(super) fn ask_for_token(&self, perl: Perl, id: TokenRequestId) -> Flow {
+        let source = self.security.borrow().token_in_use.clone();
+        let asked = source.and_then(|TokenSource { conn, code }| {
+            let object = conn.upgrade(perl)?;
+            let code = Sv::new_ref(perl, &code);
+            let args = [Arg::UInt(id), Arg::Sv(&code)];
+            Some(call_method(perl, &object, "_ask_for_token", &args))
+        });
+        let reason = match asked {
+            Some(Outcome::Returned) => return Flow::Continue,
+            Some(Outcome::Exit) => return Flow::Exit,
+            Some(Outcome::Died(error)) => match error.to_bytes(perl) {
+                Ok(text) => String::from_utf8_lossy(&text.unwrap_or_default()).into_owned(),
+                Err(_) => "the token callback died".into(),
+            },
+            None => "nobody to ask".into(),
+        };
+        self.provide_token(perl, id, Err(reason))
+    }
+
+    /// See [`Connection::provide_token`].
+    pub fn provide_token(
+        &self,
+        perl: Perl,
+        id: TokenRequestId,
+        token: Result<Secret, String>,
+    ) -> Flow {
+        self.leave_parent_alone();
+        let now = Instant::now();
+        self.connection.borrow_mut().provide_token(id, token, now);
+        self.settle(perl)
+    }
+}

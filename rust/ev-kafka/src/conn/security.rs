@@ -1,0 +1,181 @@
+//! The methods of EV::Kafka::Conn that encrypt and authenticate.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use kafka_conn::{Pem, SaslSettings, Secret, TlsOptions, TlsSettings};
+use perl_xs::{Croak, Frame, Native, ObjectError, XsubDef};
+
+use super::handle::{ConnHandle, Sasl, TokenSource};
+use super::resolve::strerror;
+
+/// No file of certificates is larger, in bytes: what is not a regular file may never end.
+const MAX_FILE: u64 = 16 << 20;
+
+pub static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Conn::tls",
+        body: tls,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::sasl",
+        body: sasl,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_secure_like",
+        body: secure_like,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_provide_token",
+        body: provide_token,
+    },
+];
+
+/// `tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file])`: for connections made from now
+/// on. The files are read here.
+fn tls(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let enable = frame.bool(1)?;
+    let ca_file = file_name(frame, 2)?;
+    let skip_verify = frame.bool(3)?;
+    let cert_file = file_name(frame, 4)?;
+    let key_file = file_name(frame, 5)?;
+    let handle = frame.object::<ConnHandle>()?;
+    if !enable {
+        handle.set_tls(None);
+        return Ok(());
+    }
+    let options = TlsOptions {
+        ca: pem(ca_file, "CA file")?,
+        skip_verify,
+        certificate: pem(cert_file, "certificate file")?,
+        key: pem(key_file, "key file")?,
+    };
+    let settings = TlsSettings::new(&options).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.strip_prefix("TLS: ").unwrap_or(&text);
+        format!("EV::Kafka::Conn: tls: {reason}")
+    })?;
+    handle.set_tls(Some(settings));
+    Ok(())
+}
+
+/// None when it is undef, empty or left out.
+fn file_name(frame: &Frame<'_>, index: usize) -> Result<Option<Vec<u8>>, Croak> {
+    Ok(frame.bytes(index)?.filter(|name| !name.is_empty()))
+}
+
+fn pem(name: Option<Vec<u8>>, what: &str) -> Result<Option<Pem>, Croak> {
+    let Some(path) = name else { return Ok(None) };
+    let name = String::from_utf8_lossy(&path).into_owned();
+    match contents(&path) {
+        Ok(contents) => Ok(Some(Pem { name, contents })),
+        Err(reason) => {
+            Err(format!("EV::Kafka::Conn: tls: cannot read {what} {name}: {reason}").into())
+        }
+    }
+}
+
+fn contents(path: &[u8]) -> Result<Secret, String> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(OsStr::from_bytes(path))?
+            .take(MAX_FILE + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| strerror(&error))?;
+    match bytes.len() as u64 {
+        0..=MAX_FILE => Ok(bytes.into()),
+        _ => Err(format!("larger than {MAX_FILE} bytes")),
+    }
+}
+
+/// `sasl($mechanism, [$username, $password])`, `sasl('OAUTHBEARER', $token_or_code)`: for
+/// connections made from now on. What is wrong with it shows when they authenticate.
+fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let mechanism = frame.bytes(1)?;
+    let sasl = match mechanism.as_deref() {
+        None => Sasl::default(),
+        Some(b"OAUTHBEARER") => oauthbearer(frame)?,
+        Some(mechanism) => {
+            let username = frame.bytes(2)?.unwrap_or_default();
+            let password = frame.bytes(3)?.unwrap_or_default();
+            let mechanism = String::from_utf8_lossy(mechanism);
+            Sasl {
+                settings: Some(SaslSettings::new(&mechanism, username, password)),
+                token: None,
+            }
+        }
+    };
+    frame.object::<ConnHandle>()?.set_sasl(sasl);
+    Ok(())
+}
+
+fn oauthbearer(frame: &Frame<'_>) -> Result<Sasl, Croak> {
+    let Some(token) = frame.value(2)? else {
+        return Ok(fixed_token(Vec::new()));
+    };
+    if let Some(code) = token.code() {
+        let conn = frame
+            .arg(0)
+            .ok_or(ObjectError::NotAReference)
+            .and_then(perl_xs::handle::<ConnHandle>)
+            .map_err(ConnHandle::describe)?;
+        return Ok(Sasl {
+            settings: Some(SaslSettings::oauthbearer_on_demand()),
+            token: Some(TokenSource { conn, code }),
+        });
+    }
+    if token.is_ref() && !token.is_overloaded() {
+        return Err("EV::Kafka::Conn: sasl: token must be a string or a code reference".into());
+    }
+    Ok(fixed_token(frame.bytes(2)?.unwrap_or_default()))
+}
+
+fn fixed_token(token: Vec<u8>) -> Sasl {
+    Sasl {
+        settings: Some(SaslSettings::new("OAUTHBEARER", Vec::new(), token)),
+        token: None,
+    }
+}
+
+/// `_secure_like($other)`: takes over the other connection's `tls` and `sasl`, so that a client
+/// keeps no secrets of its own and its connections share what is slow to compute.
+fn secure_like(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let other = frame
+        .object_at::<ConnHandle>(1)
+        .map_err(ConnHandle::describe)?;
+    let handle = frame.object::<ConnHandle>()?;
+    if Rc::ptr_eq(&handle, &other) {
+        return Ok(());
+    }
+    let (tls, mut sasl) = other.security();
+    if let (Some(source), Some(object)) = (&mut sasl.token, frame.arg(0)) {
+        source.conn = perl_xs::handle::<ConnHandle>(object).map_err(ConnHandle::describe)?;
+    }
+    handle.set_tls(tls);
+    handle.set_sasl(sasl);
+    Ok(())
+}
+
+/// `_provide_token($id, $token, $error)`: what a token callback has come to. Nothing when the
+/// connection that asked has gone.
+fn provide_token(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let id = frame.int(1)?.unwrap_or(0) as u64;
+    let token = frame.bytes(2)?;
+    let error = frame.bytes(3)?;
+    let token = match (token, error) {
+        (_, Some(error)) => Err(String::from_utf8_lossy(&error).trim_end().to_owned()),
+        (Some(token), None) => Ok(Secret::from(token)),
+        (None, None) => Err("the token callback gave none".into()),
+    };
+    match frame.object_at::<ConnHandle>(0) {
+        Ok(handle) => handle.provide_token(perl, id, token).ok(),
+        Err(ObjectError::Destroyed) => Ok(()),
+        Err(error) => Err(ConnHandle::describe(error).into()),
+    }
+}
