@@ -204,6 +204,8 @@ my @offset  = (partition => 4, offset => 9, error_code => 0);
 my @ANSWERS = (
     [join_group => 0, i16(0) . i32(3) . string('sticky') . string('l') . string('m')
         . array(string('l') . bytes('of l'), string('m') . bytes('')), { %join, members => \@members }],
+    [join_group => 0, i16(0) . i32(3) . string('sticky') . string('l') . string('m') . array(string('m') . null_bytes),
+        { %join, members => [$members[1]] }],
     [join_group => 2, i32(5) . i16(79) . i32(-1) . string('') . string('') . string('m') . array(),
         { error_code => 79, generation_id => -1, protocol_name => '', leader => '', member_id => 'm', members => [], throttle_time_ms => 5 }],
     [join_group => 5, i32(0) . i16(0) . i32(3) . string('sticky') . string('l') . string('m')
@@ -220,6 +222,7 @@ my @ANSWERS = (
 
     [sync_group => 0, i16(0) . bytes('mine'), { error_code => 0, assignment => 'mine' }],
     [sync_group => 0, i16(27) . bytes(''), { error_code => 27, assignment => undef }],
+    [sync_group => 0, i16(27) . null_bytes, { error_code => 27, assignment => undef }],
     [sync_group => 1, i32(6) . i16(0) . bytes('mine'), { error_code => 0, assignment => 'mine', throttle_time_ms => 6 }],
     [sync_group => 4, i32(6) . i16(0) . cbytes('mine') . $TAGS, { error_code => 0, assignment => 'mine' }],
 

@@ -2,6 +2,7 @@ package RequestTest;
 use strict;
 use warnings;
 
+use B ();
 use EV;
 use EV::Kafka;
 use Exporter qw(import);
@@ -64,13 +65,24 @@ sub croak_of {
     return eval { $code->(); 1 } ? undef : $@;
 }
 
+# How many references there are to each thing that the arguments refer to, at
+# any depth.
+sub counts {
+    return map {
+        my $in = ref eq 'ARRAY' ? $_ : ref eq 'HASH' ? [values %$_] : [];
+        ref() ? (B::svref_2object($_)->REFCNT, counts(@$in)) : ();
+    } @_;
+}
+
 # refuses([$text, $method, @arguments]...): each croaks with the text, which
 # leaves no trace.
 sub refuses {
     my ($conn, $peer) = at_version(0);
     for (@_) {
         my ($text, $method, @args) = @$_;
+        my @before = counts(@args);
         like croak_of(sub { $conn->$method(@args) }), qr/^\Q$text\E at /, $text;
+        is_deeply [counts(@args)], \@before, 'and keeps nothing';
     }
     is $conn->pending, 0, 'nothing is pending';
     turns;

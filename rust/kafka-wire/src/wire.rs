@@ -134,7 +134,12 @@ impl Wire for Blob {
         Self::put_nullable(w, Some(value), f)
     }
     fn get(r: &mut Reader, f: Format) -> Result<Bytes, DecodeError> {
-        not_null(Self::get_nullable(r, f)?)
+        let value = Self::get_nullable(r, f)?;
+        // Brokers that are not Kafka say by null that they have no assignment to give out, say.
+        match r.is_lenient() {
+            true => Ok(value.unwrap_or_default()),
+            false => not_null(value),
+        }
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Bytes {
