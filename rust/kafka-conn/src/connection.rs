@@ -65,6 +65,10 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// `disconnected`, and nothing of it remains. For the same reason what `handle_eof` and
 /// `handle_io_error` report takes effect only after the answers that arrived before it.
 ///
+/// On an encrypted connection ([`set_tls`](Self::set_tls)) the bytes that a driver moves are
+/// ciphertext; nothing else is different for it. What [`set_sasl`](Self::set_sasl) asks for may
+/// add an event: [`Event::TokenNeeded`].
+///
 /// Points in time must not run backwards. A driver never has to remember which attempt something
 /// belongs to: after [`Event::Close`] it reports nothing of the closed socket any more.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! One connection to a Kafka broker as a state machine without I/O and without a clock.
 //!
 //! [`Connection`] is a value: bytes and points in time go in, bytes, events and deadlines come
-//! out. It owns the handshake, the framing, the matching of answers to requests, the choice of
-//! versions, deadlines, throttling (KIP-219) and the back-off between attempts. A driver owns the
-//! socket, the resolver and the timer. Read [`Connection`] for the order in which it calls what.
+//! out. It owns the handshake (TLS, ApiVersions, SASL and its renewal), the framing, the matching
+//! of answers to requests, the choice of versions, deadlines, throttling (KIP-219) and the
+//! back-off between attempts. A driver owns the socket, the resolver and the timer. Read [`Connection`] for the order in which it calls what.
 //!
 //! ```
 //! use std::time::{Duration, Instant};

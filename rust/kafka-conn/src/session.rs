@@ -1,6 +1,7 @@
 //! How long an authentication holds, and what waits while it is renewed (KIP-368).
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -49,7 +50,6 @@ impl Session {
 }
 
 /// A request on its way to the broker.
-#[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) client_id: Bytes,
     /// `None` when no answer is expected.
@@ -58,6 +58,18 @@ pub(crate) struct Outgoing {
     pub(crate) version: i16,
     pub(crate) body: Writer,
     pub(crate) deadline: Option<Instant>,
+}
+
+impl fmt::Debug for Outgoing {
+    /// Without the body, which is the caller's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("token", &self.token)
+            .field("api", &self.api)
+            .field("version", &self.version)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Held requests in the order in which they are to leave.

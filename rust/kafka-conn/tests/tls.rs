@@ -395,6 +395,30 @@ fn a_broker_that_closes_with_close_notify_has_closed_after_its_last_answer() {
 }
 
 #[test]
+fn an_answer_before_a_broken_record_is_delivered_first() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    let (first, second) = (driver.send(None), driver.send(None));
+    peer.exchange(&mut driver);
+    peer.say(&response(2, b"sound"));
+    let mut bytes = peer.take();
+    peer.say(&response(3, b"broken"));
+    let mut broken = peer.take();
+    *broken.last_mut().expect("a record") ^= 1;
+    bytes.extend(broken);
+    driver.feed(&bytes);
+    let text = "TLS: cannot decrypt peer's message";
+    let events = [
+        answer(first, b"sound"),
+        Event::Close,
+        error(text),
+        failed(second, text),
+        Event::Disconnected,
+    ];
+    assert_eq!(driver.events(), events);
+}
+
+#[test]
 fn a_peer_that_closes_during_the_handshake_is_an_error() {
     let mut driver = Driver::new();
     driver.conn.set_tls(Some(settings(&usual())));

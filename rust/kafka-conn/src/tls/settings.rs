@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
+use zeroize::Zeroize;
 
 use super::verify::{Anything, Trust};
 use crate::secret::Secret;
@@ -137,7 +138,7 @@ fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
         (Some(certificate), _) => certificate,
     };
     let chain = certificates(file)?;
-    let key = private_key(options.key.as_ref().unwrap_or(file))?;
+    let mut der = private_key(options.key.as_ref().unwrap_or(file))?;
     let unfit = |error| {
         TlsError(format!(
             "client certificate {}: {}",
@@ -145,7 +146,9 @@ fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
             unfit(&error)
         ))
     };
-    let key = provider::sign::any_supported_type(&key).map_err(unfit)?;
+    let key = provider::sign::any_supported_type(&der);
+    der.zeroize();
+    let key = key.map_err(unfit)?;
     let identity = CertifiedKey::new(chain, key);
     match identity.keys_match() {
         // Version 1 of X.509, which `openssl x509 -req` still makes: rustls cannot look into it,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, IoState};
+use rustls::ClientConnection;
 
 use super::{reason, TlsSettings};
 use crate::frames::FrameBuffer;
@@ -106,12 +106,17 @@ impl TlsStream {
             self.tls
                 .read_tls(&mut data)
                 .map_err(|error| error.to_string())?;
-            let state = self
-                .tls
-                .process_new_packets()
-                .map_err(|error| reason::text(&error))?;
-            self.take_plaintext(&state, plaintext)
-                .map_err(|error| error.to_string())?;
+            let state = match self.tls.process_new_packets() {
+                Ok(state) => state,
+                Err(error) => {
+                    // What came before the broken record is sound.
+                    self.take_plaintext(plaintext);
+                    return Err(reason::text(&error));
+                }
+            };
+            if state.plaintext_bytes_to_read() > 0 {
+                self.take_plaintext(plaintext);
+            }
             if state.peer_has_closed() {
                 peer = Peer::Closed;
             }
@@ -120,17 +125,11 @@ impl TlsStream {
         Ok(peer)
     }
 
-    fn take_plaintext(&mut self, state: &IoState, plaintext: &mut FrameBuffer) -> io::Result<()> {
-        let mut left = state.plaintext_bytes_to_read();
-        while left > 0 {
-            let n = self.tls.reader().read(plaintext.room())?;
+    fn take_plaintext(&mut self, plaintext: &mut FrameBuffer) {
+        // An error says that there is none, or that the peer has closed.
+        while let Ok(n @ 1..) = self.tls.reader().read(plaintext.room()) {
             plaintext.filled(n);
-            left -= n.min(left);
-            if n == 0 {
-                break;
-            }
         }
-        Ok(())
     }
 
     /// Encrypts what waits in `plaintext`, within bounds, and offers the ciphertext.
