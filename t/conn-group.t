@@ -183,6 +183,13 @@ subtest 'what a version lacks' => sub {
         turns;
         is_deeply $peer->{requests}, [], 'nothing was sent';
     }
+    for (undef, 4) {
+        my ($conn, $peer) = at_version($HEARTBEAT, $_);
+        my (undef, $error) = answered(sub { $conn->heartbeat('g' x 32768, 7, 'm', $_[0]) });
+        is $error, "HeartbeatRequest version ${\ ($_ || 0) }: group_id is too long", $error;
+        turns;
+        is_deeply $peer->{requests}, [], 'nothing was sent';
+    }
     my ($conn) = at_version($OFFSET_FETCH, 6);
     my (undef, $error) = answered(sub { $conn->offset_fetch('g', [], { require_stable => 1 }, $_[0]) });
     is $error, 'OffsetFetchRequest version 6 has no field require_stable', $error;
@@ -348,7 +355,7 @@ subtest 'how long an answer may take' => sub {
         my ($seconds, $call) = @_;
         my ($conn) = at_version(0);
         $conn->on_error(sub { });
-        $conn->_request_timeout(0.05);
+        $conn->request_timeout(0.05);
         my $start = time;
         my (undef, $error) = answered(sub { $call->($conn, $_[0]) });
         like $error, qr/^request timed out: /, $error;
@@ -359,7 +366,7 @@ subtest 'how long an answer may take' => sub {
     $waits->(0.25, sub { $_[0]->join_group('g', '', ['t'], $_[1], 200, -1) });
 
     my ($conn) = at_version(0);
-    $conn->_request_timeout(0.05);
+    $conn->request_timeout(0.05);
     my ($told, $later);
     $conn->sync_group('g', 1, 'm', [], sub { $told = $_[1] });
     my $timer = EV::timer 0.3, 0, sub { $later = 1 };
