@@ -113,6 +113,11 @@ C<lag> and C<offsets_for>.
 
 =item *
 
+Encrypts by TLS, with client certificates where brokers want them, and authenticates by
+SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER.
+
+=item *
+
 Reconnects by itself, and says once that a broker is lost.
 
 =back
@@ -126,8 +131,7 @@ text that says so, instead of doing half of it:
 
 =item *
 
-The options C<tls>, C<tls_ca_file>, C<tls_skip_verify>, C<sasl>, C<idempotent> and
-C<transactional_id>, when they are given a true value:
+The options C<idempotent> and C<transactional_id>, when they are given a true value:
 C<EV::Kafka: option 'NAME' is not yet supported>.
 
 =item *
@@ -204,22 +208,49 @@ The name by which brokers know this client, in their logs and quotas.
 
 =item tls => Bool
 
-Encrypt connections. I<Not yet supported.>
+Encrypt connections, by TLS 1.2 or 1.3. The broker's certificate must be valid, be
+issued by an authority of the system or of C<tls_ca_file>, and name the host or the IP
+address that is connected to.
 
 =item tls_ca_file => 'Str'
 
-A file of CA certificates to trust, beside those of the system. I<Not yet supported.>
+A PEM file of certificates to trust, beside the system's: those of authorities, and
+those of brokers that have signed their own.
 
 =item tls_skip_verify => Bool
 
-Accept any certificate. I<Not yet supported.>
+Accept any certificate. The connection is then encrypted, but may be with anybody.
+
+=item tls_cert_file => 'Str', tls_key_file => 'Str'
+
+The client's certificate, for brokers that demand one (mutual TLS), and its private
+key; PEM files. The certificate may be followed by those that lead to its authority.
+The key may be in PKCS#1, PKCS#8 or SEC1 form, unencrypted, and in the same file as the
+certificate when C<tls_key_file> is left out.
+
+All these files are read by C<new>, which croaks C<EV::Kafka: TLS: REASON> when one of
+them cannot be read or used. They are ignored without C<tls>.
 
 =item sasl => \%opts
 
     sasl => { mechanism => 'SCRAM-SHA-256', username => 'user', password => 'secret' }
+    sasl => { mechanism => 'OAUTHBEARER', token => $token }
+    sasl => { mechanism => 'OAUTHBEARER', token => sub { my ($done) = @_; ... } }
 
-Authenticate. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256>, C<SCRAM-SHA-512>. I<Not yet
-supported.>
+Authenticate on every connection. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256> and
+C<SCRAM-SHA-512>, with a user name and a password, and C<OAUTHBEARER>, with a token or a
+callback that has tokens, see L</Tokens>. Keys that a mechanism does not take croak.
+
+C<PLAIN> sends the password as it is: without C<tls> that is a warning, which contains
+C<SASL PLAIN configured without TLS>.
+
+Before the time that a broker allows a session runs out the connection authenticates
+again (KIP-368); requests wait meanwhile.
+
+A broker that refuses is reported to C<on_error> with its reason, once, and tried again
+with growing delays of up to a second, as one that cannot be reached. Passwords and
+tokens appear in no text of this module; the client keeps them where
+C<< $kafka->{cfg} >> does not show them.
 
 =item acks => Int (default -1)
 
@@ -302,6 +333,14 @@ metadata when a request fails stays.
 
 How many seconds L</flush([$cb])> waits before it gives up. Without it, or with 0,
 it waits until everything is settled.
+
+=item request_timeout => Num (default 30)
+
+How many seconds a broker may take to answer a request, beyond what the request itself
+lets it wait: a fetch C<fetch_max_wait_ms>, a produce request 30 s for its replicas. Then
+the connection is given up (C<request timed out: ...>), since answers come in order, and
+what was under way is L<tried again|/What is tried again>. Fractions are allowed; 0 waits
+for ever. Metadata is asked of the next broker after at most 10 s in any case.
 
 =item loop => $ev_loop
 
@@ -635,26 +674,87 @@ How many requests have not been answered.
 A hash of API keys and the highest version of each that the broker speaks; undef
 before it has said so.
 
-=head3 on_error([$cb]), on_connect([$cb]), on_disconnect([$cb])
+=head3 on_error([$cb])
 
-Set what is called when the connection fails (with a text), is ready, and is closed
-(both with no arguments). Without an argument, or with undef, the handler is cleared.
-With no C<on_error> a failure is a warning that starts with C<EV::Kafka::Conn: >.
+Sets what is called, with a text, when the connection fails. As with the next two,
+calling it without an argument, or with undef, clears the handler. Without this one a
+failure is a warning that starts with C<EV::Kafka::Conn: >.
 
 A failure first calls C<on_error>, then the callbacks of requests, then
 C<on_disconnect>. A broker that closes the connection is no failure.
+
+=head3 on_connect([$cb])
+
+Sets what is called, without arguments, when requests can be sent.
+
+=head3 on_disconnect([$cb])
+
+Sets what is called, without arguments, when the connection is closed.
 
 =head3 client_id($id)
 
 Sets the client identifier, C<ev-kafka> by default.
 
-=head3 tls($enable, [$ca_file, $skip_verify])
+=head3 request_timeout([$seconds])
 
-Turns TLS on. I<Not yet supported.>
+How long an answer may take: 30 seconds at first, and again without an argument or with
+undef; fractions are allowed, 0 means for ever. It counts for the requests that follow,
+and comes on top of what a request lets the broker wait: C<max_wait_ms> of a fetch, the
+timeout of a produce request (30 s) and of C<create_topics> and C<delete_topics>, the
+rebalance timeout of C<join_group>, and for C<sync_group>, whose request has none, 5
+minutes. Time in which the broker has this connection throttled is left out.
+
+An answer that is too late fails its request and, since answers come in order, the
+connection with all others: C<on_error> and the callbacks get
+C<request timed out: Metadata v12>, with the request that took too long.
+
+=head3 tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file])
+
+    $conn->tls(1, '/etc/kafka/ca.pem');
+    $conn->tls(1, '/etc/kafka/ca.pem', 0, '/etc/kafka/me.pem', '/etc/kafka/me.key');
+
+Turns TLS on or off for connections made from now on. The arguments are those of the
+options C<tls_ca_file>, C<tls_skip_verify>, C<tls_cert_file> and C<tls_key_file> of
+L</new(%options)>; undef and the empty string stand for no file. The files are read by
+this call. It croaks C<EV::Kafka::Conn: tls: REASON> when one of them cannot be read or
+used, and then changes nothing.
+
+What goes wrong with TLS later is an error that starts with C<TLS: >, for example
+C<TLS: certificate verify failed: certificate has expired>. That a broker demands a
+client certificate shows, with TLS 1.3, only after its handshake.
 
 =head3 sasl($mechanism, [$username, $password])
 
-Sets how to authenticate; undef turns it off. I<Not yet supported.>
+    $conn->sasl('SCRAM-SHA-512', 'alice', $password);
+    $conn->sasl('OAUTHBEARER', sub { my ($done) = @_; ... });
+
+Sets how to authenticate on connections made from now on; undef as C<$mechanism> turns
+it off. Undef and the empty string are the same credentials. C<OAUTHBEARER> takes a
+token, or a callback that has tokens, in their place.
+
+What is wrong with it shows when the connection authenticates, as an error that ends the
+connection: C<unsupported SASL mechanism>, C<SCRAM: username required>,
+C<SASL handshake failed: mechanism not supported>, C<SASL auth failed: MESSAGE> with the
+broker's own message.
+
+=head3 Tokens
+
+    $conn->sasl('OAUTHBEARER', sub {
+        my ($done) = @_;
+        fetch_token(sub {
+            my ($token, $problem) = @_;
+            $done->($token, $problem);
+        });
+    });
+
+A callback for tokens is called at every authentication, the later ones of the same
+connection included (KIP-368). It gets one argument, a function, and calls it once, at
+once or later: with a token, or with undef and a text that says why there is none. More
+calls are ignored, and so is one that comes when the connection has gone. No token, and a
+die in the callback, fail the authentication: C<SASL auth failed: no token: REASON>. The
+callback has as long as a phase of the handshake may take, see
+L</connect($host, $port, [$timeout])>; when the token is for a renewal, until the session
+has ended and so long more.
 
 =head3 auto_reconnect($enable, [$delay_ms])
 
@@ -1107,6 +1207,16 @@ I<Not yet supported.>
         });
     });
 
+=head2 A cluster that wants TLS and a password
+
+    my $kafka = EV::Kafka->new(
+        brokers     => 'kafka-1.example:9093,kafka-2.example:9093',
+        tls         => 1,
+        tls_ca_file => '/etc/kafka/ca.pem',
+        sasl        => { mechanism => 'SCRAM-SHA-512', username => 'alice', password => $ENV{KAFKA_PASSWORD} },
+        on_error    => sub { warn "kafka: $_[0]\n" },
+    );
+
 =head2 Create a topic
 
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
@@ -1145,8 +1255,8 @@ id and the client id; the answer repeats the correlation id. Brokers answer the
 requests of a connection in order, so the oldest unanswered request is the one that an
 answer must belong to; a different correlation id ends the connection.
 
-A connection starts with ApiVersions (version 0), which says what the broker speaks;
-each request then uses the newest version that both sides know. Flexible versions
+A connection starts with ApiVersions (version 0), which says what the broker speaks; SASL
+follows, by SaslHandshake and SaslAuthenticate. Each request then uses the newest version that both sides know. Flexible versions
 (compact lengths and tagged fields) are among them. Versions that name topics by id
 instead of by name are not used.
 
@@ -1166,7 +1276,7 @@ What is not there yet, see L</What it does not do yet>.
 
 =item *
 
-SASL will be PLAIN and SCRAM; there is no GSSAPI.
+SASL is PLAIN, SCRAM and OAUTHBEARER; there is no GSSAPI.
 
 =item *
 
