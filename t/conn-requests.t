@@ -240,10 +240,10 @@ subtest 'throttling' => sub {
     cmp_ok $arrivals[1] - $arrivals[0], '>=', 0.1, 'is obeyed';
 };
 
-subtest '_request_timeout' => sub {
+subtest 'request_timeout' => sub {
     my $peer = ConnPeer->new;
     my ($conn, $log) = ready($peer);
-    $conn->_request_timeout(0.05);
+    $conn->request_timeout(0.05);
     $conn->metadata(['t'], sub { push @$log, "answer: $_[1]" });
     wait_until { @$log > 2 } 'the timeout';
     is_deeply $log, ['error: request timed out: Metadata v1', 'answer: request timed out: Metadata v1', 'disconnect'],

@@ -8,8 +8,8 @@ use Scalar::Util qw(refaddr weaken);
 # broker is tried.
 use constant CONNECT_TIMEOUT => 10;
 
-# Seconds a broker may take to answer a Metadata request, before the next one is
-# asked.
+# Seconds a broker may take at most to answer a Metadata request, before the next
+# one is asked: whatever a program lets requests take, another broker knows as well.
 use constant ANSWER_TIMEOUT => 10;
 
 # Seconds until all brokers are tried again when none of them answered.
@@ -55,7 +55,7 @@ sub _next_candidate {
     my ($host, $port) = @$address;
 
     my $conn = $control->{conn} = $self->_new_conn;
-    $conn->_request_timeout(ANSWER_TIMEOUT);
+    $conn->request_timeout($self->_answer_timeout);
     $control->{name} = "$host:$port";
     my $id = refaddr $conn;
     weaken(my $weak = $self);
@@ -64,6 +64,12 @@ sub _next_candidate {
     $conn->on_disconnect(sub { $weak->_control_down($id) if $weak });
     $conn->connect($host, $port, CONNECT_TIMEOUT);
     return;
+}
+
+sub _answer_timeout {
+    my ($self) = @_;
+    my $timeout = $self->{cfg}{request_timeout};
+    return $timeout && $timeout < ANSWER_TIMEOUT ? $timeout : ANSWER_TIMEOUT;
 }
 
 sub _is_control {

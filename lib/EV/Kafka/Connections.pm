@@ -7,10 +7,6 @@ use Scalar::Util qw(weaken);
 # Seconds for connecting and again for every phase of the handshake.
 use constant CONNECT_TIMEOUT => 10;
 
-# Seconds that an answer may take beyond what the request lets the broker wait;
-# after that the connection is given up (Java's request.timeout.ms).
-use constant REQUEST_TIMEOUT => 30;
-
 # Seconds between tries to reach a broker that was lost; Java's
 # reconnect.backoff.ms and reconnect.backoff.max.ms, the first one doubled.
 use constant {
@@ -48,7 +44,7 @@ sub _new_conn {
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
     $conn->client_id($self->{cfg}{client_id});
     $conn->_secure_like($self->{cfg}{security}) if $self->{cfg}{security};
-    $conn->_request_timeout(REQUEST_TIMEOUT);
+    $conn->request_timeout($self->{cfg}{request_timeout});
     return $conn;
 }
 

@@ -41,6 +41,7 @@ my %CHECK = (
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
     metadata_refresh  => _number_check(min => 0),
     flush_timeout     => _number_check(min => 0),
+    request_timeout   => _number_check(min => 0),
     loop              => \&_loop,
     tls               => \&_flag,
     tls_skip_verify   => \&_flag,

@@ -73,6 +73,10 @@ pub enum HandlerKind {
     Disconnect,
 }
 
+/// How long an answer may take when the program does not say, beyond what the request lets the
+/// broker wait: Kafka's own default of `request.timeout.ms`.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// One EV::Kafka::Conn.
 pub struct ConnHandle {
     connection: RefCell<Connection>,
@@ -82,7 +86,8 @@ pub struct ConnHandle {
     handlers: RefCell<PerlHandlers>,
     security: RefCell<Security>,
     auto_reconnect: Cell<(bool, Duration)>,
-    /// How long an answer may take; none to wait for ever.
+    /// How long an answer may take beyond what its request lets the broker wait; none to wait for
+    /// ever.
     request_timeout: Cell<Option<Duration>>,
     /// The process that connected: a forked child must leave the parent's socket alone.
     generation: Cell<i32>,
@@ -138,7 +143,7 @@ impl ConnHandle {
                 handlers: RefCell::default(),
                 security: RefCell::default(),
                 auto_reconnect: Cell::new((false, Duration::ZERO)),
-                request_timeout: Cell::new(None),
+                request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 generation: Cell::new(ev::process_generation()),
             }
         })
@@ -219,12 +224,16 @@ impl ConnHandle {
         self.arm();
     }
 
-    /// How long methods wait for an answer, beyond what a request itself allows the broker.
-    pub fn request_timeout(&self) -> Option<Duration> {
-        self.request_timeout.get()
+    /// How long to wait for the answer to a request that lets the broker wait `server_wait` by its
+    /// own terms; none for ever. What [`ConnHandle::send`] takes.
+    pub fn deadline(&self, server_wait: Duration) -> Option<Duration> {
+        self.request_timeout
+            .get()
+            .map(|timeout| timeout.saturating_add(server_wait))
     }
 
-    /// Sets how long methods wait for an answer; none for ever.
+    /// Sets how long an answer may take beyond what its request lets the broker wait; none for
+    /// ever. Counts for the requests that follow.
     pub fn set_request_timeout(&self, timeout: Option<Duration>) {
         self.request_timeout.set(timeout);
     }

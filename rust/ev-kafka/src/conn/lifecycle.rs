@@ -5,7 +5,7 @@ use std::time::Duration;
 use perl_xs::{Croak, Frame, Hv, ObjectError, Sv, XsubDef};
 
 use super::args;
-use super::handle::{ConnHandle, HandlerKind};
+use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
 use crate::ev::Loop;
 
 /// Seconds that connecting may take when the program does not say.
@@ -57,7 +57,7 @@ pub static XSUBS: &[XsubDef] = &[
         body: auto_reconnect,
     },
     XsubDef {
-        name: "EV::Kafka::Conn::_request_timeout",
+        name: "EV::Kafka::Conn::request_timeout",
         body: request_timeout,
     },
     XsubDef {
@@ -180,10 +180,24 @@ fn auto_reconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_request_timeout($seconds)`: for how long an answer is waited for, beyond what the request
-/// itself allows the broker; 0 for ever, as at the beginning.
+/// `request_timeout($seconds)`: how long an answer may take, beyond what the request itself lets
+/// the broker wait; 0 for ever, undef as at the beginning.
 fn request_timeout(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let timeout = duration(frame.float(1)?.unwrap_or(0.0));
+    let perl = frame.perl();
+    let timeout = match frame.value(1)?.filter(Sv::is_defined) {
+        None => Some(REQUEST_TIMEOUT),
+        Some(value) => {
+            let bad = || Croak::from("request_timeout: seconds must be a number from 0 up");
+            if value.is_ref() && !value.is_overloaded() {
+                return Err(bad());
+            }
+            // NaN is not from 0 up either.
+            match value.to_f64(perl)?.unwrap_or(0.0) {
+                seconds if seconds >= 0.0 => duration(seconds),
+                _ => return Err(bad()),
+            }
+        }
+    };
     frame.object::<ConnHandle>()?.set_request_timeout(timeout);
     Ok(())
 }

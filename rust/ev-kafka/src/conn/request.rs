@@ -57,7 +57,7 @@ impl ConnHandle {
             Ok(encoded) => encoded,
             Err(reason) => return self.finish(perl, completion, Err(reason)).ok(),
         };
-        let deadline = self.request_timeout().map(|timeout| timeout + server_wait);
+        let deadline = self.deadline(server_wait);
         match self.send(api, version, body, deadline, completion) {
             Ok(()) => Ok(()),
             Err((SendError::NotConnected, _)) => Err("not connected".into()),

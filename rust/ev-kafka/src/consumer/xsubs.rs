@@ -14,9 +14,6 @@ use perl_xs::{
 use super::fetched::{Asked, Fetched, CLASS};
 use crate::conn::{Answer, Completion, ConnHandle};
 
-/// How long an answer may take beyond what the broker itself may wait for data.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// What the warning about a callback that died starts with.
 const CALLBACK_ERROR: &str = "EV::Kafka::Conn: callback error";
 
@@ -94,7 +91,7 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let completion = Completion::Native(Box::new(move |perl, outcome| {
         complete(perl, &weak, &asked, &callback, outcome)
     }));
-    let deadline = Some(max_wait + ANSWER_TIMEOUT);
+    let deadline = conn.deadline(max_wait);
     conn.send(ApiKey::Fetch, version, body, deadline, completion)
         .map_err(|(error, _)| Croak::from(error.to_string()))
 }

@@ -16,9 +16,6 @@ use super::delivery::End;
 use super::Producer;
 use crate::conn::{Answer, Completion, ConnHandle};
 
-/// How long an answer may take beyond what the broker itself may wait for its replicas.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The first version that knows zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 
@@ -67,7 +64,7 @@ pub fn send(
     let completion = Completion::Native(Box::new(move |perl, outcome| {
         complete(perl, &weak, &weak_conn, node, batches, outcome)
     }));
-    let deadline = Some(timeout + ANSWER_TIMEOUT);
+    let deadline = conn.deadline(timeout);
     if conn
         .send(ApiKey::Produce, version, body, deadline, completion)
         .is_err()
