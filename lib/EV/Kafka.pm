@@ -339,8 +339,9 @@ it waits until everything is settled.
 How many seconds a broker may take to answer a request, beyond what the request itself
 lets it wait: a fetch C<fetch_max_wait_ms>, a produce request 30 s for its replicas. Then
 the connection is given up (C<request timed out: ...>), since answers come in order, and
-what was under way is L<tried again|/What is tried again>. Fractions are allowed; 0 waits
-for ever. Metadata is asked of the next broker after at most 10 s in any case.
+what was under way there ends as when a broker is lost: see L</What is tried again>.
+Fractions are allowed; 0 waits for ever. When a broker does not answer for Metadata the
+next one is asked after this time, and after 10 s at the latest.
 
 =item loop => $ev_loop
 
