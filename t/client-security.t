@@ -6,6 +6,7 @@ use lib 't/lib';
 use Data::Dumper ();
 use EV;
 use EV::Kafka;
+use Scalar::Util qw(weaken);
 use Test::More;
 
 use ConnPeer;
@@ -157,6 +158,16 @@ subtest 'the token callback of a client' => sub {
     wait_until { errors($kafka) } 'on_error';
     like +(errors($kafka))[0], qr/: SASL auth failed: no token: login server down\z/, 'a die reaches on_error';
     $kafka->close;
+};
+
+subtest 'close' => sub {
+    my $held = {};
+    my $kafka = client(sasl(mechanism => 'OAUTHBEARER', token => do { my $in_token = $held; sub { $_[0]->($in_token) } }));
+    weaken(my $weak = $held);
+    undef $held;
+    ok $weak, 'a client needs its token callback';
+    $kafka->close;
+    ok !$weak, 'and forgets it';
 };
 
 subtest 'TLS to a broker without it' => sub {

@@ -169,6 +169,7 @@ sub _disconnect_all {
     $cfg->{links} = {};
     $cfg->{conns} = {};
     $_->disconnect for @conns;
+    delete $cfg->{security};    # and with it the credentials
     return;
 }
 
