@@ -1,0 +1,42 @@
+# Connections destroyed, disconnected and connected anew in each state and from each
+# callback, under valgrind: no error in memory, no leak below one of our functions.
+use strict;
+use warnings;
+use Test::More;
+
+use File::Temp qw(tempdir);
+use FindBin;
+
+my ($valgrind) = grep { -x } map { "$_/valgrind" } split /:/, $ENV{PATH};
+plan skip_all => 'valgrind is not installed' unless $valgrind;
+
+# Perl's hash seeds decide what valgrind sees.
+@ENV{qw(PERL_HASH_SEED PERL_PERTURB_KEYS)} = (0, 0);
+
+# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew
+# below one of our calls and are not freed at perl's end.
+my $perls_own = qr/Cwd\.so|Perl_(?:tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
+
+# Errors of any kind, and leaks that have one of our frames in their stack.
+sub complaints {
+    my ($file) = @_;
+    open my $log, '<', $file or die "$file: $!";
+    my $text = do { local $/; <$log> } // '';
+    $text =~ s/^==\d+== ?//mg;
+    my @blocks = grep { /\S/ } split /\n\s*\n/, $text;
+    return grep { !/$perls_own/ && (!/definitely lost/ || /Kafka\.so|ev_kafka|kafka_conn|perl_xs/) } @blocks;
+}
+
+my $log = tempdir(CLEANUP => 1) . '/valgrind';
+my @command = (
+    $valgrind, '--quiet', '--leak-check=full', '--show-leak-kinds=definite', '--errors-for-leak-kinds=definite',
+    '--num-callers=30', "--log-file=$log.%p", $^X, (map { "-I$_" } grep { !ref } @INC), "$FindBin::Bin/lib/conn-states.pl",
+);
+open my $pipe, '-|', @command or die "valgrind: $!";
+my @tap = <$pipe>;
+close $pipe;
+is $?, 0, 'every case passes' or diag grep { !/\Aok / } @tap;
+cmp_ok scalar(grep { /\Aok / } @tap), '>', 500, 'all of them were run';
+is_deeply [map { complaints($_) } glob "$log.*"], [], 'no complaints';
+
+done_testing;
