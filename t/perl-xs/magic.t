@@ -76,7 +76,7 @@ subtest 'reading one argument destroys the others' => sub {
     my @array = ('c' x 100, 'd' x 100);
     tie my $scalar, 'Tied', sub { @array = (); my @fill = map { "x$_" } 1 .. 100; 'tied' };
     is_deeply [PerlXsTest::three($scalar, @array)], ['tied', 'c' x 100, 'd' x 100], 'array elements';
-    
+
     $bad = Text->new(sub { my @many = PerlXsTest::echo((1) x 100_000); scalar @many });
     is_deeply [PerlXsTest::three($bad, 'y', 'z')], [100_000, 'y', 'z'], "perl's stack may move";
 };
