@@ -131,8 +131,13 @@ my %copies;
 $copies{ $_->[3] }++ for map { @$_ } @records;
 is_deeply [grep { !$copies{"value-$_"} } 0 .. $#answers], [], 'nothing is lost';
 
-# A message may be there once for each time that it was sent, no more often.
-is_deeply [grep { $copies{"value-$_"} > $answers[$_] } 0 .. $#answers], [], 'nothing was sent behind our back';
+# A message is there once for each time that it was sent. The exception is what
+# was in flight when an election took its leader away: such a leader answers
+# NOT_LEADER_OR_FOLLOWER for records that its followers have already, and the
+# retry writes them again. Only an idempotent producer is spared that.
+my @twice = grep { $copies{"value-$_"} > $answers[$_] } 0 .. $#answers;
+is_deeply [grep { $_ < $MESSAGES } @twice], [], 'no message was sent behind our back';
+cmp_ok scalar(@twice), '<=', $BOUND, 'and the election doubled no more than was in flight';
 
 my $total = 0;
 $total += $_ for values %copies;
