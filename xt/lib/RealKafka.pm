@@ -49,7 +49,10 @@ sub cluster { return KafkaCluster->start(@_, guard => 1) }
 sub shared_cluster {
     my ($version) = @_;
     (my $variable = "KAFKA_TEST_DIR_$version") =~ tr/./_/;
-    return $ENV{$variable} ? KafkaCluster->open($ENV{$variable}) : cluster(version => $version);
+    return KafkaCluster->open($ENV{$variable}) if $ENV{$variable};
+    # Kept here: its guard stops the brokers when the last reference goes, and callers may want the address only.
+    state %started;
+    return $started{$version} ||= cluster(version => $version);
 }
 
 # connected_conn("host:port") -> a ready EV::Kafka::Conn.
