@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::{
+    Batch, BatchError, Headers, Record, RecordBatches, MAX_DECOMPRESSED_LEN,
+};
 use kafka_wire::ErrorCode;
 use perl_xs::{Av, Hv, Perl, Sv};
 
@@ -95,11 +97,17 @@ pub fn record_hash(perl: Perl, record: &Record<'_>) -> Hv {
     hash.store(perl, "key", Sv::bytes_or_undef(perl, record.key));
     hash.store(perl, "value", Sv::bytes_or_undef(perl, record.value));
     if record.headers().len() > 0 {
-        let mut headers = Hv::new(perl);
-        for (name, value) in record.headers() {
-            headers.store(perl, name, Sv::bytes_or_undef(perl, value));
-        }
-        hash.store(perl, "headers", headers.into_ref(perl));
+        hash.store(perl, "headers", headers_ref(perl, record.headers()));
     }
     hash
+}
+
+/// A reference to a hash of a record's headers. The last value of a repeated name wins, as in any hash that is built from
+/// pairs.
+pub fn headers_ref(perl: Perl, headers: Headers<'_>) -> Sv {
+    let mut hash = Hv::new(perl);
+    for (name, value) in headers {
+        hash.store(perl, name, Sv::bytes_or_undef(perl, value));
+    }
+    hash.into_ref(perl)
 }

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
 use kafka_wire::records::{RecordBatches, RecordCursor, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
-use perl_xs::{CallLoop, Callee, Calls, Flow, Hv, Native, Perl, Slots, Sv};
+use perl_xs::{CallLoop, Callee, Calls, Flow, Native, Perl, Slots, Sv};
+
+use crate::conn::fetched::headers_ref;
 
 /// The class of the object that Perl code gets.
 pub const CLASS: &str = "EV::Kafka::Fetched";
@@ -184,15 +186,6 @@ impl PartitionCalls {
     }
 }
 
-/// The last value of a repeated name wins, as in any hash built from pairs.
-fn headers_ref<'a>(perl: Perl, headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Sv {
-    let mut hash = Hv::new(perl);
-    for (name, value) in headers {
-        hash.store(perl, name, Sv::bytes_or_undef(perl, value));
-    }
-    hash.into_ref(perl)
-}
-
 impl Calls for PartitionCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
         if self.stopped.get() || !self.advance() {
@@ -200,11 +193,8 @@ impl Calls for PartitionCalls {
         }
         let record = self.current.as_ref()?.next_at(&mut self.cursor)?;
         self.delivered += 1;
-        let mut headers = record.headers().peekable();
-        self.headers = headers
-            .peek()
-            .is_some()
-            .then(|| headers_ref(self.perl, record.headers()));
+        let headers = record.headers();
+        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers));
         slots.shared(&self.topic);
         slots.int(self.partition);
         slots.int(record.offset);

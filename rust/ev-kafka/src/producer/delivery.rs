@@ -63,14 +63,19 @@ impl Delivery {
         Flow::Continue
     }
 
-    fn deliver_batch(&self, perl: Perl, batch: Settled) -> Flow {
+    /// The result's shape for the batch's partition, for as long as its callbacks are called.
+    fn result_of(&self, perl: Perl, batch: &Settled) -> Template {
         let kept = self.results.borrow_mut().remove(&batch.place);
+        kept.unwrap_or_else(|| Template::new(perl, &shape(&batch.topic)))
+    }
+
+    fn deliver_batch(&self, perl: Perl, batch: Settled) -> Flow {
         let place = batch.place.clone();
         let with_result = matches!(batch.end, End::Acknowledged { .. } | End::Refused { .. });
         let result = match batch.end {
             End::Unacknowledged => Some(Template::new(perl, &Node::Hash(Vec::new()))),
             End::Failed { .. } => None,
-            _ => Some(kept.unwrap_or_else(|| Template::new(perl, &shape(&batch.topic)))),
+            _ => Some(self.result_of(perl, &batch)),
         };
         let mut calls = BatchCalls::new(batch, result);
         let mut call_loop = self.call_loop.take().unwrap_or_default();

@@ -7,13 +7,14 @@ mod request;
 mod xsubs;
 
 use std::cell::{Cell, RefCell};
-use std::time::SystemTime;
 
 use kafka_wire::Codec;
 use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
 use accumulator::{Accumulator, BatchId, NewRecord, Sealed, Settings};
 use delivery::{Delivery, End, Settled};
+
+use crate::conn::records::now_ms;
 
 /// What `_native_init` is told.
 #[derive(Clone, Copy, Debug)]
@@ -94,13 +95,6 @@ impl Producer {
         };
         self.delivery.deliver(perl, settled)
     }
-}
-
-/// Milliseconds since the epoch.
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
 }
 
 const LINGER_BEGIN: u32 = 0;

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use kafka_wire::Codec;
-use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Perl, Sv, XsubDef};
+use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, XsubDef};
 
 use super::accumulator::{BatchId, NewRecord};
 use super::delivery::End;
-use super::{now_ms, request, Config, Producer};
+use super::{request, Config, Producer};
+use crate::conn::records::{codec, headers, now_ms};
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;
@@ -74,8 +74,7 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .value(1)?
         .and_then(|sv| HashRef::new(&sv))
         .ok_or("_native_init: expected hashref")?;
-    let name = conf.get_bytes(perl, "compression")?.unwrap_or_default();
-    let codec = codec(&name)?;
+    let codec = codec(conf.get_bytes(perl, "compression")?.as_deref())?;
     let int = |key: &str, default: i64| Ok::<_, Croak>(conf.get_i64(perl, key)?.unwrap_or(default));
     let config = Config {
         acks: int("acks", -1)? as i16,
@@ -89,54 +88,10 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-fn codec(name: &[u8]) -> Result<Codec, Croak> {
-    if name.is_empty() {
-        return Ok(Codec::None);
-    }
-    std::str::from_utf8(name)
-        .ok()
-        .and_then(Codec::from_name)
-        .ok_or_else(|| {
-            Croak::from(format!(
-                "unsupported compression: {}",
-                String::from_utf8_lossy(name)
-            ))
-        })
-}
-
 /// `_native_off`: every produce goes to `_produce_slow` from now on.
 fn native_off(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame.object::<Producer>()?.bypassed.set(true);
     Ok(())
-}
-
-type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
-
-/// Headers come as a hash, or as an array of pairs where order and repeats matter.
-pub fn read_headers(perl: Perl, headers: &Sv) -> Result<Headers, Croak> {
-    if let Some(hash) = HashRef::new(headers) {
-        return hash
-            .pairs(perl)?
-            .into_iter()
-            .map(|(name, value)| Ok((name, value.to_bytes(perl)?)))
-            .collect();
-    }
-    let bad = || Croak::from("produce: headers must be a hashref or an arrayref of [name, value]");
-    let pairs = ArrayRef::new(headers).ok_or_else(bad)?;
-    let mut read = Vec::new();
-    for pair in pairs.to_vec(perl)? {
-        let pair = ArrayRef::new(&pair).ok_or_else(bad)?;
-        if pair.len(perl)? != 2 {
-            return Err(bad());
-        }
-        let name = pair.get(perl, 0)?.ok_or_else(bad)?.to_bytes(perl)?;
-        let value = match pair.get(perl, 1)? {
-            Some(value) => value.to_bytes(perl)?,
-            None => None,
-        };
-        read.push((name.ok_or_else(bad)?, value));
-    }
-    Ok(read)
 }
 
 /// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb)`
@@ -145,10 +100,7 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
     let partition = frame.int(2)?.unwrap_or(0);
     let (key, value) = (frame.bytes(3)?, frame.bytes(4)?);
-    let headers = match frame.value(5)? {
-        Some(headers) if headers.is_defined() => read_headers(perl, &headers)?,
-        _ => Vec::new(),
-    };
+    let headers = headers(perl, frame.value(5)?.as_ref(), "produce")?;
     let timestamp = frame.int(6)?.unwrap_or_else(now_ms);
     let callback = frame.code(7)?;
     let producer = frame.object::<Producer>()?;
