@@ -95,6 +95,8 @@ apis! {
     DeleteTopics = 20, speaks 0..=6, fallback 0, flexible 4;
     /// Gets a producer id and epoch for idempotence or transactions.
     InitProducerId = 22, speaks 0..=5, fallback 0, flexible 2;
+    /// Finds where a leader epoch ends (KIP-320).
+    OffsetForLeaderEpoch = 23, speaks 0..=4, fallback 0, flexible 4;
     /// Adds partitions to a transaction. 4 and up are for brokers.
     AddPartitionsToTxn = 24, speaks 0..=3, fallback 0, flexible 3;
     /// Adds a group's offsets to a transaction.
@@ -105,6 +107,8 @@ apis! {
     TxnOffsetCommit = 28, speaks 0..=4, fallback 0, flexible 3;
     /// Carries the messages of a SASL mechanism.
     SaslAuthenticate = 36, speaks 0..=2, fallback 0, flexible 2;
+    /// Joins, stays in and leaves a group whose coordinator assigns (KIP-848).
+    ConsumerGroupHeartbeat = 68, speaks 0..=1, fallback 0, flexible 0;
 }
 
 impl ApiKey {

@@ -5,7 +5,7 @@
 use crate::arbitrary::Entropy;
 use crate::message::{DecodeError, EncodeError, EncodeErrorKind};
 use crate::primitives::{Reader, Writer};
-use crate::wire::{Format, PutError, TaggedFields, Wire};
+use crate::wire::{Format, NullableWire, PutError, TaggedFields, Wire};
 
 /// A range of versions in the notation of Kafka's definitions: `"3+"`, `"0-4"`, `"2"`.
 #[derive(Debug, Clone, Copy)]
@@ -387,6 +387,28 @@ impl<T: Declared> Wire for T {
         let mut value = T::default();
         value.arbitrary_fields(entropy, f);
         value
+    }
+}
+
+/// What stands before a part that may be null: negative for null.
+const PART_IS_NULL: i8 = -1;
+const PART_FOLLOWS: i8 = 1;
+
+impl<T: Declared> NullableWire for T {
+    fn put_nullable(w: &mut Writer, value: Option<&T>, f: Format) -> Result<(), PutError> {
+        let Some(part) = value else {
+            w.put_i8(PART_IS_NULL);
+            return Ok(());
+        };
+        w.put_i8(PART_FOLLOWS);
+        Self::put(w, part, f)
+    }
+
+    fn get_nullable(r: &mut Reader, f: Format) -> Result<Option<T>, DecodeError> {
+        match r.get_i8()? {
+            ..0 => Ok(None),
+            _ => Self::get(r, f).map(Some),
+        }
     }
 }
 

@@ -144,6 +144,10 @@ agreement! {
     end_txn_response: EndTxnResponse of EndTxn;
     txn_offset_commit_request: TxnOffsetCommitRequest of TxnOffsetCommit;
     txn_offset_commit_response: TxnOffsetCommitResponse of TxnOffsetCommit;
+    offset_for_leader_epoch_request: OffsetForLeaderEpochRequest of OffsetForLeaderEpoch;
+    offset_for_leader_epoch_response: OffsetForLeaderEpochResponse of OffsetForLeaderEpoch;
+    consumer_group_heartbeat_request: ConsumerGroupHeartbeatRequest of ConsumerGroupHeartbeat;
+    consumer_group_heartbeat_response: ConsumerGroupHeartbeatResponse of ConsumerGroupHeartbeat;
     sasl_handshake_request: SaslHandshakeRequest of SaslHandshake;
     sasl_handshake_response: SaslHandshakeResponse of SaslHandshake;
     sasl_authenticate_request: SaslAuthenticateRequest of SaslAuthenticate;
