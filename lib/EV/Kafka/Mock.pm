@@ -125,7 +125,7 @@ in less than a millisecond, and answers only while the loop runs.
 
 Any Kafka client may talk to it, L<EV::Kafka> or another. It speaks
 ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator,
-CreateTopics and DeleteTopics at the versions that EV::Kafka speaks, checks what it
+CreateTopics, DeleteTopics and InitProducerId at the versions that EV::Kafka speaks, checks what it
 is sent as a broker does, and answers with a broker's error codes. A request
 that it cannot read, or of a version that it does not advertise, makes it close
 the connection, which is what a broker does too.
@@ -134,6 +134,15 @@ Node ids are 0, 1, 2 and so on. Partition C<p> of a new topic is led by broker
 C<p> modulo the number of brokers. Records stay in memory until the object goes.
 
 All strings are bytes.
+
+=head2 Idempotent producers
+
+Partitions remember the last five batches of every producer id. One of these sent
+again is answered as the first time and not appended twice; any other batch
+must begin with the next sequence number or gets error 45
+(OUT_OF_ORDER_SEQUENCE_NUMBER), and one of an older epoch error 47
+(INVALID_PRODUCER_EPOCH). As with Kafka 4, a producer that the partition does not
+know may begin with any sequence.
 
 =head1 METHODS
 
@@ -323,8 +332,8 @@ And what happens to them, any of it together:
 =item error => $code
 
 The error code of the matched partitions, of the matched topics for Metadata,
-CreateTopics and DeleteTopics, of the whole answer for ApiVersions and
-FindCoordinator. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
+CreateTopics and DeleteTopics, of the whole answer for ApiVersions,
+FindCoordinator and InitProducerId. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
 answer too.
 
 =item delay_ms => $milliseconds

@@ -92,6 +92,20 @@ pub(crate) struct Broker {
     requests: BTreeMap<i16, u64>,
 }
 
+/// Hands out producer ids, each once, from 0 on.
+#[derive(Debug, Default)]
+pub(crate) struct ProducerIds {
+    next: i64,
+}
+
+impl ProducerIds {
+    pub fn take(&mut self) -> i64 {
+        let id = self.next;
+        self.next += 1;
+        id
+    }
+}
+
 /// A Kafka cluster as a value: no sockets, no clock, no threads.
 ///
 /// Methods come in four kinds.
@@ -114,6 +128,7 @@ pub struct Cluster {
     pub(crate) brokers: Vec<Broker>,
     pub(crate) topics: BTreeMap<Bytes, Topic>,
     pub(crate) topics_created: u64,
+    pub(crate) producer_ids: ProducerIds,
     pub(crate) connections: BTreeMap<ConnId, Connection>,
     faults: FaultRules,
     /// Connections that were closed by something else than their own requests.
@@ -142,6 +157,7 @@ impl Cluster {
             config,
             topics: BTreeMap::new(),
             topics_created: 0,
+            producer_ids: ProducerIds::default(),
             connections: BTreeMap::new(),
             faults: FaultRules::default(),
             dropped: Vec::new(),

@@ -157,6 +157,12 @@ impl ActiveFaults {
         self.rules.iter().find_map(|rule| rule.error)
     }
 
+    /// Whether a request that is answered by one error for all of it takes effect all the same.
+    pub fn applied_with_error(&self) -> bool {
+        let mut with_error = self.rules.iter().filter(|rule| rule.error.is_some());
+        with_error.all(|rule| rule.applied)
+    }
+
     /// Whether the answer for this partition is to end within its last batch.
     pub fn truncates(&self, topic: &[u8], partition: i32) -> bool {
         self.rules

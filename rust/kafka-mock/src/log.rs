@@ -1,12 +1,14 @@
 //! The log of one partition: record batches in memory, as they were sent.
 
 mod check;
+mod producers;
 
 pub(crate) use check::{check_batch, check_produced, CheckedBatch};
 
 use crate::topics::StoredRecord;
 use bytes::Bytes;
 use kafka_wire::records::{Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use producers::Producers;
 
 /// What a broker tells about an append.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +24,7 @@ pub(crate) struct PartitionLog {
     batches: Vec<StoredBatch>,
     start_offset: i64,
     high_watermark: i64,
+    producers: Producers,
 }
 
 #[derive(Debug)]
@@ -43,6 +46,26 @@ impl PartitionLog {
 
     pub fn batches(&self) -> impl Iterator<Item = &Bytes> {
         self.batches.iter().map(|batch| &batch.bytes)
+    }
+
+    /// Appends a batch that came by Produce, unless it is here already or not the producer's next: its error.
+    pub fn append_produced(
+        &mut self,
+        batch: CheckedBatch,
+        leader_epoch: i32,
+    ) -> Result<Appended, i16> {
+        let Some(stamp) = batch.stamp else {
+            return Ok(self.append(batch, leader_epoch));
+        };
+        if let Some(base_offset) = self.producers.admit(&stamp)? {
+            return Ok(Appended {
+                base_offset,
+                log_start_offset: self.start_offset,
+            });
+        }
+        let appended = self.append(batch, leader_epoch);
+        self.producers.record(&stamp, appended.base_offset);
+        Ok(appended)
     }
 
     /// Appends a batch: it gets the next offset and the leader's epoch, which the checksum leaves

@@ -5,6 +5,7 @@ mod create_topics;
 mod delete_topics;
 mod fetch;
 mod find_coordinator;
+mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod produce;
@@ -24,7 +25,7 @@ use std::ops::RangeInclusive;
 pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 8] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 9] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -33,6 +34,7 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 8] = [
     (ApiKey::ApiVersions, 0..=4),
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::DeleteTopics, 0..=6),
+    (ApiKey::InitProducerId, 0..=5),
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
@@ -82,6 +84,21 @@ pub(crate) trait Serve: Request {
 }
 
 impl Call {
+    /// Carries out a request whose answer has one error code for all of it, or gives the error of a fault
+    /// instead, or after it.
+    pub fn whole<T>(&self, run: impl FnOnce() -> Result<T, i16>) -> Result<T, i16> {
+        match self.faults.error() {
+            None => run(),
+            Some(code) => {
+                if self.faults.applied_with_error() {
+                    // The fault's error hides whatever came of it.
+                    let _ = run();
+                }
+                Err(code)
+            }
+        }
+    }
+
     /// The outcome of a request that is answered at once.
     pub fn answer<R: Serve>(&self, response: &R::Response) -> Outcome {
         match frame::<R>(response, self.version, self.correlation_id) {
@@ -118,6 +135,7 @@ pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: 
         ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(cluster, broker, frame, now_ms),
         ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(cluster, broker, frame, now_ms),
         ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(cluster, broker, frame, now_ms),
+        ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(cluster, broker, frame, now_ms),
         other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }

@@ -184,7 +184,9 @@ fn append(
     if batch.bytes.len() > max_message_bytes {
         return Err(ErrorCode::MessageTooLarge.code());
     }
-    let appended = partition.log.append(batch, partition.leader_epoch);
+    let appended = partition
+        .log
+        .append_produced(batch, partition.leader_epoch)?;
     cluster.changed = true;
     Ok(appended)
 }

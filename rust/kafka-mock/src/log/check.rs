@@ -1,8 +1,10 @@
 //! What a broker checks before it appends a batch.
 
+use super::producers::Stamp;
 use bytes::{Bytes, BytesMut};
 use kafka_wire::records::{
     assign_base_offset, Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN,
+    NO_PRODUCER_ID,
 };
 use kafka_wire::{Codec, ErrorCode};
 
@@ -18,6 +20,8 @@ pub(crate) struct CheckedBatch {
     pub bytes: Bytes,
     pub last_offset_delta: i32,
     pub max_timestamp: i64,
+    /// Who wrote it, if that is an idempotent producer.
+    pub stamp: Option<Stamp>,
 }
 
 impl CheckedBatch {
@@ -41,6 +45,12 @@ pub(crate) fn check_produced(records: Bytes, version: i16) -> Result<CheckedBatc
         return Err(ErrorCode::UnsupportedCompressionType.code());
     }
     if batch.is_control() {
+        return Err(ErrorCode::InvalidRecord.code());
+    }
+    if batch.producer_id == NO_PRODUCER_ID && batch.is_transactional() {
+        return Err(ErrorCode::InvalidRecord.code());
+    }
+    if batch.producer_id != NO_PRODUCER_ID && batch.base_sequence < 0 {
         return Err(ErrorCode::InvalidRecord.code());
     }
     check(batch)
@@ -77,7 +87,18 @@ fn check(batch: Batch) -> Result<CheckedBatch, i16> {
             .map(|record| record.timestamp)
             .max()
             .unwrap_or(-1),
+        stamp: stamp(&batch),
         bytes: batch.bytes().clone(),
+    })
+}
+
+fn stamp(batch: &Batch) -> Option<Stamp> {
+    (batch.producer_id != NO_PRODUCER_ID).then(|| Stamp {
+        producer_id: batch.producer_id,
+        epoch: batch.producer_epoch,
+        base_sequence: batch.base_sequence,
+        last_sequence: Stamp::last_sequence(batch.base_sequence, batch.last_offset_delta),
+        transactional: batch.is_transactional(),
     })
 }
 

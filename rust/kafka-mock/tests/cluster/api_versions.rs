@@ -30,6 +30,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (18, 0, 4),
             (19, 0, 7),
             (20, 0, 6),
+            (22, 0, 5),
         ];
         assert_eq!(told, expected, "v{version}");
     }

@@ -6,6 +6,7 @@ mod faults;
 mod fetch;
 mod find_coordinator;
 mod hostile;
+mod idempotence;
 mod list_offsets;
 mod metadata;
 mod produce;

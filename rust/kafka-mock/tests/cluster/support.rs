@@ -143,17 +143,50 @@ pub fn batch_at(records: &[(i64, &str)]) -> Bytes {
     sealed(records, Codec::None)
 }
 
+/// Who writes a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Producer {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// A batch of an idempotent producer whose first record has this sequence.
+pub fn stamped_batch(by: Producer, base_sequence: i32, values: &[&str]) -> Bytes {
+    batch_by(by, base_sequence, values, false)
+}
+
+pub fn transactional_batch(by: Producer, base_sequence: i32, values: &[&str]) -> Bytes {
+    batch_by(by, base_sequence, values, true)
+}
+
+fn batch_by(by: Producer, base_sequence: i32, values: &[&str], transactional: bool) -> Bytes {
+    let timed: Vec<(i64, &str)> = (1000..).zip(values.iter().copied()).collect();
+    let options = SealOptions {
+        producer_id: by.id,
+        producer_epoch: by.epoch,
+        base_sequence,
+        transactional,
+        ..Default::default()
+    };
+    sealed_with(&timed, options)
+}
+
 fn sealed(records: &[(i64, &str)], codec: Codec) -> Bytes {
+    let options = SealOptions {
+        codec,
+        ..Default::default()
+    };
+    sealed_with(records, options)
+}
+
+fn sealed_with(records: &[(i64, &str)], options: SealOptions) -> Bytes {
     let mut builder = BatchBuilder::new();
     for (timestamp, value) in records {
         builder
             .append(*timestamp, None, Some(value.as_bytes()), NO_HEADERS)
             .unwrap();
     }
-    builder.seal(SealOptions {
-        codec,
-        ..Default::default()
-    })
+    builder.seal(options)
 }
 
 /// The same bytes with one of them changed.
