@@ -241,4 +241,41 @@ subtest 'many messages, polled from the callback of the last poll' => sub {
     is $wrong, 0, 'in order, each once';
 };
 
+subtest 'what the broker is known to have is fetched before it is asked for' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 2);
+    $mock->append(t => 0, { value => $_ }) for 0 .. 9;
+    my @received;
+    my $kafka = connected(brokers => $mock->bootstrap, fetch_max_bytes => 100,
+        on_message => sub { push @received, $_[2] });
+    $kafka->assign([{ topic => 't' }]);
+    my $poll = sub { my $polled; $kafka->poll(sub { $polled = 1 }); wait_until { $polled } 'poll' };
+    $poll->();
+    my $first = @received;
+    wait_until { $mock->request_count('Fetch') == 2 && !%{ $kafka->{cfg}{fetches} } } 'the second answer';
+    turns;
+    is scalar(@received), $first, 'it is not delivered before the next poll';
+    is $mock->request_count('Fetch'), 2, 'nor is anything else fetched';
+    my $lag;
+    $kafka->lag(sub { $lag = shift });
+    wait_until { $lag } 'lag';
+    is $lag->{'t:0'}{current}, $first, 'and the position is that of what was delivered';
+    $poll->();
+    cmp_ok scalar(@received), '>', $first, 'which delivers it';
+    wait_until { $mock->request_count('Fetch') == 3 && !%{ $kafka->{cfg}{fetches} } } 'the third answer';
+    $kafka->seek('t', 0, 8);
+    @received = ();
+    $poll->();
+    is $received[0], 8, 'a seek makes void what nobody has asked for';
+    $kafka->assign([{ topic => 't', offset => 3 }]);
+    @received = ();
+    $poll->();
+    is $received[0], 3, 'and so does a new assignment, also while it is under way';
+    $poll->() while @received < 7;
+    is_deeply \@received, [3 .. 9], 'nothing is left out and nothing comes twice';
+    my $requests = $mock->request_count('Fetch');
+    turns 50;
+    is $mock->request_count('Fetch'), $requests, 'at the end of the log nothing is fetched ahead';
+};
+
 done_testing;

@@ -474,8 +474,9 @@ changes nothing.
     });
 
 Moves the position of an assigned partition: to an offset, to the earliest (-2) or
-to the latest (-1). The position moves also when a fetch is under way; messages of
-that fetch are still delivered. C<$cb> gets the new position as a hash of C<topic>,
+to the latest (-1). The position moves also when a fetch is under way. What L</poll([$cb])>
+has asked for by then is still delivered; in a group the next message comes from the new
+position. C<$cb> gets the new position as a hash of C<topic>,
 C<partition> and C<offset>, or C<(undef, $err)>:
 
 =over 4
@@ -492,6 +493,30 @@ The earliest or latest offset could not be asked for; the reason may follow.
 
 or what went wrong with the request. Without a callback errors go to C<on_error>.
 
+=head2 position($topic, $partition)
+
+    my $offset = $kafka->position('my-topic', 0);
+
+The offset after the last message of an assigned partition that was delivered; from within
+C<on_message> the one after that very message. undef if the partition is not assigned or
+its first offset has not been looked up yet.
+
+=head2 pause(\@partitions)
+
+    $kafka->pause([{ topic => 'my-topic', partition => 0 }]);
+
+Delivers no more messages of these partitions and fetches none, until L</resume(\@partitions)>
+or a new assignment. It counts from the next message on, also when called by C<on_message>.
+What was fetched already, or is about to arrive, is kept. Others that are assigned go on. Partitions that
+are not assigned are passed over.
+
+=head2 resume(\@partitions)
+
+    $kafka->resume([{ topic => 'my-topic', partition => 0 }]);
+
+Ends a pause. What was kept is delivered first, not within this call; without a group, by the
+next L</poll([$cb])>.
+
 =head2 poll([$cb])
 
     my $timer = EV::timer 0, 0.1, sub { $kafka->poll };
@@ -502,6 +527,11 @@ and have been delivered. A broker that has not answered the last fetch yet gets 
 other; this call then waits for the answer to that one. With nothing assigned, or
 nothing that has a leader, the callback is called at once. Before the client is
 connected, it waits until it is.
+
+Delivering takes turns with the event loop: after some milliseconds in C<on_message> the
+loop handles what else there is, and then the next messages come. A broker that had more than
+one answer holds is asked for the next one while the last is delivered; that waits, at most
+one answer a broker, until poll is called again.
 
 To consume as fast as possible, poll again from the callback:
 

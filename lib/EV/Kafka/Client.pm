@@ -16,6 +16,7 @@ use parent qw(
     EV::Kafka::Delivery
     EV::Kafka::Consumer
     EV::Kafka::Fetcher
+    EV::Kafka::Dispatch
     EV::Kafka::Offsets
 );
 
@@ -45,6 +46,9 @@ sub new {
         assignments     => [],
         cursors         => {},
         fetches         => {},
+        consuming       => 0,
+        answers         => [],
+        delivery        => {},
         lookups         => {},
         group           => undef,
         producer_id     => -1,
@@ -204,7 +208,9 @@ from modules with one task each:
 
 =item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, C<produce> to the delivery callback
 
-=item L<EV::Kafka::Consumer>, L<EV::Kafka::Fetcher>, L<EV::Kafka::Offsets>, C<assign>, C<poll>, C<lag>
+=item L<EV::Kafka::Consumer>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
+
+=item L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>, C<poll> to C<on_message>
 
 =item L<EV::Kafka::Events>, timers and callbacks
 

@@ -4,17 +4,26 @@ use warnings;
 
 use Carp ();
 
-# {assignments} is what users see: { topic, partition, offset }. What the client
-# needs to know of a partition beside it is its cursor, in {cursors}:
+# {assignments} is what users see: { topic, partition, offset }, the offset being
+# the position behind what was delivered. What the client needs to know of a
+# partition beside it is its cursor, in {cursors}:
 #   generation   counts the seeks; an answer to a question from before a seek
 #                must not move the position
+#   next         where the next fetch starts, if what was fetched goes further
+#                than what was delivered
+#   epoch        the leader epoch of the last batch before that, -1 if unknown
+#   position_epoch   the same of the position
 #   resolving    a lookup of its position is under way
 #   waiters      rounds of poll that wait for that lookup
+#   paused       nothing is fetched or delivered until resume
+#   kept         what was fetched and not delivered when it was paused
 #   not_before   no fetch until then, after an error
 #   failures     errors in a row
 #   reported     what on_error has been told
 #   max_bytes    what the next fetch asks for when a batch did not fit
 # A new assignment makes new cursors, which is how late answers are told apart.
+
+use constant NO_EPOCH => -1;
 
 sub assign {
     my ($self, $partitions) = @_;
@@ -22,12 +31,21 @@ sub assign {
     Carp::croak('assign: expected arrayref of partitions') unless ref $partitions eq 'ARRAY';
     my (%seen, @assigned);
     for my $given (reverse @$partitions) {
-        Carp::croak('assign: partition must be a hashref') unless ref $given eq 'HASH';
-        Carp::croak('assign: missing topic') unless defined $given->{topic} && length $given->{topic};
-        my $assigned = { %$given, map { $_ => _integer("assign: $_", $given->{$_} // 0) } qw(partition offset) };
+        my $named = _named_partition(assign => $given);
+        my $assigned = { %$given, %$named, offset => _integer('assign: offset', $given->{offset} // 0) };
         unshift @assigned, $assigned unless $seen{"$assigned->{topic}:$assigned->{partition}"}++;
     }
     return $self->_set_assignment(\@assigned);
+}
+
+sub _named_partition {
+    my ($method, $given) = @_;
+    Carp::croak("$method: partition must be a hashref") unless ref $given eq 'HASH';
+    Carp::croak("$method: missing topic") unless defined $given->{topic} && length $given->{topic};
+    return {
+        topic     => $given->{topic},
+        partition => _integer("$method: partition", $given->{partition} // 0),
+    };
 }
 
 sub _integer {
@@ -36,14 +54,40 @@ sub _integer {
     return $value + 0;
 }
 
+# Replaces all: also of a partition that was assigned before nothing is kept.
 sub _set_assignment {
     my ($self, $assigned) = @_;
     my $cfg   = $self->{cfg};
     my @rounds = map { @{ $_->{waiters} } } values %{ $cfg->{cursors} };
     $cfg->{assignments} = $assigned;
     $cfg->{cursors}     = {};
+    return $self->_assignment_changed(@rounds);
+}
+
+# Partitions that stay keep their position and what was fetched of them.
+sub _change_assignment {
+    my ($self, $assigned) = @_;
+    my $cfg     = $self->{cfg};
+    my %was     = map { ("$_->{topic}:$_->{partition}" => $_) } @{ $cfg->{assignments} };
+    my $cursors = $cfg->{cursors};
+    my (@now, %kept);
+    for my $given (@$assigned) {
+        my $key = "$given->{topic}:$given->{partition}";
+        push @now, $was{$key} || {%$given};
+        $kept{$key} = delete $cursors->{$key} if $was{$key} && $cursors->{$key};
+    }
+    my @rounds = map { @{ $_->{waiters} } } values %$cursors;
+    $cfg->{assignments} = \@now;
+    $cfg->{cursors}     = \%kept;
+    return $self->_assignment_changed(@rounds);
+}
+
+sub _assignment_changed {
+    my ($self, @rounds) = @_;
+    $self->_interrupt_delivery;
     $self->_end_part($_) for @rounds;
-    return;
+    $self->_schedule_delivery;
+    return $self->_fetch_on;
 }
 
 sub _assigned {
@@ -54,8 +98,20 @@ sub _assigned {
 
 sub _cursor {
     my ($self, $assigned) = @_;
-    return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"}
-        ||= { generation => 0, waiters => [], not_before => 0, failures => 0, reported => {} };
+    return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} ||= _new_cursor();
+}
+
+sub _new_cursor {
+    return {
+        generation     => 0,
+        epoch          => NO_EPOCH,
+        position_epoch => NO_EPOCH,
+        waiters        => [],
+        kept           => [],
+        not_before     => 0,
+        failures       => 0,
+        reported       => {},
+    };
 }
 
 # Whether the cursor still stands for its partition.
@@ -63,6 +119,90 @@ sub _is_current {
     my ($self, $assigned, $cursor) = @_;
     my $current = $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"};
     return $current && $current == $cursor;
+}
+
+# What has been delivered of every partition whose position is known, exact also
+# from within on_message: the message that is being delivered counts.
+sub _positions {
+    my ($self) = @_;
+    my @positions;
+    for my $assigned (@{ $self->{cfg}{assignments} }) {
+        my ($offset, $epoch) = $self->_position_of($assigned);
+        push @positions, {
+            topic        => $assigned->{topic},
+            partition    => $assigned->{partition},
+            offset       => $offset,
+            leader_epoch => $epoch,
+        } if $offset >= 0;
+    }
+    return @positions;
+}
+
+sub _position_of {
+    my ($self, $assigned) = @_;
+    my $cursor = $self->_cursor($assigned);
+    my @delivering = $self->_delivering_position($cursor);
+    return @delivering ? @delivering : ($assigned->{offset}, $cursor->{position_epoch});
+}
+
+sub position {
+    my ($self, $topic, $partition) = @_;
+    $self->_check_open;
+    Carp::croak('position: topic and partition required') unless defined $topic && defined $partition;
+    _integer('position: partition', $partition);
+    my $assigned = $self->_assigned($topic, $partition) or return undef;
+    my ($offset) = $self->_position_of($assigned);
+    return $offset >= 0 ? $offset : undef;
+}
+
+# Puts positions back to what _positions gave; nothing that was fetched before
+# is delivered any more.
+sub _rewind {
+    my ($self, $positions) = @_;
+    my @rounds;
+    for my $position (@$positions) {
+        my $assigned = $self->_assigned(@$position{qw(topic partition)}) or next;
+        my $old      = $self->_cursor($assigned);
+        $assigned->{offset} = $position->{offset};
+        $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = {
+            %{ _new_cursor() },
+            paused   => $old->{paused},
+            reported => $old->{reported},
+            map { $_ => $position->{leader_epoch} // NO_EPOCH } qw(epoch position_epoch),
+        };
+        push @rounds, @{ $old->{waiters} };
+    }
+    return $self->_assignment_changed(@rounds);
+}
+
+sub pause {
+    my ($self, $partitions) = @_;
+    for my $assigned ($self->_assigned_among(pause => $partitions)) {
+        $self->_cursor($assigned)->{paused} = 1;
+    }
+    return $self->_interrupt_delivery;
+}
+
+# What was kept comes before what has been fetched since, which is less than an
+# answer: the fetch that was under way.
+sub resume {
+    my ($self, $partitions) = @_;
+    my @kept;
+    for my $assigned ($self->_assigned_among(resume => $partitions)) {
+        my $cursor = $self->_cursor($assigned);
+        delete $cursor->{paused};
+        push @kept, splice @{ $cursor->{kept} };
+    }
+    $self->_deliver_kept(@kept);
+    return $self->_fetch_on;
+}
+
+sub _assigned_among {
+    my ($self, $method, $partitions) = @_;
+    $self->_check_open;
+    Carp::croak("$method: expected arrayref of partitions") unless ref $partitions eq 'ARRAY';
+    return grep { defined }
+        map { $self->_assigned(@$_{qw(topic partition)}) } map { _named_partition($method => $_) } @$partitions;
 }
 
 sub seek {
@@ -110,7 +250,10 @@ sub _move {
     $assigned->{offset} = $offset;
     $cursor->{generation}++;
     @$cursor{qw(failures not_before)} = (0, 0);
-    delete $cursor->{max_bytes};
+    @$cursor{qw(epoch position_epoch)} = (NO_EPOCH, NO_EPOCH);
+    delete @$cursor{qw(max_bytes next)};
+    $cursor->{kept} = [];
+    $self->_interrupt_delivery;
     return $self->_resolved($assigned, $cursor);
 }
 
@@ -141,7 +284,7 @@ sub _resolved {
         $self->_fetch_from($leader, $round) if !defined $error && defined $leader && !$self->{cfg}{closed};
         $self->_end_part($round, $error);
     }
-    return;
+    return defined $error ? undef : $self->_fetch_on;
 }
 
 1;
@@ -154,12 +297,12 @@ EV::Kafka::Consumer - an EV::Kafka client's assignment and its positions
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself: C<assign>, C<seek>, and
-the position of every assigned partition, which only the answer to the question
-that was asked last may change.
+A part of L<EV::Kafka::Client>, not for use by itself: C<assign>, C<seek>,
+C<position>, C<pause>, C<resume>, and the position of every assigned partition,
+which only the answer to the question that was asked last may change.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::Fetcher>
+L<EV::Kafka>, L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>
 
 =cut

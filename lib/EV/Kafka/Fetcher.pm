@@ -27,6 +27,9 @@ my %LEADER_ERROR = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
 
 # A round is one call of poll: { cb, left, error }. It ends when the Fetch
 # requests that it started or joined have been answered and delivered.
+#
+# While consuming, no round is needed: a broker gets its next Fetch as soon as the
+# last answer begins to be delivered.
 
 sub poll {
     my ($self, $cb) = @_;
@@ -40,24 +43,76 @@ sub poll {
 sub _poll_now {
     my ($self, $op) = @_;
     my $round = { cb => $op->{cb}, left => 1 };
+    $self->_join_answers($round);
+    my @nodes = $self->_nodes_to_ask(sub {
+        my ($cursor) = @_;
+        $round->{left}++;
+        push @{ $cursor->{waiters} }, $round;
+    });
+    for my $node_id (@nodes) {
+        $self->_fetch_from($node_id, $round) unless $self->_has_undelivered($node_id);
+    }
+    return $self->_end_part($round);
+}
+
+sub _start_consuming {
+    my ($self) = @_;
+    $self->{cfg}{consuming} = 1;
+    $self->_schedule_delivery;
+    return $self->_fetch_on;
+}
+
+sub _stop_consuming {
+    my ($self) = @_;
+    $self->{cfg}{consuming} = 0;
+    return;
+}
+
+# While consuming: no broker may be without a Fetch that could have one.
+sub _fetch_on {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return unless $cfg->{consuming} && $cfg->{connected} && !$cfg->{closed};
+    for my $node_id ($self->_nodes_to_ask) {
+        $self->_fetch_from($node_id) unless $cfg->{fetches}{$node_id} || $self->_has_undelivered($node_id);
+    }
+    return;
+}
+
+# The brokers that lead a partition whose position is known. Others are looked
+# for, and so is their position; $waits hears of the latter.
+sub _nodes_to_ask {
+    my ($self, $waits) = @_;
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
+        next if $cursor->{paused};
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         if (!defined $leader) {
-            $self->_refresh_metadata_for_topic($assigned->{topic});
+            $self->_want_leader($assigned, $cursor);
         }
         elsif ($cursor->{resolving} || $assigned->{offset} < 0) {
-            $round->{left}++;
-            push @{ $cursor->{waiters} }, $round;
-            $self->_find_position($assigned, $assigned->{offset}) unless $cursor->{resolving};
+            $waits->($cursor) if $waits;
+            $self->_find_position($assigned, $assigned->{offset})
+                unless $cursor->{resolving} || (!$waits && $cursor->{not_before} > $self->_now);
         }
         else {
             $nodes{$leader} = 1;
         }
     }
-    $self->_fetch_from($_, $round) for sort { $a <=> $b } keys %nodes;
-    return $self->_end_part($round);
+    return sort { $a <=> $b } keys %nodes;
+}
+
+# Nobody asks again while consuming: ever more slowly until there is a leader.
+sub _want_leader {
+    my ($self, $assigned, $cursor) = @_;
+    return $self->_refresh_metadata_for_topic($assigned->{topic}) unless $self->{cfg}{consuming};
+    my $wait = $cursor->{not_before} - $self->_now;
+    if ($wait <= 0) {
+        $self->_delay($cursor);
+        $wait = $cursor->{not_before} - $self->_now;
+    }
+    return $self->_want_metadata($assigned->{topic}, $wait);
 }
 
 # A position to be looked up before it can be fetched from: -1 or -2 from assign,
@@ -67,9 +122,14 @@ sub _find_position {
     my $cursor = $self->_cursor($assigned);
     return $self->_resolve($assigned, $timestamp, sub {
         my ($self, $error) = @_;
-        return if !defined $error || $error !~ /\(code /;
-        $self->_delay($cursor);
-        $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error");
+        return unless defined $error;
+        my $is_refused = $error =~ /\(code /;
+        if ($is_refused || $self->{cfg}{consuming}) {
+            $self->_delay($cursor);
+            $cursor->{retry} = $self->_timer($cursor->{not_before} - $self->_now, '_fetch_on')
+                if $self->{cfg}{consuming};
+        }
+        $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $is_refused;
     });
 }
 
@@ -80,17 +140,21 @@ sub _end_part {
     return $self->_call(delete $round->{cb}, grep { defined } $round->{error});
 }
 
-# The round takes part in the broker's next answer. At most one Fetch is under
-# way to a broker; {fetches} holds it from before its connection is ready.
+# The round, if there is one, takes part in the broker's next answer. At most one
+# Fetch is under way to a broker; {fetches} holds it from before its connection
+# is ready.
 sub _fetch_from {
     my ($self, $node_id, $round) = @_;
     my $cfg = $self->{cfg};
-    $round->{left}++;
+    $round->{left}++ if $round;
     if (my $fetch = $cfg->{fetches}{$node_id}) {
-        push @{ $fetch->{rounds} }, $round;
-        return;
+        return $round ? $self->_join_fetch($fetch, $round) : undef;
     }
-    my $fetch = $cfg->{fetches}{$node_id} = { node_id => $node_id, rounds => [$round] };
+    my $fetch = $cfg->{fetches}{$node_id} = {
+        node_id => $node_id,
+        rounds  => [$round || ()],
+        is_ahead => !$round,
+    };
     if (my $delay = $self->_delay_of($node_id)) {
         $fetch->{timer} = $self->_timer($delay, _end_fetch => $fetch);
         return;
@@ -102,11 +166,21 @@ sub _fetch_from {
     });
 }
 
+# What a seek has made void by now stays so; what comes with the answer otherwise
+# was asked for.
+sub _join_fetch {
+    my ($self, $fetch, $round) = @_;
+    push @{ $fetch->{rounds} }, $round;
+    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} } values %{ $fetch->{parts} || {} };
+    return;
+}
+
 sub _fetchable {
     my ($self, $node_id) = @_;
     return grep {
         my $leader = $self->_leader(@$_{qw(topic partition)});
-        defined $leader && $leader == $node_id && $_->{offset} >= 0 && !$self->_cursor($_)->{resolving};
+        my $cursor = $self->_cursor($_);
+        defined $leader && $leader == $node_id && $_->{offset} >= 0 && !$cursor->{resolving} && !$cursor->{paused};
     } @{ $self->{cfg}{assignments} };
 }
 
@@ -124,22 +198,25 @@ sub _send_fetch {
     my $node_id = $fetch->{node_id};
     my $conn    = $self->_ready_conn(fetch => $node_id);
     my $now     = $self->_now;
-    my @parts   = grep { $self->_cursor($_)->{not_before} <= $now } $self->_fetchable($node_id);
+    my @parts   = map { { assigned => $_, cursor => $self->_cursor($_) } } $self->_fetchable($node_id);
+    @parts = grep { $_->{cursor}{not_before} <= $now } @parts;
     return $self->_end_fetch($fetch) unless $conn && @parts;
 
     # Brokers fill an answer in the order of the request: everyone is first once.
     push @parts, splice @parts, 0, $cfg->{fetch_turn}{$node_id}++ % @parts;
     my $max_bytes = $cfg->{fetch_max_bytes};
-    for my $assigned (@parts) {
-        my $cursor = $self->_cursor($assigned);
+    for my $part (@parts) {
+        my ($assigned, $cursor) = @$part{qw(assigned cursor)};
         $max_bytes = $cursor->{max_bytes} if ($cursor->{max_bytes} || 0) > $max_bytes;
-        $fetch->{parts}{"$assigned->{topic}:$assigned->{partition}"} =
-            [$assigned, $cursor, $cursor->{generation}, $assigned->{offset}];
+        $part->{generation} = $cursor->{generation};
+        $part->{from}       = $cursor->{next} // $assigned->{offset};
+        $part->{asked}      = !$fetch->{is_ahead};
+        $fetch->{parts}{"$assigned->{topic}:$assigned->{partition}"} = $part;
     }
     $fetch->{max_bytes} = $max_bytes;
     weaken(my $weak = $self);
     $conn->_fetch(
-        [map { [@$_{qw(topic partition offset)}] } @parts],
+        [map { [@{ $_->{assigned} }{qw(topic partition)}, $_->{from}] } @parts],
         { max_bytes => $max_bytes, max_wait_ms => $cfg->{fetch_max_wait_ms}, min_bytes => $cfg->{fetch_min_bytes} },
         sub { $weak->_fetch_answered($fetch, @_) if $weak },
     );
@@ -154,50 +231,80 @@ sub _fetch_answered {
         $self->_request_failed(fetch => $fetch->{node_id});
         return $self->_end_fetch($fetch, $error);
     }
+    delete $cfg->{fetch_failures}{ $fetch->{node_id} };
     my @answers = $fetched->partitions;
+    my @parts;
     for my $index (0 .. $#answers) {
-        $self->_take_partition($fetch, $fetched, $index, $answers[$index]);
+        my $answer = $answers[$index];
+        my $part = $fetch->{parts}{"$answer->{topic}:$answer->{partition}"} or next;
+        @$part{qw(fetched index)} = ($fetched, $index);
+        push @parts, $self->_take_partition($fetch, $part, $answer);
         return if $cfg->{closed};
     }
     $self->_ask_for_more($fetch);
-    return $self->_end_fetch($fetch, $fetch->{error});
+    return if ($cfg->{fetches}{ $fetch->{node_id} } || 0) != $fetch;
+    delete $cfg->{fetches}{ $fetch->{node_id} };
+    return $self->_fetch_again($fetch) if $self->_is_void($fetch);
+    return $self->_queue_answer({
+        node_id => $fetch->{node_id},
+        parts   => \@parts,
+        rounds  => $fetch->{rounds},
+        error   => $fetch->{error},
+    });
 }
 
-sub _take_partition {
-    my ($self, $fetch, $fetched, $index, $answer) = @_;
-    my ($topic, $partition, $code, $high_watermark, $next_offset) = @$answer;
-    my $part = $fetch->{parts}{"$topic:$partition"} or return;
-    my ($assigned, $cursor, $generation, $offset) = @$part;
-    return unless $self->_is_current($assigned, $cursor);
+# A fetch that left before poll was called, for positions that nobody wants any
+# more by now: poll has nothing of it.
+sub _is_void {
+    my ($self, $fetch) = @_;
+    return $fetch->{is_ahead} && @{ $fetch->{rounds} }
+        && !grep { $self->_is_wanted($_) } values %{ $fetch->{parts} };
+}
 
+sub _fetch_again {
+    my ($self, $fetch) = @_;
+    for my $round (@{ $fetch->{rounds} }) {
+        $self->_fetch_from($fetch->{node_id}, $round);
+        $self->_end_part($round);
+    }
+    return $self->_fetch_on;
+}
+
+# What the answer means for the next fetch, whatever is still to be delivered
+# from before. Gives the part if it has anything to deliver.
+sub _take_partition {
+    my ($self, $fetch, $part, $answer) = @_;
+    my ($assigned, $cursor, $from) = @$part{qw(assigned cursor from)};
+    return unless $self->_is_wanted($part);
+    my $is_next = $cursor->{generation} == $part->{generation};
+    # A leader that answers late, after another one was asked, brings it twice.
+    return if $is_next && ($cursor->{next} // $assigned->{offset}) != $from;
+
+    my ($code, $next) = @$answer{qw(error_code next_offset)};
     if (!$code || $code == CORRUPT_MESSAGE) {
-        if (my $on_message = $self->{cfg}{on_message}) {
-            local $fetch->{delivering} = $fetched;
-            $fetched->deliver($index, $on_message);
-        }
-        return unless $self->_is_current($assigned, $cursor);
-        # A seek from within on_message, or before the answer came, has the last word.
-        $assigned->{offset} = $next_offset
-            if $cursor->{generation} == $generation && $assigned->{offset} == $offset;
-        if   ($next_offset > $offset)                      { $fetch->{progress} = 1 }
-        elsif (!$code && $high_watermark > $offset)        { push @{ $fetch->{stuck} }, $cursor }
+        if    ($next > $from)                               { $fetch->{progress} = 1 }
+        elsif (!$code && $answer->{high_watermark} > $from) { push @{ $fetch->{stuck} }, $cursor }
     }
-    if (!$code) {
-        $cursor->{failures} = 0;
-        return;
-    }
-    return unless $cursor->{generation} == $generation;
-    return $self->_fetch_refused($fetch, $assigned, $cursor, $code, $offset);
+    $cursor->{failures} = 0 if !$code;
+    $self->_fetch_refused($fetch, $part, $code) if $code && $is_next;
+    return if $next == $from || !$self->_is_current($assigned, $cursor);
+    ($cursor->{next}, $cursor->{epoch}) = ($next, $answer->{last_epoch}) if $is_next;
+    @$part{qw(next epoch records)} = ($next, @$answer{qw(last_epoch record_count)});
+    $part->{backlog} = $answer->{high_watermark} > $next;
+    return $part;
 }
 
 sub _fetch_refused {
-    my ($self, $fetch, $assigned, $cursor, $code, $offset) = @_;
+    my ($self, $fetch, $part, $code) = @_;
+    my ($assigned, $cursor, $offset) = @$part{qw(assigned cursor from)};
     my $name = $self->error_name($code);
-    if ($code == OFFSET_OUT_OF_RANGE) {
+    # While messages before it are still to be delivered, the position is theirs.
+    if ($code == OFFSET_OUT_OF_RANGE && $assigned->{offset} == $offset) {
         $fetch->{error} //= "$name: $assigned->{topic}:$assigned->{partition} has no offset $offset";
         return $self->_find_position($assigned, $self->_reset_timestamp);
     }
     $self->_delay($cursor);
+    return if $code == OFFSET_OUT_OF_RANGE;
     if ($LEADER_ERROR{$code} || $code == UNKNOWN_TOPIC_OR_PARTITION) {
         $self->_refresh_metadata_for_topic($assigned->{topic});
         return if $LEADER_ERROR{$code} && $cursor->{failures} < LEADER_FAILURES;
@@ -232,7 +339,7 @@ sub _report_once {
 sub _ask_for_more {
     my ($self, $fetch) = @_;
     if ($fetch->{progress}) {
-        delete $_->[1]{max_bytes} for values %{ $fetch->{parts} };
+        delete $_->{cursor}{max_bytes} for values %{ $fetch->{parts} };
         return;
     }
     my $more = 2 * $fetch->{max_bytes};
@@ -242,11 +349,23 @@ sub _ask_for_more {
 
 sub _end_fetch {
     my ($self, $fetch, $error) = @_;
-    my $fetches = $self->{cfg}{fetches};
-    return if ($fetches->{ $fetch->{node_id} } || 0) != $fetch;
-    delete $fetches->{ $fetch->{node_id} };
+    my $cfg     = $self->{cfg};
+    my $node_id = $fetch->{node_id};
+    return if ($cfg->{fetches}{$node_id} || 0) != $fetch;
+    delete $cfg->{fetches}{$node_id};
     delete $fetch->{timer};
-    $self->_end_part($_, $error) for @{ $fetch->{rounds} };
+    $self->_fetch_later($node_id) if defined $error && $cfg->{consuming} && !$cfg->{closed};
+    $self->_end_part($_, $error) for splice @{ $fetch->{rounds} };
+    return $self->_fetch_on;
+}
+
+# In the place of a Fetch that failed stands one that only waits.
+sub _fetch_later {
+    my ($self, $node_id) = @_;
+    my $cfg   = $self->{cfg};
+    my $delay = $self->_backoff(++$cfg->{fetch_failures}{$node_id}, FETCH_BACKOFF, FETCH_BACKOFF_MAX);
+    my $fetch = $cfg->{fetches}{$node_id} = { node_id => $node_id, rounds => [], is_ahead => 1 };
+    $fetch->{timer} = $self->_timer($delay, _end_fetch => $fetch);
     return;
 }
 
@@ -255,12 +374,14 @@ sub _stop_fetching {
     my $cfg     = $self->{cfg};
     my @fetches = values %{ $cfg->{fetches} };
     my @rounds  = map { @{ $_->{rounds} } } @fetches;
-    push @rounds, map { splice @{ $_->{waiters} } } values %{ $cfg->{cursors} };
+    for my $cursor (values %{ $cfg->{cursors} }) {
+        delete $cursor->{retry};
+        push @rounds, splice @{ $cursor->{waiters} };
+    }
     delete $_->{timer} for @fetches;
-    $_->stop for grep { defined } map { $_->{delivering} } @fetches;
     $cfg->{fetches} = {};
     $self->_end_part($_, $error) for @rounds;
-    return;
+    return $self->_drop_answers($error);
 }
 
 1;
@@ -273,10 +394,10 @@ EV::Kafka::Fetcher - fetches what an EV::Kafka client consumes
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself: C<poll>. One Fetch for
-each broker that leads an assigned partition, at most one at a time; records go
-to C<on_message> from native code, and this module decides once a partition what
-its answer means for the position.
+A part of L<EV::Kafka::Client>, not for use by itself: C<poll>, and fetching
+without end for groups. One Fetch for each broker that leads an assigned
+partition, at most one at a time; this module decides once a partition what its
+answer means for the next one, and L<EV::Kafka::Dispatch> delivers it.
 
 =head1 SEE ALSO
 

@@ -92,6 +92,7 @@ sub _metadata_answered {
     if   (@{ $cfg->{flush_waiters} }) { $self->_flush_all_batches }
     else                              { $self->_send_ready }
     $self->_check_flush;
+    $self->_fetch_on;
     return $self->_pump_metadata;
 }
 

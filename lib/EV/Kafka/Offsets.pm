@@ -69,7 +69,7 @@ sub _lag_now {
             my ($self, $latest, $error) = @_;
             if (defined $error) { push @errors, "$key: $error" }
             else {
-                my $current = $assigned->{offset};
+                my ($current) = $self->_position_of($assigned);
                 $lag{$key} = { current => $current, latest => $latest, lag => $latest - $current };
             }
             $self->_lookup_done($cb, \%lag, \@errors) if !--$left;

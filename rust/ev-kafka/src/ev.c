@@ -8,8 +8,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 /* Runs the handler of a watcher. */
 extern void evk_dispatch (void *handler, int revents);
@@ -57,6 +59,23 @@ int evk_boot (void)
       pthread_atfork (0, 0, evk_forked);
     }
   return 0;
+}
+
+/* ---- time ---- */
+
+/* Milliseconds of a clock that is exact to a few of them and costs next to nothing to read: it is
+ * looked at once a record. */
+int64_t evk_coarse_ms (void)
+{
+  struct timespec now;
+#if defined CLOCK_MONOTONIC_COARSE
+  clock_gettime (CLOCK_MONOTONIC_COARSE, &now);
+#elif defined CLOCK_MONOTONIC_FAST
+  clock_gettime (CLOCK_MONOTONIC_FAST, &now);
+#else
+  clock_gettime (CLOCK_MONOTONIC, &now);
+#endif
+  return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* ---- loops ---- */

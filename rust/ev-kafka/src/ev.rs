@@ -67,6 +67,7 @@ type Boxed = Box<Rc<dyn Handler>>;
 
 extern "C" {
     fn evk_process_generation() -> c_int;
+    fn evk_coarse_ms() -> i64;
     fn evk_boot() -> c_int;
     fn evk_default_loop() -> *mut RawLoop;
     fn evk_loop_of(sv: *mut c_void) -> *mut RawLoop;
@@ -101,6 +102,14 @@ pub fn boot() -> Result<(), String> {
             version % 1000
         )),
     }
+}
+
+/// Milliseconds of a clock that never runs backwards. It is exact to a few of them, and cheap enough to be read once a
+/// record.
+#[inline]
+pub fn coarse_ms() -> i64 {
+    // SAFETY: takes nothing and touches nothing of ours.
+    unsafe { evk_coarse_ms() }
 }
 
 /// A number that differs between a process and the children that it forks.

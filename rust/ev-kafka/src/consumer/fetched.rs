@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{RecordBatches, RecordCursor, Records, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
-use perl_xs::{CallLoop, Callee, Calls, Flow, Native, Perl, Slots, Sv};
+use perl_xs::{CallLoop, Flow, Native, Perl, Sv};
 
-use crate::conn::fetched::headers_ref;
+use super::aborted::AbortedTransactions;
+use super::delivery::{MessageCalls, Pause, Progress, ReadyBatch, Rest};
 
 /// The class of the object that Perl code gets.
 pub const CLASS: &str = "EV::Kafka::Fetched";
@@ -18,8 +19,16 @@ pub const CLASS: &str = "EV::Kafka::Fetched";
 /// What the warning about an `on_message` that died starts with.
 const WHAT: &str = "on_message error";
 
-/// What was asked for: the offset of each topic and partition.
-pub type Asked = HashMap<(Bytes, i32), i64>;
+/// The epoch of a record that nobody has seen yet.
+const NO_EPOCH: i32 = -1;
+
+/// What was asked for.
+pub struct Asked {
+    /// The offset of each topic and partition.
+    pub offsets: HashMap<(Bytes, i32), i64>,
+    /// Whether records of aborted transactions are to be withheld.
+    pub read_committed: bool,
+}
 
 /// What a Fetch brought for one partition.
 pub struct Partition {
@@ -31,23 +40,33 @@ pub struct Partition {
     pub error_code: i16,
     /// The offset after the last record that all in-sync replicas have.
     pub high_watermark: i64,
+    /// The offset before which every transaction has ended; -1 when the broker did not say.
+    pub last_stable_offset: i64,
     /// The first offset that the partition still has; -1 when the broker did not say.
     pub log_start_offset: i64,
     /// Where to go on after what is here: behind the last whole batch, whatever compaction left of it.
     pub next_offset: i64,
+    /// The epoch of the leader that appended the last whole batch; -1 without one.
+    pub last_epoch: i32,
     /// The size of the first batch when not even that one came whole; 0 otherwise.
     pub needed_bytes: usize,
-    /// The offset asked for: the first batch may begin before it.
-    from: i64,
-    batches: Vec<Records>,
+    /// How many records there are to be delivered, or a few more.
+    pub record_count: usize,
+    /// Where the log that was read so far departs from the leader's (KIP-595): epoch and end offset.
+    pub diverging_epoch: (i32, i64),
+    /// Who leads the partition if the broker that was asked does not (KIP-951): broker and epoch.
+    pub current_leader: (i32, i32),
+    progress: Rc<Progress>,
+    /// Taken out while records are delivered.
+    rest: Option<Rest>,
 }
 
 /// The state of an `EV::Kafka::Fetched`.
 pub struct Fetched {
     /// In the order of the answer.
     pub partitions: RefCell<Vec<Partition>>,
-    /// No further record is to be delivered.
-    stopped: Rc<Cell<bool>>,
+    /// Delivering is to pause after the record that is being delivered.
+    interrupted: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
 }
 
@@ -61,150 +80,171 @@ impl Fetched {
         let mut partitions = Vec::new();
         for topic in response.responses {
             for data in topic.partitions {
-                if let Some(&from) = asked.get(&(topic.topic.clone(), data.partition_index)) {
-                    partitions.push(Partition::new(topic.topic.clone(), data, from));
+                let key = (topic.topic.clone(), data.partition_index);
+                if let Some(&from) = asked.offsets.get(&key) {
+                    partitions.push(Partition::new(key.0, data, from, asked.read_committed));
                 }
             }
         }
         Fetched {
             partitions: RefCell::new(partitions),
-            stopped: Rc::default(),
+            interrupted: Rc::default(),
             call_loop: Cell::new(None),
         }
     }
 
-    /// Gives the records of a partition to `on_message`, each once in the life of the answer. The number of records
-    /// given out, and whether the process goes on.
-    pub fn deliver(&self, perl: Perl, index: usize, on_message: Sv) -> (usize, Flow) {
-        let Some(mut calls) = self.take(perl, index, on_message) else {
-            return (0, Flow::Continue);
+    /// Gives the records of a partition to `on_message`, each once in the life of the answer, for about `budget_ms`
+    /// milliseconds or until [`Fetched::interrupt`]. Whether nothing is left, and whether the process goes on.
+    pub fn deliver(
+        &self,
+        perl: Perl,
+        index: usize,
+        on_message: Sv,
+        budget_ms: i64,
+    ) -> (bool, Flow) {
+        let Some((partition, rest)) = self.take(index) else {
+            return (true, Flow::Continue);
+        };
+        self.interrupted.set(false);
+        let mut calls = MessageCalls {
+            perl,
+            pause: Pause::after(budget_ms, self.interrupted.clone()),
+            progress: partition.progress,
+            on_message,
+            topic: Sv::shared(perl, &partition.topic),
+            partition: i64::from(partition.number),
+            rest,
+            headers: None,
         };
         let mut call_loop = self.call_loop.take().unwrap_or_default();
         let flow = call_loop.run(perl, &mut calls, WHAT);
         self.call_loop.set(Some(call_loop));
-        (calls.delivered, flow)
+        (
+            self.put_back(index, calls.rest, partition.next_offset),
+            flow,
+        )
     }
 
-    /// Delivers no record after the one that is being delivered.
-    pub fn stop(&self) {
-        self.stopped.set(true);
+    /// Pauses the delivery after the record that is being delivered.
+    pub fn interrupt(&self) {
+        self.interrupted.set(true);
+    }
+
+    /// The position that delivering a partition has come to, and the epoch of the last record's leader. `None` if there
+    /// is no such partition.
+    pub fn position(&self, index: usize) -> Option<(i64, i32)> {
+        let partitions = self.partitions.borrow();
+        let progress = &partitions.get(index)?.progress;
+        Some((progress.position.get(), progress.epoch.get()))
     }
 
     /// Anything may happen while records are delivered: they are taken out first.
-    fn take(&self, perl: Perl, index: usize, on_message: Sv) -> Option<PartitionCalls> {
+    fn take(&self, index: usize) -> Option<(Taken, Rest)> {
         let mut partitions = self.partitions.borrow_mut();
         let partition = partitions.get_mut(index)?;
-        Some(PartitionCalls {
-            perl,
-            stopped: self.stopped.clone(),
-            on_message,
-            topic: Sv::shared(perl, &partition.topic),
-            partition: i64::from(partition.partition),
-            from: partition.from,
-            batches: std::mem::take(&mut partition.batches).into_iter(),
-            current: None,
-            cursor: RecordCursor::default(),
-            headers: None,
-            delivered: 0,
-        })
+        let taken = Taken {
+            topic: partition.topic.clone(),
+            number: partition.partition,
+            next_offset: partition.next_offset,
+            progress: partition.progress.clone(),
+        };
+        Some((taken, partition.rest.take()?))
+    }
+
+    /// Whether nothing is left to deliver.
+    fn put_back(&self, index: usize, mut rest: Rest, next_offset: i64) -> bool {
+        let mut partitions = self.partitions.borrow_mut();
+        let Some(partition) = partitions.get_mut(index) else {
+            return true;
+        };
+        if rest.advance() {
+            partition.rest = Some(rest);
+            return false;
+        }
+        partition.progress.position.set(next_offset);
+        partition.progress.epoch.set(partition.last_epoch);
+        true
     }
 }
 
+/// A partition whose records are being delivered.
+struct Taken {
+    topic: Bytes,
+    number: i32,
+    next_offset: i64,
+    progress: Rc<Progress>,
+}
+
 impl Partition {
-    fn new(topic: Bytes, data: PartitionData, from: i64) -> Partition {
+    fn new(topic: Bytes, mut data: PartitionData, from: i64, read_committed: bool) -> Partition {
+        let records = data.records.take().unwrap_or_default();
+        let aborted = data.aborted_transactions.take().filter(|_| read_committed);
         let mut partition = Partition {
             topic,
             partition: data.partition_index,
             error_code: data.error_code,
             high_watermark: data.high_watermark,
+            last_stable_offset: data.last_stable_offset,
             log_start_offset: data.log_start_offset,
             next_offset: from,
+            last_epoch: NO_EPOCH,
             needed_bytes: 0,
-            from,
-            batches: Vec::new(),
+            record_count: 0,
+            diverging_epoch: (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
+            current_leader: (
+                data.current_leader.leader_id,
+                data.current_leader.leader_epoch,
+            ),
+            progress: Rc::new(Progress {
+                position: Cell::new(from),
+                epoch: Cell::new(NO_EPOCH),
+            }),
+            rest: None,
         };
-        let mut batches = RecordBatches::new(data.records.unwrap_or_default());
-        for batch in &mut batches {
-            let records = batch.and_then(|batch| {
-                let records = batch.records(MAX_DECOMPRESSED_LEN)?;
-                Ok((batch.next_offset(), batch.is_control(), records))
-            });
-            match records {
-                Ok((next_offset, is_control, records)) => {
-                    partition.next_offset = partition.next_offset.max(next_offset);
-                    // A transaction's markers are the coordinator's, not the application's.
-                    if !is_control {
-                        partition.batches.push(records);
-                    }
-                }
-                Err(_) => {
-                    if partition.error_code == 0 {
-                        partition.error_code = ErrorCode::CorruptMessage.code();
-                    }
-                    return partition;
-                }
-            }
-        }
-        if let (true, Some(size)) = (partition.next_offset == from, batches.incomplete()) {
-            partition.needed_bytes = size;
-        }
+        let ready = partition.read(
+            records,
+            AbortedTransactions::new(aborted.unwrap_or_default()),
+        );
+        partition.record_count = ready.iter().map(|batch| batch.records.len()).sum();
+        partition.rest = Some(Rest::new(from, ready));
         partition
     }
-}
 
-struct PartitionCalls {
-    perl: Perl,
-    stopped: Rc<Cell<bool>>,
-    on_message: Sv,
-    topic: Sv,
-    partition: i64,
-    from: i64,
-    batches: std::vec::IntoIter<Records>,
-    current: Option<Records>,
-    cursor: RecordCursor,
-    /// The headers of the record being delivered.
-    headers: Option<Sv>,
-    delivered: usize,
-}
-
-impl PartitionCalls {
-    /// Moves to the batch that the next record comes from. False at the end.
-    #[inline]
-    fn advance(&mut self) -> bool {
-        loop {
-            match &self.current {
-                Some(current) if current.has_next(&self.cursor) => return true,
-                _ => {}
+    /// The batches to deliver, up to the first one that does not verify.
+    fn read(&mut self, bytes: Bytes, mut aborted: AbortedTransactions) -> Vec<ReadyBatch> {
+        let from = self.next_offset;
+        let mut ready = Vec::new();
+        let mut batches = RecordBatches::new(bytes);
+        for batch in &mut batches {
+            let Ok((batch, records)) = batch.and_then(verified) else {
+                if self.error_code == 0 {
+                    self.error_code = ErrorCode::CorruptMessage.code();
+                }
+                return ready;
+            };
+            let epoch = batch.partition_leader_epoch;
+            let next_offset = batch.next_offset();
+            let withheld = aborted.withholds(&batch, &records);
+            // A broker sends from the start of a batch, or of what compaction has put together; all of it may lie
+            // before the position.
+            if next_offset <= self.next_offset {
+                continue;
             }
-            self.current = self.batches.next();
-            self.cursor = RecordCursor::default();
-            match &self.current {
-                Some(current) => current.skip_to(&mut self.cursor, self.from),
-                None => return false,
+            self.next_offset = next_offset;
+            self.last_epoch = epoch;
+            // A transaction's markers are the coordinator's, not the application's.
+            if !withheld && !batch.is_control() {
+                ready.push(ReadyBatch { records, epoch });
             }
         }
+        if let (true, Some(size)) = (self.next_offset == from, batches.incomplete()) {
+            self.needed_bytes = size;
+        }
+        ready
     }
 }
 
-impl Calls for PartitionCalls {
-    fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
-        if self.stopped.get() || !self.advance() {
-            return None;
-        }
-        let record = self.current.as_ref()?.next_at(&mut self.cursor)?;
-        self.delivered += 1;
-        let headers = record.headers();
-        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers));
-        slots.shared(&self.topic);
-        slots.int(self.partition);
-        slots.int(record.offset);
-        slots.bytes(record.key);
-        slots.bytes(record.value);
-        match &self.headers {
-            Some(headers) => slots.sv(headers),
-            None => slots.undef(),
-        }
-        slots.int(record.timestamp);
-        Some(Callee::Keep(&self.on_message))
-    }
+fn verified(batch: Batch) -> Result<(Batch, Records), BatchError> {
+    let records = batch.records(MAX_DECOMPRESSED_LEN)?;
+    Ok((batch, records))
 }

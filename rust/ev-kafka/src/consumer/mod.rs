@@ -1,6 +1,8 @@
 //! The consumer's native half: Fetch requests whose answers are handed to `on_message` record by record, without a hash
 //! a record.
 
+mod aborted;
+mod delivery;
 mod fetched;
 mod xsubs;
 

@@ -7,12 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use kafka_wire::{error, ApiKey, Message, Writer};
-use perl_xs::{
-    attach, call, Arg, ArrayRef, Av, Croak, Flow, Frame, HashRef, Hv, Perl, Sv, XsubDef,
-};
+use perl_xs::{attach, call, Arg, ArrayRef, Croak, Flow, Frame, HashRef, Hv, Perl, Sv, XsubDef};
 
 use super::fetched::{Asked, Fetched, CLASS};
 use crate::conn::{Answer, Completion, ConnHandle};
+
+/// The epoch of a leader, or of a record, that is not known (KIP-320).
+const NO_EPOCH: i64 = -1;
+
+/// The first Fetch version that asks whether the reader's log is still the leader's (KIP-595).
+const LAST_EPOCH_FROM: i16 = 12;
 
 /// What the warning about a callback that died starts with.
 const CALLBACK_ERROR: &str = "EV::Kafka::Conn: callback error";
@@ -31,8 +35,12 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: deliver,
     },
     XsubDef {
-        name: "EV::Kafka::Fetched::stop",
-        body: stop,
+        name: "EV::Kafka::Fetched::interrupt",
+        body: interrupt,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::position",
+        body: position,
     },
 ];
 
@@ -63,7 +71,8 @@ impl Options {
     }
 }
 
-/// `$conn->_fetch(\@parts, \%opts, $cb)`, parts as `[$topic, $partition, $offset, $max_bytes?]`.
+/// `$conn->_fetch(\@parts, \%opts, $cb)`, parts as
+/// `[$topic, $partition, $offset, $leader_epoch, $last_epoch]`; an epoch that is not known is -1.
 fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let parts = frame
@@ -73,7 +82,11 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .to_vec(perl)?;
     let options = Options::read(perl, frame.value(2)?)?;
     let callback = frame.code(3)?.ok_or("_fetch: expected a callback")?;
-    let (topics, asked) = read_parts(perl, &parts, options.max_bytes)?;
+    let (topics, offsets) = read_parts(perl, &parts, options.max_bytes)?;
+    let asked = Asked {
+        offsets,
+        read_committed: options.isolation_level != 0,
+    };
     let conn = frame.object::<ConnHandle>()?;
     if !conn.is_ready() {
         return Err(Croak::from("not connected"));
@@ -96,25 +109,27 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .map_err(|(error, _)| Croak::from(error.to_string()))
 }
 
-fn read_parts(perl: Perl, parts: &[Sv], max_bytes: i32) -> Result<(Vec<FetchTopic>, Asked), Croak> {
+type Offsets = HashMap<(Bytes, i32), i64>;
+
+fn read_parts(
+    perl: Perl,
+    parts: &[Sv],
+    max_bytes: i32,
+) -> Result<(Vec<FetchTopic>, Offsets), Croak> {
     let mut topics: Vec<FetchTopic> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();
-    let mut asked = Asked::new();
+    let mut offsets = Offsets::new();
     for part in parts {
         let part = ArrayRef::new(part).ok_or("_fetch: expected [topic, partition, offset]")?;
-        let field = |index| -> Result<i64, Croak> {
+        let field = |index, default| -> Result<i64, Croak> {
             match part.get(perl, index)? {
-                Some(value) => Ok(value.to_i64(perl)?.unwrap_or(0)),
-                None => Ok(0),
+                Some(value) => Ok(value.to_i64(perl)?.unwrap_or(default)),
+                None => Ok(default),
             }
         };
         let topic = part.get(perl, 0)?.ok_or("_fetch: missing topic")?;
         let topic = Bytes::from(topic.to_bytes(perl)?.unwrap_or_default());
-        let (partition, fetch_offset) = (field(1)? as i32, field(2)?);
-        let partition_max_bytes = match field(3)? {
-            0 => max_bytes,
-            own => own.clamp(1, i64::from(i32::MAX)) as i32,
-        };
+        let (partition, fetch_offset) = (field(1, 0)? as i32, field(2, 0)?);
         let place = *places.entry(topic.clone()).or_insert_with(|| {
             topics.push(FetchTopic {
                 topic: topic.clone(),
@@ -125,15 +140,22 @@ fn read_parts(perl: Perl, parts: &[Sv], max_bytes: i32) -> Result<(Vec<FetchTopi
         topics[place].partitions.push(FetchPartition {
             partition,
             fetch_offset,
-            partition_max_bytes,
+            current_leader_epoch: field(3, NO_EPOCH)? as i32,
+            last_fetched_epoch: field(4, NO_EPOCH)? as i32,
+            partition_max_bytes: max_bytes,
             ..Default::default()
         });
-        asked.insert((topic, partition), fetch_offset);
+        offsets.insert((topic, partition), fetch_offset);
     }
-    Ok((topics, asked))
+    Ok((topics, offsets))
 }
 
-fn encode(topics: Vec<FetchTopic>, options: &Options, version: i16) -> Result<Writer, String> {
+fn encode(mut topics: Vec<FetchTopic>, options: &Options, version: i16) -> Result<Writer, String> {
+    if version < LAST_EPOCH_FROM {
+        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            partition.last_fetched_epoch = NO_EPOCH as i32;
+        }
+    }
     let request = FetchRequest {
         max_wait_ms: options.max_wait_ms,
         min_bytes: options.min_bytes,
@@ -193,41 +215,68 @@ fn object(perl: Perl, fetched: Fetched) -> Result<Sv, Croak> {
     Ok(object)
 }
 
-/// `$fetched->partitions`: a list of
-/// `[$topic, $partition, $error_code, $high_watermark, $next_offset, $log_start_offset, $needed_bytes]`.
+/// `$fetched->partitions`: a list of hashes, one for each partition in the order of the answer.
 fn partitions(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let fetched = frame.object::<Fetched>()?;
     let partitions = fetched.partitions.borrow();
     let rows = partitions.iter().map(|partition| {
-        let mut row = Av::with_capacity(perl, 7);
-        row.push(perl, Sv::bytes(perl, &partition.topic));
-        row.push(perl, Sv::int(perl, i64::from(partition.partition)));
-        row.push(perl, Sv::int(perl, i64::from(partition.error_code)));
-        row.push(perl, Sv::int(perl, partition.high_watermark));
-        row.push(perl, Sv::int(perl, partition.next_offset));
-        row.push(perl, Sv::int(perl, partition.log_start_offset));
-        row.push(perl, Sv::int(perl, partition.needed_bytes as i64));
+        let mut row = Hv::new(perl);
+        row.store_bytes(perl, "topic", &partition.topic);
+        for (name, value) in [
+            ("partition", i64::from(partition.partition)),
+            ("error_code", i64::from(partition.error_code)),
+            ("high_watermark", partition.high_watermark),
+            ("last_stable_offset", partition.last_stable_offset),
+            ("log_start_offset", partition.log_start_offset),
+            ("next_offset", partition.next_offset),
+            ("last_epoch", i64::from(partition.last_epoch)),
+            ("needed_bytes", partition.needed_bytes as i64),
+            ("record_count", partition.record_count as i64),
+            ("diverging_epoch", i64::from(partition.diverging_epoch.0)),
+            ("diverging_end_offset", partition.diverging_epoch.1),
+            ("leader", i64::from(partition.current_leader.0)),
+            ("leader_epoch", i64::from(partition.current_leader.1)),
+        ] {
+            row.store_int(perl, name, value);
+        }
         row.into_ref(perl)
     });
     frame.ret_list(rows.collect::<Vec<_>>());
     Ok(())
 }
 
-/// `$fetched->deliver($index, $on_message)`: the number of records given to `$on_message`.
-fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn index_of(frame: &Frame<'_>, method: &str) -> Result<usize, Croak> {
     let index = frame.int(1)?.unwrap_or(0);
+    usize::try_from(index).map_err(|_| format!("{method}: no such partition").into())
+}
+
+/// `$fetched->deliver($index, $on_message, $budget_ms)`: true when nothing is left to deliver of the partition.
+fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let index = index_of(frame, "deliver")?;
     let on_message = frame.code(2)?.ok_or("deliver: expected a callback")?;
+    let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
     let fetched = frame.object::<Fetched>()?;
-    let index = usize::try_from(index).map_err(|_| "deliver: no such partition")?;
-    let (delivered, flow) = fetched.deliver(frame.perl(), index, on_message);
+    let (is_done, flow) = fetched.deliver(frame.perl(), index, on_message, budget_ms);
     flow.ok()?;
-    frame.ret_int(delivered as i64);
+    frame.ret_int(i64::from(is_done));
     Ok(())
 }
 
-/// `$fetched->stop`: no record after the one that is being delivered.
-fn stop(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Fetched>()?.stop();
+/// `$fetched->interrupt`: the delivery under way pauses after the record that is being delivered.
+fn interrupt(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Fetched>()?.interrupt();
+    Ok(())
+}
+
+/// `my ($offset, $leader_epoch) = $fetched->position($index)`: where delivering has come to.
+fn position(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let index = index_of(frame, "position")?;
+    let (offset, epoch) = frame
+        .object::<Fetched>()?
+        .position(index)
+        .ok_or("position: no such partition")?;
+    let perl = frame.perl();
+    frame.ret_list([Sv::int(perl, offset), Sv::int(perl, i64::from(epoch))]);
     Ok(())
 }

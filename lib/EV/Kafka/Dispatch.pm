@@ -1,0 +1,243 @@
+package EV::Kafka::Dispatch;
+use strict;
+use warnings;
+
+use EV ();
+
+# Milliseconds of delivering in one go before the event loop turns: what else the
+# program does, heartbeats and the reading of answers must not wait for a whole
+# answer's on_message. A turn of the loop costs a thousandth of that.
+use constant SLICE_MS => 5;
+
+# Answers to Fetch wait in {answers} in the order in which they came. One is
+# delivered at a time, in slices; {delivery} is
+#   { answer?, active, timer?, part? }
+# active while native code or this module is at it, part what native code is
+# delivering. An answer is { node_id?, parts, rounds, error? }, a part what it has
+# of one partition:
+#   assigned, cursor, generation   whose it is, and before which seeks
+#   fetched, index                 the native answer, and the place in it
+#   records                        how many there may be
+#   from, next, epoch              its position, and the one behind it with its epoch
+#   backlog                        the broker had more
+#   asked                          poll wanted it: it is delivered also after a seek
+
+# Delivers what may be delivered: everything while consuming, otherwise what
+# poll waits for.
+sub _deliver_answers {
+    my ($self) = @_;
+    my $cfg      = $self->{cfg};
+    my $delivery = $cfg->{delivery};
+    return if $delivery->{active};
+    delete $delivery->{timer};
+    my $until = EV::time() + SLICE_MS / 1000;
+    {
+        local $delivery->{active} = 1;
+        while (!$cfg->{closed} && !$cfg->{delivery_held} && (my $answer = $self->_current_answer)) {
+            my $left = $until - EV::time();
+            last if $left <= 0;
+            if (my $part = $answer->{parts}[0]) {
+                shift @{ $answer->{parts} } if $self->_deliver_part($part, $left);
+            }
+            else {
+                delete $delivery->{answer};
+                $self->_end_answer($answer);
+            }
+        }
+    }
+    return if $cfg->{closed};
+    $self->_schedule_delivery;
+    my $hook = $self->can('_between_deliveries');
+    return $hook ? $self->$hook : undef;
+}
+
+sub _schedule_delivery {
+    my ($self) = @_;
+    my $cfg      = $self->{cfg};
+    my $delivery = $cfg->{delivery};
+    return if $cfg->{closed} || $cfg->{delivery_held} || $delivery->{active} || $delivery->{timer};
+    return unless $delivery->{answer} || grep { $self->_is_deliverable($_) } @{ $cfg->{answers} };
+    $delivery->{timer} = $self->_timer(0, '_deliver_answers');
+    return;
+}
+
+sub _is_deliverable {
+    my ($self, $answer) = @_;
+    return $self->{cfg}{consuming} || @{ $answer->{rounds} };
+}
+
+# The answer to go on with. When it is a new one, its broker has nothing to do any
+# more: the next Fetch leaves before the first message is delivered.
+sub _current_answer {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my $delivery = $cfg->{delivery};
+    return $delivery->{answer} if $delivery->{answer};
+    my $answers = $cfg->{answers};
+    my ($first) = grep { $self->_is_deliverable($answers->[$_]) } 0 .. $#$answers or return;
+    my ($answer) = splice @$answers, $first, 1;
+    $delivery->{answer} = $answer;
+    $self->_fetch_ahead($answer);
+    return $answer;
+}
+
+# Without a group the broker is asked only for what it is known to have: nobody
+# may ever poll again.
+sub _fetch_ahead {
+    my ($self, $answer) = @_;
+    return unless defined $answer->{node_id};
+    return unless $self->{cfg}{consuming} || grep { $_->{backlog} } @{ $answer->{parts} };
+    return $self->_fetch_from($answer->{node_id});
+}
+
+# True when the part is done with.
+sub _deliver_part {
+    my ($self, $part, $seconds) = @_;
+    my $cfg = $self->{cfg};
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    return 1 unless $self->_is_wanted($part);
+    if ($cursor->{paused}) {
+        push @{ $cursor->{kept} }, $part;
+        return 1;
+    }
+    my $is_done = 1;
+    if ($part->{records} && (my $on_message = $cfg->{on_message})) {
+        local $cfg->{delivery}{part} = $part;
+        $is_done = $part->{fetched}->deliver($part->{index}, $on_message, int(1000 * $seconds) + 1);
+    }
+    $self->_delivered($part, $is_done);
+    return $is_done;
+}
+
+# A seek, from within on_message or before the answer came, has the last word,
+# and so has a program that writes to {assignments}.
+sub _delivered {
+    my ($self, $part, $is_done) = @_;
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    return unless $self->_is_current($assigned, $cursor) && $cursor->{generation} == $part->{generation};
+    if ($assigned->{offset} != $part->{from}) {
+        delete $cursor->{next};
+        return;
+    }
+    my ($position, $epoch) = $is_done ? @$part{qw(next epoch)} : $part->{fetched}->position($part->{index});
+    $assigned->{offset} = $part->{from} = $position;
+    $cursor->{position_epoch} = $epoch if $epoch >= 0;
+    delete $cursor->{next} if defined $cursor->{next} && $cursor->{next} == $position;
+    return;
+}
+
+sub _is_wanted {
+    my ($self, $part) = @_;
+    my $cursor = $part->{cursor};
+    return $self->_is_current($part->{assigned}, $cursor)
+        && ($part->{asked} || $cursor->{generation} == $part->{generation});
+}
+
+# For one partition, where delivering stands; nothing if it is not being delivered.
+sub _delivering_position {
+    my ($self, $cursor) = @_;
+    my $part = $self->{cfg}{delivery}{part} or return;
+    return unless $part->{cursor} == $cursor && $part->{generation} == $cursor->{generation};
+    return $part->{fetched}->position($part->{index});
+}
+
+# Native code comes back after the message that is being delivered, and what is
+# left is looked at again.
+sub _interrupt_delivery {
+    my ($self) = @_;
+    my $part = $self->{cfg}{delivery}{part} or return;
+    $part->{fetched}->interrupt;
+    return;
+}
+
+# Nothing is delivered between the two; what arrives waits.
+sub _hold_delivery {
+    my ($self) = @_;
+    $self->{cfg}{delivery_held} = 1;
+    return $self->_interrupt_delivery;
+}
+
+sub _release_delivery {
+    my ($self) = @_;
+    delete $self->{cfg}{delivery_held};
+    return $self->_schedule_delivery;
+}
+
+sub _deliver_kept {
+    my ($self, @parts) = @_;
+    return unless @parts;
+    unshift @{ $self->{cfg}{answers} }, { parts => \@parts, rounds => [] };
+    return $self->_schedule_delivery;
+}
+
+# A Fetch was answered. What brought nothing waits for nothing.
+sub _queue_answer {
+    my ($self, $answer) = @_;
+    my $cfg = $self->{cfg};
+    if (!@{ $answer->{parts} }) {
+        $self->_end_answer($answer);
+        return $self->_fetch_on;
+    }
+    push @{ $cfg->{answers} }, $answer;
+    return $self->_deliver_answers;
+}
+
+# poll waits for what has arrived before as well. Whether there is anything of
+# the broker that it need not be asked for.
+sub _join_answers {
+    my ($self, $round) = @_;
+    my $answers = $self->{cfg}{answers};
+    for my $answer (@$answers) {
+        @{ $answer->{parts} } = grep { $self->_is_wanted($_) } @{ $answer->{parts} };
+    }
+    @$answers = grep { @{ $_->{parts} } || @{ $_->{rounds} } } @$answers;
+    for my $answer (grep { @{ $_->{parts} } } @$answers) {
+        $round->{left}++;
+        push @{ $answer->{rounds} }, $round;
+        $_->{asked} = 1 for @{ $answer->{parts} };
+    }
+    $self->_schedule_delivery;
+    return;
+}
+
+sub _has_undelivered {
+    my ($self, $node_id) = @_;
+    return scalar grep { defined $_->{node_id} && $_->{node_id} == $node_id } @{ $self->{cfg}{answers} };
+}
+
+sub _end_answer {
+    my ($self, $answer, $error) = @_;
+    $self->_end_part($_, $error // $answer->{error}) for splice @{ $answer->{rounds} };
+    return;
+}
+
+sub _drop_answers {
+    my ($self, $error) = @_;
+    my $delivery = $self->{cfg}{delivery};
+    $self->_interrupt_delivery;
+    delete $delivery->{timer};
+    my @answers = (grep { defined } delete $delivery->{answer}), splice @{ $self->{cfg}{answers} };
+    $self->_end_answer($_, $error) for @answers;
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Dispatch - hands what an EV::Kafka client has fetched to its program
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. It delivers the answers to
+Fetch one after the other, in slices of a few milliseconds between which the event
+loop turns, keeps what belongs to paused partitions, and knows exactly how far
+delivering has come, whatever C<on_message> does.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Fetcher>
+
+=cut

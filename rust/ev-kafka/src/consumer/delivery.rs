@@ -1,0 +1,131 @@
+//! Handing the records of a partition to `on_message`.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use kafka_wire::records::{RecordCursor, Records};
+use perl_xs::{Callee, Calls, Perl, Slots, Sv};
+
+use crate::conn::fetched::headers_ref;
+use crate::ev::coarse_ms;
+
+/// A batch that is to be delivered.
+pub struct ReadyBatch {
+    /// Its records.
+    pub records: Records,
+    /// The epoch of the leader that appended it.
+    pub epoch: i32,
+}
+
+/// How far the delivery of a partition has come. The record that is being delivered counts.
+pub struct Progress {
+    /// The offset after the last record delivered, or after all that the answer brought.
+    pub position: Cell<i64>,
+    /// The epoch of the leader that appended that record; -1 before the first.
+    pub epoch: Cell<i32>,
+}
+
+/// What is left to deliver of a partition.
+pub struct Rest {
+    /// The first offset that was asked for: the first batch may begin before it.
+    from: i64,
+    batches: std::vec::IntoIter<ReadyBatch>,
+    current: Option<ReadyBatch>,
+    cursor: RecordCursor,
+}
+
+impl Rest {
+    /// All of it.
+    pub fn new(from: i64, batches: Vec<ReadyBatch>) -> Rest {
+        Rest {
+            from,
+            batches: batches.into_iter(),
+            current: None,
+            cursor: RecordCursor::default(),
+        }
+    }
+
+    /// Moves to the batch that the next record comes from. False at the end.
+    #[inline]
+    pub fn advance(&mut self) -> bool {
+        loop {
+            match &self.current {
+                Some(current) if current.records.has_next(&self.cursor) => return true,
+                _ => {}
+            }
+            self.current = self.batches.next();
+            self.cursor = RecordCursor::default();
+            match &self.current {
+                Some(current) => current.records.skip_to(&mut self.cursor, self.from),
+                None => return false,
+            }
+        }
+    }
+}
+
+/// When to pause between two calls and let the event loop turn.
+pub struct Pause {
+    /// Somebody wants to look at what has changed.
+    pub interrupted: Rc<Cell<bool>>,
+    until_ms: i64,
+    begun: bool,
+}
+
+impl Pause {
+    /// After so many milliseconds, or when interrupted; but not before one call was made.
+    pub fn after(budget_ms: i64, interrupted: Rc<Cell<bool>>) -> Pause {
+        Pause {
+            interrupted,
+            until_ms: coarse_ms().saturating_add(budget_ms),
+            begun: false,
+        }
+    }
+
+    /// Whether it is time. Called before each call.
+    #[inline]
+    fn is_due(&mut self) -> bool {
+        if !self.begun {
+            self.begun = true;
+            return false;
+        }
+        self.interrupted.get() || coarse_ms() > self.until_ms
+    }
+}
+
+/// One call of `on_message` for each record.
+pub struct MessageCalls {
+    pub perl: Perl,
+    pub pause: Pause,
+    pub progress: Rc<Progress>,
+    pub on_message: Sv,
+    pub topic: Sv,
+    pub partition: i64,
+    pub rest: Rest,
+    /// The headers of the record being delivered.
+    pub headers: Option<Sv>,
+}
+
+impl Calls for MessageCalls {
+    fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        if self.pause.is_due() || !self.rest.advance() {
+            return None;
+        }
+        let batch = self.rest.current.as_ref()?;
+        let record = batch.records.next_at(&mut self.rest.cursor)?;
+        self.progress.position.set(record.offset.saturating_add(1));
+        self.progress.epoch.set(batch.epoch);
+        let headers = record.headers();
+        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers));
+        slots.shared(&self.topic);
+        slots.int(self.partition);
+        slots.int(record.offset);
+        slots.bytes(record.key);
+        slots.bytes(record.value);
+        match &self.headers {
+            Some(headers) => slots.sv(headers),
+            None => slots.undef(),
+        }
+        slots.int(record.timestamp);
+        Some(Callee::Keep(&self.on_message))
+    }
+}
