@@ -5,6 +5,7 @@
 //! * [`conn`] is EV::Kafka::Conn.
 //! * [`producer`] and [`consumer`] do what must not cost Perl code per message.
 //! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
+//! * [`groups`] reads and writes what members of a group tell each other.
 //! * [`functions`] are plain functions.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -15,6 +16,7 @@ mod conn;
 mod consumer;
 mod ev;
 mod functions;
+mod groups;
 mod mock;
 mod producer;
 
@@ -24,6 +26,7 @@ fn init(perl: Perl) -> Result<(), Croak> {
     ev::boot()?;
     conn::register(perl);
     functions::register(perl);
+    groups::register(perl);
     producer::register(perl);
     consumer::register(perl);
     perl_xs::register(perl, mock::xsubs());

@@ -173,6 +173,8 @@ impl Field {
 ///     /// A part of a message. `partial partitions`: of an element that breaks off, decode_partial keeps
 ///     /// the partitions that were complete.
 ///     part FooResponseTopic, partial partitions { fields }
+///     /// Bytes inside a message that have versions of their own.
+///     data FooData { fields }
 /// }
 /// ```
 /// A field is `name: type, "versions"` with, in this order, `nullable "versions"`, `default value`, `tag number`
@@ -324,29 +326,35 @@ macro_rules! kafka_message {
         }
     };
     (@response $name:ident $api:ident) => {
+        kafka_message!(@message $name, version => $crate::declare::format($crate::api::ApiKey::$api, version));
+    };
+    (@data $name:ident) => {
+        kafka_message!(@message $name, version => $crate::declare::inflexible(version));
+    };
+    (@message $name:ident, $version:ident => $format:expr) => {
         impl $crate::message::Message for $name {
             fn encode(
                 &self,
                 writer: &mut $crate::primitives::Writer,
-                version: i16,
+                $version: i16,
             ) -> Result<(), $crate::message::EncodeError> {
-                $crate::declare::encode(self, writer, $crate::api::ApiKey::$api, version)
+                $crate::declare::encode(self, writer, $format)
             }
             fn decode(
                 reader: &mut $crate::primitives::Reader,
-                version: i16,
+                $version: i16,
             ) -> Result<Self, $crate::message::DecodeError> {
-                $crate::declare::decode(reader, $crate::api::ApiKey::$api, version)
+                $crate::declare::decode(reader, $format)
             }
-            fn decode_partial(body: bytes::Bytes, version: i16) -> (Self, bool) {
-                $crate::declare::decode_partial(body, $crate::api::ApiKey::$api, version)
+            fn decode_partial(body: bytes::Bytes, $version: i16) -> (Self, bool) {
+                $crate::declare::decode_partial(body, $format)
             }
         }
 
         #[cfg(feature = "arbitrary")]
         impl $crate::arbitrary::Arbitrary for $name {
-            fn arbitrary(entropy: &mut $crate::arbitrary::Entropy<'_>, version: i16) -> Self {
-                $crate::declare::arbitrary(entropy, $crate::api::ApiKey::$api, version)
+            fn arbitrary(entropy: &mut $crate::arbitrary::Entropy<'_>, $version: i16) -> Self {
+                $crate::declare::arbitrary(entropy, $format)
             }
         }
     };
@@ -412,7 +420,8 @@ impl<T: Declared> NullableWire for T {
     }
 }
 
-fn format(api: crate::ApiKey, version: i16) -> Format {
+/// The layout of an API's messages at a version.
+pub(crate) fn format(api: crate::ApiKey, version: i16) -> Format {
     Format {
         version,
         flexible: api.is_flexible(version),
@@ -420,41 +429,37 @@ fn format(api: crate::ApiKey, version: i16) -> Format {
     }
 }
 
+/// The layout of what never got flexible versions.
+pub(crate) fn inflexible(version: i16) -> Format {
+    Format {
+        version,
+        flexible: false,
+        nullable: false,
+    }
+}
+
 pub(crate) fn encode<T: Declared>(
     message: &T,
     w: &mut Writer,
-    api: crate::ApiKey,
-    version: i16,
+    f: Format,
 ) -> Result<(), EncodeError> {
-    message.put_fields(w, format(api, version))
+    message.put_fields(w, f)
 }
 
-pub(crate) fn decode<T: Declared>(
-    r: &mut Reader,
-    api: crate::ApiKey,
-    version: i16,
-) -> Result<T, DecodeError> {
+pub(crate) fn decode<T: Declared>(r: &mut Reader, f: Format) -> Result<T, DecodeError> {
     let mut message = T::default();
-    message.get_fields(r, format(api, version))?;
+    message.get_fields(r, f)?;
     Ok(message)
 }
 
-pub(crate) fn decode_partial<T: Declared>(
-    body: bytes::Bytes,
-    api: crate::ApiKey,
-    version: i16,
-) -> (T, bool) {
+pub(crate) fn decode_partial<T: Declared>(body: bytes::Bytes, f: Format) -> (T, bool) {
     let mut r = Reader::lenient(body);
     let mut message = T::default();
-    let result = message.get_fields(&mut r, format(api, version));
+    let result = message.get_fields(&mut r, f);
     (message, result.is_err() || r.is_cut())
 }
 
 #[cfg(feature = "arbitrary")]
-pub(crate) fn arbitrary<T: Declared>(
-    entropy: &mut Entropy<'_>,
-    api: crate::ApiKey,
-    version: i16,
-) -> T {
-    <T as Wire>::arbitrary(entropy, format(api, version))
+pub(crate) fn arbitrary<T: Declared>(entropy: &mut Entropy<'_>, f: Format) -> T {
+    <T as Wire>::arbitrary(entropy, f)
 }

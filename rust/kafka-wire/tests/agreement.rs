@@ -154,6 +154,23 @@ agreement! {
     sasl_authenticate_response: SaslAuthenticateResponse of SaslAuthenticate;
 }
 
+macro_rules! data_agreement {
+    ($($test:ident: $message:ident;)*) => {$(
+        #[test]
+        fn $test() {
+            for version in 0..=ours::consumer_protocol::NEWEST_VERSION {
+                assert!(has_version!(kafka_protocol, $message, version));
+                hold_against::<ours::$message>(version, roundtrip_by!(kafka_protocol, $message, version));
+            }
+        }
+    )*};
+}
+
+data_agreement! {
+    consumer_protocol_subscription: ConsumerProtocolSubscription;
+    consumer_protocol_assignment: ConsumerProtocolAssignment;
+}
+
 #[test]
 fn every_api_is_held_against_another_codec() {
     let source = include_str!("agreement.rs");

@@ -10,19 +10,19 @@ use super::args;
 const NO_LEADER_EPOCH: i32 = -1;
 
 /// The arguments of one call.
-pub(super) struct Arguments<'a, 'f> {
+pub struct Arguments<'a, 'f> {
     frame: &'a Frame<'f>,
     method: &'static str,
 }
 
 /// An element of `[{ topic => $name, partitions => [...] }]`.
-pub(super) struct TopicArgument {
+pub struct TopicArgument {
     pub topic: Bytes,
     pub partitions: Vec<Sv>,
 }
 
 /// An element of `[{ partition => $number, offset => $offset }]`.
-pub(super) struct OffsetArgument {
+pub struct OffsetArgument {
     pub partition: i32,
     pub offset: i64,
     pub leader_epoch: i32,

@@ -38,6 +38,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: join_group,
     },
     XsubDef {
+        name: "EV::Kafka::Conn::_join_group",
+        body: join_group_with,
+    },
+    XsubDef {
         name: "EV::Kafka::Conn::sync_group",
         body: sync_group,
     },
@@ -79,6 +83,50 @@ fn join_group(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let wait = server_wait(session_timeout_ms.max(rebalance_timeout_ms));
     let handle = frame.object::<ConnHandle>()?;
     handle.request(frame.perl(), &request, wait, completion(callback))
+}
+
+/// `_join_group($group_id, $member_id, \@protocols, $cb, $session_timeout_ms, $rebalance_timeout_ms,
+/// $group_instance_id)`, where protocols are `[{ name => $name, metadata => $bytes }]`, the preferred one first.
+fn join_group_with(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let args = Arguments::new(frame, "_join_group");
+    let session_timeout_ms = args.int(5, "session_timeout_ms", SESSION_TIMEOUT_MS)?;
+    let rebalance_timeout_ms = args.int(6, "rebalance_timeout_ms", REBALANCE_TIMEOUT_MS)?;
+    let request = JoinGroupRequest {
+        group_id: args.string(1, "group_id")?,
+        session_timeout_ms,
+        rebalance_timeout_ms,
+        member_id: args.string(2, "member_id")?,
+        group_instance_id: args.nullable_string(7, "group_instance_id")?,
+        protocol_type: Bytes::from_static(PROTOCOL_TYPE),
+        protocols: protocols(&args, 3)?,
+        ..Default::default()
+    };
+    let callback = args.callback(4)?;
+    let wait = server_wait(session_timeout_ms.max(rebalance_timeout_ms));
+    let handle = frame.object::<ConnHandle>()?;
+    handle.request(frame.perl(), &request, wait, completion(callback))
+}
+
+fn protocols(
+    args: &Arguments<'_, '_>,
+    index: usize,
+) -> Result<Vec<JoinGroupRequestProtocol>, Croak> {
+    let perl = args.perl();
+    args.array(index)?
+        .iter()
+        .map(|element| {
+            let element = args.hash(element)?;
+            let name = element.get(perl, "name")?;
+            let metadata = element.get(perl, "metadata")?;
+            Ok(JoinGroupRequestProtocol {
+                name: args.text(name.as_ref(), "name")?.unwrap_or_default(),
+                metadata: args
+                    .text(metadata.as_ref(), "metadata")?
+                    .unwrap_or_default(),
+            })
+        })
+        .collect()
 }
 
 /// What a member tells the leader: the topics that it wants, and no user data.

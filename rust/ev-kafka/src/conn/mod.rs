@@ -4,7 +4,7 @@
 //! [`from_sv`].
 
 pub mod args;
-mod arguments;
+pub mod arguments;
 mod dial;
 mod fetch;
 pub mod fetched;

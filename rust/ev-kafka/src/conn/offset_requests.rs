@@ -41,7 +41,7 @@ pub static XSUBS: &[XsubDef] = &[
     },
 ];
 
-/// `offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb)`
+/// `offset_commit($group_id, $generation_id, $member_id, \@offsets, $cb, [$group_instance_id])`
 fn offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "offset_commit");
@@ -54,6 +54,7 @@ fn offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
             .into_iter()
             .map(|topic| commit_topic(&args, topic))
             .collect::<Result<_, _>>()?,
+        group_instance_id: args.nullable_string(6, "group_instance_id")?,
         ..Default::default()
     };
     let callback = args.callback(5)?;
