@@ -28,59 +28,6 @@ my %GOOD = (
     offset_fetch  => ['g', [{ topic => 't', partitions => [0, 3] }], $cb],
 );
 
-subtest 'not connected' => sub {
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
-    for my $method (sort keys %GOOD) {
-        like croak_of(sub { $conn->$method(@{ $GOOD{$method} }) }), qr/^not connected at /, $method;
-        like croak_of(sub { $conn->$method({}, {}, {}, {}, {}) }), qr/^not connected at /, "$method with other arguments";
-        like croak_of(sub { $conn->$method }), qr/^not connected at /, "$method without arguments";
-    }
-};
-
-subtest 'arguments that are refused' => sub {
-    my @topic = (topic => 't');
-    refuses(
-        ['join_group: expected arrayref',                   join_group => 'g', 'm', 't', $cb],
-        ['join_group: expected arrayref',                   join_group => 'g', 'm', undef, $cb],
-        ['join_group: group_id must be a string',           join_group => [], 'm', ['t'], $cb],
-        ['join_group: member_id must be a string',          join_group => 'g', {}, ['t'], $cb],
-        ['join_group: topic must be a string',              join_group => 'g', 'm', [{}], $cb],
-        ['join_group: topic is too long',                   join_group => 'g', 'm', ['t' x 32768], $cb],
-        ['join_group: callback must be a code reference',   join_group => 'g', 'm', ['t'], 'cb'],
-        ['join_group: session_timeout_ms out of range',     join_group => 'g', 'm', ['t'], $cb, 1 << 31],
-        ['join_group: rebalance_timeout_ms out of range',   join_group => 'g', 'm', ['t'], $cb, 1, 1e30],
-        ['join_group: group_instance_id must be a string',  join_group => 'g', 'm', ['t'], $cb, 1, 1, \1],
-        ['sync_group: expected arrayref',                   sync_group => 'g', 1, 'm', {}, $cb],
-        ['sync_group: expected arrayref',                   sync_group => 'g', 1, 'm', '', $cb],
-        ['sync_group: bad element',                         sync_group => 'g', 1, 'm', [{}, 1], $cb],
-        ['sync_group: assignment must be a string',         sync_group => 'g', 1, 'm', [{ assignment => [] }], $cb],
-        ['sync_group: generation_id out of range',          sync_group => 'g', -(1 << 31) - 1, 'm', [], $cb],
-        ['sync_group: callback must be a code reference',   sync_group => 'g', 1, 'm', [], 1],
-        ['heartbeat: group_id must be a string',            heartbeat => sub { }, 1, 'm', $cb],
-        ['heartbeat: generation_id must be a number',       heartbeat => 'g', [], 'm', $cb],
-        ['heartbeat: generation_id out of range',           heartbeat => 'g', 'nan', 'm', $cb],
-        ['leave_group: member_id must be a string',         leave_group => 'g', qr/x/, $cb],
-        ['leave_group: callback must be a code reference',  leave_group => 'g', 'm', []],
-        ['offset_commit: expected arrayref',                offset_commit => 'g', 1, 'm', {}, $cb],
-        ['offset_commit: bad element',                      offset_commit => 'g', 1, 'm', [undef], $cb],
-        ['offset_commit: missing topic',                    offset_commit => 'g', 1, 'm', [{}], $cb],
-        ['offset_commit: missing partitions',               offset_commit => 'g', 1, 'm', [{ @topic }], $cb],
-        ['offset_commit: missing partitions',               offset_commit => 'g', 1, 'm', [{ @topic, partitions => 1 }], $cb],
-        ['offset_commit: bad partition',                    offset_commit => 'g', 1, 'm', [{ @topic, partitions => [{}, 1] }], $cb],
-        ['offset_commit: partition out of range',           offset_commit => 'g', 1, 'm', [{ @topic, partitions => [{ partition => 1 << 40 }] }], $cb],
-        ['offset_commit: offset out of range',              offset_commit => 'g', 1, 'm', [{ @topic, partitions => [{ offset => 1e19 }] }], $cb],
-        ['offset_commit: offset must be a number',          offset_commit => 'g', 1, 'm', [{ @topic, partitions => [{ offset => {} }] }], $cb],
-        ['offset_commit: metadata must be a string',        offset_commit => 'g', 1, 'm', [{ @topic, partitions => [{ metadata => {} }] }], $cb],
-        ['offset_fetch: expected arrayref',                 offset_fetch => 'g', undef, $cb],
-        ['offset_fetch: bad element',                       offset_fetch => 'g', ['t'], $cb],
-        ['offset_fetch: missing topic',                     offset_fetch => 'g', [{ topic => undef }], $cb],
-        ['offset_fetch: missing partitions',                offset_fetch => 'g', [{ @topic, partitions => {} }], $cb],
-        ['offset_fetch: bad partition',                     offset_fetch => 'g', [{ @topic, partitions => [undef] }], $cb],
-        ['offset_fetch: partition must be a number',        offset_fetch => 'g', [{ @topic, partitions => [[]] }], $cb],
-        ['offset_fetch: options must be a hashref',         offset_fetch => 'g', [], 1, $cb],
-    );
-};
-
 # --- requests -------------------------------------------------------------------
 
 my $subscription = i16(0) . array(string('a'), string('b')) . null_bytes;

@@ -9,6 +9,7 @@ use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
 use Test::More;
 
+use ConnArguments qw(refusals);
 use TestKafka qw(wait_until turns);
 
 # Whatever is done often must leave memory as it was.
@@ -106,14 +107,12 @@ stays_flat 'not connected', 100_000, sub {
 
 my $conn = connected();
 
-my @refused = (
-    sub { $conn->fetch_multi({ t => [{}, 1] }, sub { @_ }) },
-    sub { $conn->produce_batch('t', 0, [{ value => 'v' x 100 }, 1], sub { @_ }) },
-    sub { $conn->produce('t', 0, 'k', 'v' x 100, { compression => 'none such' }, sub { @_ }) },
-    sub { $conn->create_topics([{ name => 'x' }, 1], 1, sub { @_ }) },
-);
+my @refused = refusals();
 stays_flat 'refused arguments', 100_000, sub {
-    for my $n (1 .. $_[0]) { eval { $refused[$n % @refused]->(); 1 } and die }
+    for my $n (1 .. $_[0]) {
+        my (undef, $method, @arguments) = @{ $refused[$n % @refused] };
+        eval { $conn->$method(@arguments, sub { $n }); 1 } and die "$method accepts it";
+    }
 };
 
 {

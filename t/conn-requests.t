@@ -9,75 +9,11 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use ConnPeer;
+use RequestTest;
 use TestKafka qw(wait_until turns);
 
 # Requests as a peer sees them, in the oldest versions, whose layout is written
 # out here by hand; and what becomes of its answers.
-
-my @METHODS = qw(metadata produce produce_batch fetch fetch_multi list_offsets
-    find_coordinator create_topics delete_topics);
-
-# The one request that a call sends.
-sub sent {
-    my ($peer, $call) = @_;
-    @{ $peer->{requests} } = ();
-    $call->();
-    wait_until { @{ $peer->{requests} } } 'the request';
-    return $peer->{requests}[0];
-}
-
-# What the callback of a call gets.
-sub answered {
-    my ($call) = @_;
-    my $got;
-    $call->(sub { $got = [@_] });
-    wait_until { $got } 'the answer';
-    return @$got;
-}
-
-sub croak_of {
-    my ($code) = @_;
-    return eval { $code->(); 1 } ? undef : $@;
-}
-
-subtest 'not connected' => sub {
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
-    for my $method (@METHODS) {
-        like croak_of(sub { $conn->$method({}, [], 1, sub { }) }), qr/^not connected at /, $method;
-        like croak_of(sub { $conn->$method }), qr/^not connected at /, "$method without arguments";
-    }
-};
-
-subtest 'arguments that are refused' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
-    my $cb = sub { fail 'the callback of a refused call' };
-    my @refused = (
-        ['fetch_multi: expected hashref',                     fetch_multi => [], $cb],
-        ['fetch_multi: expected hashref',                     fetch_multi => undef, $cb],
-        ['fetch_multi: value must be an arrayref',            fetch_multi => { t => 1 }, $cb],
-        ['fetch_multi: partition entry must be a hashref',    fetch_multi => { t => [{}, 1] }, $cb],
-        ['produce_batch: expected arrayref of records',       produce_batch => 't', 0, {}, $cb],
-        ['produce_batch: record element must be a hashref',   produce_batch => 't', 0, [{}, 1], $cb],
-        ['produce_batch: a batch must have records',          produce_batch => 't', 0, [], $cb],
-        ['unsupported compression: brotli',                   produce => 't', 0, 'k', 'v', { compression => 'brotli' }, $cb],
-        ['unsupported compression: brotli',                   produce_batch => 't', 0, [{}], { compression => 'brotli' }, $cb],
-        ['produce: headers must be',                          produce => 't', 0, 'k', 'v', { headers => 1 }, $cb],
-        ['produce: options must be a hashref',                produce => 't', 0, 'k', 'v', 1, $cb],
-        ['produce: callback must be a code reference',        produce => 't', 0, 'k', 'v', {}, 1],
-        ['metadata: expected arrayref',                       metadata => 't', $cb],
-        ['create_topics: expected arrayref',                  create_topics => {}, 1, $cb],
-        ['create_topics: topic must be a hashref',            create_topics => ['t'], 1, $cb],
-        ['delete_topics: expected arrayref',                  delete_topics => 't', 1, $cb],
-    );
-    for (@refused) {
-        my ($text, $method, @args) = @$_;
-        like croak_of(sub { $conn->$method(@args) }), qr/^\Q$text\E/, $text;
-    }
-    is $conn->pending, 0, 'nothing is pending';
-    turns;
-    is_deeply $peer->{requests}, [], 'nothing was sent';
-};
 
 subtest 'what is sent to a broker that advertises nothing' => sub {
     my $peer = ConnPeer->new;

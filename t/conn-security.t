@@ -215,6 +215,8 @@ subtest 'OAUTHBEARER with a callback' => sub {
         ['error: SASL auth failed: no token: login server down', 'disconnect'], 'an error';
     is_deeply sasl_outcome($bearer->(), 'OAUTHBEARER', sub { $_[0]->() }),
         ['error: SASL auth failed: no token: the token callback gave none', 'disconnect'], 'nothing';
+    is_deeply sasl_outcome($bearer->(), 'OAUTHBEARER', sub { $_[0]->({ token => 't0ken' }) }),
+        ['error: SASL auth failed: no token: the token callback gave a reference', 'disconnect'], 'a reference';
     my ($log, @warnings);
     @warnings = warnings_of { $log = sasl_outcome($bearer->(), 'OAUTHBEARER', sub { die "no login\n" }) };
     is_deeply $log, ['error: SASL auth failed: no token: no login', 'disconnect'], 'a die';

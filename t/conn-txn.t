@@ -28,52 +28,6 @@ my %GOOD = (
     txn_offset_commit     => ['x', 'g', $id, 5, 7, 'm', [{ topic => 't', partitions => [{ partition => 1, offset => 9 }, {}] }], $cb],
 );
 
-subtest 'not connected' => sub {
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
-    for my $method (sort keys %GOOD) {
-        like croak_of(sub { $conn->$method(@{ $GOOD{$method} }) }), qr/^not connected at /, $method;
-        like croak_of(sub { $conn->$method({}, {}, {}, {}, {}) }), qr/^not connected at /, "$method with other arguments";
-        like croak_of(sub { $conn->$method }), qr/^not connected at /, "$method without arguments";
-    }
-};
-
-subtest 'arguments that are refused' => sub {
-    my @topic = (topic => 't');
-    my @commit = ('x', 'g', 1, 1, 1, 'm');
-    refuses(
-        ['init_producer_id: transactional_id must be a string',     init_producer_id => [], 1, $cb],
-        ['init_producer_id: txn_timeout_ms out of range',           init_producer_id => 'x', 1 << 31, $cb],
-        ['init_producer_id: producer_id out of range',              init_producer_id => 'x', 1, $cb, 1e19, 0],
-        ['init_producer_id: epoch out of range',                    init_producer_id => 'x', 1, $cb, 1, 1 << 15],
-        ['init_producer_id: callback must be a code reference',     init_producer_id => 'x', 1, 'cb'],
-        ['add_partitions_to_txn: expected arrayref',                add_partitions_to_txn => 'x', 1, 1, 't', $cb],
-        ['add_partitions_to_txn: expected arrayref',                add_partitions_to_txn => 'x', 1, 1, undef, $cb],
-        ['add_partitions_to_txn: bad element',                      add_partitions_to_txn => 'x', 1, 1, ['t'], $cb],
-        ['add_partitions_to_txn: bad element',                      add_partitions_to_txn => 'x', 1, 1, [{ @topic, partitions => [] }, []], $cb],
-        ['add_partitions_to_txn: missing topic',                    add_partitions_to_txn => 'x', 1, 1, [{ partitions => [0] }], $cb],
-        ['add_partitions_to_txn: missing partitions',               add_partitions_to_txn => 'x', 1, 1, [{ @topic }], $cb],
-        ['add_partitions_to_txn: missing partitions',               add_partitions_to_txn => 'x', 1, 1, [{ @topic, partitions => 0 }], $cb],
-        ['add_partitions_to_txn: bad partition',                    add_partitions_to_txn => 'x', 1, 1, [{ @topic, partitions => [undef] }], $cb],
-        ['add_partitions_to_txn: partition out of range',           add_partitions_to_txn => 'x', 1, 1, [{ @topic, partitions => [1 << 31] }], $cb],
-        ['add_partitions_to_txn: epoch out of range',               add_partitions_to_txn => 'x', 1, -32769, [], $cb],
-        ['add_partitions_to_txn: producer_id must be a number',     add_partitions_to_txn => 'x', {}, 1, [], $cb],
-        ['add_offsets_to_txn: txn_id must be a string',             add_offsets_to_txn => {}, 1, 1, 'g', $cb],
-        ['add_offsets_to_txn: group_id must be a string',           add_offsets_to_txn => 'x', 1, 1, ['g'], $cb],
-        ['add_offsets_to_txn: epoch out of range',                  add_offsets_to_txn => 'x', 1, 1 << 15, 'g', $cb],
-        ['end_txn: producer_id out of range',                       end_txn => 'x', 'inf', 1, 1, $cb],
-        ['end_txn: epoch must be a number',                         end_txn => 'x', 1, [], 1, $cb],
-        ['end_txn: callback must be a code reference',              end_txn => 'x', 1, 1, 1, 1],
-        ['txn_offset_commit: expected arrayref',                    txn_offset_commit => @commit, {}, $cb],
-        ['txn_offset_commit: bad element',                          txn_offset_commit => @commit, [undef], $cb],
-        ['txn_offset_commit: missing topic',                        txn_offset_commit => @commit, [{}], $cb],
-        ['txn_offset_commit: missing partitions',                   txn_offset_commit => @commit, [{ @topic }], $cb],
-        ['txn_offset_commit: bad partition',                        txn_offset_commit => @commit, [{ @topic, partitions => [1] }], $cb],
-        ['txn_offset_commit: offset must be a number',              txn_offset_commit => @commit, [{ @topic, partitions => [{ offset => [] }] }], $cb],
-        ['txn_offset_commit: generation out of range',              txn_offset_commit => 'x', 'g', 1, 1, 1 << 31, 'm', [], $cb],
-        ['txn_offset_commit: member_id must be a string',           txn_offset_commit => 'x', 'g', 1, 1, 1, {}, [], $cb],
-    );
-};
-
 # --- requests -------------------------------------------------------------------
 
 my @REQUESTS = (

@@ -667,7 +667,16 @@ they get C<disconnected>.
 
 Each request is sent in the newest version that both sides speak. A request that the
 broker does not speak in any version of ours fails through its callback. So does one
-whose arguments need a newer version than the broker has.
+whose arguments need a newer version than the broker has, and one with a string of more
+than 32767 bytes.
+
+Arguments are taken as Perl takes them. Strings are sent as the bytes that Perl has, see
+L</BYTES, NOT CHARACTERS>. Undef is what the description says, else the default, the
+empty string or 0. An object with overloading is the text or number that it makes of
+itself; numbers lose what follows the decimal point. What cannot be meant croaks and
+changes nothing: a reference in the place of a string or number
+(C<fetch: offset must be a number>), and a number that its field cannot hold
+(C<fetch: offset out of range>). Options that are not known are ignored.
 
 An answer that breaks off yields what was complete before the break, with
 C<< truncated => 1 >> beside it.
@@ -868,9 +877,7 @@ Deletes topics. The result is like that of C<create_topics>.
 =head2 Requests of group members
 
 These go to the group's coordinator, which L</find_coordinator($key, $cb, [$key_type])>
-names. Strings are sent as they are, undef as the empty one; a reference in the place
-of a string or number, and a number that its field cannot hold, croak
-C<METHOD: ARGUMENT must be ...> and C<METHOD: ARGUMENT out of range>.
+names.
 
 C<$group_instance_id> makes the member a static one (KIP-345). A broker that is too
 old for it fails the request.
@@ -935,8 +942,7 @@ whose position belongs to a transaction that has not ended gets error 88
 =head2 Requests of producers with an id
 
 These go to the transaction coordinator, which C<find_coordinator> names for key type
-1; without transactions C<init_producer_id> may go to any broker. Arguments are taken
-as in L</Requests of group members>.
+1; without transactions C<init_producer_id> may go to any broker.
 
 =head3 init_producer_id($transactional_id, $txn_timeout_ms, $cb, [$producer_id, $epoch])
 

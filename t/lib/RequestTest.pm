@@ -15,7 +15,7 @@ use TestKafka qw(wait_until turns);
 # version of one API, and the fields of Kafka's flexible versions (KIP-482).
 
 our @EXPORT = qw(
-    at_version sent answered croak_of refuses breaks_off
+    at_version sent answered croak_of reference_counts breaks_off
     i16 i32 i64 bytes null_string null_bytes cstring cbytes cnull carray
 );
 
@@ -67,27 +67,11 @@ sub croak_of {
 
 # How many references there are to each thing that the arguments refer to, at
 # any depth.
-sub counts {
+sub reference_counts {
     return map {
         my $in = ref eq 'ARRAY' ? $_ : ref eq 'HASH' ? [values %$_] : [];
-        ref() ? (B::svref_2object($_)->REFCNT, counts(@$in)) : ();
+        ref() ? (B::svref_2object($_)->REFCNT, reference_counts(@$in)) : ();
     } @_;
-}
-
-# refuses([$text, $method, @arguments]...): each croaks with the text, which
-# leaves no trace.
-sub refuses {
-    my ($conn, $peer) = at_version(0);
-    for (@_) {
-        my ($text, $method, @args) = @$_;
-        my @before = counts(@args);
-        like croak_of(sub { $conn->$method(@args) }), qr/^\Q$text\E at /, $text;
-        is_deeply [counts(@args)], \@before, 'and keeps nothing';
-    }
-    is $conn->pending, 0, 'nothing is pending';
-    turns;
-    is_deeply $peer->{requests}, [], 'nothing was sent';
-    return;
 }
 
 # An answer that ends early is marked wherever that is; the whole one is not.

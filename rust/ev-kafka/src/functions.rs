@@ -79,32 +79,29 @@ fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let elements = frame.value(0)?;
     let (options, _) = args::options_and_callback(frame, 1, "_test_encode_batch")?;
-    let timestamp = options.int(perl, "timestamp", 0)?;
+    let timestamp = options.int("timestamp", 0)?;
     let records = records::records(perl, elements.as_ref(), timestamp, "_test_encode_batch")?;
-    let codec = options.int(perl, "compression", 0)?;
+    let codec = options.int("compression", 0_i64)?;
     let codec = i16::try_from(codec)
         .ok()
         .and_then(Codec::from_id)
         .ok_or_else(|| Croak::from(format!("unsupported compression: {codec}")))?;
     let seal = SealOptions {
         codec,
-        producer_id: options.int(perl, "producer_id", NO_PRODUCER_ID)?,
-        producer_epoch: args::clamp16(options.int(
-            perl,
-            "producer_epoch",
-            NO_PRODUCER_EPOCH.into(),
-        )?),
-        base_sequence: args::clamp32(options.int(perl, "base_sequence", NO_SEQUENCE.into())?),
-        transactional: options.int(perl, "is_transactional", 0)? != 0,
+        producer_id: options.int("producer_id", NO_PRODUCER_ID)?,
+        producer_epoch: options.int("producer_epoch", NO_PRODUCER_EPOCH)?,
+        base_sequence: options.int("base_sequence", NO_SEQUENCE)?,
+        transactional: options.bool("is_transactional")?,
     };
-    frame.ret_bytes(&records::encode(&records, seal)?);
+    let batch = records::encode(&records, seal).map_err(|error| options.error(error))?;
+    frame.ret_bytes(&batch);
     Ok(())
 }
 
 /// `_test_decode_batch($bytes)`: an array of records, or undef when a batch cannot be read.
 fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let bytes = args::string(frame, 0)?;
+    let bytes = frame.bytes(0)?.unwrap_or_default().into();
     let decoded = decode(perl, bytes).ok().flatten();
     frame.ret(decoded.unwrap_or_else(|| Sv::undef(perl)));
     Ok(())
@@ -134,8 +131,9 @@ fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
             String::from_utf8_lossy(&method)
         ))
     })?;
-    let version = args::clamp16(frame.int(1)?.unwrap_or(0));
-    let body = args::string(frame, 2)?;
+    // A number that is no 16-bit version is none that we speak either.
+    let version = i16::try_from(frame.int(1)?.unwrap_or(0)).unwrap_or(i16::MIN);
+    let body = frame.bytes(2)?.unwrap_or_default().into();
     let built = results::build(perl, &Answer { api, version, body });
     frame.ret(built.result.unwrap_or_else(|_| Sv::undef(perl)));
     Ok(())
@@ -169,7 +167,8 @@ fn api_of(method: &[u8]) -> Option<ApiKey> {
 /// A 32-bit integer written as a zigzag varint and read back.
 fn varint_roundtrip(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let mut writer = Writer::new();
-    writer.put_varint(args::clamp32(frame.int(0)?.unwrap_or(0)));
+    let value = frame.int(0)?.unwrap_or(0);
+    writer.put_varint(value.clamp(i32::MIN.into(), i32::MAX.into()) as i32);
     let value = reader(writer)
         .get_varint()
         .map_err(|error| Croak::from(error.to_string()))?;

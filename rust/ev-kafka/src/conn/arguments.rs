@@ -1,10 +1,9 @@
-//! The arguments of the group and transaction methods, read by the names that the documentation
-//! gives them. What cannot be meant croaks `METHOD: NAME …`.
+//! The arguments of one call, read by the names that the documentation gives them.
 
 use bytes::Bytes;
-use perl_xs::{Croak, Frame, HashRef, Perl, Sv};
+use perl_xs::{Croak, Frame, Perl, Sv};
 
-use super::args;
+use super::args::{Options, Values};
 
 /// Kafka's word for an offset whose leader epoch is not known.
 const NO_LEADER_EPOCH: i32 = -1;
@@ -12,7 +11,7 @@ const NO_LEADER_EPOCH: i32 = -1;
 /// The arguments of one call.
 pub struct Arguments<'a, 'f> {
     frame: &'a Frame<'f>,
-    method: &'static str,
+    values: Values,
 }
 
 /// An element of `[{ topic => $name, partitions => [...] }]`.
@@ -31,16 +30,18 @@ pub struct OffsetArgument {
 
 impl<'a, 'f> Arguments<'a, 'f> {
     pub fn new(frame: &'a Frame<'f>, method: &'static str) -> Self {
-        Arguments { frame, method }
+        let perl = frame.perl();
+        let values = Values { perl, method };
+        Arguments { frame, values }
     }
 
     pub fn perl(&self) -> Perl {
-        self.frame.perl()
+        self.values.perl
     }
 
     /// The croak `METHOD: TEXT`.
     pub fn error(&self, text: impl std::fmt::Display) -> Croak {
-        format!("{}: {text}", self.method).into()
+        self.values.error(text)
     }
 
     /// A string; undef is the empty one.
@@ -50,13 +51,30 @@ impl<'a, 'f> Arguments<'a, 'f> {
 
     /// A string, or `None` for undef.
     pub fn nullable_string(&self, index: usize, name: &str) -> Result<Option<Bytes>, Croak> {
-        self.text(self.frame.value(index)?.as_ref(), name)
+        self.values.string(self.frame.value(index)?.as_ref(), name)
+    }
+
+    /// Bytes of any length, or `None` for undef.
+    pub fn bytes(&self, index: usize, name: &str) -> Result<Option<Vec<u8>>, Croak> {
+        self.values.bytes(self.frame.value(index)?.as_ref(), name)
     }
 
     /// An integer of any width; `default` when it is undef or was left out.
     pub fn int<T: TryFrom<i64>>(&self, index: usize, name: &str, default: T) -> Result<T, Croak> {
         let value = self.frame.value(index)?;
-        Ok(self.integer(value.as_ref(), name)?.unwrap_or(default))
+        Ok(self
+            .values
+            .integer(value.as_ref(), name)?
+            .unwrap_or(default))
+    }
+
+    /// A time in seconds; `default` when it is undef or was left out.
+    pub fn seconds(&self, index: usize, name: &str, default: f64) -> Result<f64, Croak> {
+        let value = self.frame.value(index)?;
+        Ok(self
+            .values
+            .seconds(value.as_ref(), name)?
+            .unwrap_or(default))
     }
 
     pub fn bool(&self, index: usize) -> Result<bool, Croak> {
@@ -65,20 +83,44 @@ impl<'a, 'f> Arguments<'a, 'f> {
 
     /// The callback, which may be left out.
     pub fn callback(&self, index: usize) -> Result<Option<Sv>, Croak> {
-        args::callback(self.frame, index, self.method)
+        self.values.callback(self.frame.value(index)?.as_ref())
     }
 
     /// The elements of an array.
     pub fn array(&self, index: usize) -> Result<Vec<Sv>, Croak> {
-        args::array(self.frame, index, self.method)
+        self.values.array(self.frame.value(index)?.as_ref())
+    }
+
+    /// The elements of an array, or `None` for undef.
+    pub fn nullable_array(&self, index: usize) -> Result<Option<Vec<Sv>>, Croak> {
+        let value = self.frame.value(index)?.filter(Sv::is_defined);
+        value
+            .map(|value| self.values.array(Some(&value)))
+            .transpose()
     }
 
     /// The names in an array.
     pub fn names(&self, index: usize, name: &str) -> Result<Vec<Bytes>, Croak> {
-        self.array(index)?
-            .iter()
-            .map(|value| Ok(self.text(Some(value), name)?.unwrap_or_default()))
-            .collect()
+        self.values.strings(&self.array(index)?, name)
+    }
+
+    /// The names in an array, or `None` for undef.
+    pub fn nullable_names(&self, index: usize, name: &str) -> Result<Option<Vec<Bytes>>, Croak> {
+        self.nullable_array(index)?
+            .map(|elements| self.values.strings(&elements, name))
+            .transpose()
+    }
+
+    /// The pairs of a hash.
+    pub fn pairs(&self, index: usize) -> Result<Vec<(Vec<u8>, Sv)>, Croak> {
+        let value = self.frame.value(index)?;
+        let hash = self.values.hash(value.as_ref(), "expected hashref")?;
+        hash.pairs(self.perl())
+    }
+
+    /// The elements of an array reference; the croak `METHOD: ERROR` when it is none.
+    pub fn elements(&self, value: &Sv, error: &str) -> Result<Vec<Sv>, Croak> {
+        self.values.elements(Some(value), error)
     }
 
     /// `[{ topic => $name, partitions => [...] }]`
@@ -90,90 +132,53 @@ impl<'a, 'f> Arguments<'a, 'f> {
     }
 
     fn topic(&self, element: &Sv) -> Result<TopicArgument, Croak> {
-        let perl = self.perl();
-        let element = self.hash(element)?;
-        let topic = self
-            .text(element.get(perl, "topic")?.as_ref(), "topic")?
+        let element = self.hash(element, "bad element")?;
+        let topic = element
+            .string("topic")?
             .ok_or_else(|| self.error("missing topic"))?;
-        let partitions = args::elements(perl, element.get(perl, "partitions")?.as_ref(), || {
-            format!("{}: missing partitions", self.method)
-        })?;
+        let partitions = element.value("partitions")?;
+        let partitions = self
+            .values
+            .elements(partitions.as_ref(), "missing partitions")?;
         Ok(TopicArgument { topic, partitions })
     }
 
-    /// An element that has to be a hash reference.
-    pub fn hash(&self, element: &Sv) -> Result<HashRef, Croak> {
-        HashRef::new(element).ok_or_else(|| self.error("bad element"))
+    /// An element that has to be a hash reference; the croak `METHOD: ERROR` when it is none.
+    pub fn hash(&self, element: &Sv, error: &str) -> Result<Options, Croak> {
+        let hash = self.values.hash(Some(element), error)?;
+        Ok(Options::new(self.values, Some(hash)))
     }
 
     /// The numbers of partitions; `{ partition => $number }` will do as well.
     pub fn partitions(&self, partitions: &[Sv]) -> Result<Vec<i32>, Croak> {
+        const BAD: &str = "bad partition";
         partitions
             .iter()
-            .map(|value| match HashRef::new(value) {
-                Some(hash) => self.partition(&hash),
-                None => self
-                    .integer(Some(value), "partition")?
-                    .ok_or_else(|| self.error("bad partition")),
-            })
+            .map(
+                |value| match value.is_hash_ref() && !value.is_overloaded() {
+                    true => self.hash(value, BAD)?.int("partition", 0),
+                    false => self
+                        .values
+                        .integer(Some(value), "partition")?
+                        .ok_or_else(|| self.error(BAD)),
+                },
+            )
             .collect()
     }
 
     /// `[{ partition => $number, offset => $offset, leader_epoch => $epoch, metadata => $text }]`
     pub fn offsets(&self, partitions: &[Sv]) -> Result<Vec<OffsetArgument>, Croak> {
-        let perl = self.perl();
         partitions
             .iter()
             .map(|value| {
-                let hash = HashRef::new(value).ok_or_else(|| self.error("bad partition"))?;
-                let offset = hash.get(perl, "offset")?;
-                let leader_epoch = hash.get(perl, "leader_epoch")?;
-                let metadata = hash.get(perl, "metadata")?;
+                let entry = self.hash(value, "bad partition")?;
                 Ok(OffsetArgument {
-                    partition: self.partition(&hash)?,
-                    offset: self.integer(offset.as_ref(), "offset")?.unwrap_or(0),
-                    leader_epoch: self
-                        .integer(leader_epoch.as_ref(), "leader_epoch")?
-                        .unwrap_or(NO_LEADER_EPOCH),
-                    metadata: self
-                        .text(metadata.as_ref(), "metadata")?
-                        .unwrap_or_default(),
+                    partition: entry.int("partition", 0)?,
+                    offset: entry.int("offset", 0)?,
+                    leader_epoch: entry.int("leader_epoch", NO_LEADER_EPOCH)?,
+                    metadata: entry.string("metadata")?.unwrap_or_default(),
                 })
             })
             .collect()
     }
-
-    fn partition(&self, hash: &HashRef) -> Result<i32, Croak> {
-        let number = hash.get(self.perl(), "partition")?;
-        Ok(self.integer(number.as_ref(), "partition")?.unwrap_or(0))
-    }
-
-    /// The bytes of a value without magic; `None` for undef.
-    pub fn text(&self, value: Option<&Sv>, name: &str) -> Result<Option<Bytes>, Croak> {
-        let Some(value) = value else { return Ok(None) };
-        if is_plain_reference(value) {
-            return Err(self.error(format_args!("{name} must be a string")));
-        }
-        Ok(value.to_bytes(self.perl())?.map(Bytes::from))
-    }
-
-    fn integer<T: TryFrom<i64>>(&self, value: Option<&Sv>, name: &str) -> Result<Option<T>, Croak> {
-        let Some(value) = value else { return Ok(None) };
-        if is_plain_reference(value) {
-            return Err(self.error(format_args!("{name} must be a number")));
-        }
-        let Some(number) = value.to_number(self.perl())? else {
-            return Ok(None);
-        };
-        let fits = number.to_i64().and_then(|number| T::try_from(number).ok());
-        match fits {
-            Some(number) => Ok(Some(number)),
-            None => Err(self.error(format_args!("{name} out of range"))),
-        }
-    }
-}
-
-/// As text or number it would be an address, which nobody means.
-fn is_plain_reference(value: &Sv) -> bool {
-    value.is_ref() && !value.is_overloaded()
 }

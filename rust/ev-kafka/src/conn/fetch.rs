@@ -4,9 +4,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
-use perl_xs::{Arg, Croak, Flow, Frame, HashRef, Perl, Sv};
+use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv};
 
-use super::args::{self, clamp32, options_and_callback, Options};
+use super::args::{options_and_callback, Options};
+use super::arguments::Arguments;
 use super::fetched::{self, Asked};
 use super::handle::{call_back, Completion, ConnHandle};
 use super::request::check_connected;
@@ -14,63 +15,48 @@ use super::requests::server_wait;
 use super::results;
 
 /// Bytes of an answer, and of each partition in it, unless `max_bytes` says otherwise.
-const MAX_BYTES: i64 = 1 << 20;
+const MAX_BYTES: i32 = 1 << 20;
 /// How long a broker waits for `min_bytes`, in milliseconds.
-const MAX_WAIT_MS: i64 = 500;
+const MAX_WAIT_MS: i32 = 500;
 /// A broker answers as soon as it has this many bytes.
-const MIN_BYTES: i64 = 1;
+const MIN_BYTES: i32 = 1;
 /// The epoch that stands for "no fetch session" (KIP-227).
 const NO_SESSION: i32 = -1;
 
 /// `fetch($topic, $partition, $offset, [\%opts,] $cb)`
 pub fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let topic = args::string(frame, 1)?;
-    let partition = args::int32(frame, 2)?;
-    let offset = frame.int(3)?.unwrap_or(0);
+    let args = Arguments::new(frame, "fetch");
+    let asked = Asked {
+        topic: args.string(1, "topic")?,
+        partition: args.int(2, "partition", 0)?,
+        offset: args.int(3, "offset", 0)?,
+    };
     let (options, callback) = options_and_callback(frame, 4, "fetch")?;
-    send(
-        frame,
-        vec![Asked {
-            topic,
-            partition,
-            offset,
-        }],
-        &options,
-        callback,
-    )
+    send(frame, vec![asked], &options, callback)
 }
 
 /// `fetch_multi(\%topics, [\%opts,] $cb)`
 pub fn fetch_multi(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let perl = frame.perl();
-    let topics = frame
-        .value(1)?
-        .as_ref()
-        .and_then(HashRef::new)
-        .ok_or("fetch_multi: expected hashref")?
-        .pairs(perl)?;
+    let args = Arguments::new(frame, "fetch_multi");
     let mut asked = Vec::new();
-    for (topic, entries) in topics {
+    for (topic, entries) in args.pairs(1)? {
         let topic = Bytes::from(topic);
-        let entries = args::elements(perl, Some(&entries), || {
-            "fetch_multi: value must be an arrayref".into()
-        })?;
-        for entry in entries {
-            asked.push(asked_partition(perl, topic.clone(), &entry)?);
+        for entry in args.elements(&entries, "value must be an arrayref")? {
+            asked.push(asked_partition(&args, topic.clone(), &entry)?);
         }
     }
     let (options, callback) = options_and_callback(frame, 2, "fetch_multi")?;
     send(frame, asked, &options, callback)
 }
 
-fn asked_partition(perl: Perl, topic: Bytes, entry: &Sv) -> Result<Asked, Croak> {
-    let entry = HashRef::new(entry).ok_or("fetch_multi: partition entry must be a hashref")?;
+fn asked_partition(args: &Arguments<'_, '_>, topic: Bytes, entry: &Sv) -> Result<Asked, Croak> {
+    let entry = args.hash(entry, "partition entry must be a hashref")?;
     Ok(Asked {
         topic,
-        partition: clamp32(entry.get_i64(perl, "partition")?.unwrap_or(0)),
-        offset: entry.get_i64(perl, "offset")?.unwrap_or(0),
+        partition: entry.int("partition", 0)?,
+        offset: entry.int("offset", 0)?,
     })
 }
 
@@ -81,13 +67,13 @@ fn send(
     callback: Option<Sv>,
 ) -> Result<(), Croak> {
     let perl = frame.perl();
-    let max_bytes = clamp32(options.int(perl, "max_bytes", MAX_BYTES)?);
-    let max_wait_ms = clamp32(options.int(perl, "max_wait_ms", MAX_WAIT_MS)?);
+    let max_bytes = options.int("max_bytes", MAX_BYTES)?;
+    let max_wait_ms = options.int("max_wait_ms", MAX_WAIT_MS)?;
     let request = FetchRequest {
         max_wait_ms,
-        min_bytes: clamp32(options.int(perl, "min_bytes", MIN_BYTES)?),
+        min_bytes: options.int("min_bytes", MIN_BYTES)?,
         max_bytes,
-        isolation_level: i8::from(options.int(perl, "isolation_level", 0)? != 0),
+        isolation_level: i8::from(options.int("isolation_level", 0_i64)? != 0),
         session_epoch: NO_SESSION,
         topics: by_topic(&asked, max_bytes),
         ..Default::default()

@@ -8,7 +8,7 @@ use kafka_wire::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtoco
 use kafka_wire::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use kafka_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use kafka_wire::{ApiKey, Writer};
-use perl_xs::{Croak, Frame, Sv, XsubDef};
+use perl_xs::{Croak, Frame, XsubDef};
 
 use super::arguments::Arguments;
 use super::handle::ConnHandle;
@@ -152,7 +152,7 @@ fn sync_group(frame: &mut Frame<'_>) -> Result<(), Croak> {
         group_id: args.string(1, "group_id")?,
         generation_id: args.int(2, "generation_id", 0)?,
         member_id: args.string(3, "member_id")?,
-        assignments: assignments(&args, frame.value(4)?)?,
+        assignments: assignments(&args, 4)?,
         group_instance_id: args.nullable_string(6, "group_instance_id")?,
         ..Default::default()
     };
@@ -166,25 +166,16 @@ fn sync_group(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// lead.
 fn assignments(
     args: &Arguments<'_, '_>,
-    value: Option<Sv>,
+    index: usize,
 ) -> Result<Vec<SyncGroupRequestAssignment>, Croak> {
-    if !value.is_some_and(|value| value.is_defined()) {
-        return Ok(Vec::new());
-    }
-    let perl = args.perl();
-    args.array(4)?
+    args.nullable_array(index)?
+        .unwrap_or_default()
         .iter()
         .map(|element| {
-            let element = args.hash(element)?;
-            let member_id = element.get(perl, "member_id")?;
-            let assignment = element.get(perl, "assignment")?;
+            let element = args.hash(element, "bad element")?;
             Ok(SyncGroupRequestAssignment {
-                member_id: args
-                    .text(member_id.as_ref(), "member_id")?
-                    .unwrap_or_default(),
-                assignment: args
-                    .text(assignment.as_ref(), "assignment")?
-                    .unwrap_or_default(),
+                member_id: element.string("member_id")?.unwrap_or_default(),
+                assignment: element.bytes("assignment")?.unwrap_or_default().into(),
             })
         })
         .collect()

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use perl_xs::{Croak, Frame, Hv, ObjectError, Sv, XsubDef};
 
-use super::args;
+use super::arguments::Arguments;
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
 use crate::ev::Loop;
 
 /// Seconds that connecting may take when the program does not say.
 const CONNECT_TIMEOUT: f64 = 10.0;
 /// Milliseconds before the first attempt to reconnect when the program does not say.
-const RECONNECT_DELAY_MS: i64 = 1000;
+const RECONNECT_DELAY_MS: u32 = 1000;
 /// A timeout of more seconds than this (some 30 years) is none.
 const LONGEST_TIMEOUT: f64 = 1e9;
+
+/// A request's header has two bytes for the length of the client id.
+const MAX_CLIENT_ID: usize = i16::MAX as usize;
 
 pub static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -106,15 +109,14 @@ fn destroy(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `connect($host, $port, [$timeout])`
 fn connect(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let host = frame.bytes(1)?.unwrap_or_default();
-    let host = String::from_utf8_lossy(&host).into_owned();
-    let port = frame.int(2)?.unwrap_or(0);
-    let port = u16::try_from(port).map_err(|_| format!("EV::Kafka::Conn: invalid port {port}"))?;
-    let timeout = duration(frame.float(3)?.unwrap_or(CONNECT_TIMEOUT));
+    let args = Arguments::new(frame, "connect");
+    let host = args.bytes(1, "host")?.unwrap_or_default();
+    let host = String::from_utf8_lossy(&host);
+    let port = args.int(2, "port", 0_u16)?;
+    let timeout = duration(args.seconds(3, "timeout", CONNECT_TIMEOUT)?);
     frame
         .object::<ConnHandle>()?
-        .connect(perl, &host, port, timeout)
+        .connect(args.perl(), &host, port, timeout)
         .ok()
 }
 
@@ -164,16 +166,21 @@ fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 fn client_id(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let client_id = args::string(frame, 1)?;
+    let args = Arguments::new(frame, "client_id");
+    let client_id = args.string(1, "id")?;
+    if client_id.len() > MAX_CLIENT_ID {
+        return Err(args.error("id is too long"));
+    }
     frame.object::<ConnHandle>()?.set_client_id(client_id);
     Ok(())
 }
 
 /// `auto_reconnect($enable, [$delay_ms])`
 fn auto_reconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let enable = frame.bool(1)?;
-    let delay_ms = frame.int(2)?.unwrap_or(RECONNECT_DELAY_MS).max(0);
-    let delay = Duration::from_millis(delay_ms as u64);
+    let args = Arguments::new(frame, "auto_reconnect");
+    let enable = args.bool(1)?;
+    let delay_ms = args.int(2, "delay_ms", RECONNECT_DELAY_MS)?;
+    let delay = Duration::from_millis(delay_ms.into());
     frame
         .object::<ConnHandle>()?
         .set_auto_reconnect(enable, delay);
@@ -183,22 +190,11 @@ fn auto_reconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `request_timeout($seconds)`: how long an answer may take, beyond what the request itself lets
 /// the broker wait; 0 for ever, undef as at the beginning.
 fn request_timeout(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let timeout = match frame.value(1)?.filter(Sv::is_defined) {
-        None => Some(REQUEST_TIMEOUT),
-        Some(value) => {
-            let bad = || Croak::from("request_timeout: seconds must be a number from 0 up");
-            if value.is_ref() && !value.is_overloaded() {
-                return Err(bad());
-            }
-            // NaN is not from 0 up either.
-            match value.to_f64(perl)?.unwrap_or(0.0) {
-                seconds if seconds >= 0.0 => duration(seconds),
-                _ => return Err(bad()),
-            }
-        }
-    };
-    frame.object::<ConnHandle>()?.set_request_timeout(timeout);
+    let args = Arguments::new(frame, "request_timeout");
+    let timeout = args.seconds(1, "seconds", REQUEST_TIMEOUT.as_secs_f64())?;
+    frame
+        .object::<ConnHandle>()?
+        .set_request_timeout(duration(timeout));
     Ok(())
 }
 
@@ -214,8 +210,8 @@ fn on_disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
     set_handler(frame, HandlerKind::Disconnect, "on_disconnect")
 }
 
-fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &str) -> Result<(), Croak> {
-    let code = args::callback(frame, 1, method)?;
+fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &'static str) -> Result<(), Croak> {
+    let code = Arguments::new(frame, method).callback(1)?;
     frame.object::<ConnHandle>()?.set_handler(kind, code);
     Ok(())
 }

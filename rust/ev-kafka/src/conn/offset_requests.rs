@@ -175,7 +175,7 @@ fn offset_fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .map(|topic| Ok((topic.topic, args.partitions(&topic.partitions)?)))
         .collect::<Result<Vec<_>, Croak>>()?;
     let (options, callback) = options_and_callback(frame, 3, "offset_fetch")?;
-    let require_stable = options.int(perl, "require_stable", 0)? != 0;
+    let require_stable = options.bool("require_stable")?;
     let handle = frame.object::<ConnHandle>()?;
     let mut request = OffsetFetchRequest {
         require_stable,

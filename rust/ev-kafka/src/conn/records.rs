@@ -4,12 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kafka_wire::records::{
-    BatchBuilder, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+    AppendError, BatchBuilder, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
 };
 use kafka_wire::Codec;
-use perl_xs::{ArrayRef, Croak, HashRef, Perl, Sv};
+use perl_xs::{Croak, HashRef, Perl, Sv};
 
-use super::args::{clamp16, clamp32, Options};
+use super::args::{Options, Values};
 
 /// A record's headers: names and values; a value may be null.
 pub type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -32,34 +32,29 @@ pub fn now_ms() -> i64 {
 
 /// Headers as a hash reference, or, where order and repeats matter, as a reference to an array of
 /// `[name, value]` pairs.
-pub fn headers(perl: Perl, value: Option<&Sv>, method: &str) -> Result<Headers, Croak> {
+pub fn headers(perl: Perl, value: Option<&Sv>, method: &'static str) -> Result<Headers, Croak> {
+    const BAD: &str = "headers must be a hashref or an arrayref of [name, value] pairs";
+    const VALUE: &str = "header's value";
     let Some(value) = value.filter(|value| value.is_defined()) else {
         return Ok(Headers::new());
     };
+    let values = Values { perl, method };
     if let Some(hash) = HashRef::new(value) {
         return hash
             .pairs(perl)?
             .into_iter()
-            .map(|(name, value)| Ok((name, value.to_bytes(perl)?)))
+            .map(|(name, value)| Ok((name, values.bytes(Some(&value), VALUE)?)))
             .collect();
     }
-    let bad = || {
-        Croak::from(format!(
-            "{method}: headers must be a hashref or an arrayref of [name, value] pairs"
-        ))
-    };
-    let pairs = ArrayRef::new(value).ok_or_else(bad)?.to_vec(perl)?;
-    pairs
+    values
+        .elements(Some(value), BAD)?
         .iter()
         .map(|pair| {
-            let pair = ArrayRef::new(pair).ok_or_else(bad)?.to_vec(perl)?;
-            let name = pair
-                .first()
-                .ok_or_else(bad)?
-                .to_bytes(perl)?
-                .unwrap_or_default();
-            let value = pair.get(1).map_or(Ok(None), |value| value.to_bytes(perl))?;
-            Ok((name, value))
+            let pair = values.elements(Some(pair), BAD)?;
+            let name = pair.first().ok_or_else(|| values.error(BAD))?;
+            let name = values.bytes(Some(name), "header's name")?;
+            let value = values.bytes(pair.get(1), VALUE)?;
+            Ok((name.unwrap_or_default(), value))
         })
         .collect()
 }
@@ -69,29 +64,28 @@ pub fn records(
     perl: Perl,
     value: Option<&Sv>,
     timestamp: i64,
-    method: &str,
+    method: &'static str,
 ) -> Result<Vec<NewRecord>, Croak> {
-    let array = value
-        .and_then(ArrayRef::new)
-        .ok_or_else(|| Croak::from(format!("{method}: expected arrayref of records")))?;
-    let elements = array.to_vec(perl)?;
+    let values = Values { perl, method };
+    let elements = values.elements(value, "expected arrayref of records")?;
     if elements.is_empty() {
-        return Err(format!("{method}: a batch must have records").into());
+        return Err(values.error("a batch must have records"));
     }
     elements
         .iter()
-        .map(|element| record(perl, element, timestamp, method))
+        .map(|element| record(values, element, timestamp))
         .collect()
 }
 
-fn record(perl: Perl, element: &Sv, timestamp: i64, method: &str) -> Result<NewRecord, Croak> {
-    let hash = HashRef::new(element)
-        .ok_or_else(|| Croak::from(format!("{method}: record element must be a hashref")))?;
+fn record(values: Values, element: &Sv, timestamp: i64) -> Result<NewRecord, Croak> {
+    let hash = values.hash(Some(element), "record element must be a hashref")?;
+    let record = Options::new(values, Some(hash));
+    let headers_given = record.value("headers")?;
     Ok(NewRecord {
-        timestamp: hash.get_i64(perl, "timestamp")?.unwrap_or(timestamp),
-        key: hash.get_bytes(perl, "key")?,
-        value: hash.get_bytes(perl, "value")?,
-        headers: headers(perl, hash.get(perl, "headers")?.as_ref(), method)?,
+        timestamp: record.int("timestamp", timestamp)?,
+        key: record.bytes("key")?,
+        value: record.bytes("value")?,
+        headers: headers(values.perl, headers_given.as_ref(), values.method)?,
     })
 }
 
@@ -108,13 +102,13 @@ pub fn codec(name: Option<&[u8]>) -> Result<Codec, Croak> {
 }
 
 /// How a batch is sealed, from the options of `produce` and `produce_batch`.
-pub fn seal_options(perl: Perl, options: &Options) -> Result<SealOptions, Croak> {
+pub fn seal_options(options: &Options, transactional: bool) -> Result<SealOptions, Croak> {
     Ok(SealOptions {
-        codec: codec(options.string(perl, "compression")?.as_deref())?,
-        producer_id: options.int(perl, "producer_id", NO_PRODUCER_ID)?,
-        producer_epoch: clamp16(options.int(perl, "producer_epoch", NO_PRODUCER_EPOCH.into())?),
-        base_sequence: clamp32(options.int(perl, "base_sequence", NO_SEQUENCE.into())?),
-        transactional: options.string(perl, "transactional_id")?.is_some(),
+        codec: codec(options.bytes("compression")?.as_deref())?,
+        producer_id: options.int("producer_id", NO_PRODUCER_ID)?,
+        producer_epoch: options.int("producer_epoch", NO_PRODUCER_EPOCH)?,
+        base_sequence: options.int("base_sequence", NO_SEQUENCE)?,
+        transactional,
     })
 }
 
@@ -122,21 +116,19 @@ pub fn seal_options(perl: Perl, options: &Options) -> Result<SealOptions, Croak>
 ///
 /// # Errors
 /// When it would pass 2 GiB.
-pub fn encode(records: &[NewRecord], options: SealOptions) -> Result<Bytes, Croak> {
+pub fn encode(records: &[NewRecord], options: SealOptions) -> Result<Bytes, AppendError> {
     let mut batch = BatchBuilder::new();
     for record in records {
         let headers = record
             .headers
             .iter()
             .map(|(name, value)| (name.as_slice(), value.as_deref()));
-        batch
-            .append(
-                record.timestamp,
-                record.key.as_deref(),
-                record.value.as_deref(),
-                headers,
-            )
-            .map_err(|error| Croak::from(error.to_string()))?;
+        batch.append(
+            record.timestamp,
+            record.key.as_deref(),
+            record.value.as_deref(),
+            headers,
+        )?;
     }
     Ok(batch.seal(options))
 }

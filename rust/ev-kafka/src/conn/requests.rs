@@ -13,9 +13,10 @@ use kafka_wire::messages::list_offsets::{
 use kafka_wire::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use kafka_wire::{ApiKey, Codec};
-use perl_xs::{Arg, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
+use perl_xs::{Arg, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
-use super::args::{self, clamp16, clamp32, options_and_callback, Options};
+use super::args::{options_and_callback, Options};
+use super::arguments::Arguments;
 use super::fetch;
 use super::handle::{call_back, Completion, ConnHandle};
 use super::records::{self, NewRecord};
@@ -89,12 +90,9 @@ pub(super) fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
 /// `metadata(\@topics | undef, $cb)`
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let perl = frame.perl();
-    let names = match frame.value(1)?.filter(Sv::is_defined) {
-        Some(_) => Some(args::strings(perl, &args::array(frame, 1, "metadata")?)?),
-        None => None,
-    };
-    let callback = args::callback(frame, 2, "metadata")?;
+    let args = Arguments::new(frame, "metadata");
+    let names = args.nullable_names(1, "topic")?;
+    let callback = args.callback(2)?;
     let handle = frame.object::<ConnHandle>()?;
     let all_is_null = version_or_lowest(&handle, ApiKey::Metadata) >= METADATA_NULL_FOR_ALL;
     let topics = names
@@ -110,16 +108,17 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
         topics,
         ..Default::default()
     };
-    handle.request(perl, &request, Duration::ZERO, completion(callback))
+    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
 }
 
 /// `list_offsets($topic, $partition, $timestamp, $cb)`
 fn list_offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let name = args::string(frame, 1)?;
-    let partition_index = args::int32(frame, 2)?;
-    let timestamp = frame.int(3)?.unwrap_or(0);
-    let callback = args::callback(frame, 4, "list_offsets")?;
+    let args = Arguments::new(frame, "list_offsets");
+    let name = args.string(1, "topic")?;
+    let partition_index = args.int(2, "partition", 0)?;
+    let timestamp = args.int(3, "timestamp", 0)?;
+    let callback = args.callback(4)?;
     let partition = ListOffsetsPartition {
         partition_index,
         timestamp,
@@ -141,12 +140,10 @@ fn list_offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `find_coordinator($key, $cb, [$key_type])`
 fn find_coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let key = args::string(frame, 1)?;
-    let callback = args::callback(frame, 2, "find_coordinator")?;
-    let key_type = frame
-        .int(3)?
-        .unwrap_or(0)
-        .clamp(i8::MIN.into(), i8::MAX.into()) as i8;
+    let args = Arguments::new(frame, "find_coordinator");
+    let key = args.string(1, "key")?;
+    let callback = args.callback(2)?;
+    let key_type = args.int(3, "key_type", 0)?;
     let handle = frame.object::<ConnHandle>()?;
     let request =
         match version_or_lowest(&handle, ApiKey::FindCoordinator) >= FIND_COORDINATOR_LISTS_FROM {
@@ -167,34 +164,30 @@ fn find_coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `create_topics(\@topics, $timeout_ms, $cb)`
 fn create_topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let perl = frame.perl();
-    let elements = args::array(frame, 1, "create_topics")?;
-    let topics = elements
+    let args = Arguments::new(frame, "create_topics");
+    let topics = args
+        .array(1)?
         .iter()
-        .map(|element| creatable_topic(perl, element))
+        .map(|element| creatable_topic(&args, element))
         .collect::<Result<_, _>>()?;
-    let timeout_ms = args::int32(frame, 2)?;
-    let callback = args::callback(frame, 3, "create_topics")?;
+    let timeout_ms = args.int(2, "timeout_ms", 0)?;
+    let callback = args.callback(3)?;
     let request = CreateTopicsRequest {
         topics,
         timeout_ms,
         ..Default::default()
     };
     let handle = frame.object::<ConnHandle>()?;
-    handle.request(
-        perl,
-        &request,
-        server_wait(timeout_ms),
-        completion(callback),
-    )
+    let wait = server_wait(timeout_ms);
+    handle.request(frame.perl(), &request, wait, completion(callback))
 }
 
-fn creatable_topic(perl: Perl, element: &Sv) -> Result<CreatableTopic, Croak> {
-    let topic = HashRef::new(element).ok_or("create_topics: topic must be a hashref")?;
+fn creatable_topic(args: &Arguments<'_, '_>, element: &Sv) -> Result<CreatableTopic, Croak> {
+    let topic = args.hash(element, "topic must be a hashref")?;
     Ok(CreatableTopic {
-        name: topic.get_bytes(perl, "name")?.unwrap_or_default().into(),
-        num_partitions: clamp32(topic.get_i64(perl, "num_partitions")?.unwrap_or(1)),
-        replication_factor: clamp16(topic.get_i64(perl, "replication_factor")?.unwrap_or(1)),
+        name: topic.string("name")?.unwrap_or_default(),
+        num_partitions: topic.int("num_partitions", 1)?,
+        replication_factor: topic.int("replication_factor", 1)?,
         ..Default::default()
     })
 }
@@ -202,10 +195,10 @@ fn creatable_topic(perl: Perl, element: &Sv) -> Result<CreatableTopic, Croak> {
 /// `delete_topics(\@names, $timeout_ms, $cb)`
 fn delete_topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
-    let perl = frame.perl();
-    let names = args::strings(perl, &args::array(frame, 1, "delete_topics")?)?;
-    let timeout_ms = args::int32(frame, 2)?;
-    let callback = args::callback(frame, 3, "delete_topics")?;
+    let args = Arguments::new(frame, "delete_topics");
+    let names = args.names(1, "name")?;
+    let timeout_ms = args.int(2, "timeout_ms", 0)?;
+    let callback = args.callback(3)?;
     let handle = frame.object::<ConnHandle>()?;
     let mut request = DeleteTopicsRequest {
         timeout_ms,
@@ -220,29 +213,25 @@ fn delete_topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
     } else {
         request.topic_names = names;
     }
-    handle.request(
-        perl,
-        &request,
-        server_wait(timeout_ms),
-        completion(callback),
-    )
+    let wait = server_wait(timeout_ms);
+    handle.request(frame.perl(), &request, wait, completion(callback))
 }
 
 /// `produce($topic, $partition, $key, $value, [\%opts,] [$cb])`
 fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     const METHOD: &str = "produce";
     check_connected(frame)?;
-    let perl = frame.perl();
+    let args = Arguments::new(frame, METHOD);
     let now = records::now_ms();
-    let topic = args::string(frame, 1)?;
-    let partition = args::int32(frame, 2)?;
-    let (key, value) = (frame.bytes(3)?, frame.bytes(4)?);
+    let topic = args.string(1, "topic")?;
+    let partition = args.int(2, "partition", 0)?;
+    let (key, value) = (args.bytes(3, "key")?, args.bytes(4, "value")?);
     let (options, callback) = options_and_callback(frame, 5, METHOD)?;
     let record = NewRecord {
-        timestamp: options.int(perl, "timestamp", now)?,
+        timestamp: options.int("timestamp", now)?,
         key,
         value,
-        headers: records::headers(perl, options.value(perl, "headers")?.as_ref(), METHOD)?,
+        headers: records::headers(args.perl(), options.value("headers")?.as_ref(), METHOD)?,
     };
     send_records(frame, topic, partition, &[record], &options, callback)
 }
@@ -251,14 +240,14 @@ fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn produce_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     const METHOD: &str = "produce_batch";
     check_connected(frame)?;
-    let perl = frame.perl();
+    let args = Arguments::new(frame, METHOD);
     let now = records::now_ms();
-    let topic = args::string(frame, 1)?;
-    let partition = args::int32(frame, 2)?;
+    let topic = args.string(1, "topic")?;
+    let partition = args.int(2, "partition", 0)?;
     let elements = frame.value(3)?;
     let (options, callback) = options_and_callback(frame, 4, METHOD)?;
-    let timestamp = options.int(perl, "timestamp", now)?;
-    let records = records::records(perl, elements.as_ref(), timestamp, METHOD)?;
+    let timestamp = options.int("timestamp", now)?;
+    let records = records::records(args.perl(), elements.as_ref(), timestamp, METHOD)?;
     send_records(frame, topic, partition, &records, &options, callback)
 }
 
@@ -271,10 +260,10 @@ fn send_records(
     callback: Option<Sv>,
 ) -> Result<(), Croak> {
     let perl = frame.perl();
-    let acks = clamp16(options.int(perl, "acks", 1)?);
-    let transactional_id = options.string(perl, "transactional_id")?.map(Bytes::from);
-    let seal = records::seal_options(perl, options)?;
-    let batch = records::encode(records, seal)?;
+    let acks = options.int("acks", 1)?;
+    let transactional_id = options.string("transactional_id")?;
+    let seal = records::seal_options(options, transactional_id.is_some())?;
+    let batch = records::encode(records, seal).map_err(|error| options.error(error))?;
     let data = PartitionProduceData {
         index: partition,
         records: Some(batch),

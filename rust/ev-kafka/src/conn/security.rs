@@ -7,8 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use kafka_conn::{Pem, SaslSettings, Secret, TlsOptions, TlsSettings};
-use perl_xs::{Croak, Frame, Native, ObjectError, XsubDef};
+use perl_xs::{Croak, Frame, Native, ObjectError, Sv, XsubDef};
 
+use super::args;
+use super::arguments::Arguments;
 use super::handle::{ConnHandle, Sasl, TokenSource};
 use super::resolve::strerror;
 
@@ -37,44 +39,43 @@ pub static XSUBS: &[XsubDef] = &[
 /// `tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file])`: for connections made from now
 /// on. The files are read here.
 fn tls(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let enable = frame.bool(1)?;
-    let ca_file = file_name(frame, 2)?;
-    let skip_verify = frame.bool(3)?;
-    let cert_file = file_name(frame, 4)?;
-    let key_file = file_name(frame, 5)?;
+    let args = Arguments::new(frame, "EV::Kafka::Conn: tls");
+    let enable = args.bool(1)?;
+    let ca_file = file_name(&args, 2, "ca_file")?;
+    let skip_verify = args.bool(3)?;
+    let cert_file = file_name(&args, 4, "cert_file")?;
+    let key_file = file_name(&args, 5, "key_file")?;
     let handle = frame.object::<ConnHandle>()?;
     if !enable {
         handle.set_tls(None);
         return Ok(());
     }
     let options = TlsOptions {
-        ca: pem(ca_file, "CA file")?,
+        ca: pem(&args, ca_file, "CA file")?,
         skip_verify,
-        certificate: pem(cert_file, "certificate file")?,
-        key: pem(key_file, "key file")?,
+        certificate: pem(&args, cert_file, "certificate file")?,
+        key: pem(&args, key_file, "key file")?,
     };
     let settings = TlsSettings::new(&options).map_err(|error| {
         let text = error.to_string();
-        let reason = text.strip_prefix("TLS: ").unwrap_or(&text);
-        format!("EV::Kafka::Conn: tls: {reason}")
+        args.error(text.strip_prefix("TLS: ").unwrap_or(&text))
     })?;
     handle.set_tls(Some(settings));
     Ok(())
 }
 
 /// None when it is undef, empty or left out.
-fn file_name(frame: &Frame<'_>, index: usize) -> Result<Option<Vec<u8>>, Croak> {
-    Ok(frame.bytes(index)?.filter(|name| !name.is_empty()))
+fn file_name(args: &Arguments<'_, '_>, index: usize, name: &str) -> Result<Option<Vec<u8>>, Croak> {
+    let file_name = args.bytes(index, name)?;
+    Ok(file_name.filter(|file_name| !file_name.is_empty()))
 }
 
-fn pem(name: Option<Vec<u8>>, what: &str) -> Result<Option<Pem>, Croak> {
-    let Some(path) = name else { return Ok(None) };
+fn pem(args: &Arguments<'_, '_>, path: Option<Vec<u8>>, what: &str) -> Result<Option<Pem>, Croak> {
+    let Some(path) = path else { return Ok(None) };
     let name = String::from_utf8_lossy(&path).into_owned();
     match contents(&path) {
         Ok(contents) => Ok(Some(Pem { name, contents })),
-        Err(reason) => {
-            Err(format!("EV::Kafka::Conn: tls: cannot read {what} {name}: {reason}").into())
-        }
+        Err(reason) => Err(args.error(format_args!("cannot read {what} {name}: {reason}"))),
     }
 }
 
@@ -96,13 +97,14 @@ fn contents(path: &[u8]) -> Result<Secret, String> {
 /// `sasl($mechanism, [$username, $password])`, `sasl('OAUTHBEARER', $token_or_code)`: for
 /// connections made from now on. What is wrong with it shows when they authenticate.
 fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let mechanism = frame.bytes(1)?;
+    let args = Arguments::new(frame, "EV::Kafka::Conn: sasl");
+    let mechanism = args.bytes(1, "mechanism")?;
     let sasl = match mechanism.as_deref() {
         None => Sasl::default(),
-        Some(b"OAUTHBEARER") => oauthbearer(frame)?,
+        Some(b"OAUTHBEARER") => oauthbearer(frame, &args)?,
         Some(mechanism) => {
-            let username = frame.bytes(2)?.unwrap_or_default();
-            let password = frame.bytes(3)?.unwrap_or_default();
+            let username = args.bytes(2, "username")?.unwrap_or_default();
+            let password = args.bytes(3, "password")?.unwrap_or_default();
             let mechanism = String::from_utf8_lossy(mechanism);
             Sasl {
                 settings: Some(SaslSettings::new(&mechanism, username, password)),
@@ -114,7 +116,7 @@ fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-fn oauthbearer(frame: &Frame<'_>) -> Result<Sasl, Croak> {
+fn oauthbearer(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Sasl, Croak> {
     let Some(token) = frame.value(2)? else {
         return Ok(fixed_token(Vec::new()));
     };
@@ -129,10 +131,12 @@ fn oauthbearer(frame: &Frame<'_>) -> Result<Sasl, Croak> {
             token: Some(TokenSource { conn, code }),
         });
     }
-    if token.is_ref() && !token.is_overloaded() {
-        return Err("EV::Kafka::Conn: sasl: token must be a string or a code reference".into());
+    if args::is_plain_reference(&token) {
+        return Err(args.error("token must be a string or a code reference"));
     }
-    Ok(fixed_token(frame.bytes(2)?.unwrap_or_default()))
+    Ok(fixed_token(
+        token.to_bytes(args.perl())?.unwrap_or_default(),
+    ))
 }
 
 fn fixed_token(token: Vec<u8>) -> Sasl {
@@ -166,12 +170,15 @@ fn secure_like(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn provide_token(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let id = frame.int(1)?.unwrap_or(0) as u64;
-    let token = frame.bytes(2)?;
+    let token = frame.value(2)?;
     let error = frame.bytes(3)?;
-    let token = match (token, error) {
+    let token = match (token.filter(Sv::is_defined), error) {
         (_, Some(error)) => Err(String::from_utf8_lossy(&error).trim_end().to_owned()),
-        (Some(token), None) => Ok(Secret::from(token)),
         (None, None) => Err("the token callback gave none".into()),
+        (Some(token), None) if args::is_plain_reference(&token) => {
+            Err("the token callback gave a reference".into())
+        }
+        (Some(token), None) => Ok(token.to_bytes(perl)?.unwrap_or_default().into()),
     };
     match frame.object_at::<ConnHandle>(0) {
         Ok(handle) => handle.provide_token(perl, id, token).ok(),
