@@ -192,7 +192,7 @@ sub of_members {
         inside(sync_group => sub { ('g', 7, 'm', $_[1], $cb) }, ['' => 'array_or_undef']),
         positional(heartbeat => @member, @callback, @static),
         positional(leave_group => $group, $member, @callback),
-        positional(offset_commit => @member, $offsets, @callback),
+        positional(offset_commit => @member, $offsets, @callback, @static),
         of_topics(offset_commit => 'g', 7, 'm'),
         positional(offset_fetch => $group, $offsets, @no_options),
         of_topics(offset_fetch => 'g'),

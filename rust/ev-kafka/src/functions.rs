@@ -101,7 +101,7 @@ fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_test_decode_batch($bytes)`: an array of records, or undef when a batch cannot be read.
 fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let bytes = frame.bytes(0)?.unwrap_or_default().into();
+    let bytes = args::string(frame, 0)?;
     let decoded = decode(perl, bytes).ok().flatten();
     frame.ret(decoded.unwrap_or_else(|| Sv::undef(perl)));
     Ok(())
@@ -133,7 +133,7 @@ fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
     })?;
     // A number that is no 16-bit version is none that we speak either.
     let version = i16::try_from(frame.int(1)?.unwrap_or(0)).unwrap_or(i16::MIN);
-    let body = frame.bytes(2)?.unwrap_or_default().into();
+    let body = args::string(frame, 2)?;
     let built = results::build(perl, &Answer { api, version, body });
     frame.ret(built.result.unwrap_or_else(|_| Sv::undef(perl)));
     Ok(())

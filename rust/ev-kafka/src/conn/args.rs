@@ -109,6 +109,11 @@ impl Values {
     }
 }
 
+/// A string of bytes, whatever it was; undef is the empty one.
+pub fn string(frame: &Frame<'_>, index: usize) -> Result<Bytes, Croak> {
+    Ok(frame.bytes(index)?.unwrap_or_default().into())
+}
+
 /// As text or number it would be an address, which nobody means.
 pub fn is_plain_reference(value: &Sv) -> bool {
     value.is_ref() && !value.is_overloaded()

@@ -112,18 +112,13 @@ fn protocols(
     args: &Arguments<'_, '_>,
     index: usize,
 ) -> Result<Vec<JoinGroupRequestProtocol>, Croak> {
-    let perl = args.perl();
     args.array(index)?
         .iter()
         .map(|element| {
-            let element = args.hash(element)?;
-            let name = element.get(perl, "name")?;
-            let metadata = element.get(perl, "metadata")?;
+            let element = args.hash(element, "bad element")?;
             Ok(JoinGroupRequestProtocol {
-                name: args.text(name.as_ref(), "name")?.unwrap_or_default(),
-                metadata: args
-                    .text(metadata.as_ref(), "metadata")?
-                    .unwrap_or_default(),
+                name: element.string("name")?.unwrap_or_default(),
+                metadata: element.bytes("metadata")?.unwrap_or_default().into(),
             })
         })
         .collect()
