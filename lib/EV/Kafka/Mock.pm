@@ -42,6 +42,21 @@ sub bootstrap {
     return join ',', map {"$_->{host}:$_->{port}"} $self->brokers;
 }
 
+sub records {
+    my ($self, $topic, $partition, @opts) = @_;
+    my $opts = _options(records => { isolation_level => 'read_uncommitted' }, @opts);
+    return $self->_records($topic, $partition, $opts->{isolation_level});
+}
+
+sub coordinator     { return _of_coordinator(coordinator     => '_coordinator',     @_) }
+sub set_coordinator { return _of_coordinator(set_coordinator => '_set_coordinator', @_) }
+
+sub _of_coordinator {
+    my ($name, $native, $self, $kind, @args) = @_;
+    croak "$name: neither 'group' nor 'transaction'" unless defined $kind && $kind =~ /\A(?:group|transaction)\z/;
+    return $self->$native($kind, @args);
+}
+
 sub fault {
     my ($self, @rule) = @_;
     my $rule = _options(fault => \%FAULT_DEFAULTS, @rule);
@@ -125,8 +140,9 @@ in less than a millisecond, and answers only while the loop runs.
 
 Any Kafka client may talk to it, L<EV::Kafka> or another. It speaks
 ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator,
-CreateTopics, DeleteTopics and InitProducerId at the versions that EV::Kafka speaks, checks what it
-is sent as a broker does, and answers with a broker's error codes. A request
+CreateTopics, DeleteTopics and what transactions need at the versions that EV::Kafka
+speaks, checks what it is sent as a broker does, and answers with a broker's error
+codes. A request
 that it cannot read, or of a version that it does not advertise, makes it close
 the connection, which is what a broker does too.
 
@@ -143,6 +159,25 @@ must begin with the next sequence number or gets error 45
 (OUT_OF_ORDER_SEQUENCE_NUMBER), and one of an older epoch error 47
 (INVALID_PRODUCER_EPOCH). As with Kafka 4, a producer that the partition does not
 know may begin with any sequence.
+
+=head2 Transactions
+
+A transactional id has its coordinator, which moves to another broker when its own is
+stopped and answers as Kafka 4 does to producers of the first transaction protocol:
+partitions and groups must be added before they are written to (error 48,
+INVALID_TXN_STATE, or 120 in versions that know it), a new instance aborts what
+the one before it left open and fences it, and a transaction that lasts longer than
+its timeout is aborted, its producer fenced. C<fault> makes any of it fail.
+
+    $mock->fault(api => 'EndTxn', error => 51);                # try again
+    $mock->fault(api => 'EndTxn', drop => 1, applied => 1);    # committed, but nobody says so
+    $mock->fault(api => 'AddPartitionsToTxn', topic => 'orders', error => 29);
+
+    is_deeply [map { $_->{state} } $mock->transactions], ['CompleteCommit'], 'committed';
+    my @visible = $mock->records(orders => 0, isolation_level => 'read_committed');
+
+Ending is one step here: nobody ever sees a transaction between the decision and its
+markers.
 
 =head1 METHODS
 
@@ -228,10 +263,12 @@ The number of a topic's partitions; undef if there is no such topic.
 =head2 records
 
     my @records = $mock->records($topic, $partition);
+    my @records = $mock->records($topic, $partition, isolation_level => 'read_committed');
 
 What the partition holds, in order: hashes with C<offset>, C<timestamp>
 (milliseconds), C<key>, C<value> (undef where null) and C<headers>, a list of
-C<[name, value]> pairs.
+C<[name, value]> pairs. With C<read_committed> only what a reader of committed
+records sees: nothing of aborted transactions, and nothing from the first open one on.
 
 =head2 append
 
@@ -255,6 +292,12 @@ out). Their own base offset is not touched.
     my $offset = $mock->high_watermark($topic, $partition);
 
 The offset that the next record will get.
+
+=head2 last_stable_offset
+
+    my $offset = $mock->last_stable_offset($topic, $partition);
+
+Where the first open transaction began, or the high watermark.
 
 =head2 log_start_offset
 
@@ -281,6 +324,39 @@ them then is error 1 (OFFSET_OUT_OF_RANGE).
 
 Moves the leadership. The old leader answers with error 6
 (NOT_LEADER_OR_FOLLOWER) from now on.
+
+=head2 transactions
+
+    for my $transaction ($mock->transactions) { say "$transaction->{transactional_id}: $transaction->{state}" }
+
+What the coordinators know, a hash for each transactional id that was ever used:
+C<transactional_id>, C<state> (C<Empty>, C<Ongoing>, C<CompleteCommit> or
+C<CompleteAbort>), C<producer_id>, C<producer_epoch>, C<timeout_ms>, and for one that
+is going on C<partitions> (C<topic:partition>) and C<groups>.
+
+=head2 offsets
+
+    my $offsets = $mock->offsets($group);
+    is $offsets->{'orders:0'}{offset}, 42, 'committed';
+
+The positions that a group has committed: a hash from C<topic:partition> to hashes with
+C<offset>, C<leader_epoch> and C<metadata>. Those of transactions that have not
+ended are not in it.
+
+=head2 coordinator
+
+    my $node_id = $mock->coordinator(group => $group_id);
+    my $node_id = $mock->coordinator(transaction => $transactional_id);
+
+-1 while no broker is up.
+
+=head2 set_coordinator
+
+    $mock->set_coordinator(group => $group_id, $node_id);
+    $mock->set_coordinator(transaction => $transactional_id, $node_id);
+
+Moves a coordinator. The broker that was it answers with error 16 (NOT_COORDINATOR)
+from now on. Stopping a broker moves its coordinators too, to the next one that is up.
 
 =head2 stop_broker
 
@@ -333,7 +409,7 @@ And what happens to them, any of it together:
 
 The error code of the matched partitions, of the matched topics for Metadata,
 CreateTopics and DeleteTopics, of the whole answer for ApiVersions,
-FindCoordinator and InitProducerId. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
+FindCoordinator, InitProducerId, AddOffsetsToTxn and EndTxn. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
 answer too.
 
 =item delay_ms => $milliseconds

@@ -1,5 +1,6 @@
 //! EV::Kafka::Mock's native half: a `kafka_mock::Cluster` on loopback ports.
 
+mod coordinators;
 mod link;
 mod rules;
 mod server;
@@ -7,7 +8,9 @@ mod server;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use kafka_mock::{Cluster, ClusterConfig, ClusterError, StoredRecord, MAX_PARTITIONS};
+use kafka_mock::{
+    Cluster, ClusterConfig, ClusterError, IsolationLevel, StoredRecord, MAX_PARTITIONS,
+};
 use kafka_wire::records::{BatchBuilder, SealOptions};
 use kafka_wire::ApiKey;
 use perl_xs::{ArrayRef, Av, Croak, Frame, HashRef, Hv, Native, Perl, Sv, XsubDef};
@@ -52,6 +55,10 @@ static XSUBS: &[XsubDef] = &[
         body: close,
     },
     XsubDef {
+        name: "EV::Kafka::Mock::_coordinator",
+        body: coordinators::coordinator,
+    },
+    XsubDef {
         name: "EV::Kafka::Mock::connections",
         body: connections,
     },
@@ -72,6 +79,10 @@ static XSUBS: &[XsubDef] = &[
         body: high_watermark,
     },
     XsubDef {
+        name: "EV::Kafka::Mock::last_stable_offset",
+        body: last_stable_offset,
+    },
+    XsubDef {
         name: "EV::Kafka::Mock::leader",
         body: leader,
     },
@@ -84,12 +95,20 @@ static XSUBS: &[XsubDef] = &[
         body: partitions,
     },
     XsubDef {
-        name: "EV::Kafka::Mock::records",
+        name: "EV::Kafka::Mock::offsets",
+        body: coordinators::offsets,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_records",
         body: records,
     },
     XsubDef {
         name: "EV::Kafka::Mock::request_count",
         body: request_count,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_set_coordinator",
+        body: coordinators::set_coordinator,
     },
     XsubDef {
         name: "EV::Kafka::Mock::set_leader",
@@ -106,6 +125,10 @@ static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::topics",
         body: topics,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::transactions",
+        body: coordinators::transactions,
     },
 ];
 
@@ -255,10 +278,25 @@ fn log_start_offset(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `records($topic, $partition)`
+/// `last_stable_offset($topic, $partition)`
+fn last_stable_offset(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let offset = look_at_partition(frame, Cluster::last_stable_offset)?;
+    frame.ret_int(offset);
+    Ok(())
+}
+
+/// `_records($topic, $partition, $isolation_level)`
 fn records(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    for record in look_at_partition(frame, Cluster::records)? {
+    let isolation = match text(frame, 3)?.as_str() {
+        "read_uncommitted" => IsolationLevel::ReadUncommitted,
+        "read_committed" => IsolationLevel::ReadCommitted,
+        other => return Err(format!("records: unknown isolation_level '{other}'").into()),
+    };
+    let records = look_at_partition(frame, |cluster, topic, partition| {
+        cluster.records_for(topic, partition, isolation)
+    })?;
+    for record in records {
         frame.ret(record_hash(perl, &record));
     }
     Ok(())

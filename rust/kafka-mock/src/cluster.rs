@@ -2,8 +2,11 @@
 
 use crate::api;
 use crate::connections::{ConnId, Connection};
+use crate::coordinators::ChosenCoordinators;
 use crate::fault::{Fault, FaultRules};
+use crate::groups::Groups;
 use crate::topic::{self, Partition, Topic, NO_LEADER};
+use crate::transactions::Transactions;
 use bytes::Bytes;
 use kafka_wire::ApiKey;
 use std::collections::BTreeMap;
@@ -129,6 +132,9 @@ pub struct Cluster {
     pub(crate) topics: BTreeMap<Bytes, Topic>,
     pub(crate) topics_created: u64,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) transactions: Transactions,
+    pub(crate) groups: Groups,
+    pub(crate) coordinators: ChosenCoordinators,
     pub(crate) connections: BTreeMap<ConnId, Connection>,
     faults: FaultRules,
     /// Connections that were closed by something else than their own requests.
@@ -158,6 +164,9 @@ impl Cluster {
             topics: BTreeMap::new(),
             topics_created: 0,
             producer_ids: ProducerIds::default(),
+            transactions: Transactions::new(),
+            groups: Groups::default(),
+            coordinators: ChosenCoordinators::new(),
             connections: BTreeMap::new(),
             faults: FaultRules::default(),
             dropped: Vec::new(),

@@ -91,6 +91,7 @@ impl Cluster {
             return Reply::Parked;
         }
         let broker = connection.broker;
+        self.expire_transactions(now_ms);
         let outcome = api::execute(self, broker, frame, now_ms);
         match self.settle(conn, outcome, now_ms) {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
@@ -103,6 +104,7 @@ impl Cluster {
     /// Answers that have become due, in order for each connection, and connections to close.
     pub fn poll(&mut self, now_ms: u64) -> Vec<(ConnId, Output)> {
         let mut outputs = Vec::new();
+        self.expire_transactions(now_ms);
         loop {
             let dropped = std::mem::take(&mut self.dropped);
             outputs.extend(
@@ -131,7 +133,7 @@ impl Cluster {
                 Current::Fetch(fetch) => Some(fetch.deadline_ms),
                 Current::Nothing | Current::Hung => None,
             });
-        due.min()
+        due.chain(self.transaction_deadline()).min()
     }
 
     /// The open connections of a broker.

@@ -15,23 +15,29 @@
 //! assert_eq!(frame[4..10], [0, 0, 0, 7, 0, 0]);
 //! ```
 //!
-//! Served are ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator, CreateTopics and
-//! DeleteTopics, at the versions this workspace speaks.
+//! Served are the APIs that this workspace speaks, at the versions that it speaks, but for SASL.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod api;
 mod cluster;
 mod connections;
+mod coordinators;
 mod fault;
 mod framing;
+mod groups;
 mod log;
 mod topic;
 mod topics;
+mod transactions;
 
 pub use api::MAX_PARTITIONS;
 pub use cluster::{Cluster, ClusterConfig, ClusterError, DEFAULT_MAX_MESSAGE_BYTES};
 pub use connections::{ConnId, Output, Reply};
+pub use coordinators::CoordinatorKey;
 pub use fault::Fault;
 pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
+pub use groups::CommittedOffset;
+pub use log::IsolationLevel;
 pub use topics::StoredRecord;
+pub use transactions::{Transaction, TransactionState};

@@ -1,20 +1,33 @@
 //! The log of one partition: record batches in memory, as they were sent.
 
 mod check;
+mod marker;
 mod producers;
 
 pub(crate) use check::{check_batch, check_produced, CheckedBatch};
 
 use crate::topics::StoredRecord;
 use bytes::Bytes;
-use kafka_wire::records::{Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::{
+    batch_span, Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN,
+};
 use producers::Producers;
+pub(crate) use producers::Stamp;
 
 /// What a broker tells about an append.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Appended {
     pub base_offset: i64,
     pub log_start_offset: i64,
+}
+
+/// What a Fetch gets of a log.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Batches, the last of them perhaps cut off.
+    pub parts: Vec<Bytes>,
+    /// The offset behind the last of them.
+    pub end_offset: i64,
 }
 
 /// Offsets from the start offset up to, not including, the high watermark. Everything appended is
@@ -25,10 +38,40 @@ pub(crate) struct PartitionLog {
     start_offset: i64,
     high_watermark: i64,
     producers: Producers,
+    /// In the order of their markers.
+    aborted: Vec<Aborted>,
+}
+
+/// A transaction that was aborted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Aborted {
+    pub producer_id: i64,
+    pub first_offset: i64,
+    /// That of its marker.
+    pub last_offset: i64,
+}
+
+/// What a reader may see of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsolationLevel {
+    /// Everything.
+    ReadUncommitted,
+    /// What lies before the first transaction that has not ended, aborted ones left out.
+    ReadCommitted,
+}
+
+impl IsolationLevel {
+    pub(crate) fn from_code(code: i8) -> Self {
+        match code {
+            1 => Self::ReadCommitted,
+            _ => Self::ReadUncommitted,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct StoredBatch {
+    base_offset: i64,
     last_offset: i64,
     /// Highest timestamp of its records; `None` if it was not looked into.
     max_timestamp: Option<i64>,
@@ -42,6 +85,61 @@ impl PartitionLog {
 
     pub fn high_watermark(&self) -> i64 {
         self.high_watermark
+    }
+
+    /// Everything before this offset is decided: the high watermark, or where the oldest transaction began that
+    /// has not ended.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.producers
+            .first_open_offset()
+            .unwrap_or(self.high_watermark)
+    }
+
+    /// The offset that such a reader does not get to.
+    pub fn end_for(&self, isolation: IsolationLevel) -> i64 {
+        match isolation {
+            IsolationLevel::ReadUncommitted => self.high_watermark,
+            IsolationLevel::ReadCommitted => self.last_stable_offset(),
+        }
+    }
+
+    /// Whether a transaction of this producer and epoch has written here and not ended.
+    pub fn has_open_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.producers.is_open(producer_id, epoch)
+    }
+
+    /// Writes the marker that ends a producer's transaction.
+    pub fn end_transaction(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        committed: bool,
+        leader_epoch: i32,
+    ) {
+        let now = self.batches.iter().filter_map(|b| b.max_timestamp).max();
+        let bytes = marker::marker(producer_id, epoch, committed, now.unwrap_or(0));
+        let marker = CheckedBatch {
+            bytes,
+            last_offset_delta: 0,
+            max_timestamp: None,
+            stamp: None,
+        };
+        let last_offset = self.append(marker, leader_epoch).base_offset;
+        let first_offset = self.producers.end(producer_id, epoch);
+        if let (Some(first_offset), false) = (first_offset, committed) {
+            self.aborted.push(Aborted {
+                producer_id,
+                first_offset,
+                last_offset,
+            });
+        }
+    }
+
+    /// The aborted transactions that have something between two offsets.
+    pub fn aborted_between(&self, from: i64, to: i64) -> impl Iterator<Item = &Aborted> {
+        self.aborted
+            .iter()
+            .filter(move |aborted| aborted.last_offset >= from && aborted.first_offset < to)
     }
 
     pub fn batches(&self) -> impl Iterator<Item = &Bytes> {
@@ -74,8 +172,9 @@ impl PartitionLog {
         let base_offset = self.high_watermark;
         let last_offset = base_offset + i64::from(batch.last_offset_delta);
         self.batches.push(StoredBatch {
+            base_offset,
             last_offset,
-            max_timestamp: Some(batch.max_timestamp),
+            max_timestamp: batch.max_timestamp,
             bytes: batch.stamped(base_offset, leader_epoch),
         });
         self.high_watermark = last_offset + 1;
@@ -91,6 +190,7 @@ impl PartitionLog {
         self.high_watermark += i64::from(offsets.max(1));
         let last_offset = self.high_watermark - 1;
         self.batches.push(StoredBatch {
+            base_offset,
             last_offset,
             max_timestamp: None,
             bytes,
@@ -101,29 +201,43 @@ impl PartitionLog {
     /// Batches from the one that holds `offset` on: up to `limit` bytes, the last of them cut off
     /// there like the slice of a file that a broker sends. With `at_least_one` the first batch
     /// comes whole. `None` if the offset is outside of the log.
-    pub fn read(&self, offset: i64, limit: usize, at_least_one: bool) -> Option<Vec<Bytes>> {
+    pub fn read(
+        &self,
+        offset: i64,
+        isolation: IsolationLevel,
+        limit: usize,
+        at_least_one: bool,
+    ) -> Option<Found> {
         if !(self.start_offset..=self.high_watermark).contains(&offset) {
             return None;
         }
         let first = self
             .batches
             .partition_point(|batch| batch.last_offset < offset);
+        let end = self.end_for(isolation);
+        let readable = self.batches[first..]
+            .iter()
+            .take_while(|batch| batch.base_offset < end);
         let mut left = match self.batches.get(first) {
             Some(batch) if at_least_one => limit.max(batch.bytes.len()),
             // A client could do nothing with a piece of the first batch.
             Some(batch) if batch.bytes.len() > limit => 0,
             _ => limit,
         };
-        let mut parts = Vec::new();
-        for batch in &self.batches[first..] {
+        let mut found = Found {
+            parts: Vec::new(),
+            end_offset: offset,
+        };
+        for batch in readable {
             if left == 0 {
                 break;
             }
             let part = batch.bytes.slice(..batch.bytes.len().min(left));
             left -= part.len();
-            parts.push(part);
+            found.parts.push(part);
+            found.end_offset = batch.last_offset + 1;
         }
-        Some(parts)
+        Some(found)
     }
 
     /// Drops what lies before an offset. A batch that straddles it stays, as on disk.
@@ -160,11 +274,34 @@ impl PartitionLog {
         found.map(|record| (record.offset, record.timestamp))
     }
 
-    /// All records that decode, control batches left out.
-    pub fn records(&self) -> Vec<StoredRecord> {
-        let mut records: Vec<StoredRecord> = self.batches().flat_map(decode).collect();
+    /// All records that decode, control batches left out, as far as such a reader sees them.
+    pub fn records(&self, isolation: IsolationLevel) -> Vec<StoredRecord> {
+        let is_committed = |batch: &&StoredBatch| match isolation {
+            IsolationLevel::ReadUncommitted => true,
+            IsolationLevel::ReadCommitted => !self.is_aborted(batch),
+        };
+        let end = self.end_for(isolation);
+        let mut records: Vec<StoredRecord> = self
+            .batches
+            .iter()
+            .take_while(|batch| batch.base_offset < end)
+            .filter(is_committed)
+            .flat_map(|batch| decode(&batch.bytes))
+            .collect();
         records.retain(|record| record.offset >= self.start_offset);
         records
+    }
+}
+
+impl PartitionLog {
+    fn is_aborted(&self, batch: &StoredBatch) -> bool {
+        let Ok(header) = batch_span(&batch.bytes) else {
+            return false;
+        };
+        header.is_transactional()
+            && self
+                .aborted_between(batch.base_offset, batch.last_offset + 1)
+                .any(|aborted| aborted.producer_id == header.producer_id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::api::MAX_PARTITIONS;
 use crate::cluster::{Cluster, ClusterError};
-use crate::log;
+use crate::log::{self, IsolationLevel};
 use crate::topic::{self, Partition, Topic};
 use bytes::Bytes;
 
@@ -93,7 +93,24 @@ impl Cluster {
 
     /// The records of a partition, control batches and batches that do not decode left out.
     pub fn records(&self, topic: &[u8], partition: i32) -> Result<Vec<StoredRecord>, ClusterError> {
-        Ok(self.partition_ref(topic, partition)?.log.records())
+        self.records_for(topic, partition, IsolationLevel::ReadUncommitted)
+    }
+
+    /// The records of a partition that such a reader sees.
+    pub fn records_for(
+        &self,
+        topic: &[u8],
+        partition: i32,
+        isolation: IsolationLevel,
+    ) -> Result<Vec<StoredRecord>, ClusterError> {
+        Ok(self.partition_ref(topic, partition)?.log.records(isolation))
+    }
+
+    /// The offset that readers of committed records do not get past: where the oldest transaction
+    /// began that has not ended, or the high watermark.
+    pub fn last_stable_offset(&self, topic: &[u8], partition: i32) -> Result<i64, ClusterError> {
+        let log = &self.partition_ref(topic, partition)?.log;
+        Ok(log.last_stable_offset())
     }
 
     /// The batches of a partition as they were sent, but for base offset and leader epoch, which
@@ -178,6 +195,7 @@ impl Cluster {
 
     pub(crate) fn remove_topic(&mut self, name: &[u8]) -> Option<Topic> {
         self.changed = true;
+        self.groups.forget_topic(name);
         self.topics.remove(name)
     }
 

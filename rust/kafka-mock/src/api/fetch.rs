@@ -3,9 +3,11 @@
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
 use crate::fault::Target;
+use crate::log::{Found, IsolationLevel, PartitionLog};
 use bytes::{Bytes, BytesMut};
 use kafka_wire::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    FetchableTopicResponse, PartitionData,
 };
 use kafka_wire::ErrorCode;
 
@@ -109,6 +111,7 @@ impl TopicRead {
 struct Reading {
     /// What the request's `max_bytes` leaves.
     budget: usize,
+    isolation: IsolationLevel,
     /// Bytes of records found.
     bytes: usize,
     /// Whether a partition has an error, which is told without waiting.
@@ -119,6 +122,7 @@ impl Reading {
     fn new(request: &FetchRequest) -> Self {
         Self {
             budget: usize::try_from(request.max_bytes).unwrap_or(0),
+            isolation: IsolationLevel::from_code(request.isolation_level),
             bytes: 0,
             failed: false,
         }
@@ -149,6 +153,7 @@ impl Reading {
                     high_watermark: -1,
                     last_stable_offset: -1,
                     log_start_offset: -1,
+                    aborted_transactions: None,
                     ..Default::default()
                 };
                 (data, Vec::new())
@@ -190,24 +195,45 @@ impl Reading {
         // The first batch of an answer comes whole whatever the limits, or a client with small
         // ones would never get past it (KIP-74).
         let at_least_one = self.bytes == 0;
-        let mut parts = log
-            .read(asked.fetch_offset, limit, at_least_one)
+        let found = log
+            .read(asked.fetch_offset, self.isolation, limit, at_least_one)
             .ok_or(ErrorCode::OffsetOutOfRange.code())?;
+        let aborted_transactions = self.aborted(log, asked.fetch_offset, &found);
+        let mut parts = found.parts;
         if call.faults.truncates(topic, index) {
             cut_last(&mut parts);
         }
-        let found: usize = parts.iter().map(Bytes::len).sum();
-        self.bytes += found;
-        self.budget = self.budget.saturating_sub(found);
+        let bytes: usize = parts.iter().map(Bytes::len).sum();
+        self.bytes += bytes;
+        self.budget = self.budget.saturating_sub(bytes);
         let data = PartitionData {
             partition_index: index,
             error_code: ErrorCode::None.code(),
             high_watermark: log.high_watermark(),
-            last_stable_offset: log.high_watermark(),
+            last_stable_offset: log.last_stable_offset(),
+            aborted_transactions,
             log_start_offset: log.start_offset(),
             ..Default::default()
         };
         Ok((data, parts))
+    }
+
+    /// What the reader has to leave out of what was found; nobody tells those who want all.
+    fn aborted(
+        &self,
+        log: &PartitionLog,
+        from: i64,
+        found: &Found,
+    ) -> Option<Vec<AbortedTransaction>> {
+        if self.isolation == IsolationLevel::ReadUncommitted {
+            return None;
+        }
+        let aborted = log.aborted_between(from, found.end_offset);
+        let told = aborted.map(|aborted| AbortedTransaction {
+            producer_id: aborted.producer_id,
+            first_offset: aborted.first_offset,
+        });
+        Some(told.collect())
     }
 }
 

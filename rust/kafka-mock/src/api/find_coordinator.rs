@@ -2,17 +2,16 @@
 
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
+use crate::coordinators::CoordinatorKey;
 use crate::topic::NO_LEADER;
 use bytes::Bytes;
 use kafka_wire::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
-use kafka_wire::{error, murmur2, ErrorCode};
+use kafka_wire::{error, ErrorCode};
 
 /// From here on one request asks for many keys (KIP-699).
 const MANY_KEYS: i16 = 4;
-/// Key types that have a coordinator here: group and transactional id.
-const KEY_TYPES: std::ops::RangeInclusive<i8> = 0..=1;
 
 impl Serve for FindCoordinatorRequest {
     fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
@@ -53,16 +52,11 @@ fn find(cluster: &Cluster, call: &Call, key_type: i8, key: &Bytes) -> Coordinato
     if let Some(code) = call.faults.error() {
         return failed(code);
     }
-    if !KEY_TYPES.contains(&key_type) {
+    let Some(of) = CoordinatorKey::from_code(key_type) else {
         return failed(ErrorCode::InvalidRequest.code());
-    }
-    // Kafka hashes the key to a partition of an internal topic; its leader is the coordinator.
-    let live: Vec<i32> = cluster
-        .broker_ids()
-        .filter(|&id| cluster.is_up(id))
-        .collect();
-    let choice = live.get(murmur2(key) as usize % live.len().max(1));
-    let Some((node_id, broker)) = choice.and_then(|&id| Some((id, cluster.broker(id)?))) else {
+    };
+    let node_id = cluster.coordinator(of, key);
+    let Some(broker) = cluster.broker(node_id) else {
         return failed(ErrorCode::CoordinatorNotAvailable.code());
     };
     Coordinator {

@@ -1,7 +1,10 @@
 //! InitProducerId: an identity for a producer's batches.
 
+use super::txn::told;
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
+use crate::coordinators::CoordinatorKey;
+use crate::transactions::Identity;
 use kafka_wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use kafka_wire::ErrorCode;
 
@@ -9,9 +12,12 @@ use kafka_wire::ErrorCode;
 const NO_PRODUCER_ID: i64 = -1;
 const NO_EPOCH: i16 = -1;
 
+/// From here on PRODUCER_FENCED is an answer.
+const TELLS_FENCED: i16 = 4;
+
 impl Serve for InitProducerIdRequest {
     fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let identity = call.whole(|| identify(cluster, &self));
+        let identity = call.whole(|| identify(cluster, &call, &self));
         let (error_code, (producer_id, producer_epoch)) = match identity {
             Ok(identity) => (ErrorCode::None.code(), identity),
             Err(code) => (code, (NO_PRODUCER_ID, NO_EPOCH)),
@@ -26,11 +32,22 @@ impl Serve for InitProducerIdRequest {
     }
 }
 
-/// Producer id and epoch.
-fn identify(cluster: &mut Cluster, asked: &InitProducerIdRequest) -> Result<(i64, i16), i16> {
-    if asked.transactional_id.is_some() {
-        return Err(ErrorCode::CoordinatorNotAvailable.code());
-    }
-    // Any broker has ids to give, and whatever identity the producer had before is of no interest.
-    Ok((cluster.producer_ids.take(), 0))
+fn identify(
+    cluster: &mut Cluster,
+    call: &Call,
+    asked: &InitProducerIdRequest,
+) -> Result<Identity, i16> {
+    let Some(id) = &asked.transactional_id else {
+        // Any broker has ids to give, and whatever identity the producer had before is of no interest.
+        return Ok((cluster.producer_ids.take(), 0));
+    };
+    cluster.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
+    let before = match (asked.producer_id, asked.producer_epoch) {
+        (NO_PRODUCER_ID, NO_EPOCH) => None,
+        (NO_PRODUCER_ID, _) | (_, NO_EPOCH) => return Err(ErrorCode::InvalidRequest.code()),
+        identity => Some(identity),
+    };
+    let timeout_ms = asked.transaction_timeout_ms;
+    let identity = cluster.init_transactional(id, timeout_ms, before);
+    identity.map_err(|code| told(code, call.version, TELLS_FENCED))
 }

@@ -3,6 +3,7 @@
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
 use crate::fault::Target;
+use crate::log::IsolationLevel;
 use bytes::Bytes;
 use kafka_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -42,8 +43,9 @@ impl Serve for ListOffsetsRequest {
     }
 
     fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let isolation = IsolationLevel::from_code(self.isolation_level);
         let topics = self.topics.into_iter().map(|topic| {
-            let look_up = |asked| look_up(cluster, &call, &topic.name, asked);
+            let look_up = |asked| look_up(cluster, &call, isolation, &topic.name, asked);
             let partitions = topic.partitions.iter().map(look_up).collect();
             ListOffsetsTopicResponse {
                 name: topic.name.clone(),
@@ -60,11 +62,12 @@ impl Serve for ListOffsetsRequest {
 fn look_up(
     cluster: &Cluster,
     call: &Call,
+    isolation: IsolationLevel,
     topic: &Bytes,
     asked: &ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
-    match find(cluster, call, topic, asked) {
+    match find(cluster, call, isolation, topic, asked) {
         Ok(((offset, timestamp), leader_epoch)) => ListOffsetsPartitionResponse {
             partition_index,
             error_code: ErrorCode::None.code(),
@@ -86,6 +89,7 @@ fn look_up(
 fn find(
     cluster: &Cluster,
     call: &Call,
+    isolation: IsolationLevel,
     topic: &Bytes,
     asked: &ListOffsetsPartition,
 ) -> Result<((i64, i64), i32), i16> {
@@ -105,13 +109,15 @@ fn find(
         return Err(ErrorCode::NotLeaderOrFollower.code());
     }
     let log = &partition.log;
+    let end = log.end_for(isolation);
+    let within = |found: Option<(i64, i64)>| found.filter(|&(offset, _)| offset < end);
     let found = match asked.timestamp {
-        LATEST => (log.high_watermark(), -1),
+        LATEST => (end, -1),
         EARLIEST | EARLIEST_LOCAL => (log.start_offset(), -1),
-        MAX_TIMESTAMP => log.offset_of_max_timestamp().unwrap_or(NOT_FOUND),
+        MAX_TIMESTAMP => within(log.offset_of_max_timestamp()).unwrap_or(NOT_FOUND),
         LATEST_TIERED => NOT_FOUND,
         time if time < 0 => return Err(ErrorCode::UnsupportedVersion.code()),
-        time => log.offset_at(time).unwrap_or(NOT_FOUND),
+        time => within(log.offset_at(time)).unwrap_or(NOT_FOUND),
     };
     let tells_epoch = call.version >= TELLS_EPOCH && found != NOT_FOUND;
     let epoch = if tells_epoch {

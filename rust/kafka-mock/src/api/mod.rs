@@ -9,6 +9,8 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod produce;
+mod txn;
+mod txn_offset_commit;
 
 pub(crate) use fetch::ParkedFetch;
 
@@ -25,7 +27,7 @@ use std::ops::RangeInclusive;
 pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 9] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 13] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -35,6 +37,10 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 9] = [
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::DeleteTopics, 0..=6),
     (ApiKey::InitProducerId, 0..=5),
+    (ApiKey::AddPartitionsToTxn, 0..=3),
+    (ApiKey::AddOffsetsToTxn, 0..=4),
+    (ApiKey::EndTxn, 0..=4),
+    (ApiKey::TxnOffsetCommit, 0..=4),
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
@@ -99,6 +105,25 @@ impl Call {
         }
     }
 
+    /// Carries out the part of a request that is about one partition, or gives the error of a fault instead, or
+    /// after it.
+    pub fn partition<T>(
+        &self,
+        topic: &[u8],
+        partition: i32,
+        run: impl FnOnce() -> Result<T, i16>,
+    ) -> Result<T, i16> {
+        match self.faults.error_for(topic, Some(partition)) {
+            None => run(),
+            Some(code) => {
+                if self.faults.applies_to(topic, Some(partition)) {
+                    let _ = run();
+                }
+                Err(code)
+            }
+        }
+    }
+
     /// The outcome of a request that is answered at once.
     pub fn answer<R: Serve>(&self, response: &R::Response) -> Outcome {
         match frame::<R>(response, self.version, self.correlation_id) {
@@ -136,6 +161,16 @@ pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: 
         ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(cluster, broker, frame, now_ms),
         ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(cluster, broker, frame, now_ms),
         ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(cluster, broker, frame, now_ms),
+        ApiKey::AddPartitionsToTxn => {
+            serve::<m::AddPartitionsToTxnRequest>(cluster, broker, frame, now_ms)
+        }
+        ApiKey::AddOffsetsToTxn => {
+            serve::<m::AddOffsetsToTxnRequest>(cluster, broker, frame, now_ms)
+        }
+        ApiKey::EndTxn => serve::<m::EndTxnRequest>(cluster, broker, frame, now_ms),
+        ApiKey::TxnOffsetCommit => {
+            serve::<m::TxnOffsetCommitRequest>(cluster, broker, frame, now_ms)
+        }
         other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }

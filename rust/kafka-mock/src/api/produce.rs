@@ -3,7 +3,7 @@
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
 use crate::fault::Target;
-use crate::log::{self, Appended};
+use crate::log::{self, Appended, Stamp};
 use crate::topic::Partition;
 use bytes::Bytes;
 use kafka_wire::error;
@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 const NO_ACKS: i16 = 0;
 /// From here on an answer names the leader that should have been asked (KIP-951).
 const NAMES_LEADER: i16 = 10;
+/// From here on a client is told that it can abort and go on (KIP-890).
+const TELLS_ABORTABLE: i16 = 11;
 /// Values of `acks` that exist: all replicas, none, the leader.
 const KNOWN_ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
@@ -38,10 +40,14 @@ impl Serve for ProduceRequest {
 
     fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
         let acks = self.acks;
+        let sent = Sent {
+            acks,
+            transactional_id: self.transactional_id,
+        };
         let responses: Vec<_> = self
             .topic_data
             .into_iter()
-            .map(|topic| append_to_topic(cluster, &call, acks, topic))
+            .map(|topic| append_to_topic(cluster, &call, &sent, topic))
             .collect();
         if acks != NO_ACKS {
             return call.answer::<Self>(&ProduceResponse {
@@ -64,17 +70,23 @@ impl Serve for ProduceRequest {
     }
 }
 
+/// What a Produce says about all of its batches.
+struct Sent {
+    acks: i16,
+    transactional_id: Option<Bytes>,
+}
+
 fn append_to_topic(
     cluster: &mut Cluster,
     call: &Call,
-    acks: i16,
+    sent: &Sent,
     topic: TopicProduceData,
 ) -> TopicProduceResponse {
     let name = topic.name;
     let partition_responses = topic
         .partition_data
         .into_iter()
-        .map(|data| append_to_partition(cluster, call, acks, &name, data))
+        .map(|data| append_to_partition(cluster, call, sent, &name, data))
         .collect();
     TopicProduceResponse {
         name,
@@ -86,14 +98,14 @@ fn append_to_topic(
 fn append_to_partition(
     cluster: &mut Cluster,
     call: &Call,
-    acks: i16,
+    sent: &Sent,
     topic: &Bytes,
     data: PartitionProduceData,
 ) -> PartitionProduceResponse {
     let index = data.index;
     let fault = call.faults.error_for(topic, Some(index));
     let outcome = if fault.is_none() || call.faults.applies_to(topic, Some(index)) {
-        append(cluster, call, acks, topic, data)
+        append(cluster, call, sent, topic, data)
     } else {
         Ok(Appended::default())
     };
@@ -166,16 +178,16 @@ fn leader_endpoints(cluster: &Cluster, responses: &[TopicProduceResponse]) -> Ve
 fn append(
     cluster: &mut Cluster,
     call: &Call,
-    acks: i16,
+    sent: &Sent,
     topic: &Bytes,
     data: PartitionProduceData,
 ) -> Result<Appended, i16> {
-    if !KNOWN_ACKS.contains(&acks) {
+    if !KNOWN_ACKS.contains(&sent.acks) {
         return Err(ErrorCode::InvalidRequiredAcks.code());
     }
     let max_message_bytes = cluster.config.max_message_bytes;
     let partition = cluster
-        .partition_mut(topic, data.index)
+        .partition_ref(topic, data.index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     if partition.leader != call.broker {
         return Err(ErrorCode::NotLeaderOrFollower.code());
@@ -184,9 +196,41 @@ fn append(
     if batch.bytes.len() > max_message_bytes {
         return Err(ErrorCode::MessageTooLarge.code());
     }
+    if let Some(stamp) = batch.stamp.filter(|stamp| stamp.transactional) {
+        check_transaction(cluster, call, sent, (topic, data.index), &stamp)?;
+    }
+    let partition = cluster
+        .partition_mut(topic, data.index)
+        .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     let appended = partition
         .log
         .append_produced(batch, partition.leader_epoch)?;
     cluster.changed = true;
     Ok(appended)
+}
+
+/// A partition to which a transaction has not written yet asks the coordinator whether it may (KIP-890).
+fn check_transaction(
+    cluster: &Cluster,
+    call: &Call,
+    sent: &Sent,
+    (topic, index): (&Bytes, i32),
+    stamp: &Stamp,
+) -> Result<(), i16> {
+    let Some(id) = &sent.transactional_id else {
+        return Err(ErrorCode::TransactionalIdAuthorizationFailed.code());
+    };
+    let is_open = cluster.partition_ref(topic, index).is_ok_and(|partition| {
+        partition
+            .log
+            .has_open_transaction(stamp.producer_id, stamp.epoch)
+    });
+    if is_open {
+        return Ok(());
+    }
+    let tells_abortable = call.version >= TELLS_ABORTABLE;
+    let identity = (stamp.producer_id, stamp.epoch);
+    cluster.verify_in_transaction(id, identity, tells_abortable, |transaction| {
+        transaction.partitions.contains(&(topic.clone(), index))
+    })
 }

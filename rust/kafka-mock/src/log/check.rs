@@ -19,7 +19,8 @@ const LEADER_EPOCH: std::ops::Range<usize> = 12..16;
 pub(crate) struct CheckedBatch {
     pub bytes: Bytes,
     pub last_offset_delta: i32,
-    pub max_timestamp: i64,
+    /// `None` if it is not to be found by time.
+    pub max_timestamp: Option<i64>,
     /// Who wrote it, if that is an idempotent producer.
     pub stamp: Option<Stamp>,
 }
@@ -82,11 +83,7 @@ fn check(batch: Batch) -> Result<CheckedBatch, i16> {
     }
     Ok(CheckedBatch {
         last_offset_delta: batch.last_offset_delta,
-        max_timestamp: records
-            .iter()
-            .map(|record| record.timestamp)
-            .max()
-            .unwrap_or(-1),
+        max_timestamp: records.iter().map(|record| record.timestamp).max(),
         stamp: stamp(&batch),
         bytes: batch.bytes().clone(),
     })

@@ -51,13 +51,6 @@ pub(crate) struct Producers {
     by_id: BTreeMap<i64, Producer>,
 }
 
-/// A transaction that has ended here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub producer_id: i64,
-    pub first_offset: i64,
-}
-
 impl Producers {
     /// The base offset of a batch that is here already; `None` for one that may be appended, or the error.
     ///
@@ -113,13 +106,9 @@ impl Producers {
             .is_some_and(|producer| producer.epoch == epoch && producer.open_since.is_some())
     }
 
-    /// Ends a producer's transaction, by a marker of this epoch; `None` if it wrote nothing here.
-    pub fn end(&mut self, producer_id: i64, epoch: i16) -> Option<Ended> {
-        let open_since = self.producer(producer_id, epoch).open_since.take();
-        open_since.map(|first_offset| Ended {
-            producer_id,
-            first_offset,
-        })
+    /// Ends a producer's transaction, by a marker of this epoch: where it began, if it wrote anything here.
+    pub fn end(&mut self, producer_id: i64, epoch: i16) -> Option<i64> {
+        self.producer(producer_id, epoch).open_since.take()
     }
 
     /// Where the oldest transaction began that has not ended.

@@ -31,6 +31,10 @@ fn every_version_advertises_what_the_mock_speaks() {
             (19, 0, 7),
             (20, 0, 6),
             (22, 0, 5),
+            (24, 0, 3),
+            (25, 0, 4),
+            (26, 0, 4),
+            (28, 0, 4),
         ];
         assert_eq!(told, expected, "v{version}");
     }

@@ -12,4 +12,7 @@ mod metadata;
 mod produce;
 mod support;
 mod topics;
+mod transactions;
+mod txn_faults;
+mod txn_reading;
 mod waiting;

@@ -1,10 +1,19 @@
 //! A client without opinions: it sends what a test says, to the broker it says.
 
 use bytes::{Bytes, BytesMut};
-use kafka_mock::{Cluster, ClusterConfig, ConnId, Output, Reply};
+use kafka_mock::{Cluster, ClusterConfig, ConnId, CoordinatorKey, IsolationLevel, Output, Reply};
 use kafka_wire::api::strip_response_header;
+use kafka_wire::messages::add_partitions_to_txn::{
+    AddPartitionsToTxnRequest, AddPartitionsToTxnTopic,
+};
 use kafka_wire::messages::produce::{
     PartitionProduceData, PartitionProduceResponse, ProduceRequest, TopicProduceData,
+};
+use kafka_wire::messages::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_wire::messages::{
+    AddOffsetsToTxnRequest, EndTxnRequest, InitProducerIdRequest, InitProducerIdResponse,
 };
 use kafka_wire::records::{BatchBuilder, SealOptions, NO_HEADERS};
 use kafka_wire::{Codec, ErrorCode, Message, Reader, Request, RequestHeader, Writer};
@@ -93,7 +102,27 @@ impl Bench {
     }
 
     pub fn values(&self, partition: i32) -> Vec<String> {
-        let records = self.cluster.records(b"t", partition).unwrap();
+        self.values_for(partition, IsolationLevel::ReadUncommitted)
+    }
+
+    /// The values that a reader of committed records sees.
+    pub fn committed(&self, partition: i32) -> Vec<String> {
+        self.values_for(partition, IsolationLevel::ReadCommitted)
+    }
+
+    /// The connection to the coordinator of a transactional id.
+    pub fn txn_coordinator(&self, id: &str) -> ConnId {
+        let broker = self
+            .cluster
+            .coordinator(CoordinatorKey::Transaction, id.as_bytes());
+        broker as ConnId
+    }
+
+    fn values_for(&self, partition: i32, isolation: IsolationLevel) -> Vec<String> {
+        let records = self
+            .cluster
+            .records_for(b"t", partition, isolation)
+            .unwrap();
         let value = |value: Option<Bytes>| String::from_utf8(value.unwrap().to_vec()).unwrap();
         records
             .into_iter()
@@ -242,4 +271,153 @@ pub fn only_answer(outputs: &[(ConnId, Output)], conn: ConnId) -> Bytes {
 
 pub fn code(error: ErrorCode) -> i16 {
     error.code()
+}
+
+/// A producer with a transactional id, at the coordinator it finds.
+pub struct TxnClient {
+    pub id: &'static str,
+    pub producer: Producer,
+}
+
+impl TxnClient {
+    /// Gets an identity; an older holder's open transaction is aborted on the way.
+    pub fn start(bench: &mut Bench, id: &'static str) -> Self {
+        loop {
+            let answer = init(bench, id, None);
+            match answer.error_code {
+                0 => {
+                    let producer = Producer {
+                        id: answer.producer_id,
+                        epoch: answer.producer_epoch,
+                    };
+                    return Self { id, producer };
+                }
+                51 => {}
+                code => panic!("InitProducerId: {code}"),
+            }
+        }
+    }
+
+    /// AddPartitionsToTxn of partitions of "t": the error codes.
+    pub fn add(&self, bench: &mut Bench, partitions: &[i32]) -> Vec<i16> {
+        let conn = bench.txn_coordinator(self.id);
+        let answer = bench.call_on(conn, &self.adding(partitions), 3);
+        let topics = answer.results_by_topic_v3_and_below;
+        topics[0]
+            .results_by_partition
+            .iter()
+            .map(|result| result.partition_error_code)
+            .collect()
+    }
+
+    pub fn adding(&self, partitions: &[i32]) -> AddPartitionsToTxnRequest {
+        AddPartitionsToTxnRequest {
+            v3_and_below_transactional_id: self.id.into(),
+            v3_and_below_producer_id: self.producer.id,
+            v3_and_below_producer_epoch: self.producer.epoch,
+            v3_and_below_topics: vec![AddPartitionsToTxnTopic {
+                name: "t".into(),
+                partitions: partitions.to_vec(),
+            }],
+            ..Default::default()
+        }
+    }
+
+    pub fn add_group(&self, bench: &mut Bench, group: &'static str) -> i16 {
+        let request = AddOffsetsToTxnRequest {
+            transactional_id: self.id.into(),
+            producer_id: self.producer.id,
+            producer_epoch: self.producer.epoch,
+            group_id: group.into(),
+        };
+        let conn = bench.txn_coordinator(self.id);
+        bench.call_on(conn, &request, 3).error_code
+    }
+
+    /// A transactional Produce to "t", at its leader.
+    pub fn write(&self, bench: &mut Bench, partition: i32, sequence: i32, values: &[&str]) -> i16 {
+        self.write_at(bench, partition, sequence, values, 9)
+    }
+
+    pub fn write_at(
+        &self,
+        bench: &mut Bench,
+        partition: i32,
+        sequence: i32,
+        values: &[&str],
+        version: i16,
+    ) -> i16 {
+        let request = ProduceRequest {
+            transactional_id: Some(self.id.into()),
+            ..produce(
+                partition,
+                transactional_batch(self.producer, sequence, values),
+            )
+        };
+        let leader = bench.cluster.leader(b"t", partition).unwrap() as ConnId;
+        let answer = bench.call_on(leader, &request, version);
+        answer.responses[0].partition_responses[0].error_code
+    }
+
+    /// TxnOffsetCommit of partition 0 of "t".
+    pub fn commit_offset(&self, bench: &mut Bench, group: &'static str, offset: i64) -> i16 {
+        let conn = bench
+            .cluster
+            .coordinator(CoordinatorKey::Group, group.as_bytes());
+        let answer = bench.call_on(conn as ConnId, &self.storing(group, offset), 3);
+        answer.topics[0].partitions[0].error_code
+    }
+
+    pub fn storing(&self, group: &'static str, offset: i64) -> TxnOffsetCommitRequest {
+        TxnOffsetCommitRequest {
+            transactional_id: self.id.into(),
+            group_id: group.into(),
+            producer_id: self.producer.id,
+            producer_epoch: self.producer.epoch,
+            topics: vec![TxnOffsetCommitRequestTopic {
+                name: "t".into(),
+                partitions: vec![TxnOffsetCommitRequestPartition {
+                    partition_index: 0,
+                    committed_offset: offset,
+                    committed_metadata: Some("m".into()),
+                    ..Default::default()
+                }],
+            }],
+            ..Default::default()
+        }
+    }
+
+    pub fn end(&self, bench: &mut Bench, committed: bool) -> i16 {
+        let conn = bench.txn_coordinator(self.id);
+        bench.call_on(conn, &self.ending(committed), 3).error_code
+    }
+
+    pub fn ending(&self, committed: bool) -> EndTxnRequest {
+        EndTxnRequest {
+            transactional_id: self.id.into(),
+            producer_id: self.producer.id,
+            producer_epoch: self.producer.epoch,
+            committed,
+        }
+    }
+}
+
+/// InitProducerId with a timeout of a minute.
+pub fn init(
+    bench: &mut Bench,
+    id: &'static str,
+    before: Option<Producer>,
+) -> InitProducerIdResponse {
+    let conn = bench.txn_coordinator(id);
+    bench.call_on(conn, &initialising(id, before), 4)
+}
+
+pub fn initialising(id: &'static str, before: Option<Producer>) -> InitProducerIdRequest {
+    InitProducerIdRequest {
+        transactional_id: Some(id.into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: before.map_or(-1, |producer| producer.id),
+        producer_epoch: before.map_or(-1, |producer| producer.epoch),
+        ..Default::default()
+    }
 }

@@ -1,0 +1,99 @@
+//! TxnOffsetCommit: a group's positions as part of a transaction.
+
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::coordinators::CoordinatorKey;
+use crate::fault::Target;
+use crate::groups::{CommittedOffset, TopicPartition};
+use kafka_wire::messages::txn_offset_commit::{
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
+    TxnOffsetCommitResponseTopic,
+};
+use kafka_wire::ErrorCode;
+
+/// From here on a client is told that it can abort and go on (KIP-890).
+const TELLS_ABORTABLE: i16 = 4;
+
+impl Serve for TxnOffsetCommitRequest {
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for topic in &self.topics {
+            targets.extend(topic.partitions.iter().map(|partition| Target {
+                topic: topic.name.clone(),
+                partition: Some(partition.partition_index),
+            }));
+        }
+        targets
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let allowed = check(cluster, &call, &self);
+        let mut topics = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in topic.partitions {
+                let of = (topic.name.clone(), asked.partition_index);
+                let offset = CommittedOffset {
+                    offset: asked.committed_offset,
+                    leader_epoch: asked.committed_leader_epoch,
+                    metadata: asked.committed_metadata.unwrap_or_default(),
+                };
+                let stored = call.partition(&of.0, of.1, || {
+                    allowed?;
+                    check_offset(cluster, &of, &offset)?;
+                    let group = cluster.groups.entry(&self.group_id);
+                    group
+                        .offsets
+                        .commit_pending(self.producer_id, of.clone(), offset);
+                    Ok(())
+                });
+                partitions.push(TxnOffsetCommitResponsePartition {
+                    partition_index: asked.partition_index,
+                    error_code: stored.err().unwrap_or(ErrorCode::None.code()),
+                });
+            }
+            topics.push(TxnOffsetCommitResponseTopic {
+                name: topic.name,
+                partitions,
+            });
+        }
+        cluster.changed = true;
+        call.answer::<Self>(&TxnOffsetCommitResponse {
+            throttle_time_ms: call.faults.throttle_time_ms(),
+            topics,
+        })
+    }
+}
+
+fn check(cluster: &Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
+    if asked.group_id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.code());
+    }
+    cluster.check_coordinator(CoordinatorKey::Group, &asked.group_id, call.broker)?;
+    let identity = (asked.producer_id, asked.producer_epoch);
+    let tells_abortable = call.version >= TELLS_ABORTABLE;
+    cluster.verify_in_transaction(
+        &asked.transactional_id,
+        identity,
+        tells_abortable,
+        |transaction| transaction.groups.contains(&asked.group_id),
+    )
+}
+
+/// Largest `metadata` that is stored: broker default of `offset.metadata.max.bytes`.
+const MAX_METADATA_BYTES: usize = 4096;
+
+/// Whether a position may be stored: its partition must be known, and its metadata short.
+pub(super) fn check_offset(
+    cluster: &Cluster,
+    (topic, partition): &TopicPartition,
+    offset: &CommittedOffset,
+) -> Result<(), i16> {
+    if cluster.partition_ref(topic, *partition).is_err() {
+        return Err(ErrorCode::UnknownTopicOrPartition.code());
+    }
+    if offset.metadata.len() > MAX_METADATA_BYTES {
+        return Err(ErrorCode::OffsetMetadataTooLarge.code());
+    }
+    Ok(())
+}
