@@ -3,53 +3,13 @@ use warnings;
 
 use lib 't/lib';
 
-use EV;
-use EV::Kafka;
 use EV::Kafka::Mock;
-use POSIX ();
 use Test::More;
 
+use ExampleTest;
 use TestKafka qw(wait_until);
 
-# The examples do what they say. Each runs as a process of its own, against a
-# cluster that lives in this one.
-
-# Runs an example to its end -> exit status, what it printed. on_line => sub
-# { ($line) } sees each line when it comes.
-sub example {
-    my ($name, $environment, $on_line) = @_;
-    pipe my $reader, my $writer or die "pipe: $!";
-    defined(my $pid = fork) or die "fork: $!";
-    if (!$pid) {
-        open STDOUT, '>&', $writer or POSIX::_exit(99);
-        open STDERR, '>&', $writer or POSIX::_exit(99);
-        delete @ENV{ grep { /^KAFKA_/ } keys %ENV };
-        @ENV{ keys %$environment } = values %$environment;
-        exec $^X, (map {"-I$_"} grep { !ref } @INC), "eg/$name.pl" or POSIX::_exit(99);
-    }
-    close $writer;
-    my ($output, $line, $ended, $status) = ('', '');
-
-    # EV's default loop is who hears of children that end.
-    my $child = EV::child $pid, 0, sub { $status = $_[0]->rstatus };
-    my $reading = EV::io $reader, EV::READ, sub {
-        my $got = sysread $reader, my ($bytes), 65536;
-        return $ended = 1 unless $got;
-        $output .= $bytes;
-        $line   .= $bytes;
-        while ($line =~ s/^(.*)\n//) { $on_line->("$1") if $on_line }
-    };
-    wait_until { $ended && defined $status } "the end of $name.pl" or kill KILL => $pid;
-    note $output;
-    return ($status, $output);
-}
-
-# The output of an example that must end well.
-sub output_of {
-    my ($status, $output) = example(@_);
-    is $status, 0, 'ends well';
-    return $output;
-}
+# The examples of connections, and of errors, do what they say.
 
 subtest 'low_level.pl' => sub {
     my $mock = EV::Kafka::Mock->new(brokers => 2);

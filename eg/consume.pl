@@ -1,0 +1,78 @@
+#!/usr/bin/env perl
+
+=head1 NAME
+
+consume.pl - every message of a topic, from the beginning
+
+=head1 SYNOPSIS
+
+  KAFKA_BROKER=127.0.0.1:9092 KAFKA_LIMIT=100 perl eg/consume.pl
+
+=head1 DESCRIPTION
+
+Prints the messages of all partitions of a topic (KAFKA_TOPIC, C<ev-kafka-example> by
+default), from the earliest on and as they come, until it has seen KAFKA_LIMIT of them
+or is interrupted. The partitions are assigned by hand: nobody shares them, and
+nothing is remembered for the next time.
+
+=cut
+
+use strict;
+use warnings;
+
+use EV;
+use EV::Kafka;
+
+my $topic = $ENV{KAFKA_TOPIC} || 'ev-kafka-example';
+my $limit = $ENV{KAFKA_LIMIT} || 9**15;
+
+$| = 1;
+
+my ($seen, $polling) = (0);
+my $kafka = EV::Kafka->new(
+    brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
+    on_error   => sub { print STDERR "kafka: $_[0]\n" },
+    on_message => \&message,
+);
+
+my $interrupt = EV::signal INT => \&finish;
+
+$kafka->connect(sub {
+    $kafka->offsets_for($topic, sub {
+        my ($offsets, $error) = @_;
+        if (defined $error) {
+            print STDERR "offsets of $topic: $error\n";
+            exit 1;
+        }
+        $kafka->assign([
+            map { { topic => $topic, partition => $_, offset => $offsets->{$_}{earliest} } } keys %$offsets
+        ]);
+        consume();
+    });
+});
+EV::run;
+print "$seen messages\n";
+
+# Each round asks for what has come since the last one. The timer lets the loop have
+# its turn even when a round ends at once.
+sub consume {
+    $kafka->poll(sub {
+        my ($error) = @_;
+        print STDERR "poll: $error\n" if defined $error;
+        $polling = EV::timer 0.01, 0, \&consume unless $seen == $limit;
+    });
+}
+
+sub message {
+    my ($topic, $partition, $offset, $key, $value, $headers, $timestamp) = @_;
+
+    # What came with the last one of them in the same answer.
+    return if $seen == $limit;
+    print "$topic:$partition \@ $offset  ", $key // '(no key)', ' = ', $value // '(no value)', "\n";
+    finish() if ++$seen == $limit;
+}
+
+sub finish {
+    undef $polling;
+    $kafka->close(sub { EV::break });
+}
