@@ -687,7 +687,10 @@ C<< truncated => 1 >> beside it.
 
 Connects. C<$timeout> is in seconds, fractions allowed: 10 when left out, 0 for none.
 It covers connecting (C<connect timeout>), and again each phase of the handshake
-(C<handshake timeout>). On a connection that is connected the old one is dropped
+(C<handshake timeout>). A name's addresses, IPv6 and IPv4, are tried one after the other
+in the order in which the system gives them; each has its share of the time, and when none
+of several takes the connection the error is C<connect: all addresses failed>. Finding the
+addresses does not block the loop, and its time counts. On a connection that is connected the old one is dropped
 first; its callbacks get C<reconnecting>.
 
 =head3 disconnect

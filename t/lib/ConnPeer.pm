@@ -4,12 +4,13 @@ use warnings;
 
 use EV;
 use Exporter qw(import);
-use IO::Socket::INET;
+use IO::Socket::IP;
 use Test::More;
 
 our @EXPORT = qw(conn ready frame string array free_port);
 
-# One raw peer of EV::Kafka::Conn on loopback. It shakes hands (unless
+# One raw peer of EV::Kafka::Conn on loopback, at the IPv4 address unless
+# address => '::1' says otherwise. It shakes hands (unless
 # handshake => sub { ($peer, \%request) } says otherwise) and gives each later
 # request to on_request => sub { ($peer, \%request) }, whose result, if any, is
 # sent as the body of the answer. Requests are collected in requests.
@@ -24,9 +25,10 @@ sub new {
         accepted   => 0,
         closed     => 0,
     }, $class;
-    $self->{listener} = IO::Socket::INET->new(
-        LocalAddr => '127.0.0.1', Listen => 10, ReuseAddr => 1, Blocking => 0,
-    ) or die "listen: $!";
+    $self->{listener} = IO::Socket::IP->new(
+        LocalHost => $args{address} || '127.0.0.1', LocalPort => $args{port} || 0,
+        Listen => 10, ReuseAddr => 1, V6Only => 1, Blocking => 0,
+    ) or die "listen: $@";
     $self->{port} = $self->{listener}->sockport;
     $self->{accepting} = EV::io $self->{listener}, EV::READ, sub {
         my $socket = $self->{listener}->accept or return;
@@ -92,6 +94,13 @@ sub hang_up {
     return;
 }
 
+# Listens no more: who connects is refused.
+sub stop {
+    my ($self) = @_;
+    delete @$self{qw(accepting listener)};
+    return $self->hang_up;
+}
+
 # Closes with a reset instead of an orderly end.
 sub reset {
     my ($self) = @_;
@@ -108,7 +117,7 @@ sub array { pack('N', scalar @_) . join '', @_ }
 
 # A port of loopback on which nobody listens.
 sub free_port {
-    my $socket = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1) or die $!;
+    my $socket = IO::Socket::IP->new(LocalHost => '127.0.0.1', Listen => 1) or die $@;
     return $socket->sockport;
 }
 

@@ -2,27 +2,36 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 use std::vec;
 
 use kafka_conn::DialError;
 use mio::net::TcpStream;
 
-use super::resolve::strerror;
+use super::strerror::strerror;
 
 /// The addresses of one broker that are still to be tried, and what became of the others.
 pub struct Dial {
     remaining: vec::IntoIter<SocketAddr>,
     total: usize,
     last_error: String,
+    /// When all of it has to be over.
+    deadline: Option<Instant>,
+    /// When the address being tried has had its share of that time.
+    share_ends: Option<Instant>,
 }
 
 impl Dial {
-    /// Nothing is tried yet. `addresses` must not be empty.
-    pub fn new(addresses: Vec<SocketAddr>) -> Dial {
+    /// Nothing is tried yet. `addresses` must not be empty. Until the deadline, if there is one,
+    /// each is given an equal share of the time that is left: one that does not answer at all must
+    /// not keep the others from being tried.
+    pub fn new(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Dial {
         Dial {
             total: addresses.len(),
             remaining: addresses.into_iter(),
             last_error: String::new(),
+            deadline,
+            share_ends: None,
         }
     }
 
@@ -31,10 +40,13 @@ impl Dial {
     ///
     /// # Errors
     /// When no address is left.
-    pub fn next_socket(&mut self) -> Result<TcpStream, DialError> {
-        for address in self.remaining.by_ref() {
+    pub fn next_socket(&mut self, now: Instant) -> Result<TcpStream, DialError> {
+        while let Some(address) = self.remaining.next() {
             match TcpStream::connect(address) {
-                Ok(socket) => return Ok(socket),
+                Ok(socket) => {
+                    self.share_ends = self.share(now);
+                    return Ok(socket);
+                }
                 Err(error) => self.last_error = strerror(&error),
             }
         }
@@ -42,6 +54,18 @@ impl Dial {
             1 => DialError::Connect(self.last_error.clone()),
             _ => DialError::AllAddressesFailed,
         })
+    }
+
+    /// The last address has all the time that is left.
+    fn share(&self, now: Instant) -> Option<Instant> {
+        let others = u32::try_from(self.remaining.len()).unwrap_or(u32::MAX);
+        let left = self.deadline?.saturating_duration_since(now);
+        (others > 0).then(|| now + left / others.saturating_add(1))
+    }
+
+    /// When to go on to the next address though this one has not answered.
+    pub fn share_ends(&self) -> Option<Instant> {
+        self.share_ends
     }
 
     /// Notes why the last socket came to nothing.

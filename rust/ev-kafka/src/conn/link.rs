@@ -10,7 +10,8 @@ use kafka_conn::{Connection, DialError};
 use mio::net::TcpStream;
 
 use super::dial::{self, Dial};
-use super::resolve::{literal, strerror, Lookup};
+use super::resolve::{literal, Lookup};
+use super::strerror::strerror;
 use crate::ev::{self, Handler, Io, Loop, Prepare, Timer, READ, WRITE};
 
 /// Most segments given to the system in one call; more go in the next one.
@@ -36,7 +37,8 @@ pub(super) enum Progress {
 /// Where the transport stands.
 enum Transport {
     None,
-    Resolving(Lookup),
+    /// And until when all addresses are to be tried.
+    Resolving(Lookup, Option<Instant>),
     Connecting(TcpStream, Dial),
     Connected(TcpStream),
 }
@@ -106,19 +108,22 @@ impl Link {
 impl Link {
     /// Resolves and connects. What fails at once is reported by [`Link::dialed`] later, so that no
     /// callback runs inside the call that wanted to connect.
-    pub fn dial(&mut self, host: &str, port: u16) {
+    pub fn dial(&mut self, host: &str, port: u16, deadline: Option<Instant>) {
         self.close();
         match literal(host) {
-            Some(address) => self.connect(Dial::new(vec![SocketAddr::new(address, port)])),
+            Some(address) => {
+                let addresses = vec![SocketAddr::new(address, port)];
+                self.connect(Dial::new(addresses, deadline));
+            }
             None => match Lookup::start(&self.on, host.to_string(), port, self.resolved.clone()) {
-                Ok(lookup) => self.transport = Transport::Resolving(lookup),
+                Ok(lookup) => self.transport = Transport::Resolving(lookup, deadline),
                 Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
             },
         }
     }
 
     fn connect(&mut self, mut dial: Dial) {
-        match dial.next_socket() {
+        match dial.next_socket(Instant::now()) {
             Ok(socket) => {
                 self.io.start(socket.as_fd(), WRITE);
                 self.transport = Transport::Connecting(socket, dial);
@@ -129,13 +134,14 @@ impl Link {
 
     /// The resolver's thread has an answer.
     pub fn resolved(&mut self) {
-        let Transport::Resolving(lookup) = &self.transport else {
+        let Transport::Resolving(lookup, deadline) = &self.transport else {
             return;
         };
+        let deadline = *deadline;
         let Some(answer) = lookup.take() else { return };
         self.transport = Transport::None;
         match answer {
-            Ok(addresses) => self.connect(Dial::new(addresses)),
+            Ok(addresses) => self.connect(Dial::new(addresses, deadline)),
             Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
         }
     }
@@ -149,11 +155,13 @@ impl Link {
                     self.transport = Transport::Connected(socket);
                     connection.handle_dialed(now);
                 }
-                Ok(false) => self.transport = Transport::Connecting(socket, dial),
-                Err(error) => {
+                Ok(false) if dial.share_ends().is_none_or(|end| end > now) => {
+                    self.transport = Transport::Connecting(socket, dial);
+                }
+                outcome => {
                     self.io.stop();
                     drop(socket);
-                    dial.failed(&error);
+                    dial.failed(&outcome.err().unwrap_or(io::ErrorKind::TimedOut.into()));
                     self.connect(dial);
                 }
             },
@@ -259,7 +267,7 @@ impl Link {
     pub fn arm(&mut self, connection: &Connection) {
         let due = match self.dial_error.is_some() || self.write_error.is_some() {
             true => Some(Instant::now()),
-            false => connection.poll_timeout(),
+            false => self.earliest(connection.poll_timeout()),
         };
         match (due, self.armed) {
             (None, None) => {}
@@ -274,6 +282,14 @@ impl Link {
                     .start(due.saturating_duration_since(Instant::now()));
                 self.armed = Some(due);
             }
+        }
+    }
+
+    /// A connection's deadline, or when the next address is to be tried if that comes first.
+    fn earliest(&self, deadline: Option<Instant>) -> Option<Instant> {
+        match &self.transport {
+            Transport::Connecting(_, dial) => deadline.into_iter().chain(dial.share_ends()).min(),
+            _ => deadline,
         }
     }
 

@@ -1,10 +1,10 @@
 //! From a host name to addresses, without ever blocking the loop.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 use std::sync::mpsc::{channel, Receiver};
 
+use super::strerror::strerror;
 use crate::ev::{self, Async, Handler, Loop};
 
 /// The address that a numeric host stands for (IPv6 also in brackets); none for a name.
@@ -14,13 +14,6 @@ pub fn literal(host: &str) -> Option<IpAddr> {
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
     bare.parse().ok()
-}
-
-/// What the system says an error is, without the number that Rust puts behind it.
-pub fn strerror(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" (os error ").unwrap_or(text.len());
-    text[..end].to_string()
 }
 
 /// A name being resolved on a thread of its own. Dropping it forgets the answer.

@@ -12,7 +12,7 @@ use perl_xs::{Croak, Frame, Native, ObjectError, Sv, XsubDef};
 use super::args;
 use super::arguments::Arguments;
 use super::handle::{ConnHandle, Sasl, TokenSource};
-use super::resolve::strerror;
+use super::strerror::strerror;
 
 /// No file of certificates is larger, in bytes: what is not a regular file may never end.
 const MAX_FILE: u64 = 16 << 20;

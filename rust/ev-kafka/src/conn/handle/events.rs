@@ -33,7 +33,8 @@ impl ConnHandle {
         match event {
             Event::Dial { host, port } => {
                 drop(self.use_token_source());
-                self.link.borrow_mut().dial(&host, port);
+                let deadline = self.connection.borrow().poll_timeout();
+                self.link.borrow_mut().dial(&host, port, deadline);
             }
             Event::Close => self.link.borrow_mut().close(),
             Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
