@@ -38,18 +38,26 @@ for my $case (
     [compression => 'lzma'],
     [partitioner => 1], [on_error => 'x'], [on_connect => []], [on_message => {}],
     [fetch_max_wait_ms => -1], [fetch_max_bytes => 0], [fetch_min_bytes => 'x'],
-    [metadata_refresh => -1], [flush_timeout => 'x'], [loop => 'x'], [client_id => []],
+    [metadata_refresh => -1], [flush_timeout => 'x'], [delivery_timeout => -1], [loop => 'x'], [client_id => []],
 ) {
     my ($name, $value) = @$case;
     like refused($name, $value), qr/^EV::Kafka: option '$name' .* at \Q$0\E line/s, "bad $name: $value";
 }
 like refused(compression => 'lzma'), qr/unsupported compression: lzma/, 'a compression that there is not';
 
-for my $name (qw(idempotent transactional_id)) {
+for my $name (qw(transactional_id)) {
     like refused($name => 1), qr/^EV::Kafka: option '$name' is not yet supported at \Q$0\E/, "$name is not there yet";
     is refused($name => undef), '', "$name => undef is nothing";
 }
-is refused(idempotent => 0), '', 'what is not there may be turned off';
+
+{
+    my @warnings;
+    local $SIG{__WARN__} = sub { push @warnings, @_ };
+    is(EV::Kafka->new(idempotent => 1, acks => -1)->{cfg}{acks}, -1, 'idempotence with acks -1');
+    is_deeply \@warnings, [], 'warns of nothing';
+    is(EV::Kafka->new(idempotent => 1, acks => 1)->{cfg}{acks}, -1, 'idempotence makes any acks -1');
+    like "@warnings", qr/acks 1 is taken as -1 at \Q$0\E/, 'and says so';
+}
 
 for my $compression (qw(lz4 gzip zstd snappy none), undef) {
     is refused(compression => $compression), '', 'compression ' . ($compression // 'undef');

@@ -28,7 +28,7 @@ for my $code (3, 5, 6, 7, 19) {
     };
 }
 
-for my $code (10, 29, 87) {
+for my $code (29, 87) {
     subtest 'refused for good with ' . EV::Kafka::_error_name($code) => sub {
         my $mock = EV::Kafka::Mock->new;
         $mock->create_topic(t => 1);
@@ -46,6 +46,44 @@ for my $code (10, 29, 87) {
     };
 }
 
+for my $code (10, 18) {
+    subtest EV::Kafka::_error_name($code) . ' halves a batch until it passes' => sub {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->create_topic(t => 1);
+        my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 5);
+        $mock->fault(api => 'Produce', error => $code, times => 2);
+        my %got;
+        for my $value (1 .. 5) {
+            $kafka->produce('t', "k$value", $value, { headers => [[h => $value]] }, sub { push @{ $got{$value} }, [@_] });
+        }
+        wait_until { keys %got == 5 } 'all callbacks';
+        is_deeply [map { scalar @{ $got{$_} } } 1 .. 5], [(1) x 5], 'once each';
+        is_deeply [map { $got{$_}[0][1] } 1 .. 5], [(undef) x 5], 'without errors';
+        is_deeply [map { produced_offset($got{$_}[0][0]) } 1 .. 5], [0 .. 4], 'each with the offset of its record';
+        is_deeply log_values($mock, 't'), [1 .. 5], 'in order';
+        is_deeply [errors($kafka)], [], 'on_error hears nothing';
+    };
+}
+
+subtest 'a single record that is too large fails alone' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 5);
+    # The whole, its second half, and of that the second half again.
+    $mock->fault(api => 'Produce', error => 10, times => 3);
+    my %got;
+    for my $value (1 .. 2) {
+        $kafka->produce('t', undef, $value, sub { push @{ $got{$value} }, $_[1] });
+    }
+    wait_until { keys %got == 2 } 'both callbacks';
+    like $got{1}[0], qr/^MESSAGE_TOO_LARGE \(code 10\) from t:0/, 'the first says what and where';
+    like $got{2}[0], qr/^MESSAGE_TOO_LARGE/, 'so does the second';
+    $kafka->produce('t', undef, 3, sub { push @{ $got{3} }, $_[1] });
+    wait_until { $got{3} } 'the next one';
+    is_deeply $got{3}, [undef], 'is delivered';
+    is_deeply log_values($mock, 't'), [3], 'alone';
+};
+
 subtest 'younger batches do not pass a refused one' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);
@@ -54,7 +92,7 @@ subtest 'younger batches do not pass a refused one' => sub {
     my $delivered = 0;
     my $count     = sub { $delivered++ };
     $kafka->produce('t', undef, 'a', $count);
-    wait_until { %{ $kafka->{cfg}{retries} } } 'the refusal';
+    wait_until { %{ $kafka->{cfg}{held} } } 'the refusal';
     $kafka->produce('t', undef, $_, $count) for 'b', 'c';
     wait_until { $delivered == 3 } 'delivery';
     is_deeply log_values($mock, 't'), [qw(a b c)], 'the log has them in order';
@@ -65,14 +103,14 @@ subtest 'one partition refused, the others not' => sub {
     $mock->create_topic(t => 3);
     my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 5);
     $mock->fault(api => 'Produce', topic => 't', partition => 1, error => 6, times => 2);
-    $mock->fault(api => 'Produce', topic => 't', partition => 2, error => 10);
+    $mock->fault(api => 'Produce', topic => 't', partition => 2, error => 29);
     my %got;
     $kafka->produce('t', undef, $_, { partition => $_ }, sub { push @{ $got{ $_[0]{topics}[0]{partitions}[0]{partition} } }, $_[1] })
         for 0 .. 2;
     wait_until { keys %got == 3 } 'all callbacks';
     is $got{0}[0], undef, 'the first is delivered';
     is $got{1}[0], undef, 'the second as well';
-    like $got{2}[0], qr/MESSAGE_TOO_LARGE/, 'the third is not';
+    like $got{2}[0], qr/TOPIC_AUTHORIZATION_FAILED/, 'the third is not';
     is_deeply [map { scalar @{ log_values($mock, 't', $_) } } 0 .. 2], [1, 1, 0], 'and so it is in the logs';
 };
 

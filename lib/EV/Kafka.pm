@@ -104,7 +104,8 @@ Pipelines requests on every connection.
 
 Produces with C<acks> -1, 0 or 1, keys that land on the same partitions as with
 Java's client (murmur2), headers, batches that fill up or fall due, and lz4, gzip,
-zstd or snappy compression.
+zstd or snappy compression. Idempotent, if wanted: what was acknowledged is in the log
+once and in order, whatever happens to brokers and connections.
 
 =item *
 
@@ -131,7 +132,7 @@ text that says so, instead of doing half of it:
 
 =item *
 
-The options C<idempotent> and C<transactional_id>, when they are given a true value:
+The option C<transactional_id>, when it is given a true value:
 C<EV::Kafka: option 'NAME' is not yet supported>.
 
 =item *
@@ -277,7 +278,9 @@ zstd.
 
 =item idempotent => Bool (default 0)
 
-Let brokers recognise and drop a batch that arrives twice. I<Not yet supported.>
+Let brokers recognise a batch that arrives twice, and keep batches in order: see
+L</Idempotence>. C<connect> asks for a producer id, and no message leaves before there is
+one. C<acks> is -1 whatever it was given, with a warning.
 
 =item transactional_id => 'Str'
 
@@ -333,6 +336,13 @@ metadata when a request fails stays.
 
 How many seconds L</flush([$cb])> waits before it gives up. Without it, or with 0,
 it waits until everything is settled.
+
+=item delivery_timeout => Num (default 120)
+
+How many seconds after its first message was produced a batch that was not delivered
+fails: C<delivery timed out after ...>. This counts the time in which there was no broker
+to send it to. A batch that was sent and refused is tried again three times all the
+same, and one that a broker has yet to answer waits for that. 0 means for ever.
 
 =item request_timeout => Num (default 30)
 
@@ -1072,8 +1082,9 @@ L</error_name($code)> knows all of them.
 =head2 What is tried again
 
 A batch that a broker refuses for a reason that may pass is sent again, after fresh
-metadata and a delay that grows from 0.1 s to 1 s, for up to 120 s. Any other refusal
-reaches the callbacks at once.
+metadata and a delay that grows from 0.1 s to 1 s, until C<delivery_timeout>. Any other
+refusal reaches the callbacks at once. A batch that the broker finds too large is split in
+two, as often as need be; only a single message that is too large fails.
 
 A batch whose connection was lost before the broker answered is not sent again: it may
 have been written, and only the program knows whether twice is better than not at
@@ -1083,6 +1094,22 @@ taken over.
 
 Several batches of one partition may be under way at once. When one of them is refused
 and sent again, those behind it may be written before it.
+
+=head2 Idempotence
+
+With the option C<idempotent> the messages of a partition are numbered (KIP-98). A batch
+whose connection was lost is sent again, too: the broker knows whether it has it. Up to five
+batches of a partition are under way at a time, and none of them is written before
+those in front of it.
+
+When the broker has lost count (45, 47 or 59), or a batch failed for good and left a
+gap, the client asks for a new producer id. What is certain not to be in the log is
+numbered anew under that; what is not certain is asked about under the old one first. A batch
+for which that happens twice fails.
+
+If no producer id is to be had, the callback of C<connect> and C<on_error> get a text that
+contains C<InitProducerId>, and messages fail with C<idempotent producer unavailable: ...>
+until C<connect> is called again.
 
 =head2 Lost brokers
 

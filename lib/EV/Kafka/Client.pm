@@ -14,6 +14,8 @@ use parent qw(
     EV::Kafka::Metadata
     EV::Kafka::Producer
     EV::Kafka::Delivery
+    EV::Kafka::Retry
+    EV::Kafka::Idempotence
     EV::Kafka::Consumer
     EV::Kafka::Fetcher
     EV::Kafka::Dispatch
@@ -42,7 +44,7 @@ sub new {
         connect_waiters => [],
         pending_ops     => [],
         flush_waiters   => [],
-        retries         => {},
+        held            => {},
         assignments     => [],
         cursors         => {},
         fetches         => {},
@@ -63,6 +65,7 @@ sub new {
         acks        => $cfg->{acks},
         compression => $cfg->{compression} // 'none',
         timeout_ms  => PRODUCE_TIMEOUT_MS,
+        idempotent  => $cfg->{idempotent},
     });
     $self->_native_off if $cfg->{partitioner};
     return $self;
@@ -72,11 +75,12 @@ sub connect {
     my ($self, $cb) = @_;
     $self->_check_open;
     my $cfg = $self->{cfg};
-    if ($cfg->{connected}) {
+    if ($cfg->{connected} && $self->_producer_is_ready) {
         $self->_call($cb, $cfg->{meta});
         return;
     }
     push @{ $cfg->{connect_waiters} }, $cb if $cb;
+    return $self->_renew_producer if $cfg->{connected};
     return if $cfg->{metadata_request};
     # Also after all brokers were found dead: at once, and worth another report.
     @$cfg{qw(started outage_reported)} = (1, 0);
@@ -93,7 +97,14 @@ sub _connected {
     $self->_drain_pending_topics;
     $self->_drain_pending_first;
     return if $cfg->{closed};
-    $self->_call($cfg->{on_connect});
+    return $self->_producer_is_ready ? $self->_announce_connected : $self->_renew_producer;
+}
+
+# on_connect once, and every callback of connect that still waits.
+sub _announce_connected {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    $self->_call($cfg->{on_connect}) unless $cfg->{announced}++;
     $self->_call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
     return;
 }
@@ -136,11 +147,12 @@ sub _shut_down {
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
     $self->_native_off;
-    delete @$cfg{qw(_refresh_timer _metadata_timer metadata_request)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer metadata_request)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @waiters = splice @{ $cfg->{flush_waiters} };
-    delete $_->{timer} for @waiters, values %{ $cfg->{held} || {} };
+    delete $_->{timer} for @waiters;
+    $cfg->{held} = {};
     delete $_->{retry} for values %{ $cfg->{links} };
 
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
@@ -206,7 +218,8 @@ from modules with one task each:
 
 =item L<EV::Kafka::Connections>, L<EV::Kafka::Pending>, connections to brokers and what waits for them
 
-=item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, C<produce> to the delivery callback
+=item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
+C<produce> to the delivery callback
 
 =item L<EV::Kafka::Consumer>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
 

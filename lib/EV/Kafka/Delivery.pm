@@ -8,45 +8,13 @@ use Carp ();
 # wait and leave together when one is answered.
 use constant MAX_IN_FLIGHT => 5;
 
-# Seconds after a batch was first refused until a refusal is final, and the
-# delays between its tries (Java's delivery.timeout.ms, retry.backoff.ms and
-# retry.backoff.max.ms).
-use constant {
-    DELIVERY_TIMEOUT  => 120,
-    RETRY_BACKOFF     => 0.1,
-    RETRY_BACKOFF_MAX => 1,
-};
-
-# How many batches' retries are counted before old counts are looked through.
-use constant MAX_RETRIES_KEPT => 1000;
-
-# Codes that a later try can mend. Each also asks for fresh metadata: most mean
-# that the leader is another broker by now.
-my %RETRIABLE = map { $_ => 1 } (
-    2,     # CORRUPT_MESSAGE
-    3,     # UNKNOWN_TOPIC_OR_PARTITION
-    5,     # LEADER_NOT_AVAILABLE
-    6,     # NOT_LEADER_OR_FOLLOWER
-    7,     # REQUEST_TIMED_OUT
-    9,     # REPLICA_NOT_AVAILABLE
-    13,    # NETWORK_EXCEPTION
-    15,    # COORDINATOR_NOT_AVAILABLE
-    16,    # NOT_COORDINATOR
-    19,    # NOT_ENOUGH_REPLICAS
-    20,    # NOT_ENOUGH_REPLICAS_AFTER_APPEND
-    56,    # KAFKA_STORAGE_ERROR
-    72,    # LISTENER_NOT_FOUND
-    74,    # FENCED_LEADER_EPOCH
-    75,    # UNKNOWN_LEADER_EPOCH
-    89,    # THROTTLING_QUOTA_EXCEEDED
-);
-
 # Native code calls this for the first record of a batch.
 sub _linger_begin {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     return if $cfg->{_linger_active} || $cfg->{closed};
     $cfg->{_linger_active} = 1;
+    $self->_watch_expiry;
     $cfg->{_linger_timer}  = $self->_timer($cfg->{linger_ms} / 1000, '_flush_all_batches');
     return;
 }
@@ -65,7 +33,9 @@ sub _flush_all_batches {
 sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
+    $self->_renew_producer if $self->_needs_producer;
     my @nodes = $self->_ready_nodes;
+    $self->_txn_register_new if $self->{cfg}{transactional_id};
     if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
     else                          { $self->{cfg}{leaderless_tries} = 0 }
     $self->_send_ready_to($_) for grep { $_ >= 0 } @nodes;
@@ -93,80 +63,21 @@ sub _send_ready_to {
 
 # Native code calls this once for each Produce request, after the delivery
 # callbacks of what was accepted. $failed lists the batches that were not:
-# [$batch_id, $topic, $partition, $error_code, $error_message, $record_count].
+# { id, topic, partition, error_code, message, records, retries, age (seconds),
+#   is_lost, is_oldest, is_transactional }.
 sub _produce_answered {
     my ($self, $node_id, $failed, $transport_error) = @_;
     my $cfg = $self->{cfg};
     $cfg->{in_flight}{$node_id}-- if $cfg->{in_flight}{$node_id};
-    if (defined $transport_error) {
-        # The broker may have written them: only the user can decide to send twice.
-        $self->_request_failed(main => $node_id);
-        delete @{ $cfg->{retries} }{ map { $_->[0] } @$failed };
-        $self->_fail_batches([map { $_->[0] } @$failed], $transport_error, -1) if @$failed;
-    }
-    elsif (@$failed) {
-        $self->_sort_failures($failed);
+    $self->_request_failed(main => $node_id) if defined $transport_error;
+    for my $batch (@$failed) {
+        return if $cfg->{closed};
+        $self->_batch_failed($batch, $transport_error);
     }
     return if $cfg->{closed};
-    $cfg->{retries} = {} if %{ $cfg->{retries} } && !$self->_unsettled;
+    $self->_renew_producer if $self->_needs_producer;
     $self->_send_ready_to($node_id) if $self->_ready_conn(main => $node_id);
     return $self->_check_flush;
-}
-
-sub _sort_failures {
-    my ($self, $failed) = @_;
-    my $cfg = $self->{cfg};
-    for my $batch (@$failed) {
-        my ($id, $topic, $partition, $code, $message) = @$batch;
-        return if $cfg->{closed};
-        if ($RETRIABLE{$code} && $self->_retry_batch(@$batch)) {
-            $self->_refresh_metadata_for_topic($topic);
-            next;
-        }
-        my $tries = delete $cfg->{retries}{$id};
-        my $text  = $self->error_name($code) . " (code $code) from $topic:$partition";
-        $text .= ": $message" if defined $message && length $message;
-        $text .= " after $tries->{count} retries" if $tries;
-        $self->_fail_batches([$id], $text, $code);
-    }
-    return;
-}
-
-# Refused batches of one partition wait together and then leave one at a time, in
-# the order in which they were filled.
-sub _retry_batch {
-    my ($self, $id, $topic, $partition) = @_;
-    my $cfg   = $self->{cfg};
-    my $tries = $cfg->{retries}{$id} ||= { count => 0, since => $self->_now };
-    $self->_forget_old_retries if keys %{ $cfg->{retries} } > MAX_RETRIES_KEPT;
-    return 0 if $self->_now - $tries->{since} >= DELIVERY_TIMEOUT;
-    $tries->{count}++;
-    my $held = $cfg->{held}{"$topic:$partition"} ||= {
-        ids   => [],
-        timer => $self->_timer(
-            $self->_backoff($tries->{count}, RETRY_BACKOFF, RETRY_BACKOFF_MAX),
-            _release_held => "$topic:$partition",
-        ),
-    };
-    push @{ $held->{ids} }, $id;
-    $self->_keep_order($topic, $partition);
-    return 1;
-}
-
-# A batch that is accepted at last does not say so here.
-sub _forget_old_retries {
-    my ($self) = @_;
-    my $retries = $self->{cfg}{retries};
-    my $old     = $self->_now - DELIVERY_TIMEOUT;
-    delete @$retries{ grep { $retries->{$_}{since} < $old } keys %$retries };
-    return;
-}
-
-sub _release_held {
-    my ($self, $key) = @_;
-    my $held = delete $self->{cfg}{held}{$key} or return;
-    $self->_requeue([sort { $a <=> $b } @{ $held->{ids} }]);
-    return $self->_send_ready;
 }
 
 sub flush {
@@ -223,12 +134,11 @@ EV::Kafka::Delivery - what becomes of an EV::Kafka client's batches
 =head1 DESCRIPTION
 
 A part of L<EV::Kafka::Client>, not for use by itself. It lets batches linger,
-sends them to their leaders, at most five requests at a time to one broker,
-decides what is tried again and what has failed, and knows when everything has
-been settled (C<flush>).
+sends them to their leaders, at most five requests at a time to one broker, and
+knows when everything has been settled (C<flush>).
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::Producer>
+L<EV::Kafka>, L<EV::Kafka::Producer>, L<EV::Kafka::Retry>
 
 =cut

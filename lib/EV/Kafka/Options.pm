@@ -22,6 +22,7 @@ my %DEFAULT = (
     fetch_max_bytes   => 1048576,
     fetch_min_bytes   => 1,
     metadata_refresh  => 300,
+    delivery_timeout  => 120,
 );
 
 my %INT32_MAX = (max => 2**31 - 1);
@@ -41,6 +42,8 @@ my %CHECK = (
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
     metadata_refresh  => _number_check(min => 0),
     flush_timeout     => _number_check(min => 0),
+    delivery_timeout  => _number_check(min => 0),
+    idempotent        => \&_flag,
     request_timeout   => _number_check(min => 0),
     loop              => \&_loop,
     tls               => \&_flag,
@@ -51,7 +54,7 @@ my %CHECK = (
     sasl              => \&EV::Kafka::Security::check_sasl,
 );
 
-my @NOT_YET = qw(idempotent transactional_id);
+my @NOT_YET = qw(transactional_id);
 
 my %KNOWN = map { $_ => 1 } keys %CHECK, @NOT_YET;
 
@@ -73,10 +76,20 @@ sub parse {
         my $check = $CHECK{$name} or next;
         $cfg{$name} = $check->($name, $cfg{$name});
     }
+    $cfg{idempotent} = 1 if defined $cfg{transactional_id};
+    _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
     $cfg{security} = EV::Kafka::Security->model(\%cfg);
     return \%cfg;
+}
+
+# A broker can only promise that a batch is written once if all replicas have it.
+sub _force_acks {
+    my ($cfg) = @_;
+    Carp::carp("EV::Kafka: an idempotent producer needs acks -1: acks $cfg->{acks} is taken as -1");
+    $cfg->{acks} = -1;
+    return;
 }
 
 sub _bad {

@@ -32,6 +32,7 @@ sub _produce_slow {
 sub _produce_message {
     my ($self, $op) = @_;
     my $cfg = $self->{cfg};
+    return $self->_fail_ops($cfg->{producer_error}, $op) if defined $cfg->{producer_error};
     if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
         return $self->_append_message($op);
     }

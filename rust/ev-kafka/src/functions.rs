@@ -24,6 +24,10 @@ static XSUBS: &[XsubDef] = &[
         body: error_name,
     },
     XsubDef {
+        name: "EV::Kafka::_is_retriable",
+        body: is_retriable,
+    },
+    XsubDef {
         name: "EV::Kafka::_test_encode_batch",
         body: encode_batch,
     },
@@ -68,10 +72,21 @@ fn checksum(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 fn error_name(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    // A number that is no 16-bit code is outside the protocol too.
-    let code = i16::try_from(frame.int(0)?.unwrap_or(0)).unwrap_or(i16::MIN);
+    let code = error_code(frame)?;
     frame.ret_bytes(error::name(code).as_bytes());
     Ok(())
+}
+
+/// Whether a later try of the same request can mend the error, as Java's client has it.
+fn is_retriable(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let code = error_code(frame)?;
+    frame.ret_int(error::is_retriable(code).into());
+    Ok(())
+}
+
+/// A number that is no 16-bit code is outside the protocol too.
+fn error_code(frame: &Frame<'_>) -> Result<i16, Croak> {
+    Ok(i16::try_from(frame.int(0)?.unwrap_or(0)).unwrap_or(i16::MIN))
 }
 
 /// `_test_encode_batch(\@records, \%opts)`: the batch's bytes.

@@ -2,8 +2,10 @@
 
 // Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
 #[allow(dead_code)]
-#[path = "../src/producer/accumulator.rs"]
+#[path = "../src/producer/accumulator/mod.rs"]
 mod accumulator;
+
+use std::time::Duration;
 
 use accumulator::{Accumulator, Appended, NewRecord, Settings, NO_LEADER};
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
@@ -19,6 +21,8 @@ fn with_codec(codec: Codec) -> Accumulator<u32> {
     let mut accumulator = Accumulator::new(Settings {
         batch_size: BATCH_SIZE,
         codec,
+        idempotent: false,
+        clock: || Duration::ZERO,
     });
     accumulator.route(b"t", &[1, 2, 1]);
     accumulator
@@ -152,10 +156,10 @@ fn callbacks_keep_their_records_index() {
     append(&mut accumulator, 0, b"e", None);
     accumulator.seal_all();
     let id = accumulator.take_request(1)[0].id;
-    let (_, batch) = accumulator.settle(id).expect("sent");
+    let (_, batch) = accumulator.acknowledge(id).expect("sent");
     assert_eq!(batch.callbacks, [None, Some(7), None, Some(9)]);
     assert_eq!(batch.count, 5);
-    assert!(accumulator.settle(id).is_none(), "settled once");
+    assert!(accumulator.acknowledge(id).is_none(), "settled once");
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn queued_counts_until_settled_with_every_codec() {
             let request = accumulator.take_request(1);
             let Some(batch) = request.first() else { break };
             seen += values(batch.bytes.clone()).len();
-            accumulator.settle(batch.id);
+            accumulator.acknowledge(batch.id);
         }
         assert_eq!(seen, 100, "{codec:?}");
         assert_eq!(accumulator.queued(), (0, 0), "{codec:?}");
@@ -242,15 +246,19 @@ fn batches_of_a_partition_go_one_at_a_time_after_a_refusal() {
     }
     let first = accumulator.take_request(1).remove(0).id;
     let second = accumulator.take_request(1).remove(0).id;
-    accumulator.keep_order(b"t", 0);
-    accumulator.requeue(second);
+    assert!(accumulator.hold(second));
+    assert!(accumulator.take_request(1).is_empty(), "held");
+    accumulator.resume(b"t", 0);
     assert!(accumulator.take_request(1).is_empty(), "the first is out");
     assert!(accumulator.ready_nodes().is_empty());
-    accumulator.requeue(first);
+    assert!(accumulator.hold(first));
+    accumulator.resume(b"t", 0);
     assert_eq!(accumulator.ready_nodes(), [1]);
     assert_eq!(accumulator.take_request(1).remove(0).id, first);
     assert!(accumulator.take_request(1).is_empty(), "one at a time");
-    accumulator.settle(first);
+    accumulator.acknowledge(first);
     assert_eq!(accumulator.take_request(1).remove(0).id, second);
+    assert!(accumulator.take_request(1).is_empty(), "one at a time");
+    accumulator.acknowledge(second);
     assert_eq!(values(accumulator.take_request(1).remove(0).bytes), [b"3"]);
 }

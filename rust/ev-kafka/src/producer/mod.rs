@@ -4,14 +4,17 @@
 mod accumulator;
 mod delivery;
 mod request;
+mod transaction_xsubs;
 mod xsubs;
 
 use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use kafka_wire::Codec;
 use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
-use accumulator::{Accumulator, BatchId, NewRecord, Sealed, Settings};
+use accumulator::{Accumulator, BatchId, NewRecord, Place, Sealed, Settings};
 use delivery::{Delivery, End, Settled};
 
 use crate::conn::records::now_ms;
@@ -23,6 +26,14 @@ struct Config {
     acks: i16,
     /// How long the broker may wait for its replicas, in milliseconds.
     timeout_ms: i32,
+    /// What is in flight on a connection that is lost is sent again.
+    idempotent: bool,
+}
+
+/// The time since this was first asked; it never goes back.
+fn clock() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 /// The native state of an `EV::Kafka::Client`.
@@ -50,8 +61,14 @@ impl Native for Producer {
 
 impl Producer {
     fn new(config: Config, batch_size: usize, codec: Codec) -> Producer {
+        let settings = Settings {
+            batch_size,
+            codec,
+            idempotent: config.idempotent,
+            clock,
+        };
         Producer {
-            accumulator: RefCell::new(Accumulator::new(Settings { batch_size, codec })),
+            accumulator: RefCell::new(Accumulator::new(settings)),
             config,
             delivery: Delivery::default(),
             bypassed: Cell::new(false),
@@ -63,7 +80,7 @@ impl Producer {
     fn fail(&self, perl: Perl, batches: impl Iterator<Item = Sealed<Sv>>, reason: &str) -> Flow {
         let settled = batches
             .map(|batch| Settled {
-                place: accumulator::Place {
+                place: Place {
                     topic: 0,
                     partition: 0,
                 },
@@ -77,23 +94,55 @@ impl Producer {
         self.delivery.deliver(perl, settled)
     }
 
-    /// Settles sent batches, each with its end.
+    /// Settles batches in flight, each with its end.
     fn settle(&self, perl: Perl, ends: Vec<(BatchId, End)>) -> Flow {
         let settled = {
             let mut accumulator = self.accumulator.borrow_mut();
             ends.into_iter()
                 .filter_map(|(id, end)| {
-                    let (place, batch) = accumulator.settle(id)?;
-                    Some(Settled {
-                        topic: accumulator.topic_name(place.topic).to_vec(),
-                        place,
-                        callbacks: batch.callbacks,
-                        end,
-                    })
+                    let (place, batch) = match end.is_success() {
+                        true => accumulator.acknowledge(id)?,
+                        false => accumulator.fail(id)?,
+                    };
+                    Some(settled(&accumulator, place, batch, end))
                 })
                 .collect()
         };
         self.delivery.deliver(perl, settled)
+    }
+
+    /// Calls back what the accumulator has given up.
+    fn give_up(
+        &self,
+        perl: Perl,
+        batches: Vec<(Place, Sealed<Sv>)>,
+        text: impl Fn(&str) -> String,
+    ) -> Flow {
+        let settled = {
+            let accumulator = self.accumulator.borrow();
+            let end_of = |place: &Place| {
+                let topic = String::from_utf8_lossy(accumulator.topic_name(place.topic));
+                let reason = text(&format!("{topic}:{}", place.partition));
+                End::Failed { reason }
+            };
+            batches
+                .into_iter()
+                .map(|(place, batch)| {
+                    let end = end_of(&place);
+                    settled(&accumulator, place, batch, end)
+                })
+                .collect()
+        };
+        self.delivery.deliver(perl, settled)
+    }
+}
+
+fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: End) -> Settled {
+    Settled {
+        topic: accumulator.topic_name(place.topic).to_vec(),
+        place,
+        callbacks: batch.callbacks,
+        end,
     }
 }
 
@@ -135,6 +184,7 @@ fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
 /// Makes the XSUBs of producing known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
+    perl_xs::register(perl, transaction_xsubs::XSUBS);
     perl_xs::register_fast3::<Producer>(
         perl,
         FastXsub {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use kafka_wire::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
-use kafka_wire::{error, ApiKey, Codec, Message, Writer};
-use perl_xs::{call_method, Arg, Av, Croak, Flow, Perl, Sv};
+use kafka_wire::{error, ApiKey, Codec, ErrorCode, Message, Writer};
+use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
 
 use super::accumulator::{BatchId, Outgoing};
 use super::delivery::End;
@@ -22,6 +22,8 @@ const ZSTD_SINCE: i16 = 7;
 /// A failed batch, as Perl decides over it.
 struct Failure {
     id: BatchId,
+    /// No broker has said anything about it.
+    is_lost: bool,
     error_code: i16,
     message: String,
 }
@@ -161,13 +163,16 @@ fn complete(
                 conn.throttle(response.throttle_time_ms);
             }
             let (delivered, failures) = sort(&producer, &batches, &response);
+            judge(&producer, &failures);
             (delivered, failures, None)
         }
         Err(reason) => {
+            doubt(&producer, batches.iter().map(|batch| batch.id));
             let failures = batches
                 .iter()
                 .map(|batch| Failure {
                     id: batch.id,
+                    is_lost: true,
                     error_code: -1,
                     message: reason.clone(),
                 })
@@ -179,6 +184,43 @@ fn complete(
         return Flow::Exit;
     }
     answered(perl, &producer, node, &failures, transport_error.as_deref())
+}
+
+fn doubt(producer: &Producer, batches: impl Iterator<Item = BatchId>) {
+    let mut accumulator = producer.accumulator.borrow_mut();
+    batches.for_each(|id| accumulator.doubt(id));
+}
+
+/// Whether batches that failed may lie in the log nevertheless.
+fn judge(producer: &Producer, failures: &[Failure]) {
+    let doubtful = failures.iter().filter(|f| !is_refusal(f.error_code));
+    doubt(producer, doubtful.map(|failure| failure.id));
+    let mut accumulator = producer.accumulator.borrow_mut();
+    let out_of_order = ErrorCode::OutOfOrderSequenceNumber.code();
+    failures
+        .iter()
+        .filter(|failure| failure.error_code == out_of_order)
+        .for_each(|failure| accumulator.dispel_doubt(failure.id));
+}
+
+/// Whether a broker gives this code only for a batch that it has not appended. Others may come after it has: when
+/// replication took too long, or when the leader changed before it was complete.
+fn is_refusal(error_code: i16) -> bool {
+    matches!(
+        ErrorCode::from_code(error_code),
+        Some(
+            ErrorCode::CorruptMessage
+                | ErrorCode::MessageTooLarge
+                | ErrorCode::InvalidTopicException
+                | ErrorCode::RecordListTooLarge
+                | ErrorCode::NotEnoughReplicas
+                | ErrorCode::TopicAuthorizationFailed
+                | ErrorCode::OutOfOrderSequenceNumber
+                | ErrorCode::InvalidProducerEpoch
+                | ErrorCode::UnknownProducerId
+                | ErrorCode::InvalidRecord
+        )
+    )
 }
 
 /// Which batches the broker took and which it refused. A batch that the answer lacks counts as failed: whether the
@@ -199,26 +241,36 @@ fn sort(
     for batch in batches {
         let topic: &Bytes = accumulator.topic_name(batch.place.topic);
         match answers.get(&(topic, batch.place.partition as i32)) {
-            Some(answer) if answer.error_code == 0 => {
+            Some(answer) if answer.error_code == 0 || is_known_already(answer.error_code) => {
                 let end = End::Acknowledged {
-                    base_offset: answer.base_offset,
+                    base_offset: match answer.error_code {
+                        0 => answer.base_offset,
+                        _ => -1,
+                    },
                     throttle_ms: response.throttle_time_ms,
                 };
                 delivered.push((batch.id, end));
             }
             Some(answer) => failures.push(Failure {
                 id: batch.id,
+                is_lost: false,
                 error_code: answer.error_code,
                 message: refusal(answer.error_code, answer.error_message.as_ref()),
             }),
             None => failures.push(Failure {
                 id: batch.id,
+                is_lost: true,
                 error_code: -1,
                 message: "the broker's answer lacks the partition".to_owned(),
             }),
         }
     }
     (delivered, failures)
+}
+
+/// The broker has the batch from an earlier try, but no longer knows where.
+fn is_known_already(error_code: i16) -> bool {
+    error_code == ErrorCode::DuplicateSequenceNumber.code()
 }
 
 fn refusal(error_code: i16, message: Option<&Bytes>) -> String {
@@ -252,17 +304,26 @@ fn answered(
     call_method(perl, &object, "_produce_answered", &args).or_warn(perl, "EV::Kafka")
 }
 
-/// `[$batch_id, $topic, $partition, $error_code, $error_message, $record_count]`; nothing for a batch that was settled
-/// meanwhile.
+/// What Perl decides by; nothing for a batch that was settled meanwhile.
 fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
     let accumulator = producer.accumulator.borrow();
-    let (place, count) = accumulator.sent_batch(failure.id)?;
-    let mut row = Av::with_capacity(perl, 6);
-    row.push(perl, Sv::int(perl, failure.id as i64));
-    row.push(perl, Sv::bytes(perl, accumulator.topic_name(place.topic)));
-    row.push(perl, Sv::int(perl, place.partition as i64));
-    row.push(perl, Sv::int(perl, i64::from(failure.error_code)));
-    row.push(perl, Sv::bytes(perl, failure.message.as_bytes()));
-    row.push(perl, Sv::int(perl, count as i64));
+    let (place, batch) = accumulator.sent_batch(failure.id)?;
+    let mut row = Hv::new(perl);
+    row.store_bytes(perl, "topic", accumulator.topic_name(place.topic));
+    row.store_bytes(perl, "message", failure.message.as_bytes());
+    let age = accumulator.age(batch).as_secs_f64();
+    row.store(perl, "age", Sv::float(perl, age));
+    for (key, value) in [
+        ("id", failure.id as i64),
+        ("partition", place.partition as i64),
+        ("error_code", failure.error_code.into()),
+        ("records", batch.count as i64),
+        ("is_lost", failure.is_lost.into()),
+        ("retries", batch.retries.into()),
+        ("is_oldest", accumulator.is_oldest(failure.id).into()),
+        ("is_transactional", batch.transaction.is_some().into()),
+    ] {
+        row.store_int(perl, key, value);
+    }
     Some(row.into_ref(perl))
 }

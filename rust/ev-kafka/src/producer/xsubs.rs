@@ -1,10 +1,11 @@
 //! The seam between the client's Perl code and the accumulator.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, XsubDef};
 
-use super::accumulator::{BatchId, NewRecord};
+use super::accumulator::{BatchId, Identity, NewRecord};
 use super::delivery::End;
 use super::{request, Config, Producer};
 use crate::conn::records::{codec, headers, now_ms};
@@ -20,6 +21,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Client::_native_off",
         body: native_off,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_native_on",
+        body: native_on,
     },
     XsubDef {
         name: "EV::Kafka::Client::_append",
@@ -46,16 +51,40 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: send_batches,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_keep_order",
-        body: keep_order,
+        name: "EV::Kafka::Client::_hold",
+        body: hold,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_requeue",
-        body: requeue,
+        name: "EV::Kafka::Client::_resume",
+        body: resume,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_split",
+        body: split,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_expire",
+        body: expire,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_set_producer",
+        body: set_producer,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_break_sequence",
+        body: break_sequence,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_needs_producer",
+        body: needs_producer,
     },
     XsubDef {
         name: "EV::Kafka::Client::_fail_batches",
         body: fail_batches,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_fail_waiting",
+        body: fail_waiting,
     },
     XsubDef {
         name: "EV::Kafka::Client::_fail_all",
@@ -79,6 +108,7 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let config = Config {
         acks: int("acks", -1)? as i16,
         timeout_ms: int("timeout_ms", 30_000)? as i32,
+        idempotent: int("idempotent", 0)? != 0,
     };
     let batch_size = usize::try_from(int("batch_size", 16_384)?).unwrap_or(0);
     let producer = Rc::new(Producer::new(config, batch_size, codec));
@@ -91,6 +121,12 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_native_off`: every produce goes to `_produce_slow` from now on.
 fn native_off(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame.object::<Producer>()?.bypassed.set(true);
+    Ok(())
+}
+
+/// `_native_on`: the usual ones no more.
+fn native_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Producer>()?.bypassed.set(false);
     Ok(())
 }
 
@@ -202,23 +238,83 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_keep_order($topic, $partition)`
-fn keep_order(frame: &mut Frame<'_>) -> Result<(), Croak> {
+/// `_hold($id)`: a batch in flight is to be sent again, once `_resume` has been called for its partition. False when it
+/// must not be sent again.
+fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let id = read_id(frame)?;
+    let producer = frame.object::<Producer>()?;
+    let is_held = producer.accumulator.borrow_mut().hold(id);
+    frame.ret_int(is_held.into());
+    Ok(())
+}
+
+/// `_resume($topic, $partition)`
+fn resume(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let partition = usize::try_from(frame.int(2)?.unwrap_or(0)).unwrap_or(usize::MAX);
     let producer = frame.object::<Producer>()?;
     let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.keep_order(&topic, partition);
+    accumulator.resume(&topic, partition);
     Ok(())
 }
 
-/// `_requeue(\@ids)`
-fn requeue(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let ids = read_ids(frame)?;
+/// `_split($id)`: a batch in flight was too large for its broker. False when it has one record only.
+fn split(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let id = read_id(frame)?;
     let producer = frame.object::<Producer>()?;
-    let mut accumulator = producer.accumulator.borrow_mut();
-    ids.into_iter().for_each(|id| accumulator.requeue(id));
+    let is_split = producer.accumulator.borrow_mut().split(id);
+    frame.ret_int(is_split.into());
     Ok(())
+}
+
+/// `_expire($seconds, $retries)`: fails what waits for longer than that and, if it was sent before, has had its retries.
+/// Gives the number of batches, and of those that are part of a transaction.
+fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let seconds = frame.float(1)?.unwrap_or(0.0);
+    let retries = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
+    let age = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    let producer = frame.object::<Producer>()?;
+    let expired = producer.accumulator.borrow_mut().expire(age, retries);
+    let transactional = expired.iter().filter(|(_, b)| b.transaction.is_some());
+    let counts = [expired.len(), transactional.count()];
+    let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
+    producer.give_up(frame.perl(), expired, text).ok()?;
+    counts
+        .into_iter()
+        .for_each(|count| frame.ret_int(count as i64));
+    Ok(())
+}
+
+/// `_set_producer($producer_id, $epoch)`: the identity of batches that were never sent or must be sent anew.
+fn set_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let identity = Identity {
+        id: frame.int(1)?.unwrap_or(-1),
+        epoch: frame.int(2)?.unwrap_or(-1) as i16,
+    };
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().set_identity(identity);
+    Ok(())
+}
+
+/// `_break_sequence($id)`: a batch in flight can only be written under a new identity. False when it has had one.
+fn break_sequence(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let id = read_id(frame)?;
+    let producer = frame.object::<Producer>()?;
+    let is_first = producer.accumulator.borrow_mut().break_sequence(id);
+    frame.ret_int(is_first.into());
+    Ok(())
+}
+
+/// `_needs_producer`: whether some partition waits for a new identity.
+fn needs_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    let needs = producer.accumulator.borrow().needs_identity();
+    frame.ret_int(needs.into());
+    Ok(())
+}
+
+fn read_id(frame: &Frame<'_>) -> Result<BatchId, Croak> {
+    Ok(frame.int(1)?.unwrap_or(0) as BatchId)
 }
 
 fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
@@ -250,6 +346,16 @@ fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
     let text = frame.bytes(index)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// `_fail_waiting($text)`: fails what is not in flight.
+fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let reason = text(frame, 1)?;
+    let producer = frame.object::<Producer>()?;
+    let failed = producer.accumulator.borrow_mut().fail_unsent();
+    producer
+        .give_up(frame.perl(), failed, |_| reason.clone())
+        .ok()
 }
 
 /// `_fail_all($unsent_text, $inflight_text)`

@@ -5,16 +5,28 @@
 //! callback). A batch keeps its encoded bytes until it is settled, so sending it again encodes and copies nothing.
 //!
 //! The life of a record: [`Accumulator::append`] → open batch → (`batch_size` reached or [`Accumulator::seal_all`])
-//! → sealed → [`Accumulator::take_request`] → sent → [`Accumulator::settle`], or [`Accumulator::requeue`] back to sealed.
+//! → sealed → [`Accumulator::take_request`] → sent → [`Accumulator::acknowledge`] or [`Accumulator::fail`]; or
+//! [`Accumulator::hold`] back to sealed, where its partition rests until [`Accumulator::resume`].
+//!
+//! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
+
+mod batch;
+mod partition;
+mod topic;
+mod transaction;
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_wire::records::{AppendError, BatchBuilder, SealOptions};
-use kafka_wire::{murmur2, Codec};
+use kafka_wire::Codec;
 
-/// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
-pub type BatchId = u64;
+pub use batch::{BatchId, Identity, Sealed};
+
+use batch::{Open, ID_SPAN};
+use partition::{Partition, Terms};
+use topic::Topic;
 
 /// Leader of a partition that has none at the moment.
 pub const NO_LEADER: i32 = -1;
@@ -33,6 +45,10 @@ pub struct Settings {
     pub batch_size: usize,
     /// Compression of sealed batches.
     pub codec: Codec,
+    /// Batches carry an identity and sequence numbers (KIP-98), and none leaves before there is an identity.
+    pub idempotent: bool,
+    /// The time that batches' ages are measured by; it never goes back.
+    pub clock: fn() -> Duration,
 }
 
 /// A record as [`Accumulator::append`] takes it.
@@ -56,33 +72,6 @@ pub struct Appended {
     pub sealed: bool,
 }
 
-struct Open<C> {
-    builder: BatchBuilder,
-    callbacks: Vec<Option<C>>,
-}
-
-impl<C> Default for Open<C> {
-    fn default() -> Self {
-        Open {
-            builder: BatchBuilder::new(),
-            callbacks: Vec::new(),
-        }
-    }
-}
-
-/// A closed batch, encoded and ready for the wire.
-#[derive(Debug)]
-pub struct Sealed<C> {
-    /// The batch's name.
-    pub id: BatchId,
-    /// The encoded record batch.
-    pub bytes: Bytes,
-    /// Records in it.
-    pub count: usize,
-    /// One entry a record up to the last record that has one; empty when no record has a callback.
-    pub callbacks: Vec<Option<C>>,
-}
-
 /// Where a batch belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
@@ -90,35 +79,6 @@ pub struct Place {
     pub topic: usize,
     /// Partition number.
     pub partition: usize,
-}
-
-struct Partition<C> {
-    leader: i32,
-    open: Option<Open<C>>,
-    sealed: VecDeque<Sealed<C>>,
-    /// Stands in the accumulator's `ready` list.
-    listed: bool,
-    /// Batches taken for a request and not settled or requeued yet.
-    in_flight: usize,
-    /// One batch at a time, until nothing refused is left: younger batches must not pass one that is sent again.
-    in_turn: bool,
-}
-
-impl<C> Partition<C> {
-    fn is_blocked(&self) -> bool {
-        self.in_turn && self.in_flight > 0
-    }
-}
-
-struct Topic<C> {
-    name: Bytes,
-    /// Partitions that the cluster's metadata knows; 0 while the topic is not routed.
-    routed: usize,
-    /// Of those, the ones with a leader: null keys go round these.
-    led: Vec<usize>,
-    round_robin: usize,
-    /// May be longer than `routed`: a batch stays where it is when metadata shrinks.
-    partitions: Vec<Partition<C>>,
 }
 
 /// One batch of a Produce request.
@@ -143,6 +103,10 @@ pub struct Accumulator<C> {
     ready: VecDeque<Place>,
     sent: HashMap<BatchId, (Place, Sealed<C>)>,
     next_id: BatchId,
+    terms: Terms,
+    /// Some partition can go on only under an identity newer than the newest.
+    spent: bool,
+    transactions: transaction::Ledger,
     messages: usize,
     bytes: usize,
 }
@@ -158,7 +122,13 @@ impl<C> Accumulator<C> {
             open: Vec::new(),
             ready: VecDeque::new(),
             sent: HashMap::new(),
-            next_id: 1,
+            next_id: ID_SPAN,
+            terms: Terms {
+                idempotent: settings.idempotent,
+                ..Terms::default()
+            },
+            spent: false,
+            transactions: transaction::Ledger::default(),
             messages: 0,
             bytes: 0,
         }
@@ -187,33 +157,14 @@ impl<C> Accumulator<C> {
             None if leaders.is_empty() => return,
             None => self.add_topic(name),
         };
-        let topic = &mut self.topics[index];
-        topic.routed = leaders.len();
-        topic.led.clear();
-        topic.led.extend(
-            leaders
-                .iter()
-                .enumerate()
-                .filter(|(_, &leader)| leader != NO_LEADER)
-                .map(|(partition, _)| partition),
-        );
-        topic.grow(leaders.len());
-        for (partition, state) in topic.partitions.iter_mut().enumerate() {
-            state.leader = leaders.get(partition).copied().unwrap_or(NO_LEADER);
-        }
+        self.topics[index].route(leaders);
     }
 
     fn add_topic(&mut self, name: &[u8]) -> usize {
         let name = Bytes::copy_from_slice(name);
         let index = self.topics.len();
         self.by_name.insert(name.clone(), index);
-        self.topics.push(Topic {
-            name,
-            routed: 0,
-            led: Vec::new(),
-            round_robin: 0,
-            partitions: Vec::new(),
-        });
+        self.topics.push(Topic::new(name, self.settings.batch_size));
         index
     }
 
@@ -235,18 +186,7 @@ impl<C> Accumulator<C> {
     /// The default partitioner: murmur2 of the key over all partitions, as Java's; without a key round-robin over the
     /// partitions that have a leader (over all while none has).
     pub fn partition_for(&mut self, topic: usize, key: Option<&[u8]>) -> usize {
-        let topic = &mut self.topics[topic];
-        match key {
-            Some(key) => murmur2(key) as usize % topic.routed,
-            None => {
-                let turn = topic.round_robin;
-                topic.round_robin = turn.wrapping_add(1);
-                match topic.led.len() {
-                    0 => turn % topic.routed,
-                    led => topic.led[turn % led],
-                }
-            }
-        }
+        self.topics[topic].partition_for(key)
     }
 
     /// The index of a topic, made if need be, for records whose partition the caller names.
@@ -276,10 +216,11 @@ impl<C> Accumulator<C> {
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
         let size = size_bound(&record);
+        let batch_size = self.topics[topic].batch_size;
         let state = self.topics[topic].partition(partition);
         let mut sealed = false;
         if let Some(open) = &state.open {
-            if open.builder.len() + size > self.settings.batch_size {
+            if open.builder.len() + size > batch_size {
                 sealed = true;
                 self.seal(&Place { topic, partition });
             }
@@ -293,7 +234,7 @@ impl<C> Accumulator<C> {
             Some(open) => open,
             none => {
                 self.open.push(Place { topic, partition });
-                none.insert(Open::default())
+                none.insert(Open::new((self.settings.clock)()))
             }
         };
         let before = open.builder.len();
@@ -309,7 +250,7 @@ impl<C> Accumulator<C> {
         let after = open.builder.len();
         self.messages += 1;
         self.bytes += after - before;
-        if after >= self.settings.batch_size {
+        if after >= batch_size {
             sealed = true;
             self.seal(&Place { topic, partition });
         }
@@ -335,28 +276,60 @@ impl<C> Accumulator<C> {
         if count == 0 {
             return;
         }
+        let transaction = self.terms.transaction;
         let bytes = open.builder.seal(SealOptions {
             codec: self.settings.codec,
+            transactional: transaction.is_some(),
             ..SealOptions::default()
         });
         self.bytes = self.bytes + bytes.len() - size;
         let id = self.next_id;
-        self.next_id += 1;
+        self.next_id += ID_SPAN;
+        self.transactions.sealed(transaction, count);
         state.sealed.push_back(Sealed {
             id,
+            span: ID_SPAN,
             bytes,
             count,
             callbacks: open.callbacks,
+            born: open.born,
+            transaction,
+            stamp: None,
+            retries: 0,
+            doubtful: false,
+            renewed: false,
         });
         self.list(place);
     }
 
+    fn state(&mut self, place: &Place) -> &mut Partition<C> {
+        &mut self.topics[place.topic].partitions[place.partition]
+    }
+
     fn list(&mut self, place: &Place) {
         let state = &mut self.topics[place.topic].partitions[place.partition];
-        if !state.listed && !state.is_blocked() && !state.sealed.is_empty() {
+        if !state.listed && state.next_to_leave(&self.terms).is_some() {
             state.listed = true;
             self.ready.push_back(place.clone());
         }
+    }
+
+    /// After a change of what all partitions go by.
+    fn list_all(&mut self) {
+        for place in self.places() {
+            self.list(&place);
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let partitions = |(topic, state): (usize, &Topic<C>)| {
+            (0..state.partitions.len()).map(move |partition| Place { topic, partition })
+        };
+        self.topics
+            .iter()
+            .enumerate()
+            .flat_map(partitions)
+            .collect()
     }
 
     /// The leaders that sealed batches wait for, each once; [`NO_LEADER`] among them when some partition has none.
@@ -364,15 +337,15 @@ impl<C> Accumulator<C> {
         let mut nodes = Vec::new();
         for place in &self.ready {
             let state = &self.topics[place.topic].partitions[place.partition];
-            if !state.is_blocked() && !nodes.contains(&state.leader) {
+            if !nodes.contains(&state.leader) && state.next_to_leave(&self.terms).is_some() {
                 nodes.push(state.leader);
             }
         }
         nodes
     }
 
-    /// Takes the oldest sealed batch of each partition led by `node`, up to [`MAX_REQUEST_BYTES`], for one Produce
-    /// request. They count as sent until they are settled or requeued.
+    /// Takes the next batch of each partition led by `node`, up to [`MAX_REQUEST_BYTES`], for one Produce request. They
+    /// count as in flight until they are acknowledged, failed, held or requeued.
     pub fn take_request(&mut self, node: i32) -> Vec<Outgoing> {
         let mut outgoing = Vec::new();
         let mut size = 0;
@@ -381,22 +354,19 @@ impl<C> Accumulator<C> {
                 break;
             };
             let state = &mut self.topics[place.topic].partitions[place.partition];
-            if state.is_blocked() {
+            let Some(index) = state.next_to_leave(&self.terms) else {
                 state.listed = false;
                 continue;
-            }
-            let fits = match state.sealed.front() {
-                Some(batch) => outgoing.is_empty() || size + batch.bytes.len() <= MAX_REQUEST_BYTES,
-                None => false,
             };
+            let batch_size = state.sealed[index].bytes.len();
+            let fits = outgoing.is_empty() || size + batch_size <= MAX_REQUEST_BYTES;
             if state.leader != node || !fits {
                 self.ready.push_back(place);
                 continue;
             }
             state.listed = false;
-            if let Some(batch) = state.sealed.pop_front() {
-                state.in_flight += 1;
-                size += batch.bytes.len();
+            if let Some(batch) = state.take(index, &self.terms) {
+                size += batch_size;
                 outgoing.push(Outgoing {
                     id: batch.id,
                     place: place.clone(),
@@ -409,74 +379,212 @@ impl<C> Accumulator<C> {
         outgoing
     }
 
-    /// From now on a partition's batches go one at a time, and none while one that was sent is neither settled nor
-    /// requeued; as before once the last of those is settled.
-    pub fn keep_order(&mut self, topic: &[u8], partition: usize) {
+    /// A batch in flight: where it belongs and what is known of it.
+    pub fn sent_batch(&self, id: BatchId) -> Option<(&Place, &Sealed<C>)> {
+        self.sent.get(&id).map(|(place, batch)| (place, batch))
+    }
+
+    /// Whether a batch in flight is older than all unsettled ones of its partition.
+    pub fn is_oldest(&self, id: BatchId) -> bool {
+        self.sent.get(&id).is_some_and(|(place, _)| {
+            self.topics[place.topic].partitions[place.partition].is_oldest(id)
+        })
+    }
+
+    /// What became of a batch in flight is not known: its broker may have it.
+    pub fn doubt(&mut self, id: BatchId) {
+        if let Some((_, batch)) = self.sent.get_mut(&id) {
+            batch.doubtful = true;
+        }
+    }
+
+    /// The batch was never on its way: back to its place among those that wait.
+    pub fn requeue(&mut self, id: BatchId) {
+        if let Some((place, batch)) = self.sent.remove(&id) {
+            self.state(&place).put_back(batch);
+            self.list(&place);
+        }
+    }
+
+    /// Puts a batch in flight back to be sent again; nothing of its partition leaves until [`resume`](Self::resume),
+    /// nor does a younger batch pass it then. False when it must not be sent again: it was settled meanwhile, or its
+    /// transaction is over.
+    pub fn hold(&mut self, id: BatchId) -> bool {
+        let transaction = self.terms.transaction;
+        let is_over =
+            |batch: &Sealed<C>| batch.transaction.is_some() && batch.transaction != transaction;
+        match self.sent.get(&id) {
+            Some((_, batch)) if !is_over(batch) => {}
+            _ => return false,
+        }
+        if let Some((place, mut batch)) = self.sent.remove(&id) {
+            batch.retries += 1;
+            let state = self.state(&place);
+            state.put_back(batch);
+            state.paused = true;
+            state.in_turn = true;
+        }
+        true
+    }
+
+    /// The partition's batches may leave again.
+    pub fn resume(&mut self, topic: &[u8], partition: usize) {
         let Some(&topic) = self.by_name.get(topic) else {
             return;
         };
         if let Some(state) = self.topics[topic].partitions.get_mut(partition) {
-            state.in_turn = true;
+            state.paused = false;
+            self.list(&Place { topic, partition });
         }
     }
 
-    /// Where a sent batch belongs and how many records it has.
-    pub fn sent_batch(&self, id: BatchId) -> Option<(&Place, usize)> {
-        self.sent
-            .get(&id)
-            .map(|(place, batch)| (place, batch.count))
-    }
-
-    /// Puts a sent batch back in front of the younger batches of its partition.
-    pub fn requeue(&mut self, id: BatchId) {
+    /// Replaces a batch in flight, which the broker found too large, by two of half its records each, and lets no
+    /// later batch of the topic become as large. False when it has a single record.
+    pub fn split(&mut self, id: BatchId) -> bool {
         let Some((place, batch)) = self.sent.remove(&id) else {
-            return;
+            return false;
         };
-        let state = &mut self.topics[place.topic].partitions[place.partition];
-        state.in_flight -= 1;
-        let index = state.sealed.partition_point(|other| other.id < id);
-        state.sealed.insert(index, batch);
+        let before = batch.bytes.len();
+        let split = batch.split(self.settings.codec);
+        let topic = &mut self.topics[place.topic];
+        let state = &mut topic.partitions[place.partition];
+        let is_split = split.is_ok();
+        match split {
+            Ok((parts, size)) => {
+                topic.batch_size = topic.batch_size.min(size);
+                for part in parts {
+                    self.bytes += part.bytes.len();
+                    state.put_back(part);
+                }
+                self.bytes -= before;
+                state.leave_flight(id);
+                state.in_turn = true;
+            }
+            Err(batch) => {
+                self.sent.insert(id, (place.clone(), *batch));
+            }
+        }
         self.list(&place);
+        is_split
     }
 
-    /// Takes a sent batch out for good: its records are delivered or failed by the caller.
-    pub fn settle(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
+    /// A broker has the batch: takes it out, its records are delivered by the caller.
+    pub fn acknowledge(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, batch) = self.sent.remove(&id)?;
+        self.state(&place).acknowledged(batch.stamp);
+        self.settled(&place, &batch);
+        Some((place, batch))
+    }
+
+    /// Gives a batch in flight up: takes it out, its records are failed by the caller.
+    pub fn fail(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
+        let (place, batch) = self.sent.remove(&id)?;
+        self.spend(&place, &batch);
+        self.settled(&place, &batch);
+        Some((place, batch))
+    }
+
+    fn settled(&mut self, place: &Place, batch: &Sealed<C>) {
         self.messages -= batch.count;
         self.bytes -= batch.bytes.len();
-        let state = &mut self.topics[place.topic].partitions[place.partition];
-        state.in_flight -= 1;
-        if state.in_turn && state.in_flight == 0 {
-            state.in_turn = false;
-            self.list(&place);
+        self.transactions.settled(batch.transaction, batch.count);
+        self.state(place).leave_flight(batch.id);
+        self.list(place);
+    }
+
+    /// Gives up what waits and fits, in the order of the batches: the records are failed by the caller.
+    fn fail_waiting(&mut self, unwanted: impl Fn(&Sealed<C>) -> bool) -> Vec<(Place, Sealed<C>)> {
+        let mut failed = Vec::new();
+        for place in self.places() {
+            let state = self.state(&place);
+            if !state.sealed.iter().any(&unwanted) {
+                continue;
+            }
+            let (out, kept) = std::mem::take(&mut state.sealed)
+                .into_iter()
+                .partition::<VecDeque<_>, _>(&unwanted);
+            state.sealed = kept;
+            for batch in out {
+                self.spend(&place, &batch);
+                self.settled(&place, &batch);
+                failed.push((place.clone(), batch));
+            }
         }
-        Some((place, batch))
+        failed.sort_by_key(|(_, batch)| batch.id);
+        failed
+    }
+
+    /// Gives up batches that wait and whose first record came at least `age` ago. A batch that was sent before has
+    /// `retries` tries all the same.
+    pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<(Place, Sealed<C>)> {
+        let now = (self.settings.clock)();
+        self.fail_waiting(|batch| {
+            let is_old = now.saturating_sub(batch.born) >= age;
+            is_old && (batch.retries == 0 || batch.retries >= retries)
+        })
+    }
+
+    /// Gives up everything that is not in flight: the records are failed by the caller.
+    pub fn fail_unsent(&mut self) -> Vec<(Place, Sealed<C>)> {
+        self.seal_all();
+        self.fail_waiting(|_| true)
+    }
+
+    /// How long ago the first record of a batch in flight came.
+    pub fn age(&self, batch: &Sealed<C>) -> Duration {
+        (self.settings.clock)().saturating_sub(batch.born)
+    }
+
+    /// Batches that are not stamped yet leave under this identity from now on.
+    pub fn set_identity(&mut self, identity: Identity) {
+        self.terms.identity = Some(identity);
+        self.spent = false;
+        self.list_all();
+    }
+
+    /// Whether some partition can go on only under an identity that has yet to be set. A transaction keeps the one it has.
+    pub fn needs_identity(&self) -> bool {
+        self.spent && !self.in_transaction()
+    }
+
+    fn spend(&mut self, place: &Place, batch: &Sealed<C>) -> bool {
+        let spent = self.state(place).spend(batch.stamp);
+        self.spent |= spent.is_some() && spent == self.terms.identity;
+        spent.is_some()
+    }
+
+    /// The broker will never take a batch in flight under its stamp, nor any that follows it, and does not have it.
+    /// False when the batch was a reason for a new identity before.
+    pub fn break_sequence(&mut self, id: BatchId) -> bool {
+        let Some((place, mut batch)) = self.sent.remove(&id) else {
+            return false;
+        };
+        batch.doubtful = false;
+        let is_first = !batch.renewed;
+        batch.renewed |= self.spend(&place, &batch);
+        self.sent.insert(id, (place, batch));
+        is_first
+    }
+
+    /// The broker does not have a batch in flight, whatever became of earlier tries: it knows what it has.
+    pub fn dispel_doubt(&mut self, id: BatchId) {
+        if let Some((_, batch)) = self.sent.get_mut(&id) {
+            batch.doubtful = false;
+        }
     }
 
     /// Takes everything out: first what was sent and has no answer yet, then what was never sent, oldest first each.
     pub fn take_all(&mut self) -> (Vec<Sealed<C>>, Vec<Sealed<C>>) {
         let mut sent: Vec<_> = self.sent.drain().map(|(_, (_, batch))| batch).collect();
         sent.sort_by_key(|batch| batch.id);
+        self.seal_all();
         let mut unsent = Vec::new();
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
-            unsent.extend(state.sealed.drain(..));
-            state.listed = false;
-            state.in_flight = 0;
-            state.in_turn = false;
+            unsent.extend(state.clear());
         }
         unsent.sort_by_key(|batch| batch.id);
-        for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
-            if let Some(open) = state.open.take() {
-                unsent.push(Sealed {
-                    id: 0,
-                    bytes: Bytes::new(),
-                    count: open.builder.count(),
-                    callbacks: open.callbacks,
-                });
-            }
-        }
         self.ready.clear();
-        self.open.clear();
+        self.transactions = transaction::Ledger::default();
         self.messages = 0;
         self.bytes = 0;
         (sent, unsent)
@@ -497,27 +605,4 @@ where
         record.key.map_or(0, <[u8]>::len),
         record.value.map_or(0, <[u8]>::len),
     ) + headers.sum::<usize>()
-}
-
-impl<C> Topic<C> {
-    #[inline]
-    fn partition(&mut self, partition: usize) -> &mut Partition<C> {
-        if partition >= self.partitions.len() {
-            self.grow(partition + 1);
-        }
-        &mut self.partitions[partition]
-    }
-
-    fn grow(&mut self, partitions: usize) {
-        while self.partitions.len() < partitions {
-            self.partitions.push(Partition {
-                leader: NO_LEADER,
-                open: None,
-                sealed: VecDeque::new(),
-                listed: false,
-                in_flight: 0,
-                in_turn: false,
-            });
-        }
-    }
 }

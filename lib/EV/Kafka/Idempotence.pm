@@ -1,0 +1,167 @@
+package EV::Kafka::Idempotence;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+# Seconds between tries to get a producer id.
+use constant {
+    INIT_BACKOFF     => 0.1,
+    INIT_BACKOFF_MAX => 1,
+};
+
+# Milliseconds; says nothing for a producer without transactions.
+use constant NO_TRANSACTION_TIMEOUT => 2**31 - 1;
+
+use constant {
+    OUT_OF_ORDER_SEQUENCE_NUMBER => 45,
+    INVALID_PRODUCER_EPOCH       => 47,
+    UNKNOWN_PRODUCER_ID          => 59,
+};
+
+# Answers to InitProducerId that a later try can mend: REQUEST_TIMED_OUT,
+# COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR,
+# CONCURRENT_TRANSACTIONS.
+my %LATER = map { $_ => 1 } 7, 14, 15, 16, 51;
+
+# Whether batches may leave as far as the producer id is concerned.
+sub _producer_is_ready {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return !$cfg->{idempotent} || $cfg->{producer_id} >= 0 && !defined $cfg->{producer_error};
+}
+
+# One request at a time, for whoever needs it: a new id serves all partitions.
+# {init_producer} is true from here to _producer_identified or _producer_failed.
+sub _renew_producer {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || $cfg->{init_producer};
+    $cfg->{init_producer} = 1;
+    my $init = $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
+    return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
+        my ($self, $id, $epoch, $code, $error) = @_;
+        return if $self->{cfg}{closed};
+        return defined $error ? $self->_producer_failed($error) : $self->_producer_identified($id, $epoch);
+    });
+}
+
+# Messages that have no sequence number yet leave under this id from now on.
+sub _producer_identified {
+    my ($self, $id, $epoch) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{init_producer};
+    @$cfg{qw(producer_id producer_epoch)} = ($id, $epoch);
+    $self->_native_on if defined delete $cfg->{producer_error} && !$cfg->{partitioner};
+    $self->_set_producer($id, $epoch);
+    $self->_send_ready;
+    return $cfg->{closed} ? undef : $self->_announce_connected;
+}
+
+# Without an id nothing can be sent. The next connect asks again.
+sub _producer_failed {
+    my ($self, $error) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{init_producer};
+    my $text = $cfg->{producer_error} = "idempotent producer unavailable: $error";
+    $self->_native_off;
+    $self->_report($error);
+    my @waiters = splice @{ $cfg->{connect_waiters} };
+    $self->_call($_, undef, $error) for @waiters;
+    $self->_fail_waiting($text);
+    $self->_fail_ops($text, $self->_take_ops(sub { ($_[0]{label} || '') eq EV::Kafka::Producer::DELIVERY() }));
+    return $cfg->{closed} ? undef : $self->_check_flush;
+}
+
+# Any broker gives an id to a producer without transactions. An answer that
+# cannot be had now is asked for until it comes: meanwhile messages wait as they
+# would for a leader.
+sub _init_producer {
+    my ($self, undef, undef, $done) = @_;
+    return $self->_try_init_producer({ done => $done, tries => 0 });
+}
+
+sub _try_init_producer {
+    my ($self, $init) = @_;
+    my $cfg   = $self->{cfg};
+    my @nodes = sort { $a <=> $b } keys %{ $cfg->{broker_map} };
+    my ($node) = grep { $self->_ready_conn(main => $_) } @nodes;
+    # Another broker each time, as long as none is connected.
+    $node = $nodes[ $init->{tries} % @nodes ] if @nodes && (!defined $node || $init->{tries} % 2);
+    return $self->_retry_init_producer($init) if !defined $node;
+    weaken(my $weak = $self);
+    return $self->_on_broker(main => $node, {
+        run => sub { my ($self) = @_; $self->_send_init_producer($init, $node) },
+        cb  => sub { $weak->_retry_init_producer($init) if $weak },
+    });
+}
+
+sub _send_init_producer {
+    my ($self, $init, $node) = @_;
+    my $conn = $self->_ready_conn(main => $node) or return $self->_retry_init_producer($init);
+    weaken(my $weak = $self);
+    $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, sub {
+        $weak->_init_producer_answered($init, $node, @_) if $weak;
+    });
+    return;
+}
+
+sub _init_producer_answered {
+    my ($self, $init, $node, $result, $error) = @_;
+    $self->_request_failed(main => $node) if defined $error;
+    return $self->_retry_init_producer($init) if defined $error || $result->{truncated};
+    my $code = $result->{error_code};
+    return $self->_retry_init_producer($init) if $LATER{$code};
+    return $init->{done}->($self, undef, undef, $code,
+        'InitProducerId: ' . $self->error_name($code) . " (code $code)") if $code;
+    return $init->{done}->($self, @$result{qw(producer_id producer_epoch)});
+}
+
+sub _retry_init_producer {
+    my ($self, $init) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed};
+    $self->_refresh_metadata unless %{ $cfg->{broker_map} };
+    $cfg->{_init_timer} = $self->_timer(
+        $self->_backoff(++$init->{tries}, INIT_BACKOFF, INIT_BACKOFF_MAX),
+        _try_init_producer => $init,
+    );
+    return;
+}
+
+# The broker says that a batch does not follow what it has of this producer. If it
+# is younger than one that is unanswered, that one was refused as well: both are
+# sent again. Else only a new id helps (KIP-360), once for a batch. In a
+# transaction that is for the transaction to decide.
+sub _repair_sequence {
+    my ($self, $batch) = @_;
+    my $code = $batch->{error_code};
+    return 0 unless $self->{cfg}{idempotent};
+    return $self->_retry_batch($batch) if $code == OUT_OF_ORDER_SEQUENCE_NUMBER && !$batch->{is_oldest};
+    return 0 unless grep { $code == $_ }
+        OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID;
+    return 0 if $batch->{is_transactional};
+    return $self->_break_sequence($batch->{id}) && $self->_retry_batch($batch);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Idempotence - an EV::Kafka client's producer id
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. With the option
+C<idempotent> it asks for a producer id when the client connects, keeps it in
+C<< $kafka->{cfg}{producer_id} >> and C<{producer_epoch}>, and asks for another
+when a partition's sequence of batches has been broken. Which batch gets which
+sequence number, and when it may leave, is native.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Retry>
+
+=cut

@@ -1,0 +1,169 @@
+//! Batches: open ones that take records, sealed ones that are ready for the wire, and what is stamped on them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_wire::records::{
+    assign_producer, BatchBuilder, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
+};
+use kafka_wire::Codec;
+
+/// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
+pub type BatchId = u64;
+
+/// How far apart the ids of batches lie: the halves of a batch that was split share the range of the whole.
+pub(super) const ID_SPAN: u64 = 1 << 20;
+
+/// A producer id and its epoch (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub id: i64,
+    pub epoch: i16,
+}
+
+/// What makes a batch recognisable to the broker, however often it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Who sends it.
+    pub identity: Identity,
+    /// The sequence number of its first record.
+    pub base_sequence: i32,
+}
+
+/// The sequence number that many records later. After 2³¹ - 1 comes 0.
+pub fn sequence_after(sequence: i32, records: usize) -> i32 {
+    ((i64::from(sequence) + records as i64) & i64::from(i32::MAX)) as i32
+}
+
+/// A batch that still takes records.
+pub(super) struct Open<C> {
+    pub builder: BatchBuilder,
+    pub callbacks: Vec<Option<C>>,
+    /// When its first record came.
+    pub born: Duration,
+}
+
+impl<C> Open<C> {
+    pub fn new(born: Duration) -> Self {
+        Open {
+            builder: BatchBuilder::new(),
+            callbacks: Vec::new(),
+            born,
+        }
+    }
+}
+
+/// A closed batch, encoded and ready for the wire.
+#[derive(Debug)]
+pub struct Sealed<C> {
+    /// The batch's name.
+    pub id: BatchId,
+    /// How many ids, from its own on, are its to give to parts of it.
+    pub(super) span: u64,
+    /// The encoded record batch.
+    pub bytes: Bytes,
+    /// Records in it.
+    pub count: usize,
+    /// One entry a record up to the last record that has one; empty when no record has a callback.
+    pub callbacks: Vec<Option<C>>,
+    /// When its first record came, by the accumulator's clock.
+    pub born: Duration,
+    /// The transaction that it is part of.
+    pub transaction: Option<u64>,
+    /// Given when it leaves for the first time, and kept when it leaves again.
+    pub stamp: Option<Stamp>,
+    /// How often it was put back to be sent again.
+    pub retries: u32,
+    /// It was sent at least once in such a way that a broker may have it.
+    pub doubtful: bool,
+    /// Its partition took a new identity on its account.
+    pub renewed: bool,
+}
+
+impl<C> Sealed<C> {
+    /// Writes identity and sequence into the bytes. Nobody else holds these yet, so nothing is copied.
+    pub(super) fn stamp(&mut self, stamp: Stamp) {
+        self.stamp = Some(stamp);
+        self.bytes = assign_producer(
+            std::mem::take(&mut self.bytes),
+            stamp.identity.id,
+            stamp.identity.epoch,
+            stamp.base_sequence,
+        );
+    }
+
+    /// Two batches with the first and the second half of the records, in this order, and the size of the larger one
+    /// before compression. The sequence numbers stay with the records.
+    ///
+    /// # Errors
+    /// The batch as it was, when it has a single record.
+    pub(super) fn split(mut self, codec: Codec) -> Result<([Sealed<C>; 2], usize), Box<Self>> {
+        if self.count < 2 || self.span < 2 {
+            return Err(Box::new(self));
+        }
+        let first_count = self.count / 2;
+        let Some(((first, second), size)) = self.reencode(first_count, codec) else {
+            return Err(Box::new(self));
+        };
+        let later = self
+            .callbacks
+            .split_off(first_count.min(self.callbacks.len()));
+        let half = self.span / 2;
+        let mut parts = [
+            self.part(0, half, first_count, first, Vec::new()),
+            self.part(half, half, self.count - first_count, second, later),
+        ];
+        parts[0].callbacks = self.callbacks;
+        if let Some(stamp) = self.stamp {
+            parts[0].stamp(stamp);
+            parts[1].stamp(Stamp {
+                base_sequence: sequence_after(stamp.base_sequence, first_count),
+                ..stamp
+            });
+        }
+        Ok((parts, size))
+    }
+
+    fn part(
+        &self,
+        id_offset: u64,
+        span: u64,
+        count: usize,
+        bytes: Bytes,
+        callbacks: Vec<Option<C>>,
+    ) -> Sealed<C> {
+        Sealed {
+            id: self.id + id_offset,
+            span,
+            bytes,
+            count,
+            callbacks,
+            born: self.born,
+            transaction: self.transaction,
+            stamp: None,
+            retries: self.retries,
+            doubtful: self.doubtful,
+            renewed: self.renewed,
+        }
+    }
+
+    fn reencode(&self, first_count: usize, codec: Codec) -> Option<((Bytes, Bytes), usize)> {
+        let batch = RecordBatches::new(self.bytes.clone()).next()?.ok()?;
+        let records = batch.records(MAX_DECOMPRESSED_LEN).ok()?;
+        let mut halves = [BatchBuilder::new(), BatchBuilder::new()];
+        for (index, record) in records.iter().enumerate() {
+            let half = &mut halves[usize::from(index >= first_count)];
+            let headers = record.headers();
+            half.append(record.timestamp, record.key, record.value, headers)
+                .ok()?;
+        }
+        let size = halves[0].len().max(halves[1].len());
+        let options = SealOptions {
+            codec,
+            transactional: self.transaction.is_some(),
+            ..SealOptions::default()
+        };
+        let [first, second] = &mut halves;
+        Some(((first.seal(options), second.seal(options)), size))
+    }
+}

@@ -1,0 +1,222 @@
+//! One partition's batches, and the rules by which they leave.
+//!
+//! Without idempotence a batch leaves whenever its leader may be sent to; after a refusal they leave one at a time until
+//! nothing refused is left.
+//!
+//! With idempotence (KIP-98) the broker takes a batch only if its sequence number follows the last one, and knows the
+//! last five batches again. From that the rules follow:
+//! - Up to five batches of a partition are stamped and unsettled (KAFKA-5494). More could not be told apart.
+//! - The first batch under an identity travels alone: a broker that knows nothing of an identity takes any sequence
+//!   number, so a second batch could be written although the first was refused.
+//! - A batch that is sent again goes when it is the partition's oldest unsettled one, with the stamp it has.
+//! - A partition changes its identity when no batch may lie in the log under the old one unbeknown to us: nothing is in
+//!   flight, and what was sent again or refused is known not to be there. A resend under a new identity would else
+//!   write it twice.
+//! - A stamped batch that failed leaves a gap that no later batch can pass: the partition is spent until it changes.
+
+use std::collections::VecDeque;
+
+use super::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
+use super::NO_LEADER;
+
+/// Batches of a partition that the broker knows again: more must not be unsettled at a time (KIP-98).
+const MAX_STAMPED: usize = 5;
+
+/// What all partitions have in common when it is decided what leaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Terms {
+    /// Batches leave only under an identity.
+    pub idempotent: bool,
+    /// The newest identity.
+    pub identity: Option<Identity>,
+    /// The transaction that is open.
+    pub transaction: Option<u64>,
+}
+
+/// The numbering of a partition's records under one identity.
+#[derive(Clone, Copy, Debug)]
+struct Numbering {
+    identity: Identity,
+    /// The sequence number of the next record.
+    next: i32,
+    /// The broker has taken a batch under this identity.
+    known: bool,
+    /// Nothing new can follow under this identity.
+    spent: bool,
+}
+
+pub(super) struct Partition<C> {
+    pub leader: i32,
+    pub open: Option<Open<C>>,
+    /// In the order of their ids, also those that are sent again.
+    pub sealed: VecDeque<Sealed<C>>,
+    /// Stands in the accumulator's `ready` list.
+    pub listed: bool,
+    /// Batches that wait for their answer, in the order in which they left.
+    pub in_flight: Vec<BatchId>,
+    /// Nothing leaves: a refused batch waits for its next try.
+    pub paused: bool,
+    /// The transaction coordinator knows that the open transaction writes here.
+    pub registered: bool,
+    /// One batch at a time, until nothing refused is left: younger batches must not pass one that is sent again.
+    pub in_turn: bool,
+    numbering: Option<Numbering>,
+}
+
+impl<C> Partition<C> {
+    pub fn new() -> Self {
+        Partition {
+            leader: NO_LEADER,
+            open: None,
+            sealed: VecDeque::new(),
+            listed: false,
+            in_flight: Vec::new(),
+            paused: false,
+            registered: false,
+            in_turn: false,
+            numbering: None,
+        }
+    }
+
+    /// Which of the sealed batches may leave now.
+    pub fn next_to_leave(&self, terms: &Terms) -> Option<usize> {
+        let front = self.sealed.front().filter(|_| !self.paused)?;
+        let index = if terms.idempotent {
+            self.next_in_sequence(front, terms)?
+        } else if self.in_turn && !self.in_flight.is_empty() {
+            return None;
+        } else {
+            0
+        };
+        self.admits(&self.sealed[index], terms).then_some(index)
+    }
+
+    /// Whether the batch goes with what the transaction coordinator knows.
+    fn admits(&self, batch: &Sealed<C>, terms: &Terms) -> bool {
+        match batch.transaction {
+            None => !self.registered,
+            of => of == terms.transaction && self.registered,
+        }
+    }
+
+    fn next_in_sequence(&self, front: &Sealed<C>, terms: &Terms) -> Option<usize> {
+        if front.stamp.is_some() && (front.doubtful || !self.is_spent()) {
+            let is_oldest = self.in_flight.iter().all(|&id| id > front.id);
+            return is_oldest.then_some(0);
+        }
+        let identity = terms.identity?;
+        match &self.numbering {
+            Some(numbering) if front.stamp.is_none() && numbering.identity == identity => {
+                let limit = if numbering.known { MAX_STAMPED } else { 1 };
+                (!numbering.spent && self.in_flight.len() < limit).then_some(0)
+            }
+            _ if !self.in_flight.is_empty() => None,
+            // What may lie in the log is asked about under its old stamp before the identity changes.
+            numbering => match self.sealed.iter().position(|batch| batch.doubtful) {
+                Some(index) => Some(index),
+                None => numbering
+                    .is_none_or(|numbering| numbering.identity != identity)
+                    .then_some(0),
+            },
+        }
+    }
+
+    /// Takes the batch at `index`, as [`next_to_leave`](Self::next_to_leave) has chosen it, out of the queue and
+    /// stamps it if it has no stamp that is still good.
+    pub fn take(&mut self, index: usize, terms: &Terms) -> Option<Sealed<C>> {
+        let must_renew = self
+            .sealed
+            .get(index)
+            .is_some_and(|batch| !batch.doubtful && (batch.stamp.is_none() || self.is_spent()));
+        if let (true, true, Some(identity)) = (terms.idempotent, must_renew, terms.identity) {
+            self.adopt(identity);
+        }
+        let mut batch = self.sealed.remove(index)?;
+        if terms.idempotent && batch.stamp.is_none() {
+            let numbering = self.numbering.as_mut()?;
+            batch.stamp(Stamp {
+                identity: numbering.identity,
+                base_sequence: numbering.next,
+            });
+            numbering.next = sequence_after(numbering.next, batch.count);
+        }
+        self.in_flight.push(batch.id);
+        Some(batch)
+    }
+
+    /// Numbers from 0 under another identity. Nothing that waits may lie in the log.
+    fn adopt(&mut self, identity: Identity) {
+        if self.numbering.is_some_and(|n| n.identity == identity) {
+            return;
+        }
+        self.numbering = Some(Numbering {
+            identity,
+            next: 0,
+            known: false,
+            spent: false,
+        });
+        for batch in &mut self.sealed {
+            batch.stamp = None;
+        }
+    }
+
+    /// A batch goes back to its place among those that wait.
+    pub fn put_back(&mut self, batch: Sealed<C>) {
+        let id = batch.id;
+        let index = self.sealed.partition_point(|other| other.id < id);
+        self.sealed.insert(index, batch);
+        self.leave_flight(id);
+    }
+
+    /// A batch is settled: no longer in flight, nor in the way of younger ones.
+    pub fn leave_flight(&mut self, id: BatchId) {
+        self.in_flight.retain(|&other| other != id);
+        if self.in_flight.is_empty() && self.sealed.front().is_none_or(|batch| batch.retries == 0) {
+            self.in_turn = false;
+        }
+    }
+
+    /// Whether no unsettled batch of the partition is older than this one.
+    pub fn is_oldest(&self, id: BatchId) -> bool {
+        let waits_longer = |batch: &Sealed<C>| batch.stamp.is_some() && batch.id < id;
+        self.in_flight.iter().all(|&other| other >= id)
+            && !self.sealed.front().is_some_and(waits_longer)
+    }
+
+    /// The broker has taken a batch with this stamp.
+    pub fn acknowledged(&mut self, stamp: Option<Stamp>) {
+        if let Some(numbering) = self.numbered_by(stamp) {
+            numbering.known = true;
+        }
+    }
+
+    /// No batch can follow under the stamp's identity any more. Says which one that was, if it is the partition's and
+    /// this is news.
+    pub fn spend(&mut self, stamp: Option<Stamp>) -> Option<Identity> {
+        let numbering = self
+            .numbered_by(stamp)
+            .filter(|numbering| !numbering.spent)?;
+        numbering.spent = true;
+        Some(numbering.identity)
+    }
+
+    fn numbered_by(&mut self, stamp: Option<Stamp>) -> Option<&mut Numbering> {
+        let identity = stamp?.identity;
+        self.numbering
+            .as_mut()
+            .filter(|numbering| numbering.identity == identity)
+    }
+
+    fn is_spent(&self) -> bool {
+        self.numbering.is_some_and(|numbering| numbering.spent)
+    }
+
+    /// Back to nothing queued and nothing known of sequence numbers.
+    pub fn clear(&mut self) -> impl Iterator<Item = Sealed<C>> + '_ {
+        self.listed = false;
+        self.in_flight.clear();
+        self.in_turn = false;
+        self.paused = false;
+        self.sealed.drain(..)
+    }
+}

@@ -1,0 +1,81 @@
+//! Topics: their partitions, and which of these a record goes to.
+
+use bytes::Bytes;
+use kafka_wire::murmur2;
+
+use super::partition::Partition;
+use super::NO_LEADER;
+
+pub(super) struct Topic<C> {
+    pub name: Bytes,
+    /// Partitions that the cluster's metadata knows; 0 while the topic is not routed.
+    pub routed: usize,
+    /// Of those, the ones with a leader: null keys go round these.
+    led: Vec<usize>,
+    round_robin: usize,
+    /// Size in bytes, before compression, at which a batch is sealed: less than the client's `batch_size` once the
+    /// broker has refused a batch as too large.
+    pub batch_size: usize,
+    /// May be longer than `routed`: a batch stays where it is when metadata shrinks.
+    pub partitions: Vec<Partition<C>>,
+}
+
+impl<C> Topic<C> {
+    pub fn new(name: Bytes, batch_size: usize) -> Self {
+        Topic {
+            name,
+            routed: 0,
+            led: Vec::new(),
+            round_robin: 0,
+            batch_size,
+            partitions: Vec::new(),
+        }
+    }
+
+    /// Sets the leaders by partition number.
+    pub fn route(&mut self, leaders: &[i32]) {
+        self.routed = leaders.len();
+        self.led.clear();
+        self.led.extend(
+            leaders
+                .iter()
+                .enumerate()
+                .filter(|(_, &leader)| leader != NO_LEADER)
+                .map(|(partition, _)| partition),
+        );
+        self.grow(leaders.len());
+        for (partition, state) in self.partitions.iter_mut().enumerate() {
+            state.leader = leaders.get(partition).copied().unwrap_or(NO_LEADER);
+        }
+    }
+
+    /// See [`super::Accumulator::partition_for`].
+    #[inline]
+    pub fn partition_for(&mut self, key: Option<&[u8]>) -> usize {
+        match key {
+            Some(key) => murmur2(key) as usize % self.routed,
+            None => {
+                let turn = self.round_robin;
+                self.round_robin = turn.wrapping_add(1);
+                match self.led.len() {
+                    0 => turn % self.routed,
+                    led => self.led[turn % led],
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub fn partition(&mut self, partition: usize) -> &mut Partition<C> {
+        if partition >= self.partitions.len() {
+            self.grow(partition + 1);
+        }
+        &mut self.partitions[partition]
+    }
+
+    pub fn grow(&mut self, partitions: usize) {
+        while self.partitions.len() < partitions {
+            self.partitions.push(Partition::new());
+        }
+    }
+}

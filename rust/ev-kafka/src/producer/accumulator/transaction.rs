@@ -1,0 +1,109 @@
+//! What transactions add to the accumulator (KIP-98): which batches are part of one, and which partitions its
+//! coordinator knows of.
+
+use std::collections::HashMap;
+
+use super::{Accumulator, Place, Sealed};
+
+/// Counts the transactions and their sealed records.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    begun: u64,
+    /// Records in sealed batches that are not settled, by transaction.
+    unsettled: HashMap<u64, usize>,
+}
+
+impl Ledger {
+    pub fn sealed(&mut self, transaction: Option<u64>, records: usize) {
+        if let Some(transaction) = transaction {
+            *self.unsettled.entry(transaction).or_default() += records;
+        }
+    }
+
+    pub fn settled(&mut self, transaction: Option<u64>, records: usize) {
+        let Some(transaction) = transaction else {
+            return;
+        };
+        if let Some(left) = self.unsettled.get_mut(&transaction) {
+            *left = left.saturating_sub(records);
+            if *left == 0 {
+                self.unsettled.remove(&transaction);
+            }
+        }
+    }
+}
+
+impl<C> Accumulator<C> {
+    /// Records appended from now on are part of a new transaction.
+    pub fn begin_transaction(&mut self) {
+        self.end_transaction();
+        self.transactions.begun += 1;
+        self.terms.transaction = Some(self.transactions.begun);
+    }
+
+    /// Records appended from now on are part of no transaction. Batches of the one that was open never leave after this.
+    pub fn end_transaction(&mut self) {
+        self.seal_all();
+        self.terms.transaction = None;
+        for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
+            state.registered = false;
+        }
+        self.list_all();
+    }
+
+    /// Whether a transaction is open.
+    pub fn in_transaction(&self) -> bool {
+        self.terms.transaction.is_some()
+    }
+
+    /// Partitions whose next batch is part of the open transaction, which its coordinator does not know to write there
+    /// yet. What was sent there before has been answered.
+    pub fn unregistered(&self) -> Vec<Place> {
+        if self.terms.transaction.is_none() {
+            return Vec::new();
+        }
+        let waits = |place: &Place| {
+            let state = &self.topics[place.topic].partitions[place.partition];
+            !state.registered
+                && state.in_flight.is_empty()
+                && state
+                    .sealed
+                    .front()
+                    .is_some_and(|batch| batch.transaction == self.terms.transaction)
+        };
+        self.places().into_iter().filter(waits).collect()
+    }
+
+    /// The coordinator knows that the open transaction writes to the partition.
+    pub fn register(&mut self, topic: &[u8], partition: usize) {
+        let Some(&topic) = self.by_name.get(topic) else {
+            return;
+        };
+        if self.terms.transaction.is_none() {
+            return;
+        }
+        self.topics[topic].partition(partition).registered = true;
+        self.list(&Place { topic, partition });
+    }
+
+    /// Records of the open transaction that are neither delivered nor failed.
+    pub fn transaction_unsettled(&self) -> usize {
+        let Some(transaction) = self.terms.transaction else {
+            return 0;
+        };
+        let records_of = |place: &Place| {
+            let open = &self.topics[place.topic].partitions[place.partition].open;
+            open.as_ref().map_or(0, |open| open.builder.count())
+        };
+        let sealed = self.transactions.unsettled.get(&transaction);
+        sealed.copied().unwrap_or(0) + self.open.iter().map(records_of).sum::<usize>()
+    }
+
+    /// Gives up the transactional batches that are not in flight, oldest first: their records are failed by the caller.
+    pub fn fail_transactional(&mut self) -> Vec<(Place, Sealed<C>)> {
+        if self.in_transaction() {
+            self.seal_all();
+        }
+        self.fail_waiting(|batch| batch.transaction.is_some())
+    }
+}

@@ -1,0 +1,95 @@
+//! The seam between the client's transactions and the accumulator.
+
+use perl_xs::{Av, Croak, Frame, Sv, XsubDef};
+
+use super::Producer;
+
+pub(super) static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_begin",
+        body: begin,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_end",
+        body: end,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_unregistered",
+        body: unregistered,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_registered",
+        body: registered,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_unsettled",
+        body: unsettled,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_fail_unsent",
+        body: fail_unsent,
+    },
+];
+
+/// `_txn_begin`: records appended from now on are part of a transaction.
+fn begin(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().begin_transaction();
+    Ok(())
+}
+
+/// `_txn_end`: records appended from now on are part of none. What the transaction has not sent by now never leaves:
+/// `_txn_fail_unsent` fails it.
+fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().end_transaction();
+    Ok(())
+}
+
+/// `_txn_unregistered`: `[$topic, $partition]` of each partition that waits for `_txn_registered`.
+fn unregistered(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let producer = frame.object::<Producer>()?;
+    let rows: Vec<Sv> = {
+        let accumulator = producer.accumulator.borrow();
+        let row = |place: super::Place| {
+            let mut row = Av::with_capacity(perl, 2);
+            row.push(perl, Sv::bytes(perl, accumulator.topic_name(place.topic)));
+            row.push(perl, Sv::int(perl, place.partition as i64));
+            row.into_ref(perl)
+        };
+        accumulator.unregistered().into_iter().map(row).collect()
+    };
+    rows.into_iter().for_each(|row| frame.ret(row));
+    Ok(())
+}
+
+/// `_txn_registered($topic, $partition)`: the coordinator has added the partition to the transaction.
+fn registered(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let partition = usize::try_from(frame.int(2)?.unwrap_or(-1));
+    let partition = partition.map_err(|_| "_txn_registered: partition required")?;
+    let producer = frame.object::<Producer>()?;
+    let mut accumulator = producer.accumulator.borrow_mut();
+    accumulator.register(&topic, partition);
+    Ok(())
+}
+
+/// `_txn_unsettled`: how many of the open transaction's records are neither delivered nor failed.
+fn unsettled(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    let records = producer.accumulator.borrow().transaction_unsettled();
+    frame.ret_int(records as i64);
+    Ok(())
+}
+
+/// `_txn_fail_unsent($text)`: fails the transactional records that are not in flight.
+fn fail_unsent(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let text = frame.bytes(1)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let producer = frame.object::<Producer>()?;
+    let failed = producer.accumulator.borrow_mut().fail_transactional();
+    producer
+        .give_up(frame.perl(), failed, |_| text.clone())
+        .ok()
+}
