@@ -86,4 +86,33 @@ subtest 'a broker that is gone' => sub {
     like $got[0][1], qr/no connection to leader/, 'is the error';
 };
 
+subtest 'offsets_for_times' => sub {
+    my $timed = EV::Kafka::Mock->new(brokers => 2, auto_create => 0);
+    $timed->create_topic('a.b' => 2);
+    $timed->append('a.b', 0, map { { value => $_, timestamp => 1000 + 10 * $_ } } 0 .. 4);
+    $timed->append('a.b', 1, { value => 'x', timestamp => 500 });
+    my $kafka = client(brokers => $timed->bootstrap);
+    my @got;
+    $kafka->offsets_for_times({ 'a.b:0' => 1011, 'a.b:1' => 501 }, sub { push @got, [@_] });
+    $kafka->connect;
+    wait_until { @got } 'the callback';
+    is_deeply $got[0], [{ 'a.b:0' => { offset => 2, timestamp => 1020 }, 'a.b:1' => undef }, undef],
+        'the first message at that time or later, undef where there is none';
+    $timed->fault(api => 'ListOffsets', topic => 'a.b', partition => 1, error => 29);
+    $kafka->offsets_for_times({ 'a.b:0' => 0, 'a.b:1' => 0, 'nowhere:0' => 0 }, sub { push @got, [@_] });
+    wait_until { @got == 2 } 'the callback';
+    is_deeply $got[1][0], { 'a.b:0' => { offset => 0, timestamp => 1000 } }, 'what fails is left out';
+    like $got[1][1], qr/a.b:1: TOPIC_AUTHORIZATION_FAILED \(code 29\)/, 'and why is said';
+    like $got[1][1], qr/nowhere:0: .*unavailable after/, 'for each of them';
+    $kafka->offsets_for_times({}, sub { push @got, [@_] });
+    is_deeply $got[2], [{}], 'nothing asked, nothing found';
+    for my $bad (undef, ['t:0'], { t => 0 }, { 't:x' => 0 }, { 't:0' => undef }, { 't:0' => 'now' }) {
+        eval { $kafka->offsets_for_times($bad, sub { }) };
+        like $@, qr/^offsets_for_times: .* at \Q$0\E/, "croaks: $@";
+    }
+    $kafka->offsets_for_times({ 'nowhere:0' => 0 }, sub { push @got, [@_] });
+    $kafka->close;
+    is_deeply $got[3], [{}, 'nowhere:0: client closed'], 'close calls back';
+};
+
 done_testing;

@@ -101,7 +101,8 @@ subtest 'fetch options reach the broker' => sub {
     $kafka->poll(sub { $polled = 1 });
     wait_until { $polled } 'poll';
     is_deeply ScriptedBroker::fetched(($broker->requests('Fetch'))[0]),
-        { topic => 't', partition => 0, offset => 3, max_wait_ms => 123, min_bytes => 45, max_bytes => 6789, partition_max_bytes => 6789 },
+        { topic => 't', partition => 0, offset => 3, max_wait_ms => 123, min_bytes => 45, max_bytes => 6789,
+            partition_max_bytes => 6789, isolation_level => 0 },
         'wait, minimum and maximum';
 };
 

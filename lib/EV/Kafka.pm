@@ -312,6 +312,23 @@ message has none. C<$headers> is a hash reference, or undef if there are no
 headers; of headers with the same name the last one counts. C<$timestamp> is in
 milliseconds since the epoch. The default throws messages away.
 
+=item on_batch => $cb->($topic, $partition, \@records)
+
+In place of C<on_message>: called once for each batch of records, as its producer put them
+together, and for every thousand records of a larger one. Each of them is an array
+C<[$offset, $key, $value, $headers, $timestamp]>, the values being those that C<on_message>
+gets. It is the faster way to read much. The arrays belong to the callback: it may keep or
+change them. What it did not keep is filled again for its next call.
+
+=item isolation_level => 'Str' (default C<read_uncommitted>)
+
+With C<read_committed>, messages of transactions that were aborted are not delivered, and
+those of open ones not before they are committed: fetching stops at the first offset of a
+transaction that is still open, which is also what counts as the latest offset for
+L</seek($topic, $partition, $offset, [$cb])>, L</offsets_for($topic, $cb)> and
+L</lag($cb)>. With C<read_uncommitted> everything is delivered as it was written. The marks
+that end transactions have offsets, too, and are delivered in neither.
+
 =item fetch_max_wait_ms => Int (default 500)
 
 How many milliseconds a broker may hold a fetch back until C<fetch_min_bytes> are
@@ -584,6 +601,17 @@ If the broker does not answer at all, the callback gets the reason.
 Looks up the earliest offset of every partition of a topic and the one that the
 next message will get. Partitions for which that failed lack a value; C<$err> then
 says why.
+
+=head2 offsets_for_times(\%times, $cb)
+
+    $kafka->offsets_for_times({ 'my-topic:0' => 1_700_000_000_000 }, sub {
+        my ($found, $err) = @_;
+        # { "my-topic:0" => { offset => 17, timestamp => 1_700_000_000_123 } }
+    });
+
+Looks up the first message of each partition whose timestamp is at or after the given one,
+in milliseconds since 1970. The value is undef where there is none. Partitions for which
+that failed are left out; C<$err> then says why.
 
 =head2 lag($cb)
 
@@ -859,11 +887,13 @@ C<max_wait_ms> (default 500), C<min_bytes> (default 1). See L</Fetch result>.
 
 The same for several partitions at once.
 
-=head3 list_offsets($topic, $partition, $timestamp, $cb)
+=head3 list_offsets($topic, $partition, $timestamp, $cb, [\%opts])
 
 Looks up the first offset whose message is not older than C<$timestamp>
 (milliseconds): -2 for the earliest offset, -1 for the latest. The result has
-C<< topics => [{ topic, partitions => [{ partition, error_code, timestamp, offset }] }] >>.
+C<< topics => [{ topic, partitions => [{ partition, error_code, timestamp, offset }] }] >>,
+and C<leader_epoch> where the broker says it. Options: C<< isolation_level => 1 >> for
+read_committed, C<leader_epoch>.
 
 =head3 find_coordinator($key, $cb, [$key_type])
 

@@ -131,12 +131,15 @@ sub producing {
 
 sub fetching {
     my $multi = sub { my ($name, $value) = @_; ({ t => [{ $name => $value }] }, $cb) };
+    my $timed = sub { my ($name, $value) = @_; ('t', 0, -2, $cb, { $name => $value }) };
     return (
         positional(fetch => @topic, [offset => int64 => 1 << 40], @no_options),
         fetch_arguments(fetch => 't', 0, 0),
         inside(fetch_multi => $multi, [partition => int32 => 7], [offset => int64 => 1 << 40]),
         fetch_arguments(fetch_multi => { t => [{}] }),
         positional(list_offsets => @topic, [timestamp => int64 => -2], @callback),
+        inside(list_offsets => $timed, [isolation_level => int64 => 1], [leader_epoch => int32 => 7]),
+        inside(list_offsets => sub { ('t', 0, -2, $cb, $_[1]) }, [options => 'hash']),
     );
 }
 

@@ -166,22 +166,45 @@ sub produce_answer {
     return _array(@topics) . pack 'N', 0;
 }
 
-# The offset that a Fetch request asks for (of its first partition), and its limits.
+# The offset that a Fetch request asks for (of its first partition), its limits, and
+# whether aborted records are to be told apart.
 sub fetched {
     my ($request) = @_;
-    my (undef, $wait, $min, $max, undef, undef, $topic, undef, $partition, $offset, $partition_max)
+    my (undef, $wait, $min, $max, $isolation, undef, $topic, undef, $partition, $offset, $partition_max)
         = unpack 'N N N N C N n/a* N N q> N', $request->{body};
     return { topic => $topic, partition => $partition, offset => $offset,
-        max_bytes => $max, partition_max_bytes => $partition_max, max_wait_ms => $wait, min_bytes => $min };
+        max_bytes => $max, partition_max_bytes => $partition_max, max_wait_ms => $wait, min_bytes => $min,
+        isolation_level => $isolation };
 }
 
 sub fetch_answer {
     my ($request, %answer) = @_;
     my $asked   = fetched($request);
     my $records = defined $answer{records} ? $answer{records} : '';
+    my $end     = $answer{high_watermark} || 0;
+    my $stable  = defined $answer{last_stable_offset} ? $answer{last_stable_offset} : $end;
+    my @aborted = map { pack 'q> q>', @$_ } @{ $answer{aborted} || [] };
     return pack('N', 0) . _array(_string($asked->{topic}) . _array(
         pack('N n', $asked->{partition}, $answer{error} || 0)
-        . pack('q> q>', ($answer{high_watermark} || 0) x 2) . _array() . pack('N/a*', $records)));
+        . pack('q> q>', $end, $stable) . _array(@aborted) . pack('N/a*', $records)));
+}
+
+# A batch of records at an offset; options as _test_encode_batch takes them.
+sub batch {
+    my ($base_offset, $records, %options) = @_;
+    my $batch = EV::Kafka::_test_encode_batch($records, \%options);
+    substr $batch, 0, 8, pack 'q>', $base_offset;
+    return $batch;
+}
+
+# The end of a transaction, 'abort' or 'commit', as the coordinator writes it.
+sub marker {
+    my ($base_offset, $producer_id, $end) = @_;
+    my $batch = batch($base_offset, [{ key => pack('n n', 0, $end eq 'commit'), value => pack 'n N', 0, 0 }],
+        producer_id => $producer_id, producer_epoch => 0, is_transactional => 1);
+    substr $batch, 21, 2, pack 'n', 0x20 | unpack 'n', substr $batch, 21, 2;
+    substr $batch, 17, 4, pack 'N', EV::Kafka::_crc32c(substr $batch, 21);
+    return $batch;
 }
 
 sub list_offsets_answer {

@@ -100,13 +100,24 @@ sub _deliver_part {
         push @{ $cursor->{kept} }, $part;
         return 1;
     }
-    my $is_done = 1;
-    if ($part->{records} && (my $on_message = $cfg->{on_message})) {
-        local $cfg->{delivery}{part} = $part;
-        $is_done = $part->{fetched}->deliver($part->{index}, $on_message, int(1000 * $seconds) + 1);
-    }
+    my $is_done = !$part->{records} || $self->_hand_over($part, int(1000 * $seconds) + 1);
     $self->_delivered($part, $is_done);
     return $is_done;
+}
+
+# The arrays that on_batch gets are filled again for its next call, unless they
+# were kept: the pool has them meanwhile.
+sub _hand_over {
+    my ($self, $part, $ms) = @_;
+    my $cfg = $self->{cfg};
+    local $cfg->{delivery}{part} = $part;
+    my ($fetched, $index) = @$part{qw(fetched index)};
+    if (my $on_batch = $cfg->{on_batch}) {
+        my $pool = $cfg->{delivery}{pool} ||= EV::Kafka::Fetched::Pool->new;
+        return $fetched->deliver_batches($index, $on_batch, $ms, $pool);
+    }
+    my $on_message = $cfg->{on_message} or return 1;
+    return $fetched->deliver($index, $on_message, $ms);
 }
 
 # A seek, from within on_message or before the answer came, has the last word,

@@ -217,7 +217,12 @@ sub _send_fetch {
     weaken(my $weak = $self);
     $conn->_fetch(
         [map { [@{ $_->{assigned} }{qw(topic partition)}, $_->{from}] } @parts],
-        { max_bytes => $max_bytes, max_wait_ms => $cfg->{fetch_max_wait_ms}, min_bytes => $cfg->{fetch_min_bytes} },
+        {
+            max_bytes       => $max_bytes,
+            max_wait_ms     => $cfg->{fetch_max_wait_ms},
+            min_bytes       => $cfg->{fetch_min_bytes},
+            isolation_level => $self->_isolation,
+        },
         sub { $weak->_fetch_answered($fetch, @_) if $weak },
     );
     return;
@@ -281,16 +286,17 @@ sub _take_partition {
     return if $is_next && ($cursor->{next} // $assigned->{offset}) != $from;
 
     my ($code, $next) = @$answer{qw(error_code next_offset)};
+    my $end = $answer->{ $self->_isolation ? 'last_stable_offset' : 'high_watermark' };
     if (!$code || $code == CORRUPT_MESSAGE) {
-        if    ($next > $from)                               { $fetch->{progress} = 1 }
-        elsif (!$code && $answer->{high_watermark} > $from) { push @{ $fetch->{stuck} }, $cursor }
+        if    ($next > $from)          { $fetch->{progress} = 1 }
+        elsif (!$code && $end > $from) { push @{ $fetch->{stuck} }, $cursor }
     }
     $cursor->{failures} = 0 if !$code;
     $self->_fetch_refused($fetch, $part, $code) if $code && $is_next;
     return if $next == $from || !$self->_is_current($assigned, $cursor);
     ($cursor->{next}, $cursor->{epoch}) = ($next, $answer->{last_epoch}) if $is_next;
     @$part{qw(next epoch records)} = ($next, @$answer{qw(last_epoch record_count)});
-    $part->{backlog} = $answer->{high_watermark} > $next;
+    $part->{backlog} = $end > $next;
     return $part;
 }
 

@@ -34,21 +34,61 @@ sub offsets_for {
 
 sub _offsets_of_topic {
     my ($self, $topic, $cb) = @_;
-    my (%offsets, @errors);
     my @partitions = 0 .. $#{ $self->{cfg}{topics}{$topic} };
-    my $left = 2 * @partitions;
+    my $survey     = _survey($cb, 2 * @partitions);
+    my $offsets    = $survey->{found};
     for my $partition (@partitions) {
         for my $end ([earliest => EARLIEST], [latest => LATEST]) {
             my ($name, $timestamp) = @$end;
             $self->_lookup_offset($topic, $partition, $timestamp, sub {
                 my ($self, $offset, $error) = @_;
-                if   (defined $error) { push @errors, "$topic:$partition: $error" }
-                else                  { $offsets{$partition}{$name} = $offset }
-                $self->_lookup_done($cb, \%offsets, \@errors) if !--$left;
+                $offsets->{$partition}{$name} = $offset unless defined $error;
+                $self->_surveyed($survey, "$topic:$partition", $error);
             });
         }
     }
     return;
+}
+
+# The first message that was written at a time or later.
+sub offsets_for_times {
+    my ($self, $times, $cb) = @_;
+    $self->_check_open;
+    Carp::croak('offsets_for_times: expected hashref of "topic:partition" => milliseconds')
+        unless ref $times eq 'HASH';
+    my @wanted = map { _time_wanted($_, $times->{$_}) } sort keys %$times;
+    return $self->_call($cb, {}) unless @wanted;
+    my $survey = _survey($cb, scalar @wanted);
+    weaken(my $weak = $self);
+    for my $wanted (@wanted) {
+        my ($topic, $partition) = @$wanted;
+        $self->_on_topic({
+            topic     => $topic,
+            partition => $partition,
+            run       => sub { my ($self) = @_; $self->_search_time($survey, @$wanted) },
+            cb        => sub { $weak->_surveyed($survey, "$topic:$partition", $_[1]) if $weak },
+        });
+    }
+    return;
+}
+
+sub _time_wanted {
+    my ($key, $ms) = @_;
+    my ($topic, $partition) = $key =~ /\A(.+):([0-9]+)\z/s
+        or Carp::croak("offsets_for_times: not topic:partition: '$key'");
+    Carp::croak("offsets_for_times: the time of $key must be milliseconds since 1970")
+        unless defined $ms && $ms =~ /\A[0-9]+\z/;
+    return [$topic, $partition, $ms];
+}
+
+sub _search_time {
+    my ($self, $survey, $topic, $partition, $ms) = @_;
+    return $self->_lookup_offset($topic, $partition, $ms, sub {
+        my ($self, $offset, $error, $answer) = @_;
+        $survey->{found}{"$topic:$partition"} =
+            $offset < 0 ? undef : { offset => $offset, timestamp => $answer->{timestamp} } unless defined $error;
+        $self->_surveyed($survey, "$topic:$partition", $error);
+    });
 }
 
 sub lag {
@@ -59,35 +99,42 @@ sub lag {
 
 sub _lag_now {
     my ($self, $cb) = @_;
-    my (%lag, @errors);
     my @assigned = @{ $self->{cfg}{assignments} };
     return $self->_call($cb, {}) unless @assigned;
-    my $left = @assigned;
+    my $survey = _survey($cb, scalar @assigned);
     for my $assigned (@assigned) {
         my $key = "$assigned->{topic}:$assigned->{partition}";
         $self->_lookup_offset($assigned->{topic}, $assigned->{partition}, LATEST, sub {
             my ($self, $latest, $error) = @_;
-            if (defined $error) { push @errors, "$key: $error" }
-            else {
+            if (!defined $error) {
                 my ($current) = $self->_position_of($assigned);
-                $lag{$key} = { current => $current, latest => $latest, lag => $latest - $current };
+                $survey->{found}{$key} = { current => $current, latest => $latest, lag => $latest - $current };
             }
-            $self->_lookup_done($cb, \%lag, \@errors) if !--$left;
+            $self->_surveyed($survey, $key, $error);
         });
     }
     return;
 }
 
-# What could be found out is given even when a partition failed.
-sub _lookup_done {
-    my ($self, $cb, $found, $errors) = @_;
-    my $error = @$errors ? join '; ', @$errors : undef;
-    return $self->_call($cb, $found, $error) if $cb;
-    return defined $error ? $self->_report($error) : undef;
+# Several lookups and one callback: { cb, left, found, errors }.
+sub _survey {
+    my ($cb, $lookups) = @_;
+    return { cb => $cb, left => $lookups, found => {}, errors => [] };
 }
 
-# Asks the partition's leader for an offset and calls $done->($client, $offset)
-# or $done->($client, undef, $error), once.
+# What could be found out is given even when a partition failed.
+sub _surveyed {
+    my ($self, $survey, $key, $error) = @_;
+    push @{ $survey->{errors} }, "$key: $error" if defined $error;
+    return if --$survey->{left};
+    my @errors = @{ $survey->{errors} };
+    my $text   = @errors ? join '; ', @errors : undef;
+    return $self->_call($survey->{cb}, $survey->{found}, $text) if $survey->{cb};
+    return defined $text ? $self->_report($text) : undef;
+}
+
+# Asks the partition's leader for an offset and calls
+# $done->($client, $offset, undef, $answer) or $done->($client, undef, $error), once.
 sub _lookup_offset {
     my ($self, $topic, $partition, $timestamp, $done) = @_;
     my $lookup = { topic => $topic, partition => $partition, timestamp => $timestamp, done => $done, tries => 0 };
@@ -115,9 +162,8 @@ sub _send_lookup {
     my $conn = $self->_ready_conn(main => $leader)
         or return $self->_end_lookup($lookup, undef, 'no connection to leader');
     weaken(my $weak = $self);
-    $conn->list_offsets(@$lookup{qw(topic partition timestamp)}, sub {
-        $weak->_lookup_answered($leader, $lookup, @_) if $weak;
-    });
+    my $answered = sub { $weak->_lookup_answered($leader, $lookup, @_) if $weak };
+    $conn->list_offsets(@$lookup{qw(topic partition timestamp)}, $answered, { isolation_level => $self->_isolation });
     return;
 }
 
@@ -131,7 +177,7 @@ sub _lookup_answered {
         map { @{ $_->{partitions} } } grep { $_->{topic} eq $lookup->{topic} } @{ $result->{topics} };
     return $self->_end_lookup($lookup, undef, 'ListOffsets answer lacks the partition') unless $answer;
     my $code = $answer->{error_code};
-    return $self->_end_lookup($lookup, $answer->{offset}) unless $code;
+    return $self->_end_lookup($lookup, $answer->{offset}, undef, $answer) unless $code;
 
     if ($LEADER_ERROR{$code} && ++$lookup->{tries} < LOOKUP_TRIES && !$self->{cfg}{closed}) {
         $self->_refresh_metadata_for_topic($lookup->{topic});
@@ -145,12 +191,15 @@ sub _lookup_answered {
 }
 
 sub _end_lookup {
-    my ($self, $lookup, $offset, $error) = @_;
+    my ($self, $lookup, $offset, $error, $answer) = @_;
     my $done = delete $lookup->{done} or return;
     delete $lookup->{timer};
     delete $self->{cfg}{lookups}{ refaddr $lookup };
-    return $done->($self, $offset, $error);
+    return $done->($self, $offset, $error, $answer);
 }
+
+# How ListOffsets and Fetch are to see transactions: 1 for read_committed.
+sub _isolation { $_[0]{cfg}{isolation_level} eq 'read_committed' ? 1 : 0 }
 
 sub _fail_lookups {
     my ($self, $error) = @_;
@@ -168,8 +217,8 @@ EV::Kafka::Offsets - looks up offsets for an EV::Kafka client
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself: C<offsets_for>, C<lag>
-and the lookup of a partition's earliest and latest offset that C<seek> and
+A part of L<EV::Kafka::Client>, not for use by itself: C<offsets_for>,
+C<offsets_for_times>, C<lag> and the lookup of a partition's earliest and latest offset that C<seek> and
 C<poll> need.
 
 =head1 SEE ALSO

@@ -21,6 +21,7 @@ my %DEFAULT = (
     fetch_max_wait_ms => 500,
     fetch_max_bytes   => 1048576,
     fetch_min_bytes   => 1,
+    isolation_level   => 'read_uncommitted',
     metadata_refresh  => 300,
     delivery_timeout  => 120,
 );
@@ -37,9 +38,11 @@ my %CHECK = (
     on_error          => \&_callback,
     on_connect        => \&_callback,
     on_message        => \&_callback,
+    on_batch          => \&_callback,
     fetch_max_wait_ms => _integer_check(min => 0, %INT32_MAX),
     fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
+    isolation_level   => \&_isolation_level,
     metadata_refresh  => _number_check(min => 0),
     flush_timeout     => _number_check(min => 0),
     delivery_timeout  => _number_check(min => 0),
@@ -78,6 +81,8 @@ sub parse {
     }
     $cfg{idempotent} = 1 if defined $cfg{transactional_id};
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
+    _bad(on_batch => 'takes the place of on_message: only one of them can be given')
+        if $cfg{on_batch} && $cfg{on_message};
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
     $cfg{security} = EV::Kafka::Security->model(\%cfg);
@@ -132,6 +137,13 @@ sub _compression {
     return undef if $value eq 'none';
     _bad($name, "names an unsupported compression: $value (lz4, gzip, zstd, snappy or none)")
         unless $value =~ /\A(?:lz4|gzip|zstd|snappy)\z/;
+    return $value;
+}
+
+sub _isolation_level {
+    my ($name, $value) = @_;
+    _bad($name, "must be read_uncommitted or read_committed, not '$value'")
+        unless $value =~ /\Aread_(?:un)?committed\z/;
     return $value;
 }
 

@@ -31,7 +31,7 @@ typedef struct {
     size_t len;
 } pxs_bytes;
 
-enum { ARG_UNDEF, ARG_INT, ARG_UINT, ARG_FLOAT, ARG_BYTES, ARG_SV, ARG_SHARED, ARG_TEMPLATE };
+enum { ARG_UNDEF, ARG_INT, ARG_UINT, ARG_FLOAT, ARG_BYTES, ARG_SV, ARG_SHARED, ARG_TEMPLATE, ARG_ROWS };
 #define PXS_MAX_SLOTS 8
 
 typedef struct {
@@ -87,5 +87,9 @@ int pxs_warn(PXS_PERL, const char *what, size_t what_len, SV *text);
 typedef struct pxs_template pxs_template;
 /* The template's structure with its leaves as set: reused, or built when somebody kept or changed a part of it. */
 SV *pxs_template_use(pTHX_ pxs_template *t);
+
+typedef struct pxs_rows pxs_rows;
+/* A reference to an array of the rows that were described. */
+SV *pxs_rows_use(pTHX_ pxs_rows *rows);
 
 #endif

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::{ffi, panic, Croak, Flow, Perl, Sv, Template};
+use crate::{ffi, panic, Croak, Flow, Perl, RowSink, Rows, Sv, Template};
 
 /// The arguments of one call, in order; at most [`Slots::MAX`].
 pub struct Slots<'a> {
@@ -74,6 +74,13 @@ impl<'a> Slots<'a> {
             value.as_ptr().cast_const().cast::<c_void>(),
             0,
         );
+    }
+
+    /// A reference to an array of the rows that `fill` describes.
+    #[inline]
+    pub fn rows(&mut self, rows: &'a mut Rows, fill: impl FnOnce(&mut RowSink<'a, '_>)) {
+        let raw = rows.describe(fill);
+        self.push(ffi::ARG_ROWS, 0, raw.cast_const().cast::<c_void>(), 0);
     }
 
     /// The template's structure with its leaves as they are set now.

@@ -58,6 +58,7 @@ pub const ARG_BYTES: u32 = 4;
 pub const ARG_SV: u32 = 5;
 pub const ARG_SHARED: u32 = 6;
 pub const ARG_TEMPLATE: u32 = 7;
+pub const ARG_ROWS: u32 = 8;
 
 pub const MAX_SLOTS: usize = 8;
 
@@ -91,6 +92,21 @@ pub const NODE_UNDEF: u32 = 4;
 
 #[repr(C)]
 pub struct RawTemplate {
+    _opaque: [u8; 0],
+}
+
+/// A row of a list of rows; the count of `value` is the row's until C has taken it.
+#[repr(C)]
+pub struct RawRow {
+    pub first: i64,
+    pub a: RawBytes,
+    pub b: RawBytes,
+    pub value: *mut SV,
+    pub last: i64,
+}
+
+#[repr(C)]
+pub struct RawRows {
     _opaque: [u8; 0],
 }
 
@@ -239,6 +255,9 @@ extern "C" {
     ) -> c_int;
     pub fn pxs_loop_free(slots: *mut *mut SV);
 
+    pub fn pxs_rows_new() -> *mut RawRows;
+    pub fn pxs_rows_set(rows: *mut RawRows, described: *const RawRow, count: usize);
+    pub fn pxs_rows_free(rows: *mut RawRows);
     pub fn pxs_template_new(
         perl: Interp,
         nodes: *const RawNode,

@@ -28,6 +28,8 @@ const PRODUCE_TIMEOUT_MS: i32 = 30_000;
 const LIST_OFFSETS_TIMEOUT_MS: i32 = 30_000;
 /// Kafka's word for a client in the field where a replica names itself.
 const CLIENT_REPLICA_ID: i32 = -1;
+/// The leader epoch of a client that knows none (KIP-320).
+const NO_LEADER_EPOCH: i32 = -1;
 /// The first Produce version that may carry zstd (KIP-110).
 const ZSTD_PRODUCE_VERSION: i16 = 7;
 /// The first Metadata version in which null, not an empty list, asks for all topics.
@@ -111,7 +113,7 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
     handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
 }
 
-/// `list_offsets($topic, $partition, $timestamp, $cb)`
+/// `list_offsets($topic, $partition, $timestamp, $cb, [\%opts])`
 fn list_offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "list_offsets");
@@ -119,19 +121,20 @@ fn list_offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let partition_index = args.int(2, "partition", 0)?;
     let timestamp = args.int(3, "timestamp", 0)?;
     let callback = args.callback(4)?;
+    let (options, _) = options_and_callback(frame, 5, "list_offsets")?;
     let partition = ListOffsetsPartition {
         partition_index,
         timestamp,
-        ..Default::default()
+        current_leader_epoch: options.int("leader_epoch", NO_LEADER_EPOCH)?,
     };
     let request = ListOffsetsRequest {
         replica_id: CLIENT_REPLICA_ID,
+        isolation_level: i8::from(options.int("isolation_level", 0_i64)? != 0),
         topics: vec![ListOffsetsTopic {
             name,
             partitions: vec![partition],
         }],
         timeout_ms: LIST_OFFSETS_TIMEOUT_MS,
-        ..Default::default()
     };
     let handle = frame.object::<ConnHandle>()?;
     handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))

@@ -188,6 +188,9 @@ fn list_offsets(perl: Perl, response: &ListOffsetsResponse, _: i16) -> Result<Hv
                 hash.store_int(perl, "error_code", partition.error_code.into());
                 hash.store_int(perl, "timestamp", partition.timestamp);
                 hash.store_int(perl, "offset", partition.offset);
+                if partition.leader_epoch >= 0 {
+                    hash.store_int(perl, "leader_epoch", partition.leader_epoch.into());
+                }
                 hash
             })
         },

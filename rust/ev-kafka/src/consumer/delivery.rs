@@ -1,13 +1,17 @@
-//! Handing the records of a partition to `on_message`.
+//! Handing the records of a partition to `on_message` or `on_batch`.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use kafka_wire::records::{RecordCursor, Records};
-use perl_xs::{Callee, Calls, Perl, Slots, Sv};
+use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
 use crate::conn::fetched::headers_ref;
 use crate::ev::coarse_ms;
+
+/// The most records in one call of `on_batch`. Their arrays are kept and filled again: more of them would not stay in the
+/// processor's cache, and a batch may have any number of records.
+const MAX_ROWS: usize = 1000;
 
 /// A batch that is to be delivered.
 pub struct ReadyBatch {
@@ -127,5 +131,50 @@ impl Calls for MessageCalls {
         }
         slots.int(record.timestamp);
         Some(Callee::Keep(&self.on_message))
+    }
+}
+
+/// One call of `on_batch` for each batch, and for each thousand records of a larger one.
+pub struct BatchCalls {
+    pub perl: Perl,
+    pub pause: Pause,
+    pub progress: Rc<Progress>,
+    pub on_batch: Sv,
+    pub topic: Sv,
+    pub partition: i64,
+    pub rest: Rest,
+    pub rows: Rows,
+}
+
+impl Calls for BatchCalls {
+    fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        if self.pause.is_due() || !self.rest.advance() {
+            return None;
+        }
+        let (perl, progress) = (self.perl, &self.progress);
+        let Rest {
+            current, cursor, ..
+        } = &mut self.rest;
+        let batch = current.as_ref()?;
+        slots.shared(&self.topic);
+        slots.int(self.partition);
+        slots.rows(&mut self.rows, |sink| {
+            while sink.len() < MAX_ROWS {
+                let Some(record) = batch.records.next_at(cursor) else {
+                    break;
+                };
+                progress.position.set(record.offset.saturating_add(1));
+                let headers = record.headers();
+                sink.push(Row {
+                    first: record.offset,
+                    a: record.key,
+                    b: record.value,
+                    value: (headers.len() > 0).then(|| headers_ref(perl, headers)),
+                    last: record.timestamp,
+                });
+            }
+        });
+        progress.epoch.set(batch.epoch);
+        Some(Callee::Keep(&self.on_batch))
     }
 }

@@ -8,16 +8,22 @@ use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
 use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
-use perl_xs::{CallLoop, Flow, Native, Perl, Sv};
+use perl_xs::{CallLoop, Flow, Native, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
-use super::delivery::{MessageCalls, Pause, Progress, ReadyBatch, Rest};
+use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
 
 /// The class of the object that Perl code gets.
 pub const CLASS: &str = "EV::Kafka::Fetched";
 
+/// The class of the object that keeps what `on_batch` is called with.
+pub const POOL_CLASS: &str = "EV::Kafka::Fetched::Pool";
+
 /// What the warning about an `on_message` that died starts with.
-const WHAT: &str = "on_message error";
+const ON_MESSAGE: &str = "on_message error";
+
+/// The same for `on_batch`.
+const ON_BATCH: &str = "on_batch error";
 
 /// The epoch of a record that nobody has seen yet.
 const NO_EPOCH: i32 = -1;
@@ -74,6 +80,16 @@ impl Native for Fetched {
     const NAME: &'static str = CLASS;
 }
 
+/// The state of an `EV::Kafka::Fetched::Pool`: arrays and scalars that one answer leaves to the next.
+#[derive(Default)]
+pub struct Pool {
+    rows: Cell<Option<Rows>>,
+}
+
+impl Native for Pool {
+    const NAME: &'static str = POOL_CLASS;
+}
+
 impl Fetched {
     /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
     pub fn new(response: FetchResponse, asked: &Asked) -> Fetched {
@@ -117,8 +133,41 @@ impl Fetched {
             headers: None,
         };
         let mut call_loop = self.call_loop.take().unwrap_or_default();
-        let flow = call_loop.run(perl, &mut calls, WHAT);
+        let flow = call_loop.run(perl, &mut calls, ON_MESSAGE);
         self.call_loop.set(Some(call_loop));
+        (
+            self.put_back(index, calls.rest, partition.next_offset),
+            flow,
+        )
+    }
+
+    /// The same for `on_batch`.
+    pub fn deliver_batches(
+        &self,
+        perl: Perl,
+        index: usize,
+        on_batch: Sv,
+        budget_ms: i64,
+        pool: &Pool,
+    ) -> (bool, Flow) {
+        let Some((partition, rest)) = self.take(index) else {
+            return (true, Flow::Continue);
+        };
+        self.interrupted.set(false);
+        let mut calls = BatchCalls {
+            perl,
+            pause: Pause::after(budget_ms, self.interrupted.clone()),
+            progress: partition.progress,
+            on_batch,
+            topic: Sv::shared(perl, &partition.topic),
+            partition: i64::from(partition.number),
+            rest,
+            rows: pool.rows.take().unwrap_or_default(),
+        };
+        let mut call_loop = self.call_loop.take().unwrap_or_default();
+        let flow = call_loop.run(perl, &mut calls, ON_BATCH);
+        self.call_loop.set(Some(call_loop));
+        pool.rows.set(Some(calls.rows));
         (
             self.put_back(index, calls.rest, partition.next_offset),
             flow,

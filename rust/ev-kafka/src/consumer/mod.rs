@@ -12,4 +12,5 @@ use perl_xs::Perl;
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
     perl_xs::register_clone_skip(perl, fetched::CLASS);
+    perl_xs::register_clone_skip(perl, fetched::POOL_CLASS);
 }

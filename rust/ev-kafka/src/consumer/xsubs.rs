@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use kafka_wire::{error, ApiKey, Message, Writer};
-use perl_xs::{attach, call, Arg, ArrayRef, Croak, Flow, Frame, HashRef, Hv, Perl, Sv, XsubDef};
+use perl_xs::{
+    attach, call, Arg, ArrayRef, Croak, Flow, Frame, HashRef, Hv, Native, Perl, Sv, XsubDef,
+};
 
-use super::fetched::{Asked, Fetched, CLASS};
+use super::fetched::{Asked, Fetched, Pool, CLASS, POOL_CLASS};
 use crate::conn::{Answer, Completion, ConnHandle};
 
 /// The epoch of a leader, or of a record, that is not known (KIP-320).
@@ -33,6 +35,14 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Fetched::deliver",
         body: deliver,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::deliver_batches",
+        body: deliver_batches,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::Pool::new",
+        body: new_pool,
     },
     XsubDef {
         name: "EV::Kafka::Fetched::interrupt",
@@ -199,8 +209,8 @@ fn complete(
 }
 
 fn call_back(perl: Perl, callback: &Sv, fetched: Result<Fetched, String>) -> Flow {
-    let object =
-        fetched.and_then(|fetched| object(perl, fetched).map_err(|croak| croak.into_text(perl)));
+    let object = fetched
+        .and_then(|fetched| blessed(perl, fetched, CLASS).map_err(|croak| croak.into_text(perl)));
     let outcome = match &object {
         Ok(object) => call(perl, callback, &[Arg::Sv(object), Arg::Undef]),
         Err(reason) => call(perl, callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
@@ -208,10 +218,10 @@ fn call_back(perl: Perl, callback: &Sv, fetched: Result<Fetched, String>) -> Flo
     outcome.or_warn(perl, CALLBACK_ERROR)
 }
 
-fn object(perl: Perl, fetched: Fetched) -> Result<Sv, Croak> {
+fn blessed<T: Native>(perl: Perl, state: T, class: &str) -> Result<Sv, Croak> {
     let object = Hv::new(perl).into_ref(perl);
-    attach(perl, &object, Rc::new(fetched))?;
-    object.bless(perl, &Sv::bytes(perl, CLASS.as_bytes()))?;
+    attach(perl, &object, Rc::new(state))?;
+    object.bless(perl, &Sv::bytes(perl, class.as_bytes()))?;
     Ok(object)
 }
 
@@ -260,6 +270,30 @@ fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (is_done, flow) = fetched.deliver(frame.perl(), index, on_message, budget_ms);
     flow.ok()?;
     frame.ret_int(i64::from(is_done));
+    Ok(())
+}
+
+/// `$fetched->deliver_batches($index, $on_batch, $budget_ms, $pool)`: the same for `$on_batch`.
+fn deliver_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let index = index_of(frame, "deliver_batches")?;
+    let on_batch = frame
+        .code(2)?
+        .ok_or("deliver_batches: expected a callback")?;
+    let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
+    let pool = frame
+        .object_at::<Pool>(4)
+        .map_err(|_| "deliver_batches: expected a pool")?;
+    let fetched = frame.object::<Fetched>()?;
+    let (is_done, flow) = fetched.deliver_batches(frame.perl(), index, on_batch, budget_ms, &pool);
+    flow.ok()?;
+    frame.ret_int(i64::from(is_done));
+    Ok(())
+}
+
+/// `EV::Kafka::Fetched::Pool->new`
+fn new_pool(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let pool = blessed(frame.perl(), Pool::default(), POOL_CLASS)?;
+    frame.ret(pool);
     Ok(())
 }
 
