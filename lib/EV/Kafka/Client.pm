@@ -20,6 +20,12 @@ use parent qw(
     EV::Kafka::Fetcher
     EV::Kafka::Dispatch
     EV::Kafka::Offsets
+    EV::Kafka::Coordinator
+    EV::Kafka::Group
+    EV::Kafka::Membership
+    EV::Kafka::Leader
+    EV::Kafka::Ownership
+    EV::Kafka::Commits
 );
 
 # Milliseconds a broker may take to have a Produce request replicated.
@@ -53,6 +59,9 @@ sub new {
         delivery        => {},
         lookups         => {},
         group           => undef,
+        group_timers    => {},
+        group_ops       => {},
+        coordinators    => {},
         producer_id     => -1,
         producer_epoch  => -1,
         _topic_meta_tries => {},
@@ -155,6 +164,8 @@ sub _shut_down {
     $cfg->{held} = {};
     delete $_->{retry} for values %{ $cfg->{links} };
 
+    $self->_close_group;
+    $self->_fail_coordinator_ops('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->_fail_all('client closed', 'disconnected');
     $self->_fail_lookups('disconnected');
@@ -181,7 +192,6 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }
 
 for my $method (qw(
-    subscribe commit unsubscribe
     begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
 )) {
     no strict 'refs';
@@ -224,6 +234,10 @@ C<produce> to the delivery callback
 =item L<EV::Kafka::Consumer>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
 
 =item L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>, C<poll> to C<on_message>
+
+=item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>, C<subscribe> to C<unsubscribe>
+
+=item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::Commits>, assignments and committed offsets
 
 =item L<EV::Kafka::Events>, timers and callbacks
 

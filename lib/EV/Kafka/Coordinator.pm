@@ -1,0 +1,182 @@
+package EV::Kafka::Coordinator;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+# FindCoordinator's key types.
+my %KEY_TYPE = (group => 0, txn => 1);
+
+# The coordinator is being elected or loaded: asking again will help.
+my %RETRIABLE = map { $_ => 1 } 14, 15, 16;
+
+# Seconds that an operation waits for a coordinator unless it says otherwise.
+use constant PATIENCE => 60;
+
+# Seconds between two tries. For some seconds after a broker has died the others
+# still name it.
+use constant {
+    FIND_BACKOFF     => 0.1,
+    FIND_BACKOFF_MAX => 1,
+};
+
+# {coordinators} has for each "kind:key" that was asked for
+#   { kind, key, node_id?, ops, tries, timer?, asking? }
+# where ops are the operations that wait for it. An operation is { run, cb,
+# deadline }, and gets node_id when it runs.
+
+sub _with_coordinator {
+    my ($self, $kind, $key, $op) = @_;
+    my $cfg = $self->{cfg};
+    return $self->_fail_ops('client closed', $op) if $cfg->{closed};
+    $op->{deadline} //= $self->_now + PATIENCE;
+    my $id = "$kind:$key";
+    my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0 };
+    push @{ $entry->{ops} }, $op;
+    return if $entry->{asking} || $entry->{timer};
+    return $self->_pursue_coordinator($id);
+}
+
+sub _forget_coordinator {
+    my ($self, $kind, $key) = @_;
+    my $entry = $self->{cfg}{coordinators}{"$kind:$key"} or return;
+    delete $entry->{node_id};
+    return;
+}
+
+# The connection to the coordinator, if there is one now.
+sub _ready_coordinator {
+    my ($self, $kind, $key) = @_;
+    my $node_id = ($self->{cfg}{coordinators}{"$kind:$key"} || {})->{node_id};
+    return defined $node_id ? $self->_ready_conn($kind, $node_id) : undef;
+}
+
+sub _pursue_coordinator {
+    my ($self, $id) = @_;
+    my $entry = $self->{cfg}{coordinators}{$id} or return;
+    delete $entry->{timer};
+    return if $entry->{asking};
+    return $self->_find_coordinator($id) unless defined $entry->{node_id};
+    $self->_go_to_coordinator($id, $entry->{node_id}, $_) for splice @{ $entry->{ops} };
+    return;
+}
+
+sub _go_to_coordinator {
+    my ($self, $id, $node_id, $op) = @_;
+    my $entry = $self->{cfg}{coordinators}{$id};
+    weaken(my $weak = $self);
+    return $self->_on_broker($entry->{kind} => $node_id, {
+        run => sub {
+            my ($self) = @_;
+            $entry->{tries} = 0;
+            $op->{node_id} = $node_id;
+            my $conn = $self->_ready_conn($entry->{kind}, $node_id);
+            # What dies here has been refused for good, and must not be tried again.
+            $self->_run_ops({ %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } });
+        },
+        cb => sub {
+            my ($self, $error) = ($weak, $_[1]);
+            # A client that goes out of scope cannot be reached any more, its callers can.
+            return EV::Kafka::Events->_call($op->{cb}, undef, $error) if !$self || $self->{cfg}{closed};
+            push @{ $entry->{ops} }, $op;
+            delete $entry->{node_id} if ($entry->{node_id} // -1) == $node_id;
+            $self->_find_again($id, $error);
+        },
+    });
+}
+
+# Any broker knows, and the control connection leads to one that answers.
+sub _find_coordinator {
+    my ($self, $id) = @_;
+    my $cfg   = $self->{cfg};
+    my $entry = $cfg->{coordinators}{$id};
+    $entry->{asking} = 1;
+    my $conn = $cfg->{bootstrap_conn};
+    return $self->_ask_for_coordinator($id, $conn) if $conn && $conn->connected;
+    my @nodes = keys %{ $cfg->{broker_map} };
+    my ($node_id) = ((grep { $self->_ready_conn(main => $_) } @nodes), $nodes[rand @nodes]);
+    return $self->_coordinator_not_found($id, 'no broker is known') unless defined $node_id;
+    weaken(my $weak = $self);
+    return $self->_on_broker(main => $node_id, {
+        run => sub { my ($self) = @_; $self->_ask_for_coordinator($id, $self->_ready_conn(main => $node_id)) },
+        cb  => sub { $weak->_coordinator_not_found($id, $_[1]) if $weak },
+    });
+}
+
+sub _ask_for_coordinator {
+    my ($self, $id, $conn) = @_;
+    my $entry = $self->{cfg}{coordinators}{$id} or return;
+    weaken(my $weak = $self);
+    $conn->find_coordinator($entry->{key}, sub {
+        my ($found, $error) = @_;
+        return unless $weak;
+        return $weak->_coordinator_not_found($id, "FindCoordinator: $error") if defined $error;
+        return $weak->_coordinator_found($id, $found) unless $found->{error_code};
+        my $code = $found->{error_code};
+        my $text = 'FindCoordinator: ' . $weak->error_name($code) . " (code $code)";
+        return $weak->_coordinator_not_found($id, $text, !$RETRIABLE{$code});
+    }, $KEY_TYPE{ $entry->{kind} });
+    return;
+}
+
+sub _coordinator_found {
+    my ($self, $id, $found) = @_;
+    my $cfg   = $self->{cfg};
+    my $entry = $cfg->{coordinators}{$id} or return;
+    delete $entry->{asking};
+    $entry->{node_id} = $found->{node_id};
+    $cfg->{broker_map}{ $found->{node_id} } ||= { map { $_ => $found->{$_} } qw(host port) };
+    return $self->_pursue_coordinator($id);
+}
+
+sub _coordinator_not_found {
+    my ($self, $id, $error, $is_final) = @_;
+    my $entry = $self->{cfg}{coordinators}{$id} or return;
+    delete $entry->{asking};
+    return $self->_fail_ops($error, splice @{ $entry->{ops} }) if $is_final;
+    return $self->_find_again($id, $error);
+}
+
+# Who has waited long enough hears why.
+sub _find_again {
+    my ($self, $id, $error) = @_;
+    my $cfg   = $self->{cfg};
+    my $entry = $cfg->{coordinators}{$id} or return;
+    my $now   = $self->_now;
+    my @late  = grep { $_->{deadline} <= $now } @{ $entry->{ops} };
+    @{ $entry->{ops} } = grep { $_->{deadline} > $now } @{ $entry->{ops} };
+    if (@{ $entry->{ops} } && !$entry->{timer} && !$entry->{asking} && !$cfg->{closed}) {
+        my $wait = $self->_backoff(++$entry->{tries}, FIND_BACKOFF, FIND_BACKOFF_MAX);
+        $entry->{timer} = $self->_timer($wait, _pursue_coordinator => $id);
+    }
+    return $self->_fail_ops($error, @late);
+}
+
+sub _fail_coordinator_ops {
+    my ($self, $error) = @_;
+    my @entries = values %{ delete $self->{cfg}{coordinators} || {} };
+    delete $_->{timer} for @entries;
+    $self->_fail_ops($error, map { splice @{ $_->{ops} } } @entries);
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Coordinator - finds the broker that looks after a group or a transactional id
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. Operations for a
+coordinator run on a connection of their own to it, which is found first when it
+is not known; a coordinator that moves, dies or is not ready yet is looked for
+again, ever more slowly, until the operation's deadline.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

@@ -1,0 +1,225 @@
+package EV::Kafka::Group;
+use strict;
+use warnings;
+
+use Scalar::Util qw(refaddr weaken);
+
+use EV::Kafka::Subscription;
+
+# {group} is this client's part in a consumer group; a new one for every
+# subscribe, which is how late answers are told apart:
+#   topics, group_id, on_assign …   what subscribe was given
+#   member_id, generation           who the coordinator says we are
+#   state        joining, syncing, taking (offsets are looked up), stable,
+#                giving_up (before the next joining), leaving, stopped
+#   attempt      counts the tries to join; answers from before the last are void
+#   assignor     the one that the group has chosen
+#   assigned     [topic, partition] of the last assignment, taken or not
+#   had          positions of the partitions that were given up last
+#   waiting      what is done once the group is stable, or told why not
+#   leavers      the callbacks of unsubscribe
+# Timers stand in {group_timers} and operations in {group_ops}: neither may hold
+# the client, and both end with it.
+
+# Seconds that leaving may take before it counts as done: the coordinator finds
+# out by itself, after the session timeout.
+use constant LEAVE_PATIENCE => 5;
+
+sub subscribe {
+    my ($self, @arguments) = @_;
+    $self->_check_open;
+    my $subscription = EV::Kafka::Subscription->parse(@arguments);
+    return $self->_begin_group($subscription) unless $self->{cfg}{group};
+    $self->{cfg}{next_group} = $subscription;
+    return $self->_leave_group;
+}
+
+sub unsubscribe {
+    my ($self, $cb) = @_;
+    $self->_check_open;
+    delete $self->{cfg}{next_group};
+    return $self->{cfg}{group} ? $self->_leave_group($cb) : $self->_call($cb);
+}
+
+sub _begin_group {
+    my ($self, $group) = @_;
+    my $cfg = $self->{cfg};
+    @$cfg{qw(group group_timers)} = ($group, {});
+    $self->_set_assignment([]);
+    return $self->_when_connected({
+        cb  => sub { },    # closed before it began
+        run => sub { my ($self) = @_; $self->_enter_group($group) if $self->_is_group($group) },
+    });
+}
+
+sub _enter_group {
+    my ($self, $group) = @_;
+    $self->_watch_topics;
+    $self->_start_consuming;
+    $self->_group_timer(commit => $group->{auto_commit_interval}, '_commit_periodically')
+        if $group->{auto_commit_interval};
+    return $self->_join_group($group);
+}
+
+sub _is_group {
+    my ($self, $group) = @_;
+    my $cfg = $self->{cfg};
+    return !$cfg->{closed} && $cfg->{group} && $cfg->{group} == $group;
+}
+
+# Whether the group still is at the try to join that $attempt counts.
+sub _is_attempt {
+    my ($self, $group, $attempt) = @_;
+    return $self->_is_group($group) && ($group->{attempt} || 0) == $attempt;
+}
+
+sub _group_timer {
+    my ($self, $name, $after, $method) = @_;
+    $self->{cfg}{group_timers}{$name} = $self->_timer($after, _group_timer_fired => $name, $method);
+    return;
+}
+
+sub _group_timer_fired {
+    my ($self, $name, $method) = @_;
+    my $group = $self->{cfg}{group} or return;
+    delete $self->{cfg}{group_timers}{$name};
+    return $self->$method($group);
+}
+
+# --- operations -----------------------------------------------------------------
+
+# Something whose end somebody waits for: $done->($client, @result), once.
+sub _begin_op {
+    my ($self, $done) = @_;
+    my $op = { done => $done };
+    $self->{cfg}{group_ops}{ refaddr $op } = $op;
+    return $op;
+}
+
+sub _end_op {
+    my ($self, $op, @result) = @_;
+    my $done = delete $op->{done} or return;
+    delete $self->{cfg}{group_ops}{ refaddr $op };
+    delete $op->{timer};
+    return $done->($self, @result);
+}
+
+# One request to the group's coordinator: $send->($client, $conn, $answered), then
+# $done->($client, $answer), $done->($client, undef, $error) when the answer will
+# not come, or with a third argument that is true when nothing will ever help.
+# With $attempt it is not sent once that is over.
+sub _ask_coordinator {
+    my ($self, $group, $attempt, $send, $done) = @_;
+    my $op  = $self->_begin_op($done);
+    my $key = $group->{group_id};
+    weaken(my $weak = $self);
+    return $self->_with_coordinator(group => $key, {
+        deadline => 9**9**9,
+        run      => sub {
+            my ($self, $request, $conn) = @_;
+            return unless $op->{done};
+            my $node_id = $request->{node_id};
+            return $self->_end_op($op, undef, 'superseded')
+                if defined $attempt && !$self->_is_attempt($group, $attempt);
+            $send->($self, $conn, sub {
+                my ($answer, $error) = @_;
+                my $self = $weak or return;
+                $error //= 'incomplete answer' if $answer && $answer->{truncated};
+                if (defined $error && !$self->{cfg}{closed}) {
+                    $self->_request_failed(group => $node_id);
+                    $self->_forget_coordinator(group => $key);
+                }
+                $self->_end_op($op, defined $error ? (undef, $error) : $answer);
+            });
+        },
+        cb => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
+    });
+}
+
+# --- the end --------------------------------------------------------------------
+
+# The partitions are given up first, with a commit; then the coordinator hears of it.
+sub _leave_group {
+    my ($self, $cb) = @_;
+    my $cfg   = $self->{cfg};
+    my $group = $cfg->{group};
+    push @{ $group->{leavers} }, $cb if $cb;
+    return if $group->{state} eq 'leaving';
+    my $was = $group->{state};
+    $group->{state} = 'leaving';
+    $group->{attempt}++;
+    $cfg->{group_timers} = {};
+    $self->_group_timer(leave => LEAVE_PATIENCE, '_left_group');
+    $self->_stop_consuming;
+    $self->_fail_waiting($group, 'the group has been left');
+    return unless $self->_is_group($group);
+    return $self->_give_up($group, sub { 1 }, $group->{auto_commit} && $was ne 'stopped', sub {
+        my ($self, $error) = @_;
+        return unless $self->_is_group($group);
+        $group->{leave_error} = $error;
+        return $self->_left_group($group) if $was eq 'stopped';
+        $self->_say_goodbye($group, sub { my ($self) = @_; $self->_left_group($group) });
+    });
+}
+
+sub _left_group {
+    my ($self, $group) = @_;
+    my $cfg = $self->{cfg};
+    return unless $self->_is_group($group);
+    @$cfg{qw(group group_timers)} = (undef, {});
+    $self->_change_assignment([]);
+    my $next = delete $cfg->{next_group};
+    $self->_begin_group($next) if $next;
+    $self->_call($_, grep { defined } $group->{leave_error}) for splice @{ $group->{leavers} || [] };
+    return;
+}
+
+# Nothing more can be done: on_error hears why.
+sub _stop_group {
+    my ($self, $group, $reason) = @_;
+    $group->{state} = 'stopped';
+    $group->{attempt}++;
+    $self->{cfg}{group_timers} = {};
+    $self->_stop_consuming;
+    $self->_fail_waiting($group, $reason);
+    return unless $self->_is_group($group);
+    $self->_give_up($group, sub { 1 }, 0, sub { });
+    return if $self->{cfg}{closed};
+    return $self->_report("group '$group->{group_id}': $reason");
+}
+
+# The client closes: what can be said without waiting is said, nothing else.
+sub _close_group {
+    my ($self) = @_;
+    my $cfg   = $self->{cfg};
+    my $group = delete $cfg->{group};
+    delete $cfg->{next_group};
+    $cfg->{group_timers} = {};
+    $self->_part_silently($group) if $group && $group->{state} eq 'stable';
+    $self->_fail_waiting($group, 'client closed') if $group;
+    $self->_end_op($_, undef, 'client closed') for values %{ $cfg->{group_ops} };
+    $self->_call($_) for $group ? splice @{ $group->{leavers} || [] } : ();
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Group - an EV::Kafka client's part in a consumer group, from subscribe to unsubscribe
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself: C<subscribe>,
+C<unsubscribe>, how a group ends, and how its coordinator is asked. How a member
+joins and stays is L<EV::Kafka::Membership>, what it does as the leader
+L<EV::Kafka::Leader>, what it owns L<EV::Kafka::Ownership>, what it has done
+L<EV::Kafka::Commits>.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

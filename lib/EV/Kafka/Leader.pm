@@ -1,0 +1,175 @@
+package EV::Kafka::Leader;
+use strict;
+use warnings;
+
+use EV::Kafka::Assignor;
+
+# Seconds the leader waits for the metadata of topics that others subscribe to,
+# while the whole group waits for the leader.
+use constant METADATA_PATIENCE => 5;
+
+# Seconds between looks for a subscribed topic that does not exist yet.
+use constant {
+    TOPIC_BACKOFF     => 0.2,
+    TOPIC_BACKOFF_MAX => 10,
+};
+
+# What this member offers to the group: its assignors, the preferred one first,
+# each with the subscription in its words.
+sub _offers {
+    my ($self, $group) = @_;
+    my $generation = $group->{assigned_generation} // -1;
+    my $owned      = _by_topic(map { [@$_{qw(topic partition)}] } @{ $self->{cfg}{assignments} });
+    my $had        = $group->{assigned} || [];
+    return [map { {
+        name     => $_,
+        metadata => EV::Kafka::_encode_subscription($group->{topics}, $owned, $generation,
+            $_ eq 'sticky' && @$had ? EV::Kafka::_encode_sticky_data(_by_topic(@$had), $generation) : undef),
+    } } @{ $group->{assignors} }];
+}
+
+# [topic, partition], … as [{ topic, partitions }].
+sub _by_topic {
+    my (@partitions) = @_;
+    my %by_topic;
+    push @{ $by_topic{ $_->[0] } }, $_->[1] for @partitions;
+    return [map { { topic => $_, partitions => [sort { $a <=> $b } @{ $by_topic{$_} }] } } sort keys %by_topic];
+}
+
+sub _flat {
+    my ($topics) = @_;
+    return map { my $topic = $_; map { [$topic->{topic}, $_] } @{ $topic->{partitions} } } @$topics;
+}
+
+# --- leading --------------------------------------------------------------------
+
+sub _lead_group {
+    my ($self, $group, $answer) = @_;
+    my $members = $self->_read_members($answer->{members}, $group->{assignor}, $group->{topics});
+    my %topics  = map { $_ => 1 } map { @{ $_->{topics} } } values %$members;
+    my $counts  = $self->_partition_counts;
+    my @unknown = grep { !$counts->{$_} } sort keys %topics;
+    $group->{leading} = { order => [map { $_->{member_id} } @{ $answer->{members} }], members => $members };
+    return $self->_assign_group($group) unless @unknown;
+    $group->{leading}{unknown} = \@unknown;
+    $self->_group_timer(lead => METADATA_PATIENCE, '_assign_group');
+    $self->_refresh_metadata_for_topic($_) for @unknown;
+    return;
+}
+
+sub _assign_group {
+    my ($self, $group) = @_;
+    delete $self->{cfg}{group_timers}{lead};
+    my $leading = delete $group->{leading} or return;
+    return unless $group->{state} eq 'joining';
+    my $counts = $self->_partition_counts;
+    my %topics = map { $_ => $counts->{$_} || 0 } map { @{ $_->{topics} } } values %{ $leading->{members} };
+    $group->{led} = \%topics;
+    return $self->_sync_group($group,
+        $self->_share_out($group->{assignor}, $leading->{members}, $leading->{order}));
+}
+
+# Members of other clients tell what they have in other ways, and some, as
+# EV::Kafka before 0.06, not at all: then what was assigned last counts.
+sub _read_members {
+    my ($self, $members, $assignor, $topics) = @_;
+    my $last = $self->{cfg}{last_assignment} || {};
+    my %read;
+    for my $member (@$members) {
+        my $told = EV::Kafka::_decode_subscription($member->{metadata} // '') || { topics => $topics, owned => [] };
+        my $data = $told->{user_data};
+        if (defined $data && $assignor eq 'sticky') {
+            my $sticky = EV::Kafka::_decode_sticky_data($data);
+            @$told{qw(owned generation)} = @$sticky{qw(owned generation)} if $sticky;
+        }
+        elsif (defined $data && $assignor eq 'cooperative-sticky') {
+            $told->{generation} //= EV::Kafka::_decode_cooperative_data($data);
+        }
+        my @owned = _flat($told->{owned});
+        @owned = @{ $last->{ $member->{member_id} } || [] } unless @owned || defined $told->{generation};
+        $read{ $member->{member_id} } = {
+            topics     => $told->{topics},
+            owned      => \@owned,
+            generation => $told->{generation},
+            instance   => $member->{group_instance_id},
+        };
+    }
+    return \%read;
+}
+
+sub _share_out {
+    my ($self, $assignor, $members, $order) = @_;
+    my $assigned = EV::Kafka::Assignor->assign($assignor, $members, $self->_partition_counts);
+    $self->{cfg}{last_assignment} = $assigned;
+    return [map { {
+        member_id  => $_,
+        assignment => EV::Kafka::_encode_assignment(_by_topic(@{ $assigned->{$_} })),
+    } } @$order];
+}
+
+# Tests of programs call it by this name.
+sub _assign_partitions {
+    my ($self, $members, $topics) = @_;
+    my $read = $self->_read_members($members, 'sticky', $topics);
+    return $self->_share_out('sticky', $read, [map { $_->{member_id} } @$members]);
+}
+
+# By topic. A partition counts also while it has no leader.
+sub _partition_counts {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my %counts = map { $_->{name} => scalar @{ $_->{partitions} || [] } } @{ ($cfg->{meta} || {})->{topics} || [] };
+    for my $key (keys %{ $cfg->{leaders} }) {
+        my ($topic, $partition) = $key =~ /\A(.*):([0-9]+)\z/ or next;
+        $counts{$topic} = $partition + 1 if $partition >= ($counts{$topic} || 0);
+    }
+    return \%counts;
+}
+
+# --- watching -------------------------------------------------------------------
+
+# After each answer with metadata.
+sub _group_metadata_changed {
+    my ($self) = @_;
+    my $cfg   = $self->{cfg};
+    my $group = $cfg->{group} or return;
+    if (my $leading = $group->{leading}) {
+        return if grep { defined $cfg->{metadata_due}{$_} } @{ $leading->{unknown} };
+        return $self->_assign_group($group);
+    }
+    return unless $group->{state} eq 'stable' && $group->{led};
+    my $counts = $self->_partition_counts;
+    my @grown  = grep { ($counts->{$_} || 0) > $group->{led}{$_} } keys %{ $group->{led} };
+    return @grown ? $self->_rejoin($group) : undef;
+}
+
+# Topics that are to come are looked for more often than metadata is refreshed.
+sub _watch_topics {
+    my ($self) = @_;
+    my $group  = $self->{cfg}{group};
+    my $counts = $self->_partition_counts;
+    my @absent = grep { !$counts->{$_} } @{ $group->{topics} } or return;
+    $self->_refresh_metadata_for_topic($_) for @absent;
+    my $wait = $self->_backoff(++$group->{looks}, TOPIC_BACKOFF, TOPIC_BACKOFF_MAX);
+    return $self->_group_timer(watch => $wait, '_watch_topics');
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Leader - what the member of a consumer group does that is its leader
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. It reads what the members
+tell, has an assignor share out the partitions, and calls for another rebalance
+when a topic that they subscribe to appears or grows.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>, L<EV::Kafka::Assignor>
+
+=cut

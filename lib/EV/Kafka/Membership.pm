@@ -1,0 +1,248 @@
+package EV::Kafka::Membership;
+use strict;
+use warnings;
+
+use EV::Kafka::Assignor;
+
+# The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. While one of
+# the first two is under way nothing else is sent to the coordinator: a broker
+# answers a connection's requests in turn, and these may wait for everybody.
+
+use constant {
+    COORDINATOR_LOAD_IN_PROGRESS => 14,
+    COORDINATOR_NOT_AVAILABLE    => 15,
+    NOT_COORDINATOR              => 16,
+    ILLEGAL_GENERATION           => 22,
+    UNKNOWN_MEMBER_ID            => 25,
+    REBALANCE_IN_PROGRESS        => 27,
+    MEMBER_ID_REQUIRED           => 79,
+    FENCED_INSTANCE_ID           => 82,
+};
+
+# The coordinator is another one, or not ready yet; it will answer soon.
+my %COORDINATOR_ERROR
+    = map { $_ => 1 } COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR;
+
+# Tries that were sent and lost, and the seconds before the next, doubling.
+use constant {
+    JOIN_RETRIES => 5,
+    JOIN_BACKOFF => 0.5,
+};
+
+# Seconds before a coordinator that was not ready is asked again.
+use constant {
+    GROUP_BACKOFF     => 0.1,
+    GROUP_BACKOFF_MAX => 1,
+};
+
+sub _is_coordinator_error { return $COORDINATOR_ERROR{ $_[1] } }
+
+sub _coordinator_refused {
+    my ($self, $group, $code) = @_;
+    return if $code == COORDINATOR_LOAD_IN_PROGRESS || $self->{cfg}{closed};
+    return $self->_forget_coordinator(group => $group->{group_id});
+}
+
+sub _is_cooperative {
+    my ($self, $group) = @_;
+    return !grep { !EV::Kafka::Assignor->is_cooperative($_) } @{ $group->{assignors} };
+}
+
+sub _join_group {
+    my ($self, $group) = @_;
+    my $attempt = ++$group->{attempt};
+    $group->{state} = 'joining';
+    delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
+    return $self->_ask_coordinator($group, $attempt, sub {
+        my ($self, $conn, $answered) = @_;
+        $conn->_join_group(
+            @$group{qw(group_id member_id)}, $self->_offers($group), $answered,
+            @$group{qw(session_timeout rebalance_timeout group_instance_id)},
+        );
+    }, sub {
+        my ($self, $answer, $error, $is_final) = @_;
+        return unless $self->_is_attempt($group, $attempt);
+        return $self->_stop_group($group, "JoinGroup: $error") if $is_final;
+        return $self->_join_lost($group, "JoinGroup: $error") if defined $error;
+        return $self->_join_answered($group, $answer);
+    });
+}
+
+sub _join_answered {
+    my ($self, $group, $answer) = @_;
+    my $code = $answer->{error_code};
+    if (!$code) {
+        @$group{qw(member_id generation assignor)} = @$answer{qw(member_id generation_id protocol_name)};
+        return $self->_lead_group($group, $answer)
+            if $answer->{leader} eq $answer->{member_id} && !$answer->{skip_assignment};
+        $group->{led} = undef;
+        return $self->_sync_group($group, []);
+    }
+    if ($code == MEMBER_ID_REQUIRED) {
+        $group->{member_id} = $answer->{member_id};
+        return $self->_join_group($group);
+    }
+    return $self->_join_refused($group, JoinGroup => $code);
+}
+
+sub _join_refused {
+    my ($self, $group, $request, $code) = @_;
+    if ($self->_is_coordinator_error($code)) {
+        $self->_coordinator_refused($group, $code);
+        return $self->_join_later($group);
+    }
+    return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
+    return $self->_join_later($group) if $code == REBALANCE_IN_PROGRESS;
+    return $self->_stop_group($group, $self->_refusal($group, $request, $code));
+}
+
+sub _refusal {
+    my ($self, $group, $request, $code) = @_;
+    my $text = "$request: " . $self->error_name($code) . " (code $code)";
+    return $text unless $code == FENCED_INSTANCE_ID;
+    return "$text: another member has joined as '$group->{group_instance_id}'";
+}
+
+sub _join_later {
+    my ($self, $group) = @_;
+    $group->{attempt}++;
+    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
+    return $self->_group_timer(join => $wait, '_join_group');
+}
+
+sub _join_lost {
+    my ($self, $group, $error) = @_;
+    my $lost = ++$group->{lost};
+    return $self->_stop_group($group, "$error; given up after ${\ JOIN_RETRIES} retries") if $lost > JOIN_RETRIES;
+    $group->{attempt}++;
+    return $self->_group_timer(join => JOIN_BACKOFF * 2 ** ($lost - 1), '_join_group');
+}
+
+sub _sync_group {
+    my ($self, $group, $assignments) = @_;
+    my $attempt = $group->{attempt};
+    $group->{state} = 'syncing';
+    return $self->_ask_coordinator($group, $attempt, sub {
+        my (undef, $conn, $answered) = @_;
+        $conn->sync_group(
+            @$group{qw(group_id generation member_id)}, $assignments, $answered, $group->{group_instance_id},
+        );
+    }, sub {
+        my ($self, $answer, $error, $is_final) = @_;
+        return unless $self->_is_attempt($group, $attempt);
+        return $self->_stop_group($group, "SyncGroup: $error") if $is_final;
+        return $self->_join_lost($group, "SyncGroup (after JoinGroup): $error") if defined $error;
+        return $self->_sync_answered($group, $answer);
+    });
+}
+
+sub _sync_answered {
+    my ($self, $group, $answer) = @_;
+    return $self->_join_refused($group, SyncGroup => $answer->{error_code}) if $answer->{error_code};
+    my $assigned = length($answer->{assignment} // '') ? EV::Kafka::_decode_assignment($answer->{assignment}) : [];
+    return $self->_stop_group($group, 'SyncGroup: the assignment cannot be read') unless $assigned;
+    @$group{qw(lost delays)} = (0, 0);
+    $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
+    my @partitions = map { my $topic = $_; map { [$topic->{topic}, $_] } @{ $topic->{partitions} } } @$assigned;
+    return $self->_take_assignment($group, \@partitions);
+}
+
+# --- staying --------------------------------------------------------------------
+
+sub _heartbeat {
+    my ($self, $group) = @_;
+    my $now = $self->_now;
+    $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
+    if (my $since = $group->{heartbeat_sent}) {
+        # A coordinator that is silent for that long has lost its members anyway.
+        return if ($now - $since) * 1000 < $group->{session_timeout};
+        $self->_forget_coordinator(group => $group->{group_id});
+    }
+    $group->{heartbeat_sent} = $now;
+    my $attempt = $group->{attempt};
+    return $self->_ask_coordinator($group, $attempt, sub {
+        my (undef, $conn, $answered) = @_;
+        $conn->heartbeat(@$group{qw(group_id generation member_id)}, $answered, $group->{group_instance_id});
+    }, sub {
+        my ($self, $answer, $error, $is_final) = @_;
+        delete $group->{heartbeat_sent};
+        return unless $self->_is_attempt($group, $attempt);
+        return $self->_stop_group($group, "Heartbeat: $error") if $is_final;
+        return if defined $error;
+        return $self->_membership_refused($group, Heartbeat => $answer->{error_code}) if $answer->{error_code};
+    });
+}
+
+# A heartbeat or a commit has told that we are not what we think we are.
+sub _membership_refused {
+    my ($self, $group, $request, $code) = @_;
+    return $self->_coordinator_refused($group, $code) if $self->_is_coordinator_error($code);
+    return $self->_rejoin($group) if $code == REBALANCE_IN_PROGRESS;
+    return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
+    return $self->_stop_group($group, $self->_refusal($group, $request, $code));
+}
+
+# Takes part in a rebalance: cooperative members keep what they have until they
+# know what the new assignment takes away, others give up everything first.
+sub _rejoin {
+    my ($self, $group) = @_;
+    return unless $group->{state} eq 'stable' || $group->{state} eq 'taking';
+    return $self->_join_group($group) if $self->_is_cooperative($group);
+    my $attempt = ++$group->{attempt};
+    $group->{state} = 'giving_up';
+    delete $self->{cfg}{group_timers}{heartbeat};
+    return $self->_give_up($group, sub { 1 }, $group->{auto_commit}, sub {
+        my ($self) = @_;
+        $self->_join_group($group) if $self->_is_attempt($group, $attempt);
+    });
+}
+
+# The group went on without us: what we had belongs to others. A member that
+# only missed a generation still is one: under another id the group would wait
+# for the old one.
+sub _membership_lost {
+    my ($self, $group, $code) = @_;
+    my $attempt = ++$group->{attempt};
+    $group->{member_id} = '' if $code == UNKNOWN_MEMBER_ID;
+    @$group{qw(generation state)} = (-1, 'giving_up');
+    delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
+    return $self->_give_up($group, sub { 1 }, 0, sub {
+        my ($self) = @_;
+        $self->_join_group($group) if $self->_is_attempt($group, $attempt);
+    });
+}
+
+# --- leaving --------------------------------------------------------------------
+
+# A static member keeps its place for the session timeout: it may come back (KIP-345).
+sub _say_goodbye {
+    my ($self, $group, $then) = @_;
+    return $then->($self) if defined $group->{group_instance_id} || $group->{member_id} eq '';
+    return $self->_ask_coordinator($group, undef, sub {
+        my (undef, $conn, $answered) = @_;
+        $conn->leave_group(@$group{qw(group_id member_id)}, $answered);
+    }, sub {
+        my ($self) = @_;
+        return $then->($self);
+    });
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Membership - how an EV::Kafka client joins a consumer group and stays in it
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself: the state machine of the
+classic group protocol, with static membership (KIP-345) and cooperative
+rebalancing (KIP-429).
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut

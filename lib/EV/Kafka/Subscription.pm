@@ -1,0 +1,143 @@
+package EV::Kafka::Subscription;
+use strict;
+use warnings;
+
+use Carp ();
+use Scalar::Util qw(looks_like_number reftype);
+
+use EV::Kafka::Assignor;
+
+# A croak names the line of the program, not one of ours.
+our @CARP_NOT = ('EV::Kafka::Client', 'EV::Kafka::Group');
+
+my %DEFAULT = (
+    session_timeout    => 30_000,
+    rebalance_timeout  => 60_000,
+    heartbeat_interval => 3,
+    auto_commit        => 1,
+    auto_commit_interval => 0,
+    auto_offset_reset  => 'earliest',
+    assignors          => ['sticky', 'range'],
+);
+
+my %CHECK = (
+    group_id             => \&_text,
+    group_instance_id    => \&_text,
+    session_timeout      => \&_milliseconds,
+    rebalance_timeout    => \&_milliseconds,
+    heartbeat_interval   => \&_interval,
+    auto_commit          => sub { $_[1] ? 1 : 0 },
+    auto_commit_interval => \&_seconds,
+    auto_offset_reset    => \&_reset,
+    assignors            => \&_assignors,
+    on_assign            => \&_callback,
+    on_revoke            => \&_callback,
+);
+
+# The topics come first; the first name of an option ends them.
+sub parse {
+    my ($class, @arguments) = @_;
+    my @topics;
+    push @topics, shift @arguments while @arguments && !(defined $arguments[0] && $CHECK{ $arguments[0] });
+    defined && /\A[A-Za-z0-9._-]{1,249}\z/ && !/\A\.\.?\z/
+        or Carp::croak('invalid topic name: ' . (defined ? "'$_'" : 'undef')) for @topics;
+    Carp::croak('subscribe: topic names required') unless @topics;
+
+    my %given;
+    while (@arguments) {
+        my $name = shift @arguments;
+        Carp::croak("option '" . ($name // '') . "' requires a value") unless @arguments;
+        Carp::croak("unknown option '" . ($name // '') . "'") unless defined $name && $CHECK{$name};
+        my $value = shift @arguments;
+        $given{$name} = $value if defined $value;
+    }
+    Carp::croak("option 'group_id' requires a value") unless length($given{group_id} // '');
+    my %option = (%DEFAULT, %given);
+    my %seen;
+    return {
+        topics     => [grep { !$seen{$_}++ } @topics],
+        member_id  => '',
+        generation => -1,
+        state      => 'joining',
+        map { $_ => $CHECK{$_}->($_, $option{$_}) } keys %option,
+    };
+}
+
+sub _bad {
+    my ($name, $what) = @_;
+    Carp::croak("option '$name' $what");
+}
+
+sub _text {
+    my ($name, $value) = @_;
+    _bad($name, 'must be a string') if ref $value || !length $value;
+    return $value;
+}
+
+sub _milliseconds {
+    my ($name, $value) = @_;
+    _bad($name, "must be a number of milliseconds, not '$value'")
+        unless looks_like_number($value) && $value >= 1 && $value <= 2**31 - 1;
+    return int $value;
+}
+
+sub _seconds {
+    my ($name, $value) = @_;
+    _bad($name, "must be a number of seconds, not '$value'")
+        unless looks_like_number($value) && $value >= 0 && $value < 9**99;
+    return $value + 0;
+}
+
+sub _interval {
+    my ($name, $value) = @_;
+    return _seconds($name, $value) || _bad($name, 'must be more than 0 seconds');
+}
+
+sub _reset {
+    my ($name, $value) = @_;
+    _bad($name, "must be 'earliest' or 'latest', not '$value'") unless $value =~ /\A(?:earliest|latest)\z/;
+    return $value;
+}
+
+sub _assignors {
+    my ($name, $value) = @_;
+    _bad($name, 'must be a list of names') unless ref $value eq 'ARRAY' && @$value;
+    for my $assignor (@$value) {
+        _bad($name, 'names an unknown assignor: ' . ($assignor // 'undef')
+            . ' (' . join(', ', EV::Kafka::Assignor->names) . ')')
+            unless defined $assignor && EV::Kafka::Assignor->is_known($assignor);
+    }
+    return [@$value];
+}
+
+sub _callback {
+    my ($name, $value) = @_;
+    _bad($name, 'must be a code reference') unless ref $value && (reftype $value) eq 'CODE';
+    return $value;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Subscription - checks what subscribe was given
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself.
+
+=head1 METHODS
+
+=head2 parse(@topics, %options)
+
+Turns what L<EV::Kafka/"subscribe(@topics, %opts)"> documents into the beginnings
+of C<< $kafka->{cfg}{group} >>: topics, options with their defaults, and a member
+that has joined nothing yet. It croaks on what makes no sense, and names it.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut
