@@ -74,7 +74,6 @@ like $@, qr/^EV::Kafka: boom/, 'on_error dies by default';
 
 my $kafka = EV::Kafka->new;
 for my $method (qw(
-    subscribe commit unsubscribe
     begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
 )) {
     eval { $kafka->$method };

@@ -1,0 +1,81 @@
+use v5.14;
+use warnings;
+
+use Test::More;
+
+use EV::Kafka;
+
+# What subscribe accepts.
+
+my $kafka = EV::Kafka->new(on_error => sub { die "@_\n" });
+
+sub refusal {
+    my (@arguments) = @_;
+    return eval { $kafka->subscribe(@arguments); 1 } ? 'accepted' : $@;
+}
+
+my @GROUP = (group_id => 'g');
+for my $case (
+    [[],                                               qr/\Asubscribe: topic names required at \S+client-group-options/],
+    [[@GROUP],                                         qr/\Asubscribe: topic names required/],
+    [['t'],                                            qr/\Aoption 'group_id' requires a value/],
+    [['t', group_id => undef],                         qr/\Aoption 'group_id' requires a value/],
+    [['t', group_id => ''],                            qr/\Aoption 'group_id' requires a value/],
+    [['t', 'group_id'],                                qr/\Aoption 'group_id' requires a value/],
+    [['t', @GROUP, 'auto_commit'],                     qr/\Aoption 'auto_commit' requires a value/],
+    [['t', @GROUP, colour => 1],                       qr/\Aunknown option 'colour'/],
+    [['a b', @GROUP],                                  qr/\Ainvalid topic name: 'a b'/],
+    [['', @GROUP],                                     qr/\Ainvalid topic name: ''/],
+    [['..', @GROUP],                                   qr/\Ainvalid topic name: '\.\.'/],
+    [['t', "t\n", @GROUP],                             qr/\Ainvalid topic name/],
+    [['x' x 250, @GROUP],                              qr/\Ainvalid topic name/],
+    [[undef, @GROUP],                                  qr/\Ainvalid topic name/],
+    [['t', @GROUP, session_timeout => 'soon'],         qr/\Aoption 'session_timeout' must be a number of milliseconds/],
+    [['t', @GROUP, rebalance_timeout => 0],            qr/\Aoption 'rebalance_timeout' must be a number/],
+    [['t', @GROUP, heartbeat_interval => 0],           qr/\Aoption 'heartbeat_interval' must be more than 0/],
+    [['t', @GROUP, auto_commit_interval => -1],        qr/\Aoption 'auto_commit_interval' must be a number of seconds/],
+    [['t', @GROUP, auto_offset_reset => 'never'],      qr/\Aoption 'auto_offset_reset' must be 'earliest' or 'latest'/],
+    [['t', @GROUP, assignors => 'sticky'],             qr/\Aoption 'assignors' must be a list/],
+    [['t', @GROUP, assignors => []],                   qr/\Aoption 'assignors' must be a list/],
+    [['t', @GROUP, assignors => ['fair']],             qr/\Aoption 'assignors' names an unknown assignor: fair/],
+    [['t', @GROUP, group_instance_id => ''],           qr/\Aoption 'group_instance_id' must be a string/],
+    [['t', @GROUP, on_assign => 'code'],               qr/\Aoption 'on_assign' must be a code reference/],
+) {
+    my ($arguments, $text) = @$case;
+    my $name = join ', ', map { defined ? length > 20 ? length . ' characters' : s/\n/\\n/r : 'undef' } @$arguments;
+    like refusal(@$arguments), $text, "subscribe($name)";
+}
+is $kafka->{cfg}{group}, undef, 'what was refused left nothing behind';
+
+is refusal('a', 'b', 'a', group_id => 0, on_assign => undef), 'accepted', "a group may be called '0'";
+my $group = $kafka->{cfg}{group};
+is $group->{group_id}, 0, 'and is known by that name';
+is_deeply $group->{topics}, ['a', 'b'], 'a topic counts once';
+is_deeply [@$group{qw(session_timeout rebalance_timeout heartbeat_interval auto_commit auto_offset_reset)}],
+    [30_000, 60_000, 3, 1, 'earliest'], 'the documented defaults';
+is_deeply $group->{assignors}, ['sticky', 'range'], 'and the assignors';
+
+my @left;
+$kafka->unsubscribe(sub { @left = ('left', @_) });
+is_deeply \@left, ['left'], 'unsubscribe before connect';
+is $kafka->{cfg}{group}, undef, 'ends it at once';
+@left = ();
+$kafka->unsubscribe(sub { @left = ('left', @_) });
+is_deeply \@left, ['left'], 'and calls back also without a group';
+
+my @commit;
+$kafka->commit(sub { @commit = @_ });
+is_deeply \@commit, ['not subscribed to a group'], 'a commit without a group says so';
+$kafka->committed(sub { @commit = @_ });
+is_deeply \@commit, [undef, 'not subscribed to a group'], 'and so does committed';
+
+$kafka->subscribe('t', @GROUP);
+$kafka->commit(sub { @commit = @_ });
+$kafka->close;
+is_deeply \@commit, ['client closed'], 'a commit that waits for the group ends with the client';
+for my $method (qw(subscribe commit committed unsubscribe)) {
+    ok !eval { $kafka->$method('t', @GROUP); 1 }, "$method after close";
+    like $@, qr/\AEV::Kafka: client is closed/, 'croaks';
+}
+
+done_testing;
