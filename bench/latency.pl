@@ -72,12 +72,6 @@ sub connection {
     return $conn;
 }
 
-# In callbacks a die would be no more than a warning.
-sub give_up {
-    print STDERR "@_\n";
-    exit 1;
-}
-
 # Where the leader of partition 0 is.
 sub leader {
     my ($topic) = @_;

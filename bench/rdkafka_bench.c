@@ -1,9 +1,11 @@
 /*
- * The yardstick of bench/produce.pl and bench/consume.pl: librdkafka driven
- * from C, as its documentation recommends, over the same topic and settings.
+ * The yardstick of bench/benchmark.pl: librdkafka driven from C, as its
+ * documentation recommends, over the same topic and settings.
  *
- *   rdkafka_bench produce BROKERS TOPIC COUNT VALUE_BYTES [property=value]...
- *   rdkafka_bench consume BROKERS TOPIC COUNT PARTITIONS  [property=value]...
+ *   rdkafka_bench produce    BROKERS TOPIC COUNT VALUE_BYTES [property=value]...
+ *   rdkafka_bench sequential BROKERS TOPIC COUNT VALUE_BYTES [property=value]...
+ *   rdkafka_bench metadata   BROKERS TOPIC COUNT 0           [property=value]...
+ *   rdkafka_bench consume    BROKERS TOPIC COUNT PARTITIONS  [property=value]...
  *
  * Prints one line of JSON: messages, wall seconds, and the CPU that this
  * process used (all its threads, user and system) between the first message
@@ -37,10 +39,8 @@ static double cpu_seconds(void) {
 }
 
 static void report(long messages, double wall, double cpu) {
-    printf("{\"messages\":%ld,\"failed\":%ld,\"wall_s\":%.6f,\"cpu_s\":%.6f,"
-           "\"msg_s\":%.0f,\"cpu_us\":%.4f,\"librdkafka\":\"%s\"}\n",
-           messages, failed, wall, cpu, messages / wall, cpu / messages * 1e6,
-           rd_kafka_version_str());
+    printf("{\"messages\":%ld,\"failed\":%ld,\"wall_s\":%.6f,\"cpu_s\":%.6f,\"librdkafka\":\"%s\"}\n",
+           messages, failed, wall, cpu, rd_kafka_version_str());
 }
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque) {
@@ -104,6 +104,40 @@ static void produce(const char *topic_name, long count, size_t value_bytes, rd_k
     free(value);
 }
 
+/* Each message after the one before it was answered. */
+static void sequential(const char *topic_name, long count, size_t value_bytes, rd_kafka_t *rk) {
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name, NULL);
+    if (!topic) die("rd_kafka_topic_new", rd_kafka_err2str(rd_kafka_last_error()));
+    char *value = malloc(value_bytes ? value_bytes : 1);
+    memset(value, 'v', value_bytes);
+    await_metadata(rk, topic);
+
+    double wall = wall_seconds(), cpu = cpu_seconds();
+    for (long i = 0; i < count; i++) {
+        char key[24];
+        size_t key_bytes = (size_t)snprintf(key, sizeof key, "k%ld", i);
+        if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
+                             value, value_bytes, key, key_bytes, NULL) == -1)
+            die("produce", rd_kafka_err2str(rd_kafka_last_error()));
+        while (delivered <= i) rd_kafka_poll(rk, 1000);
+    }
+    report(count, wall_seconds() - wall, cpu_seconds() - cpu);
+
+    rd_kafka_topic_destroy(topic);
+    free(value);
+}
+
+static void metadata(const char *topic_name, long count, rd_kafka_t *rk) {
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, topic_name, NULL);
+    if (!topic) die("rd_kafka_topic_new", rd_kafka_err2str(rd_kafka_last_error()));
+    await_metadata(rk, topic);
+
+    double wall = wall_seconds(), cpu = cpu_seconds();
+    for (long i = 0; i < count; i++) await_metadata(rk, topic);
+    report(count, wall_seconds() - wall, cpu_seconds() - cpu);
+    rd_kafka_topic_destroy(topic);
+}
+
 static void consume(const char *topic_name, long count, int partitions, rd_kafka_t *rk) {
     rd_kafka_poll_set_consumer(rk);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
@@ -140,21 +174,29 @@ static void consume(const char *topic_name, long count, int partitions, rd_kafka
 }
 
 int main(int argc, char **argv) {
-    if (argc < 6) die("usage", "produce|consume BROKERS TOPIC COUNT BYTES|PARTITIONS [property=value]...");
-    int producing = !strcmp(argv[1], "produce");
+    if (argc < 6) die("usage", "MODE BROKERS TOPIC COUNT BYTES|PARTITIONS [property=value]...");
+    const char *mode = argv[1], *topic = argv[3];
+    long count = atol(argv[4]), size = atol(argv[5]);
+    int consuming = !strcmp(mode, "consume");
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     set(conf, "bootstrap.servers", argv[2]);
-    if (producing) {
-        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
-    } else {
+    if (consuming) {
         set(conf, "group.id", "rdkafka_bench");
         set(conf, "enable.auto.commit", "false");
+    } else {
+        rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     }
-    rd_kafka_t *rk = client(producing ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, argv + 6);
-    if (producing)
-        produce(argv[3], atol(argv[4]), (size_t)atol(argv[5]), rk);
+    rd_kafka_t *rk = client(consuming ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, argv + 6);
+    if (consuming)
+        consume(topic, count, (int)size, rk);
+    else if (!strcmp(mode, "produce"))
+        produce(topic, count, (size_t)size, rk);
+    else if (!strcmp(mode, "sequential"))
+        sequential(topic, count, (size_t)size, rk);
+    else if (!strcmp(mode, "metadata"))
+        metadata(topic, count, rk);
     else
-        consume(argv[3], atol(argv[4]), atoi(argv[5]), rk);
+        die(mode, "no such mode");
     fflush(stdout);
     /* Tearing the client down is not measured, and its last seconds of polite
        waiting would only make a series of rounds slow. */

@@ -1328,12 +1328,15 @@ I<Not yet supported.>
 
 =head1 BENCHMARKS
 
-F<bench/produce.pl> and F<bench/consume.pl> print messages a second and the client's
-CPU time for each message, beside a C program on librdkafka in the same run, against
-a broker of your own. Figures from another machine would tell little; run them:
+F<bench/benchmark.pl> prints messages and megabytes a second and the client's CPU time
+for each message: pipelined, fire-and-forget, sequential, by the size of values, and
+consumed, and for metadata requests; beside a C program on librdkafka in the same run,
+against a broker of your own or one that it starts. F<bench/latency.pl> prints how long
+round trips take. Figures from another machine would tell little; run them:
 
-    perl bench/produce.pl
-    perl bench/consume.pl
+    perl bench/benchmark.pl
+    perl bench/benchmark.pl --json figures.json produce consume
+    perl bench/latency.pl
 
 C<BENCH_BROKER>, C<BENCH_MESSAGES>, C<BENCH_VALUE_SIZE> and C<BENCH_TOPIC> set what
 they do.
