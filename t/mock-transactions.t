@@ -8,7 +8,7 @@ use EV::Kafka;
 use EV::Kafka::Mock;
 use MockTest;
 use Test::More;
-use TestKafka qw(log_values turns wait_until);
+use TestKafka qw(log_values wait_until);
 
 sub code_of {
     my ($conn, $method, @args) = @_;

@@ -9,12 +9,13 @@ use EV::Kafka ();
 our $VERSION = '1.00';
 
 my %NEW_DEFAULTS = (
-    brokers            => 1,
-    partitions         => 4,
-    replication_factor => 1,
-    auto_create        => 1,
-    max_message_bytes  => 1_048_588,
-    loop               => undef,
+    brokers                => 1,
+    partitions             => 4,
+    replication_factor     => 1,
+    auto_create            => 1,
+    max_message_bytes      => 1_048_588,
+    min_session_timeout_ms => 6000,
+    loop                   => undef,
 );
 
 my %FAULT_DEFAULTS = (
@@ -140,7 +141,7 @@ in less than a millisecond, and answers only while the loop runs.
 
 Any Kafka client may talk to it, L<EV::Kafka> or another. It speaks
 ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator,
-CreateTopics, DeleteTopics and what transactions need at the versions that EV::Kafka
+CreateTopics, DeleteTopics and what groups and transactions need at the versions that EV::Kafka
 speaks, checks what it is sent as a broker does, and answers with a broker's error
 codes. A request
 that it cannot read, or of a version that it does not advertise, makes it close
@@ -179,6 +180,23 @@ its timeout is aborted, its producer fenced. C<fault> makes any of it fail.
 Ending is one step here: nobody ever sees a transaction between the decision and its
 markers.
 
+=head2 Groups
+
+Groups of the classic protocol behave as with Kafka 4: new members are given an id to
+join with, a rebalance waits until all members have joined again or the longest of
+their rebalance timeouts is over, the leader assigns, members that are not heard of
+for their session timeout are removed, static members take their places again and
+fence who had them before. Positions are stored by members in their generation, or by
+anybody while the group has no members. The first member of a group does not wait for
+others: C<group.initial.rebalance.delay.ms> is 0.
+
+    $mock->fault(api => 'Heartbeat', error => 27);                   # a rebalance, it seems
+    $mock->fault(api => 'Heartbeat', error => 25, times => undef);   # the session is lost
+    $mock->fault(api => 'OffsetCommit', topic => 'orders', error => 22);
+
+As on a real broker, nothing that is sent behind a JoinGroup or SyncGroup that waits is
+answered before it.
+
 =head1 METHODS
 
 Methods that name a topic, partition or broker which does not exist croak.
@@ -214,6 +232,12 @@ client allows that.
 
 The largest record batch that is taken; larger ones get error 10
 (MESSAGE_TOO_LARGE).
+
+=item min_session_timeout_ms => 6000
+
+The shortest session timeout that a member of a group may ask for; a shorter one is
+error 26 (INVALID_SESSION_TIMEOUT). Set it to 1 if a test is to see members lost
+without waiting six seconds for it.
 
 =item loop => EV::default_loop
 
@@ -343,6 +367,19 @@ The positions that a group has committed: a hash from C<topic:partition> to hash
 C<offset>, C<leader_epoch> and C<metadata>. Those of transactions that have not
 ended are not in it.
 
+=head2 group
+
+    my $group = $mock->group($group_id);
+    is $group->{state}, 'Stable', 'settled';
+    is_deeply [sort map { @{ $_->{assigned} } } @{ $group->{members} }], ['orders:0', 'orders:1'], 'all assigned';
+
+A group as its coordinator knows it, undef if it was never heard of: a hash with
+C<protocol> (C<classic>), C<state> (C<Empty>, C<PreparingRebalance>,
+C<CompletingRebalance> or C<Stable>), C<generation>, C<assignor> (the protocol that the
+members have agreed on), C<leader> (a member id) and C<members>, in the order in which
+they joined: hashes with C<member_id>, C<group_instance_id>, C<generation> and
+C<assigned>, a list of C<topic:partition>.
+
 =head2 coordinator
 
     my $node_id = $mock->coordinator(group => $group_id);
@@ -409,7 +446,9 @@ And what happens to them, any of it together:
 
 The error code of the matched partitions, of the matched topics for Metadata,
 CreateTopics and DeleteTopics, of the whole answer for ApiVersions,
-FindCoordinator, InitProducerId, AddOffsetsToTxn and EndTxn. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
+FindCoordinator, InitProducerId, AddOffsetsToTxn, EndTxn, JoinGroup, SyncGroup,
+Heartbeat and LeaveGroup. OffsetFetch has both: a rule that names neither topic nor
+partition is about the group. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
 answer too.
 
 =item delay_ms => $milliseconds

@@ -75,6 +75,10 @@ static XSUBS: &[XsubDef] = &[
         body: delete_topic,
     },
     XsubDef {
+        name: "EV::Kafka::Mock::group",
+        body: coordinators::group,
+    },
+    XsubDef {
         name: "EV::Kafka::Mock::high_watermark",
         body: high_watermark,
     },
@@ -159,6 +163,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
             None => false,
         },
         max_message_bytes: number("max_message_bytes", i32::MAX.into())? as usize,
+        min_session_timeout_ms: number("min_session_timeout_ms", i32::MAX.into())? as i32,
         ..Default::default()
     };
     let on = match options.get(perl, "loop")? {

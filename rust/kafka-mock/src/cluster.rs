@@ -15,6 +15,9 @@ use std::ops::RangeInclusive;
 /// Broker default of `message.max.bytes`: 1 MiB of records and the 12 bytes before them.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 1024 * 1024 + 12;
 
+/// Broker default of `group.min.session.timeout.ms`.
+pub const DEFAULT_MIN_SESSION_TIMEOUT_MS: i32 = 6_000;
+
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
@@ -29,6 +32,8 @@ pub struct ClusterConfig {
     pub auto_create_topics: bool,
     /// Largest record batch that is taken, in bytes (`message.max.bytes`).
     pub max_message_bytes: usize,
+    /// Shortest session timeout that a member of a group may ask for (`group.min.session.timeout.ms`).
+    pub min_session_timeout_ms: i32,
     /// Told to clients in Metadata.
     pub cluster_id: Bytes,
 }
@@ -41,6 +46,7 @@ impl Default for ClusterConfig {
             default_replication_factor: 1,
             auto_create_topics: true,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            min_session_timeout_ms: DEFAULT_MIN_SESSION_TIMEOUT_MS,
             cluster_id: Bytes::from_static(b"kafka-mock"),
         }
     }

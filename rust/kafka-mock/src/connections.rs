@@ -1,9 +1,10 @@
 //! Connections, and the way of their requests through the cluster: one at a time, in order.
 
-use crate::api::{self, Outcome, ParkedFetch};
+use crate::api::{self, Outcome, ParkedFetch, ParkedMember};
 use crate::cluster::{Cluster, ClusterError};
+use crate::groups::Token;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Names a connection; chosen by whoever owns the sockets, never reused while it is open.
 pub type ConnId = u64;
@@ -51,6 +52,21 @@ enum Current {
         outcome: Box<Outcome>,
     },
     Fetch(Box<ParkedFetch>),
+    Member(Box<ParkedMember>),
+}
+
+impl Connection {
+    /// The answer of a group that the request in hand waits for, or will when a delay is over.
+    fn awaits(&self) -> Option<Token> {
+        match &self.current {
+            Current::Member(member) => Some(member.token),
+            Current::Delayed { outcome, .. } => match &**outcome {
+                Outcome::Member(member) => Some(member.token),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 enum Settled {
@@ -91,7 +107,7 @@ impl Cluster {
             return Reply::Parked;
         }
         let broker = connection.broker;
-        self.expire_transactions(now_ms);
+        self.expire(now_ms);
         let outcome = api::execute(self, broker, frame, now_ms);
         match self.settle(conn, outcome, now_ms) {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
@@ -104,7 +120,7 @@ impl Cluster {
     /// Answers that have become due, in order for each connection, and connections to close.
     pub fn poll(&mut self, now_ms: u64) -> Vec<(ConnId, Output)> {
         let mut outputs = Vec::new();
-        self.expire_transactions(now_ms);
+        self.expire(now_ms);
         loop {
             let dropped = std::mem::take(&mut self.dropped);
             outputs.extend(
@@ -118,6 +134,7 @@ impl Cluster {
             }
             // A request from some queue may have produced what another connection waits for.
             if !self.changed && self.dropped.is_empty() {
+                self.forget_unawaited_answers();
                 return outputs;
             }
         }
@@ -131,9 +148,11 @@ impl Cluster {
             .filter_map(|connection| match &connection.current {
                 Current::Delayed { until_ms, .. } => Some(*until_ms),
                 Current::Fetch(fetch) => Some(fetch.deadline_ms),
-                Current::Nothing | Current::Hung => None,
+                Current::Nothing | Current::Hung | Current::Member(_) => None,
             });
-        due.chain(self.transaction_deadline()).min()
+        due.chain(self.transaction_deadline())
+            .chain(self.groups.next_deadline())
+            .min()
     }
 
     /// The open connections of a broker.
@@ -144,6 +163,23 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Does what time has brought to transactions and groups.
+    fn expire(&mut self, now_ms: u64) {
+        self.expire_transactions(now_ms);
+        if self.groups.expire(now_ms) {
+            self.changed = true;
+        }
+    }
+
+    /// Members that wait for an answer may go away before it comes.
+    fn forget_unawaited_answers(&mut self) {
+        if !self.groups.answers.is_empty() {
+            let connections = self.connections.values();
+            let awaited: BTreeSet<Token> = connections.filter_map(Connection::awaits).collect();
+            self.groups.answers.keep(&awaited);
+        }
+    }
+
     fn poll_connection(
         &mut self,
         conn: ConnId,
@@ -167,14 +203,24 @@ impl Cluster {
             Current::Nothing | Current::Hung => false,
             Current::Delayed { until_ms, .. } => *until_ms <= now_ms,
             Current::Fetch(fetch) => changed || fetch.deadline_ms <= now_ms,
+            Current::Member(_) => changed,
         };
         if !is_due {
             return None;
         }
         match std::mem::replace(&mut connection.current, Current::Nothing) {
             Current::Nothing | Current::Hung => None,
-            Current::Delayed { outcome, .. } => Some(*outcome),
+            Current::Delayed { outcome, .. } => Some(self.reattempt(*outcome)),
+            Current::Member(member) => Some(member.attempt(self)),
             Current::Fetch(fetch) => Some(fetch.attempt(self, now_ms)),
+        }
+    }
+
+    /// What was kept back may be the wait for something that has happened meanwhile.
+    fn reattempt(&mut self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Member(member) => member.attempt(self),
+            outcome => outcome,
         }
     }
 
@@ -214,6 +260,7 @@ impl Cluster {
             Outcome::Delayed { until_ms, outcome } => Current::Delayed { until_ms, outcome },
             Outcome::Hang => Current::Hung,
             Outcome::Fetch(fetch) => Current::Fetch(fetch),
+            Outcome::Member(member) => Current::Member(member),
         };
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.current = waiting;

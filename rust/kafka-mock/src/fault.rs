@@ -152,6 +152,12 @@ impl ActiveFaults {
             .all(|rule| rule.applied)
     }
 
+    /// Error for an answer as a whole, of a rule that names no topic and no partition.
+    pub fn error_of_all(&self) -> Option<i16> {
+        let mut unfocused = self.rules.iter().filter(|rule| rule.is_unfocused());
+        unfocused.find_map(|rule| rule.error)
+    }
+
     /// Error for an answer that has neither topics nor partitions.
     pub fn error(&self) -> Option<i16> {
         self.rules.iter().find_map(|rule| rule.error)

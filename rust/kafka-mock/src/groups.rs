@@ -1,30 +1,119 @@
 //! Consumer groups as their coordinator sees them.
 
+mod answers;
+mod classic;
 mod offsets;
+mod view;
 
+pub(crate) use answers::{Answer, Answers, Token};
+pub(crate) use classic::{Caller, Classic, JoinRefused, Joining};
 pub use offsets::CommittedOffset;
 pub(crate) use offsets::{Offsets, TopicPartition};
+pub use view::{GroupView, MemberView};
 
-use crate::cluster::Cluster;
 use bytes::Bytes;
+use kafka_wire::ErrorCode;
 use std::collections::BTreeMap;
 
 /// All groups of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
     by_id: BTreeMap<Bytes, Group>,
+    pub answers: Answers,
+    member_ids: u64,
 }
 
-/// One group.
+/// One group: its members, and the positions that outlive them.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
+    pub members: Classic,
     pub offsets: Offsets,
 }
 
 impl Groups {
+    pub fn get(&self, id: &[u8]) -> Option<&Group> {
+        self.by_id.get(id)
+    }
+
     /// The group of that id, made if there is none.
     pub fn entry(&mut self, id: &Bytes) -> &mut Group {
         self.by_id.entry(id.clone()).or_default()
+    }
+
+    /// A token for a request whose answer may have to wait.
+    pub fn new_token(&mut self) -> Token {
+        self.answers.new_token()
+    }
+
+    /// Joins a group; the answer comes under the token.
+    pub fn join(
+        &mut self,
+        id: &Bytes,
+        asked: Joining,
+        client_id: &[u8],
+        token: Token,
+        now_ms: u64,
+    ) -> Result<(), JoinRefused> {
+        if !asked.member_id.is_empty() && !self.by_id.contains_key(id) {
+            return Err((ErrorCode::UnknownMemberId.code(), asked.member_id));
+        }
+        self.member_ids += 1;
+        // Kafka ends it with a UUID, which would be another one in every run.
+        let stem = asked.instance_id.as_deref().unwrap_or(client_id);
+        let new_id = Bytes::from([stem, format!("-{:012}", self.member_ids).as_bytes()].concat());
+        let group = self.by_id.entry(id.clone()).or_default();
+        group
+            .members
+            .join(asked, || new_id, token, &mut self.answers, now_ms)
+    }
+
+    /// Hands out or fetches assignments; the answer comes under the token.
+    pub fn sync(
+        &mut self,
+        id: &Bytes,
+        by: &Caller<'_>,
+        assignments: impl FnOnce() -> BTreeMap<Bytes, Bytes>,
+        token: Token,
+        now_ms: u64,
+    ) -> Result<(), i16> {
+        let answers = &mut self.answers;
+        member_group(&mut self.by_id, id)?
+            .members
+            .sync(by, assignments, token, answers, now_ms)
+    }
+
+    pub fn heartbeat(&mut self, id: &Bytes, by: &Caller<'_>, now_ms: u64) -> Result<(), i16> {
+        member_group(&mut self.by_id, id)?
+            .members
+            .heartbeat(by, now_ms)
+    }
+
+    pub fn leave(
+        &mut self,
+        id: &Bytes,
+        member_id: &Bytes,
+        instance_id: Option<&Bytes>,
+        now_ms: u64,
+    ) -> Result<(), i16> {
+        let answers = &mut self.answers;
+        member_group(&mut self.by_id, id)?
+            .members
+            .leave(member_id, instance_id, answers, now_ms)
+    }
+
+    /// Whether somebody may store positions of a group.
+    pub fn check_commit(
+        &mut self,
+        id: &Bytes,
+        by: &Caller<'_>,
+        transactional: bool,
+        now_ms: u64,
+    ) -> Result<(), i16> {
+        if id.is_empty() && !transactional {
+            return Err(ErrorCode::InvalidGroupId.code());
+        }
+        let group = self.by_id.entry(id.clone()).or_default();
+        group.members.check_commit(by, transactional, now_ms)
     }
 
     /// A producer's transaction that had positions of this group has ended.
@@ -40,18 +129,34 @@ impl Groups {
             group.offsets.forget_topic(name);
         }
     }
+
+    pub fn next_deadline(&self) -> Option<u64> {
+        let groups = self.by_id.values();
+        groups
+            .filter_map(|group| group.members.next_deadline())
+            .min()
+    }
+
+    /// Does what time has brought; whether there was anything.
+    pub fn expire(&mut self, now_ms: u64) -> bool {
+        let mut any = false;
+        for group in self.by_id.values_mut() {
+            // One thing may bring about the next.
+            while group.members.next_deadline().is_some_and(|at| at <= now_ms) {
+                group.members.expire(&mut self.answers, now_ms);
+                any = true;
+            }
+        }
+        any
+    }
 }
 
-/// Looking at groups.
-impl Cluster {
-    /// The positions that a group has stored, by topic and partition; none for an unknown group.
-    pub fn committed_offsets(
-        &self,
-        group: &[u8],
-    ) -> impl Iterator<Item = (&(Bytes, i32), &CommittedOffset)> {
-        let group = self.groups.by_id.get(group);
-        group
-            .into_iter()
-            .flat_map(|group| group.offsets.committed())
+fn member_group<'a>(
+    by_id: &'a mut BTreeMap<Bytes, Group>,
+    id: &Bytes,
+) -> Result<&'a mut Group, i16> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId.code());
     }
+    by_id.get_mut(id).ok_or(ErrorCode::UnknownMemberId.code())
 }

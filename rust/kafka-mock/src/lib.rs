@@ -32,12 +32,14 @@ mod topics;
 mod transactions;
 
 pub use api::MAX_PARTITIONS;
-pub use cluster::{Cluster, ClusterConfig, ClusterError, DEFAULT_MAX_MESSAGE_BYTES};
+pub use cluster::{
+    Cluster, ClusterConfig, ClusterError, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MIN_SESSION_TIMEOUT_MS,
+};
 pub use connections::{ConnId, Output, Reply};
 pub use coordinators::CoordinatorKey;
 pub use fault::Fault;
 pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
-pub use groups::CommittedOffset;
+pub use groups::{CommittedOffset, GroupView, MemberView};
 pub use log::IsolationLevel;
 pub use topics::StoredRecord;
 pub use transactions::{Transaction, TransactionState};

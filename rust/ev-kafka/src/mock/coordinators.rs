@@ -1,4 +1,4 @@
-//! What the coordinators know: transactions and the positions of groups; and who they are.
+//! What the coordinators know: transactions, groups and their positions; and who they are.
 
 use kafka_mock::CoordinatorKey;
 use perl_xs::{Av, Croak, Frame, Hv, Sv};
@@ -62,6 +62,40 @@ pub(super) fn transactions(frame: &mut Frame<'_>) -> Result<(), Croak> {
         hash.store(perl, "groups", groups.into_ref(perl));
         frame.ret(hash.into_ref(perl));
     }
+    Ok(())
+}
+
+/// `group($group)`: a hash, or undef for one that was never heard of.
+pub(super) fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let id = frame.bytes(1)?.unwrap_or_default();
+    let server = frame.object::<Server>()?;
+    let Some(group) = server.look(|cluster| cluster.group(&id)) else {
+        frame.ret_undef();
+        return Ok(());
+    };
+    let mut members = Av::new(perl);
+    for member in &group.members {
+        let mut hash = Hv::new(perl);
+        hash.store_bytes(perl, "member_id", &member.member_id);
+        let name = member.instance_id.as_deref();
+        hash.store(perl, "group_instance_id", Sv::bytes_or_undef(perl, name));
+        hash.store_int(perl, "generation", member.epoch.into());
+        let mut assigned = Av::new(perl);
+        for (topic, partition) in &member.assigned {
+            assigned.push(perl, Sv::bytes(perl, &partition_key(topic, *partition)));
+        }
+        hash.store(perl, "assigned", assigned.into_ref(perl));
+        members.push(perl, hash.into_ref(perl));
+    }
+    let mut hash = Hv::new(perl);
+    hash.store_bytes(perl, "protocol", group.protocol_type.as_bytes());
+    hash.store_bytes(perl, "state", group.state.as_bytes());
+    hash.store_int(perl, "generation", group.generation.into());
+    hash.store_bytes(perl, "assignor", &group.assignor);
+    hash.store_bytes(perl, "leader", &group.leader);
+    hash.store(perl, "members", members.into_ref(perl));
+    frame.ret(hash.into_ref(perl));
     Ok(())
 }
 

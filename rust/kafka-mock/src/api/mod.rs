@@ -5,14 +5,18 @@ mod create_topics;
 mod delete_topics;
 mod fetch;
 mod find_coordinator;
+mod group;
 mod init_producer_id;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
 mod produce;
 mod txn;
 mod txn_offset_commit;
 
 pub(crate) use fetch::ParkedFetch;
+pub(crate) use group::ParkedMember;
 
 use crate::cluster::Cluster;
 use crate::fault::{ActiveFaults, Target};
@@ -27,7 +31,7 @@ use std::ops::RangeInclusive;
 pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 13] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 19] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -41,6 +45,12 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 13] = [
     (ApiKey::AddOffsetsToTxn, 0..=4),
     (ApiKey::EndTxn, 0..=4),
     (ApiKey::TxnOffsetCommit, 0..=4),
+    (ApiKey::OffsetCommit, 2..=9),
+    (ApiKey::OffsetFetch, 1..=9),
+    (ApiKey::JoinGroup, 0..=9),
+    (ApiKey::SyncGroup, 0..=4),
+    (ApiKey::Heartbeat, 0..=4),
+    (ApiKey::LeaveGroup, 0..=5),
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
@@ -66,6 +76,8 @@ pub(crate) enum Outcome {
     Hang,
     /// A Fetch that waits for data.
     Fetch(Box<ParkedFetch>),
+    /// A JoinGroup or SyncGroup that waits for other members.
+    Member(Box<ParkedMember>),
 }
 
 /// The circumstances of a request, apart from its body.
@@ -75,6 +87,7 @@ pub(crate) struct Call {
     pub broker: i32,
     pub version: i16,
     pub correlation_id: i32,
+    pub client_id: Option<Bytes>,
     pub faults: ActiveFaults,
     pub now_ms: u64,
 }
@@ -171,6 +184,12 @@ pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: 
         ApiKey::TxnOffsetCommit => {
             serve::<m::TxnOffsetCommitRequest>(cluster, broker, frame, now_ms)
         }
+        ApiKey::OffsetCommit => serve::<m::OffsetCommitRequest>(cluster, broker, frame, now_ms),
+        ApiKey::OffsetFetch => serve::<m::OffsetFetchRequest>(cluster, broker, frame, now_ms),
+        ApiKey::JoinGroup => serve::<m::JoinGroupRequest>(cluster, broker, frame, now_ms),
+        ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(cluster, broker, frame, now_ms),
+        ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(cluster, broker, frame, now_ms),
+        ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(cluster, broker, frame, now_ms),
         other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }
@@ -191,6 +210,7 @@ fn serve<R: Serve>(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64
         broker,
         version,
         correlation_id,
+        client_id: header.client_id,
         faults: faults.clone(),
         now_ms,
     };

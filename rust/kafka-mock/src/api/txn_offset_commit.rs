@@ -1,10 +1,10 @@
 //! TxnOffsetCommit: a group's positions as part of a transaction.
 
+use super::group::check_group;
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
-use crate::coordinators::CoordinatorKey;
 use crate::fault::Target;
-use crate::groups::{CommittedOffset, TopicPartition};
+use crate::groups::{Caller, CommittedOffset, TopicPartition};
 use kafka_wire::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
@@ -65,11 +65,8 @@ impl Serve for TxnOffsetCommitRequest {
     }
 }
 
-fn check(cluster: &Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
-    if asked.group_id.is_empty() {
-        return Err(ErrorCode::InvalidGroupId.code());
-    }
-    cluster.check_coordinator(CoordinatorKey::Group, &asked.group_id, call.broker)?;
+fn check(cluster: &mut Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
+    check_group(cluster, call, &asked.group_id)?;
     let identity = (asked.producer_id, asked.producer_epoch);
     let tells_abortable = call.version >= TELLS_ABORTABLE;
     cluster.verify_in_transaction(
@@ -77,7 +74,14 @@ fn check(cluster: &Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> Resu
         identity,
         tells_abortable,
         |transaction| transaction.groups.contains(&asked.group_id),
-    )
+    )?;
+    let by = Caller {
+        member_id: &asked.member_id,
+        instance_id: asked.group_instance_id.as_ref(),
+        generation: asked.generation_id,
+    };
+    let groups = &mut cluster.groups;
+    groups.check_commit(&asked.group_id, &by, true, call.now_ms)
 }
 
 /// Largest `metadata` that is stored: broker default of `offset.metadata.max.bytes`.

@@ -44,6 +44,17 @@ impl Offsets {
         }
     }
 
+    pub fn get(&self, of: &TopicPartition) -> Option<&CommittedOffset> {
+        self.committed.get(of)
+    }
+
+    /// Whether a transaction that has not ended is about to change this position.
+    pub fn is_pending(&self, of: &TopicPartition) -> bool {
+        self.pending
+            .values()
+            .any(|pending| pending.contains_key(of))
+    }
+
     pub fn committed(&self) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset)> {
         self.committed.iter()
     }

@@ -1,0 +1,73 @@
+//! OffsetCommit: storing a group's positions.
+
+use super::group::check_group;
+use super::txn_offset_commit::check_offset;
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::fault::Target;
+use crate::groups::{Caller, CommittedOffset};
+use kafka_wire::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
+    OffsetCommitResponseTopic,
+};
+use kafka_wire::ErrorCode;
+
+impl Serve for OffsetCommitRequest {
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for topic in &self.topics {
+            targets.extend(topic.partitions.iter().map(|partition| Target {
+                topic: topic.name.clone(),
+                partition: Some(partition.partition_index),
+            }));
+        }
+        targets
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let allowed = check(&self, cluster, &call);
+        let mut topics = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            let mut partitions = Vec::with_capacity(topic.partitions.len());
+            for asked in topic.partitions {
+                let of = (topic.name.clone(), asked.partition_index);
+                let offset = CommittedOffset {
+                    offset: asked.committed_offset,
+                    leader_epoch: asked.committed_leader_epoch,
+                    metadata: asked.committed_metadata.unwrap_or_default(),
+                };
+                let stored = call.partition(&topic.name, asked.partition_index, || {
+                    allowed?;
+                    check_offset(cluster, &of, &offset)?;
+                    let group = cluster.groups.entry(&self.group_id);
+                    group.offsets.commit(of, offset);
+                    Ok(())
+                });
+                partitions.push(OffsetCommitResponsePartition {
+                    partition_index: asked.partition_index,
+                    error_code: stored.err().unwrap_or(ErrorCode::None.code()),
+                });
+            }
+            topics.push(OffsetCommitResponseTopic {
+                name: topic.name,
+                partitions,
+                ..Default::default()
+            });
+        }
+        call.answer::<Self>(&OffsetCommitResponse {
+            throttle_time_ms: call.faults.throttle_time_ms(),
+            topics,
+        })
+    }
+}
+
+fn check(asked: &OffsetCommitRequest, cluster: &mut Cluster, call: &Call) -> Result<(), i16> {
+    check_group(cluster, call, &asked.group_id)?;
+    let by = Caller {
+        member_id: &asked.member_id,
+        instance_id: asked.group_instance_id.as_ref(),
+        generation: asked.generation_id_or_member_epoch,
+    };
+    let groups = &mut cluster.groups;
+    groups.check_commit(&asked.group_id, &by, false, call.now_ms)
+}

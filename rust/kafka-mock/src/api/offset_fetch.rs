@@ -1,0 +1,219 @@
+//! OffsetFetch: reading a group's stored positions.
+
+use super::group::check_group;
+use super::{Call, Outcome, Serve};
+use crate::cluster::Cluster;
+use crate::fault::Target;
+use crate::groups::TopicPartition;
+use bytes::Bytes;
+use kafka_wire::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
+};
+use kafka_wire::ErrorCode;
+
+/// From here on an answer has an error code of its own.
+const HAS_TOP_LEVEL_ERROR: i16 = 2;
+/// From here on a request asks for many groups (KIP-709).
+const MANY_GROUPS: i16 = 8;
+
+/// Offset and leader epoch when there are none.
+const NO_OFFSET: i64 = -1;
+const NO_EPOCH: i32 = -1;
+
+/// What is asked of one group, in whatever version.
+struct Asked {
+    group_id: Bytes,
+    /// Null for all that are stored.
+    topics: Option<Vec<(Bytes, Vec<i32>)>>,
+}
+
+/// What one partition is answered with.
+struct Stored {
+    index: i32,
+    offset: i64,
+    leader_epoch: i32,
+    metadata: Bytes,
+    error_code: i16,
+}
+
+type Found = Vec<(Bytes, Vec<Stored>)>;
+
+impl Serve for OffsetFetchRequest {
+    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for (topic, partitions) in self.asked().into_iter().flat_map(|a| a.topics).flatten() {
+            targets.extend(partitions.into_iter().map(|index| Target {
+                topic: topic.clone(),
+                partition: Some(index),
+            }));
+        }
+        targets
+    }
+
+    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+        let throttle_time_ms = call.faults.throttle_time_ms();
+        let asked = self.asked();
+        let stable = self.require_stable;
+        if call.version >= MANY_GROUPS {
+            let of_group = |asked: Asked| {
+                let (error_code, topics) = look_up(cluster, &call, &asked, stable);
+                OffsetFetchResponseGroup {
+                    group_id: asked.group_id,
+                    topics: topics.into_iter().map(many_topic).collect(),
+                    error_code,
+                }
+            };
+            return call.answer::<Self>(&OffsetFetchResponse {
+                throttle_time_ms,
+                groups: asked.into_iter().map(of_group).collect(),
+                ..Default::default()
+            });
+        }
+        let mut error_code = ErrorCode::None.code();
+        let mut topics = Vec::new();
+        for asked in asked {
+            let (code, found) = look_up(cluster, &call, &asked, stable);
+            error_code = code;
+            topics.extend(found.into_iter().map(one_topic));
+        }
+        call.answer::<Self>(&OffsetFetchResponse {
+            throttle_time_ms,
+            topics,
+            error_code,
+            ..Default::default()
+        })
+    }
+}
+
+/// The groups that are asked about.
+trait AskedGroups {
+    fn asked(&self) -> Vec<Asked>;
+}
+
+impl AskedGroups for OffsetFetchRequest {
+    fn asked(&self) -> Vec<Asked> {
+        if !self.groups.is_empty() {
+            let of_group = self.groups.iter().map(|group| Asked {
+                group_id: group.group_id.clone(),
+                topics: group.topics.as_ref().map(|topics| {
+                    let named = topics.iter();
+                    named
+                        .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                        .collect()
+                }),
+            });
+            return of_group.collect();
+        }
+        let topics = self.topics.as_ref().map(|topics| {
+            let named = topics.iter();
+            named
+                .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                .collect()
+        });
+        vec![Asked {
+            group_id: self.group_id.clone(),
+            topics,
+        }]
+    }
+}
+
+/// The error of the group as a whole, and what was found.
+fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16, Found) {
+    let group = call
+        .faults
+        .error_of_all()
+        .map_or_else(|| check_group(cluster, call, &asked.group_id), Err);
+    let none = ErrorCode::None.code();
+    let read = |topic: &Bytes, index: i32| -> Stored {
+        let of = (topic.clone(), index);
+        let fault = call.faults.error_for(topic, Some(index));
+        match (group, fault) {
+            (Err(code), _) | (Ok(()), Some(code)) => nothing(index, code),
+            (Ok(()), None) => stored(cluster, &asked.group_id, &of, stable),
+        }
+    };
+    let read_all = |topic: &Bytes, indexes: &[i32]| -> (Bytes, Vec<Stored>) {
+        let stored = indexes.iter().map(|&index| read(topic, index));
+        (topic.clone(), stored.collect())
+    };
+    let found = |topics: &[(Bytes, Vec<i32>)]| -> Found {
+        let topics = topics.iter();
+        topics.map(|(topic, all)| read_all(topic, all)).collect()
+    };
+    match (group, &asked.topics) {
+        (Err(code), _) if call.version >= HAS_TOP_LEVEL_ERROR => (code, Vec::new()),
+        (_, Some(topics)) => (none, found(topics)),
+        (_, None) => (none, found(&all_stored(cluster, &asked.group_id))),
+    }
+}
+
+fn all_stored(cluster: &Cluster, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {
+    let mut topics: Vec<(Bytes, Vec<i32>)> = Vec::new();
+    for ((topic, index), _) in cluster.committed_offsets(group_id) {
+        match topics.last_mut() {
+            Some((last, indexes)) if last == topic => indexes.push(*index),
+            _ => topics.push((topic.clone(), vec![*index])),
+        }
+    }
+    topics
+}
+
+/// A position that is about to change is not told to those who want it stable (KIP-447).
+fn stored(cluster: &Cluster, group_id: &[u8], of: &TopicPartition, stable: bool) -> Stored {
+    let offsets = cluster.groups.get(group_id).map(|group| &group.offsets);
+    if stable && offsets.is_some_and(|offsets| offsets.is_pending(of)) {
+        return nothing(of.1, ErrorCode::UnstableOffsetCommit.code());
+    }
+    let none = ErrorCode::None.code();
+    match offsets.and_then(|offsets| offsets.get(of)) {
+        None => nothing(of.1, none),
+        Some(found) => Stored {
+            index: of.1,
+            offset: found.offset,
+            leader_epoch: found.leader_epoch,
+            metadata: found.metadata.clone(),
+            error_code: none,
+        },
+    }
+}
+
+fn nothing(index: i32, error_code: i16) -> Stored {
+    Stored {
+        index,
+        offset: NO_OFFSET,
+        leader_epoch: NO_EPOCH,
+        metadata: Bytes::new(),
+        error_code,
+    }
+}
+
+fn one_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTopic {
+    let told = |stored: Stored| OffsetFetchResponsePartition {
+        partition_index: stored.index,
+        committed_offset: stored.offset,
+        committed_leader_epoch: stored.leader_epoch,
+        metadata: Some(stored.metadata),
+        error_code: stored.error_code,
+    };
+    OffsetFetchResponseTopic {
+        name,
+        partitions: partitions.into_iter().map(told).collect(),
+    }
+}
+
+fn many_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTopics {
+    let told = |stored: Stored| OffsetFetchResponsePartitions {
+        partition_index: stored.index,
+        committed_offset: stored.offset,
+        committed_leader_epoch: stored.leader_epoch,
+        metadata: Some(stored.metadata),
+        error_code: stored.error_code,
+    };
+    OffsetFetchResponseTopics {
+        name,
+        partitions: partitions.into_iter().map(told).collect(),
+        ..Default::default()
+    }
+}

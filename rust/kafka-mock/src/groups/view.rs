@@ -1,0 +1,90 @@
+//! Groups as their cluster's owner sees them.
+
+use super::{Classic, CommittedOffset, Group};
+use crate::cluster::Cluster;
+use bytes::Bytes;
+use kafka_wire::messages::consumer_protocol::ConsumerProtocolAssignment;
+use kafka_wire::{Message, Reader};
+
+/// A group at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupView {
+    /// `classic` or `consumer`.
+    pub protocol_type: &'static str,
+    /// Kafka's name of the state.
+    pub state: &'static str,
+    /// The generation, or the group epoch (KIP-848).
+    pub generation: i32,
+    /// The protocol that the members have agreed on, or the coordinator's assignor.
+    pub assignor: Bytes,
+    /// The member id of the leader; empty for none.
+    pub leader: Bytes,
+    /// In the order in which they joined.
+    pub members: Vec<MemberView>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its id.
+    pub member_id: Bytes,
+    /// The static member's name.
+    pub instance_id: Option<Bytes>,
+    /// The generation it is in, or its member epoch (KIP-848).
+    pub epoch: i32,
+    /// Topics and partitions that it was given.
+    pub assigned: Vec<(Bytes, i32)>,
+}
+
+/// Looking at groups.
+impl Cluster {
+    /// The positions that a group has stored, by topic and partition; none for an unknown group.
+    pub fn committed_offsets(
+        &self,
+        group: &[u8],
+    ) -> impl Iterator<Item = (&(Bytes, i32), &CommittedOffset)> {
+        let group = self.groups.get(group);
+        group
+            .into_iter()
+            .flat_map(|group| group.offsets.committed())
+    }
+
+    /// A group; `None` for one that was never heard of.
+    pub fn group(&self, id: &[u8]) -> Option<GroupView> {
+        self.groups.get(id).map(view)
+    }
+}
+
+fn view(group: &Group) -> GroupView {
+    of_classic(&group.members)
+}
+
+fn of_classic(group: &Classic) -> GroupView {
+    let member = |member: &super::classic::Member| MemberView {
+        member_id: member.id.clone(),
+        instance_id: member.instance_id.clone(),
+        epoch: group.generation,
+        assigned: assigned(&member.assignment).unwrap_or_default(),
+    };
+    GroupView {
+        protocol_type: "classic",
+        state: group.state.name(),
+        generation: group.generation,
+        assignor: group.protocol.clone().unwrap_or_default(),
+        leader: group.leader.clone().unwrap_or_default(),
+        members: group.members.iter().map(member).collect(),
+    }
+}
+
+/// The partitions in what a leader assigned: bytes that only consumers understand, behind their version.
+fn assigned(bytes: &Bytes) -> Option<Vec<(Bytes, i32)>> {
+    let mut reader = Reader::new(bytes.clone());
+    let version = reader.get_i16().ok()?;
+    let assignment = ConsumerProtocolAssignment::decode(&mut reader, version).ok()?;
+    let mut all = Vec::new();
+    for topic in assignment.assigned_partitions {
+        let of_topic = topic.partitions.iter();
+        all.extend(of_topic.map(|&partition| (topic.topic.clone(), partition)));
+    }
+    Some(all)
+}
