@@ -41,7 +41,8 @@ sub outcome {
 # connects gets no answer.
 sub deaf {
     my ($address, $port) = @_;
-    my $listener = IO::Socket::IP->new(LocalHost => $address, LocalPort => $port, Listen => 1, ReuseAddr => 1) or die $@;
+    my $listener = IO::Socket::IP->new(LocalHost => $address, LocalPort => $port, Listen => 1, ReuseAddr => 1)
+        or die "listen: $@";
     my @filling = map {
         IO::Socket::IP->new(PeerHost => $address, PeerPort => $listener->sockport, Blocking => 0)
     } 1 .. 4;
@@ -84,7 +85,8 @@ subtest 'IPv6 and IPv4' => sub {
     $six->stop;
     is_deeply outcome('six-four.test', $four->port), ['connect'], 'where IPv6 refuses';
     is $four->{accepted}, 2, 'by IPv4';
-    is_deeply outcome('six-four.test', free_port()), ['error: connect: all addresses failed', 'disconnect'], 'both refuse';
+    is_deeply outcome('six-four.test', free_port()), ['error: connect: all addresses failed', 'disconnect'],
+        'both refuse';
 };
 
 subtest 'names without an address' => sub {
@@ -123,7 +125,8 @@ subtest 'resolving anew' => sub {
     $conn->auto_reconnect(1, 1);
     $conn->connect('unknown.test', 9092, 10);
     wait_until { @$log >= 4 } 'a second try';
-    is_deeply [@$log[0 .. 3]], [('error: resolve: Name or service not known', 'disconnect') x 2], 'a name that is unknown';
+    is_deeply [@$log[0 .. 3]], [('error: resolve: Name or service not known', 'disconnect') x 2],
+        'a name that is unknown';
     my $peer = ConnPeer->new;
     @$log = ();
     $conn->connect('slow.test', $peer->port, 10);

@@ -25,6 +25,12 @@ sub new {
         accepted   => 0,
         closed     => 0,
     }, $class;
+    $self->listen(%args);
+    return $self;
+}
+
+sub listen {
+    my ($self, %args) = @_;
     $self->{listener} = IO::Socket::IP->new(
         LocalHost => $args{address} || '127.0.0.1', LocalPort => $args{port} || 0,
         Listen => 10, ReuseAddr => 1, V6Only => 1, Blocking => 0,
@@ -34,11 +40,17 @@ sub new {
         my $socket = $self->{listener}->accept or return;
         $socket->blocking(0);
         $self->{accepted}++;
-        $self->{socket} = $socket;
-        $self->{in} = '';
-        $self->{reading} = EV::io $socket, EV::READ, sub { $self->read_some };
+        $self->talk_to($socket);
     };
-    return $self;
+    return;
+}
+
+sub talk_to {
+    my ($self, $socket) = @_;
+    $self->{socket} = $socket;
+    $self->{in} = '';
+    $self->{reading} = EV::io $socket, EV::READ, sub { $self->read_some };
+    return;
 }
 
 sub port { $_[0]{port} }

@@ -6,21 +6,28 @@ use warnings;
 # without valgrind as well.
 
 use FindBin;
-use lib "$FindBin::Bin/../../t/lib";
+use lib "$FindBin::Bin", "$FindBin::Bin/../../t/lib";
 
 use EV;
 use EV::Kafka;
 use Scalar::Util qw(weaken);
 use Test::More;
 
+use Certificates;
 use ConnPeer qw(free_port frame string array);
+use SaslPeer qw(scram_server);
 use TestKafka qw(wait_until turns);
+use TlsPeer;
 
 # An answer to Metadata version 1 without brokers and topics; a size that is none.
 my $METADATA = pack 'N N N', 0, 1, 0;
 my $GARBAGE  = pack 'N', 0xffffffff;
 
-use constant { API_VERSIONS => 18, SASL_HANDSHAKE => 17, SASL_AUTHENTICATE => 36 };
+use constant { METADATA => 3, API_VERSIONS => 18, SASL_HANDSHAKE => 17, SASL_AUTHENTICATE => 36 };
+
+my $files = Certificates->new;
+$files->authority('ca');
+$files->sign('ca', 'local', 'IP:127.0.0.1');
 
 # A peer that goes along until it is asked for the API where it is to stop.
 sub peer {
@@ -40,6 +47,23 @@ sub peer {
     );
 }
 
+# One that wants TLS and SCRAM.
+sub tls_peer {
+    my $scram = scram_server(256, 'secret');
+    return TlsPeer->new(
+        certificate => $files->file('local.pem'), key => $files->file('local.key'),
+        versions   => { 3 => [1, 1], 17 => [1, 1], 36 => [0, 0] },
+        on_request => sub {
+            my ($peer, $request) = @_;
+            my $api = $request->{api};
+            return pack('n', 0) . array(string('SCRAM-SHA-256')) if $api == SASL_HANDSHAKE;
+            # Version 0 says nothing of how long the session lives.
+            return substr $scram->(unpack 'N/a*', $request->{body}), 0, -8 if $api == SASL_AUTHENTICATE;
+            return $peer->{silent} ? undef : $METADATA;
+        },
+    );
+}
+
 # What brings a connection into each state and what the state's number then is.
 my %STATES = (
     connecting     => { number => 1, port => \&free_port },
@@ -50,6 +74,8 @@ my %STATES = (
     token          => { number => 3, prepare => sub { $_[0]->sasl('OAUTHBEARER', sub { }) } },
     api_versions   => { number => 5, stop => API_VERSIONS },
     ready          => { number => 6 },
+    encrypted      => { number => 6, peer => \&tls_peer, 
+        prepare => sub { $_[0]->tls(1, $files->file('ca.pem')); $_[0]->sasl('SCRAM-SHA-256', 'user', 'secret') } },
     secure         => { number => 6, prepare => sub { $_[0]->sasl('PLAIN', 'user', 'secret') } },
 );
 
@@ -97,7 +123,7 @@ sub send_request {
 # A connection in the state, whose callbacks call $case->{inside}->($name).
 sub enter {
     my ($state, $name) = @_;
-    my $peer = peer($state->{stop});
+    my $peer = $state->{peer} ? $state->{peer}->() : peer($state->{stop});
     $peer->{silent} = 1;
     my $case = { peer => $peer, other => peer(), sent => 0, answered => [] };
     my $conn = $case->{conn} = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
@@ -112,7 +138,7 @@ sub enter {
     wait_until { @{ $peer->{handshakes} || [] } } 'ApiVersions' if $state->{number} == 5;
     if ($conn->connected) {
         send_request($case) for 1 .. 3;
-        wait_until { @{ $peer->{requests} } >= 3 } 'the requests' if !$state->{prepare};
+        wait_until { grep({ $_->{api} == METADATA } @{ $peer->{requests} }) >= 3 } 'the requests';
     }
     return $case;
 }
@@ -133,6 +159,7 @@ sub run_case {
     weaken(my $weak = $case->{conn});
     undef $case->{inside};
     delete $case->{conn};
+    $_->stop for @$case{qw(peer other)};
     my @wrong = grep { ($case->{answered}[$_] || 0) != 1 } 1 .. $case->{sent};
     ok !$weak && !@wrong, $what or diag "alive: ${\ !!$weak}, wrong: @wrong";
     return;
@@ -159,7 +186,7 @@ for my $name (sort keys %STATES) {
 }
 
 # What comes by itself: a refusal, the end of the handshake, answers in one read.
-sub answer_all { my $peer = $_[0]{peer}; $peer->raw(join '', map { frame($_->{id}, $METADATA) } @{ $peer->{requests} }) }
+sub answer_all { my $peer = $_[0]{peer}; $peer->raw(join '', map { frame($_->{id}, $METADATA) } grep { $_->{api} == METADATA } @{ $peer->{requests} }) }
 for my $act (sort keys %ACTIONS) {
     my $run = sub {
         my ($what, $state, $callback, $end) = @_;
@@ -167,7 +194,7 @@ for my $act (sort keys %ACTIONS) {
     };
     $run->('refused', 'connecting', $_) for qw(error disconnect);
     $run->('handshake', 'api_versions', 'connect', sub { $_[0]{peer}->shake_hands($_[0]{peer}{handshakes}[0]) });
-    $run->('answers', 'ready', 'answer', \&answer_all);
+    $run->('answers', $_, 'answer', \&answer_all) for qw(ready encrypted);
     $run->('answers, then garbage', 'ready', 'answer', sub { &answer_all; $_[0]{peer}->raw($GARBAGE) });
     $run->('time is up', 'ready', $_, sub { $_[0]{conn}->request_timeout(0.001); send_request($_[0]) }) for qw(error answer disconnect);
     $run->('reconnecting', 'ready', 'connect', sub { $_[0]{conn}->auto_reconnect(1, 1); $_[0]{peer}->hang_up });

@@ -36,7 +36,7 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// * **Getters** tell how things stand: [`state`](Self::state), [`pending`](Self::pending),
 ///   [`api_versions`](Self::api_versions), [`version`](Self::version),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
-///   [`buffered_bytes`](Self::buffered_bytes).
+///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words).
 /// * **`handle_*`** take in what happened outside: [`handle_dialed`](Self::handle_dialed),
 ///   [`handle_dial_failed`](Self::handle_dial_failed), [`handle_read`](Self::handle_read) (after
 ///   [`read_buffer`](Self::read_buffer)) or [`handle_data`](Self::handle_data),
@@ -66,7 +66,8 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// `handle_io_error` report takes effect only after the answers that arrived before it.
 ///
 /// On an encrypted connection ([`set_tls`](Self::set_tls)) the bytes that a driver moves are
-/// ciphertext; nothing else is different for it. What [`set_sasl`](Self::set_sasl) asks for may
+/// ciphertext. Nothing else is different for it, except that
+/// [`has_last_words`](Self::has_last_words) may ask it to write once before step 1. What [`set_sasl`](Self::set_sasl) asks for may
 /// add an event: [`Event::TokenNeeded`].
 ///
 /// Points in time must not run backwards. A driver never has to remember which attempt something
@@ -182,6 +183,12 @@ impl Connection {
     /// Memory held by the read buffer, in bytes.
     pub fn buffered_bytes(&self) -> usize {
         self.link().map_or(0, Link::buffered_bytes)
+    }
+
+    /// Whether TLS has failed and the broker is still to be told why by an alert. The events that
+    /// follow drop the socket: a driver writes before it takes them, as far as the socket lets it.
+    pub fn has_last_words(&self) -> bool {
+        self.link().is_some_and(Link::has_last_words)
     }
 
     fn link(&self) -> Option<&Link> {

@@ -114,6 +114,10 @@ impl Link {
         !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
+    pub(crate) fn has_last_words(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_last_words())
+    }
+
     /// The end of this connection: who is left without an answer, oldest first.
     pub(crate) fn into_unanswered(mut self) -> impl Iterator<Item = Token> {
         let in_flight = self.in_flight.take().filter_map(|request| request.token);

@@ -211,6 +211,64 @@ fn wildcards_match_one_label() {
 }
 
 #[test]
+fn the_broker_is_told_by_an_alert_what_is_wrong_with_its_certificate() {
+    for versions in EACH_VERSION {
+        let alert = |identity: Identity| {
+            let listener = Listener {
+                versions,
+                ..Listener::new(identity)
+            };
+            let mut driver = Driver::new();
+            let mut peer = listener.accept();
+            connect(&mut driver, Some(settings(&usual())), HOST, &mut peer);
+            peer.exchange(&mut driver);
+            assert!(!driver.conn.has_last_words(), "it has been said");
+            assert!(driver.conn.poll_transmit().is_none());
+            let [Event::Close, Event::Error(_), Event::Disconnected] = &driver.events()[..] else {
+                panic!("refused")
+            };
+            assert_eq!(peer.heard, b"");
+            peer.failure
+        };
+        use rustls::AlertDescription::*;
+        use rustls::Error::AlertReceived;
+        let authority = Authority::usual();
+        let stranger = Authority::new("stranger").issue(&[HOST]);
+        assert_eq!(alert(stranger), Some(AlertReceived(UnknownCA)));
+        let other = authority.issue(&["other.example"]);
+        assert_eq!(alert(other), Some(AlertReceived(BadCertificate)));
+        let expired = authority.issue_with(&[HOST], expired);
+        assert_eq!(alert(expired), Some(AlertReceived(CertificateExpired)));
+    }
+}
+
+#[test]
+fn a_record_that_does_not_decrypt_is_answered_by_an_alert_alone() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    let token = driver.send(None);
+    peer.heard.clear();
+    let mut record = vec![23, 3, 3, 0, 32];
+    record.extend([7; 32]);
+    driver.feed(&record);
+    assert!(driver.conn.has_last_words());
+    peer.exchange(&mut driver);
+    let failure = rustls::Error::AlertReceived(rustls::AlertDescription::BadRecordMac);
+    assert_eq!(peer.failure, Some(failure));
+    assert_eq!(
+        peer.heard, b"",
+        "what was not sent before is not sent any more"
+    );
+    let reason = "TLS: cannot decrypt peer's message";
+    let [Event::Close, Event::Error(text), Event::Failed { token: failed, .. }, Event::Disconnected] =
+        &driver.events()[..]
+    else {
+        panic!("an error")
+    };
+    assert_eq!((text.as_str(), *failed), (reason, token));
+}
+
+#[test]
 fn a_certificate_out_of_its_time_is_refused() {
     let expired = Authority::usual().issue_with(&[HOST], expired);
     assert_eq!(

@@ -27,6 +27,8 @@ pub(crate) struct TlsStream {
     read_size: usize,
     /// Ciphertext for the socket.
     outgoing: TransmitQueue,
+    /// The session is over by an error of the peer's: the alert about it is the last that it is told.
+    broken: bool,
 }
 
 impl fmt::Debug for TlsStream {
@@ -50,6 +52,7 @@ impl TlsStream {
             room: Vec::new(),
             read_size: MIN_READ,
             outgoing: TransmitQueue::default(),
+            broken: false,
         };
         stream.collect();
         Ok(stream)
@@ -61,6 +64,11 @@ impl TlsStream {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.outgoing.len()
+    }
+
+    /// Whether an alert waits that ends the session.
+    pub(crate) fn has_last_words(&self) -> bool {
+        self.broken && self.outgoing.len() > 0
     }
 
     /// Memory held for reading, in bytes.
@@ -111,6 +119,8 @@ impl TlsStream {
                 Err(error) => {
                     // What came before the broken record is sound.
                     self.take_plaintext(plaintext);
+                    self.collect();
+                    self.broken = true;
                     return Err(reason::text(&error));
                 }
             };
@@ -134,7 +144,7 @@ impl TlsStream {
 
     /// Encrypts what waits in `plaintext`, within bounds, and offers the ciphertext.
     pub(crate) fn poll_transmit(&mut self, plaintext: &mut TransmitQueue) -> Option<Transmit<'_>> {
-        while self.outgoing.len() < ENCRYPT_AHEAD {
+        while !self.broken && self.outgoing.len() < ENCRYPT_AHEAD {
             let Some(piece) = plaintext.take(ENCRYPT_AHEAD) else {
                 break;
             };

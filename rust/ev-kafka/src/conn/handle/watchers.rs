@@ -78,6 +78,9 @@ impl ConnHandle {
                 .link
                 .borrow_mut()
                 .read(&mut self.connection.borrow_mut(), Instant::now());
+            if self.connection.borrow().has_last_words() {
+                self.transmit();
+            }
             if self.deliver(perl) == Flow::Exit {
                 return Flow::Exit;
             }
