@@ -17,6 +17,10 @@ plan skip_all => 'valgrind is not installed' unless $valgrind;
 # below one of our calls and are not freed at perl's end.
 my $perls_own = qr/Cwd\.so|Perl_(?:tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
 
+# To valgrind, which does not follow ring's assembly, all that is derived from an HMAC is
+# uninitialised, the keys of TLS among it. OpenSSL, at the other end, sees the right bytes.
+my $rings_own = qr/Uninitialised value was created by a stack allocation\n.*ring::hmac::Context::with_key/s;
+
 # Errors of any kind, and leaks that have one of our frames in their stack.
 sub complaints {
     my ($file) = @_;
@@ -24,13 +28,14 @@ sub complaints {
     my $text = do { local $/; <$log> } // '';
     $text =~ s/^==\d+== ?//mg;
     my @blocks = grep { /\S/ } split /\n\s*\n/, $text;
-    return grep { !/$perls_own/ && (!/definitely lost/ || /Kafka\.so|ev_kafka|kafka_conn|perl_xs/) } @blocks;
+    return grep { !/$perls_own|$rings_own/ && (!/definitely lost/ || /Kafka\.so|ev_kafka|kafka_conn|perl_xs/) } @blocks;
 }
 
 my $log = tempdir(CLEANUP => 1) . '/valgrind';
 my @command = (
     $valgrind, '--quiet', '--leak-check=full', '--show-leak-kinds=definite', '--errors-for-leak-kinds=definite',
-    '--num-callers=30', "--log-file=$log.%p", $^X, (map { "-I$_" } grep { !ref } @INC), "$FindBin::Bin/lib/conn-states.pl",
+    '--num-callers=30', '--track-origins=yes',
+    "--log-file=$log.%p", $^X, (map { "-I$_" } grep { !ref } @INC), "$FindBin::Bin/lib/conn-states.pl",
 );
 open my $pipe, '-|', @command or die "valgrind: $!";
 my @tap = <$pipe>;

@@ -1161,7 +1161,10 @@ The module itself looks at none. Tests, examples and benchmarks do:
     KAFKA_TOPIC          topic for examples
     KAFKA_GROUP_ID       consumer group for examples
     KAFKA_LIMIT          how many messages the example consumer reads
-    KAFKA_COUNT          how many messages the fire-and-forget example sends
+    KAFKA_COUNT          how many messages the fire-and-forget example sends, and how many
+                         times the reconnecting one asks
+    KAFKA_INTERVAL       seconds between these times
+    KAFKA_PATIENCE       seconds after which that example gives up
     BENCH_BROKER         broker for benchmarks, host:port
     BENCH_MESSAGES       how many messages benchmarks send
     BENCH_VALUE_SIZE     bytes of a value in benchmarks

@@ -244,9 +244,11 @@ impl Connection {
     }
 
     /// The owner goes away: as `disconnect`, but unanswered requests fail with `destroyed`, and
-    /// no `Error` or `Disconnected` is reported any more.
+    /// no `Error` or `Disconnected` is reported any more. The credentials are forgotten.
     pub fn destroy(&mut self) {
         self.close("destroyed");
+        // Whoever still holds the value holds no credentials with it.
+        (self.tls, self.sasl) = (None, None);
         self.events
             .retain(|event| !matches!(event, Event::Error(_) | Event::Disconnected));
     }

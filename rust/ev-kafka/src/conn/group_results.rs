@@ -144,30 +144,31 @@ fn partition_outcome(perl: Perl, partition: i32, error_code: i16) -> Hv {
     hash
 }
 
+/// `{ topics => [{ topic, partitions => [{ partition, error_code }] }] }`, of types that differ in the
+/// names of their fields.
+macro_rules! partition_outcomes {
+    ($perl:expr, $topics:expr, $partitions:ident, $error_code:ident) => {
+        topics(
+            $perl,
+            $topics,
+            |topic| &topic.name,
+            |topic| {
+                list($perl, &topic.$partitions, |partition| {
+                    partition_outcome($perl, partition.partition_index, partition.$error_code)
+                })
+            },
+        )
+    };
+}
+
 fn offset_commit(perl: Perl, response: &OffsetCommitResponse, _: i16) -> Result<Hv, String> {
-    Ok(topics(
-        perl,
-        &response.topics,
-        |topic| &topic.name,
-        |topic| {
-            list(perl, &topic.partitions, |partition| {
-                partition_outcome(perl, partition.partition_index, partition.error_code)
-            })
-        },
-    ))
+    let topics = &response.topics;
+    Ok(partition_outcomes!(perl, topics, partitions, error_code))
 }
 
 fn txn_offset_commit(perl: Perl, response: &TxnOffsetCommitResponse, _: i16) -> Result<Hv, String> {
-    Ok(topics(
-        perl,
-        &response.topics,
-        |topic| &topic.name,
-        |topic| {
-            list(perl, &topic.partitions, |partition| {
-                partition_outcome(perl, partition.partition_index, partition.error_code)
-            })
-        },
-    ))
+    let topics = &response.topics;
+    Ok(partition_outcomes!(perl, topics, partitions, error_code))
 }
 
 fn add_partitions_to_txn(
@@ -175,19 +176,11 @@ fn add_partitions_to_txn(
     response: &AddPartitionsToTxnResponse,
     _: i16,
 ) -> Result<Hv, String> {
-    Ok(topics(
+    Ok(partition_outcomes!(
         perl,
         &response.results_by_topic_v3_and_below,
-        |topic| &topic.name,
-        |topic| {
-            list(perl, &topic.results_by_partition, |partition| {
-                partition_outcome(
-                    perl,
-                    partition.partition_index,
-                    partition.partition_error_code,
-                )
-            })
-        },
+        results_by_partition,
+        partition_error_code
     ))
 }
 
@@ -198,71 +191,54 @@ fn init_producer_id(perl: Perl, response: &InitProducerIdResponse, _: i16) -> Re
     Ok(hash)
 }
 
+/// What newer versions say of the one group that was asked for has the shape of older ones.
 fn offset_fetch(perl: Perl, answer: &Answer) -> Built {
     let (response, truncated) = decode::<OffsetFetchResponse>(answer);
     let throttle_time_ms = response.throttle_time_ms;
-    let hash = match (
-        answer.version < OFFSET_FETCH_LISTS_FROM,
-        response.groups.first(),
-    ) {
-        (true, _) => Ok(fetched_offsets(perl, &response, answer.version)),
-        (false, Some(_)) => Ok(fetched_offsets_of_group(perl, &response)),
-        (false, None) if truncated => Ok(fetched_offsets_of_group(perl, &response)),
-        (false, None) => Err("OffsetFetch: the answer names no group".into()),
+    // The topics of both are of different types with the same fields.
+    macro_rules! offsets {
+        ($topics:expr) => {
+            topics(
+                perl,
+                $topics,
+                |topic| &topic.name,
+                |topic| {
+                    list(perl, &topic.partitions, |partition| {
+                        fetched_offset(
+                            perl,
+                            partition.partition_index,
+                            partition.committed_offset,
+                            partition.committed_leader_epoch,
+                            partition.metadata.as_deref(),
+                            partition.error_code,
+                        )
+                    })
+                },
+            )
+        };
+    }
+    let group = response.groups.first();
+    let result = if answer.version < OFFSET_FETCH_LISTS_FROM {
+        let told = answer.version >= OFFSET_FETCH_ERROR_FROM;
+        let error_code = told.then_some(response.error_code);
+        Ok((offsets!(&response.topics), error_code))
+    } else if group.is_some() || truncated {
+        let topics = group.into_iter().flat_map(|group| &group.topics);
+        let error_code = group.map_or(0, |group| group.error_code);
+        Ok((offsets!(topics), Some(error_code)))
+    } else {
+        Err("OffsetFetch: the answer names no group".into())
+    };
+    let finished = |(mut hash, error_code): (Hv, Option<i16>)| {
+        if let Some(error_code) = error_code {
+            hash.store_int(perl, "error_code", error_code.into());
+        }
+        finish(perl, hash, throttle_time_ms, truncated)
     };
     Built {
-        result: hash.map(|hash| finish(perl, hash, throttle_time_ms, truncated)),
+        result: result.map(finished),
         throttle_time_ms,
     }
-}
-
-fn fetched_offsets(perl: Perl, response: &OffsetFetchResponse, version: i16) -> Hv {
-    let mut hash = topics(
-        perl,
-        &response.topics,
-        |topic| &topic.name,
-        |topic| {
-            list(perl, &topic.partitions, |partition| {
-                fetched_offset(
-                    perl,
-                    partition.partition_index,
-                    partition.committed_offset,
-                    partition.committed_leader_epoch,
-                    partition.metadata.as_deref(),
-                    partition.error_code,
-                )
-            })
-        },
-    );
-    if version >= OFFSET_FETCH_ERROR_FROM {
-        hash.store_int(perl, "error_code", response.error_code.into());
-    }
-    hash
-}
-
-/// The one group that was asked for, in the shape that it has in older versions.
-fn fetched_offsets_of_group(perl: Perl, response: &OffsetFetchResponse) -> Hv {
-    let group = response.groups.first();
-    let mut hash = topics(
-        perl,
-        group.into_iter().flat_map(|group| &group.topics),
-        |topic| &topic.name,
-        |topic| {
-            list(perl, &topic.partitions, |partition| {
-                fetched_offset(
-                    perl,
-                    partition.partition_index,
-                    partition.committed_offset,
-                    partition.committed_leader_epoch,
-                    partition.metadata.as_deref(),
-                    partition.error_code,
-                )
-            })
-        },
-    );
-    let error_code = group.map_or(0, |group| group.error_code);
-    hash.store_int(perl, "error_code", error_code.into());
-    hash
 }
 
 fn fetched_offset(

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
@@ -15,7 +14,7 @@ use super::handle::{ConnHandle, Sasl, TokenSource};
 use super::strerror::strerror;
 
 /// No file of certificates is larger, in bytes: what is not a regular file may never end.
-const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: usize = 16 << 20;
 
 pub static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -80,16 +79,11 @@ fn pem(args: &Arguments<'_, '_>, path: Option<Vec<u8>>, what: &str) -> Result<Op
 }
 
 fn contents(path: &[u8]) -> Result<Secret, String> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(OsStr::from_bytes(path))?
-            .take(MAX_FILE + 1)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| strerror(&error))?;
-    match bytes.len() as u64 {
-        0..=MAX_FILE => Ok(bytes.into()),
+    let contents = File::open(OsStr::from_bytes(path))
+        .and_then(|file| Secret::read(file, MAX_FILE))
+        .map_err(|error| strerror(&error))?;
+    match contents.len() {
+        0..=MAX_FILE => Ok(contents),
         _ => Err(format!("larger than {MAX_FILE} bytes")),
     }
 }
@@ -103,8 +97,8 @@ fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
         None => Sasl::default(),
         Some(b"OAUTHBEARER") => oauthbearer(frame, &args)?,
         Some(mechanism) => {
-            let username = args.bytes(2, "username")?.unwrap_or_default();
-            let password = args.bytes(3, "password")?.unwrap_or_default();
+            let username = Secret::from(args.bytes(2, "username")?.unwrap_or_default());
+            let password = Secret::from(args.bytes(3, "password")?.unwrap_or_default());
             let mechanism = String::from_utf8_lossy(mechanism);
             Sasl {
                 settings: Some(SaslSettings::new(&mechanism, username, password)),
@@ -118,7 +112,7 @@ fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 fn oauthbearer(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Sasl, Croak> {
     let Some(token) = frame.value(2)? else {
-        return Ok(fixed_token(Vec::new()));
+        return Ok(fixed_token(Secret::default()));
     };
     if let Some(code) = token.code() {
         let conn = frame
@@ -134,14 +128,13 @@ fn oauthbearer(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Sasl, Croa
     if args::is_plain_reference(&token) {
         return Err(args.error("token must be a string or a code reference"));
     }
-    Ok(fixed_token(
-        token.to_bytes(args.perl())?.unwrap_or_default(),
-    ))
+    let token = token.to_bytes(args.perl())?.unwrap_or_default();
+    Ok(fixed_token(token.into()))
 }
 
-fn fixed_token(token: Vec<u8>) -> Sasl {
+fn fixed_token(token: Secret) -> Sasl {
     Sasl {
-        settings: Some(SaslSettings::new("OAUTHBEARER", Vec::new(), token)),
+        settings: Some(SaslSettings::new("OAUTHBEARER", Secret::default(), token)),
         token: None,
     }
 }

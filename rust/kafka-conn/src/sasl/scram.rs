@@ -111,13 +111,15 @@ impl fmt::Debug for SaltedPassword {
 pub(super) struct Exchange {
     hash: Hash,
     nonce: String,
-    client_first_bare: Vec<u8>,
+    client_first_bare: Zeroizing<Vec<u8>>,
     expects: Expects,
 }
 
 enum Expects {
     ServerFirst,
-    ServerFinal { server_signature: Vec<u8> },
+    ServerFinal {
+        server_signature: Zeroizing<Vec<u8>>,
+    },
     Nothing,
 }
 
@@ -146,7 +148,10 @@ impl Exchange {
         if username.is_empty() {
             return Err(SaslError::ScramUsernameRequired);
         }
-        let mut client_first_bare = b"n=".to_vec();
+        // Room for all of it, as growing would leave a copy behind.
+        let most = b"n=,r=".len() + b"=2C".len() * username.expose().len() + nonce.len();
+        let mut client_first_bare = Zeroizing::new(Vec::with_capacity(most));
+        client_first_bare.extend_from_slice(b"n=");
         for &byte in username.expose() {
             match byte {
                 b',' => client_first_bare.extend_from_slice(b"=2C"),
@@ -215,7 +220,8 @@ impl Exchange {
         client_final.extend_from_slice(BASE64.encode(GS2_HEADER).as_bytes());
         client_final.extend_from_slice(b",r=");
         client_final.extend_from_slice(server.nonce);
-        let auth_message = [&self.client_first_bare[..], message, &client_final].join(&b',');
+        let auth_message =
+            Zeroizing::new([&self.client_first_bare[..], message, &client_final].join(&b','));
 
         let hmac =
             |key: &[u8], data: &[u8]| hmac::sign(&hmac::Key::new(self.hash.hmac(), key), data);
@@ -233,7 +239,7 @@ impl Exchange {
         let server_key = hmac(&salted, b"Server Key");
         let server_signature = hmac(server_key.as_ref(), &auth_message);
         self.expects = Expects::ServerFinal {
-            server_signature: server_signature.as_ref().to_vec(),
+            server_signature: Zeroizing::new(server_signature.as_ref().to_vec()),
         };
 
         client_final.extend_from_slice(b",p=");

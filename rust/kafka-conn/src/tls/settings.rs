@@ -11,7 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroize;
 
-use super::verify::{Anything, Trust};
+use super::verify::Verifier;
 use crate::secret::Secret;
 
 /// The contents of a PEM file. Who reads the file is the caller's affair.
@@ -91,13 +91,11 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError(error.to_string()))?
         .dangerous();
-    let builder = match options.skip_verify {
-        true => builder.with_custom_certificate_verifier(Arc::new(Anything::new(&provider))),
-        false => {
-            let trust = trust(ca.unwrap_or_default(), options.ca.as_ref(), provider)?;
-            builder.with_custom_certificate_verifier(Arc::new(trust))
-        }
+    let verifier = match options.skip_verify {
+        true => Verifier::anything(&provider),
+        false => trust(ca.unwrap_or_default(), options.ca.as_ref(), provider)?,
     };
+    let builder = builder.with_custom_certificate_verifier(Arc::new(verifier));
     Ok(match identity(options)? {
         Some(identity) => {
             let resolver = SingleCertAndKey::from(identity);
@@ -111,7 +109,7 @@ fn trust(
     ca: Vec<CertificateDer<'static>>,
     file: Option<&Pem>,
     provider: Arc<CryptoProvider>,
-) -> Result<Trust, TlsError> {
+) -> Result<Verifier, TlsError> {
     let mut roots = RootCertStore::empty();
     // A certificate of the system that does not parse is none that anybody relies on.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -121,7 +119,7 @@ fn trust(
             TlsError(format!("CA file {name}: {}", super::reason::text(&error)))
         })?;
     }
-    Trust::new(roots, ca, provider).map_err(|_| {
+    Verifier::trusting(roots, ca, provider).map_err(|_| {
         TlsError("no CA certificates: the system has none and no CA file is given".into())
     })
 }

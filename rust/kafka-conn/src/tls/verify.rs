@@ -13,30 +13,66 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::reason;
 
-/// Verifies as WebPKI does, and accepts as well a certificate that is itself in the CA file.
-///
-/// Such a certificate, self-signed and marked as an authority (what `openssl req -x509` makes),
-/// is how many a broker runs on a developer's machine; OpenSSL accepts it.
+/// What a certificate has to be for, and whose key its holder must have.
 #[derive(Debug)]
-pub(super) struct Trust {
-    webpki: Arc<WebPkiServerVerifier>,
-    /// What the CA file holds.
-    ca: Vec<CertificateDer<'static>>,
+pub(super) struct Verifier {
+    policy: Policy,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Trust {
-    pub(super) fn new(
+#[derive(Debug)]
+enum Policy {
+    /// As WebPKI has it, and as well a certificate that is itself in the CA file.
+    ///
+    /// Such a certificate, self-signed and marked as an authority (what `openssl req -x509`
+    /// makes), is how many a broker runs on a developer's machine; OpenSSL accepts it.
+    Trusted {
+        webpki: Arc<WebPkiServerVerifier>,
+        /// What the CA file holds.
+        ca: Vec<CertificateDer<'static>>,
+    },
+    /// Any certificate; the peer still has to have its key, where that can be told.
+    Anything,
+}
+
+impl Verifier {
+    /// Trusts these authorities, and the certificates of the CA file themselves.
+    pub(super) fn trusting(
         roots: RootCertStore,
         ca: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
+        let algorithms = provider.signature_verification_algorithms;
         let webpki =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        Ok(Trust { webpki, ca })
+        let policy = Policy::Trusted { webpki, ca };
+        Ok(Verifier { policy, algorithms })
+    }
+
+    /// Trusts anybody.
+    pub(super) fn anything(provider: &CryptoProvider) -> Self {
+        Verifier {
+            policy: Policy::Anything,
+            algorithms: provider.signature_verification_algorithms,
+        }
+    }
+
+    /// A certificate of X.509 version 1 is not looked into; any that is accepted unseen proves as
+    /// little.
+    fn accept_old_certificate(
+        &self,
+        verified: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match (&self.policy, verified) {
+            (Policy::Anything, Err(error)) if reason::is_old_certificate(&error) => {
+                Ok(HandshakeSignatureValid::assertion())
+            }
+            (_, verified) => verified,
+        }
     }
 }
 
-impl ServerCertVerifier for Trust {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -45,16 +81,14 @@ impl ServerCertVerifier for Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.webpki.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
+        let Policy::Trusted { webpki, ca } = &self.policy else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        let verified =
+            webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
             // The period of validity has been checked by then.
-            Err(error) if reason::is_authority(&error) && self.ca.contains(end_entity) => {
+            Err(error) if reason::is_authority(&error) && ca.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
             }
@@ -68,8 +102,8 @@ impl ServerCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls12_signature(message, certificate, signature)
+        let verified = verify_tls12_signature(message, certificate, signature, &self.algorithms);
+        self.accept_old_certificate(verified)
     }
 
     fn verify_tls13_signature(
@@ -78,71 +112,11 @@ impl ServerCertVerifier for Trust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki
-            .verify_tls13_signature(message, certificate, signature)
+        let verified = verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        self.accept_old_certificate(verified)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
-    }
-}
-
-/// Accepts any certificate, but still wants the peer to have its key, where it can be told.
-#[derive(Debug)]
-pub(super) struct Anything(WebPkiSupportedAlgorithms);
-
-impl Anything {
-    pub(super) fn new(provider: &CryptoProvider) -> Self {
-        Anything(provider.signature_verification_algorithms)
-    }
-}
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = verify_tls12_signature(message, certificate, signature, &self.0);
-        accept_old_certificate(verified)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = verify_tls13_signature(message, certificate, signature, &self.0);
-        accept_old_certificate(verified)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
-/// A certificate of X.509 version 1 is not looked into; any that is accepted unseen proves as
-/// little.
-fn accept_old_certificate(
-    verified: Result<HandshakeSignatureValid, Error>,
-) -> Result<HandshakeSignatureValid, Error> {
-    match verified {
-        Err(error) if reason::is_old_certificate(&error) => {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        verified => verified,
+        self.algorithms.supported_schemes()
     }
 }
