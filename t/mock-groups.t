@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use IO::Socket::INET;
 use MockTest;
 use Test::More;
 use TestKafka qw(wait_until);
@@ -146,6 +147,44 @@ subtest 'a static member' => sub {
     $first->{conn}->heartbeat('g', @$first{qw(generation member_id)}, sub { $beaten = shift }, 'fixed');
     wait_until { $beaten } 'answered';
     is $beaten->{error_code}, 82, 'which fences the first';
+};
+
+# The answer to a ConsumerGroupHeartbeat, version 1: error, epoch and interval.
+sub consumer_heartbeat {
+    my ($socket, $member_id, $epoch) = @_;
+    my $string  = sub { chr(1 + length $_[0]) . $_[0] };
+    my $request = pack 'n n N n C', 68, 1, 7, 0xffff, 0;
+    $request .= $string->('g') . $string->($member_id) . pack 'N C C N', $epoch, 0, 0, 60_000;
+    $request .= chr(2) . $string->('t') . chr(0) . chr(0) . chr(1) . chr(0);
+    $socket->blocking(1);
+    $socket->syswrite(pack 'N/a', $request);
+    $socket->blocking(0);
+    my $answer = '';
+    my $watcher = EV::io $socket, EV::READ, sub { sysread $socket, $answer, 4096, length $answer };
+    wait_until { length $answer >= 4 && length $answer >= 4 + unpack 'N', $answer } 'heartbeat';
+    my (undef, $id, undef, undef, $error, $rest) = unpack 'N N C N n a*', $answer;
+    # Message and member id are compact strings.
+    for (1, 2) { my $length = ord $rest; $rest = substr $rest, $length || 1 }
+    return ($error, unpack 'N N', $rest);
+}
+
+subtest 'the new protocol' => sub {
+    my $mock = EV::Kafka::Mock->new(
+        consumer_session_timeout_ms => 500, consumer_heartbeat_interval_ms => 13, partitions => 3,
+    );
+    $mock->create_topic('t');
+    my $socket = IO::Socket::INET->new($mock->bootstrap) or die "connect: $!";
+    is_deeply [consumer_heartbeat($socket, 'me', 0)], [0, 1, 13], 'joined';
+    is_deeply $mock->group('g'), {
+        protocol => 'consumer', state => 'Stable', generation => 1, assignor => 'uniform', leader => '',
+        members => [{
+            member_id => 'me', group_instance_id => undef, generation => 1, assigned => ['t:0', 't:1', 't:2'],
+        }],
+    }, 'the coordinator knows';
+    $mock->fault(api => 'ConsumerGroupHeartbeat', error => 110);
+    is +(consumer_heartbeat($socket, 'me', 1))[0], 110, 'a fault';
+    wait_until { $mock->group('g')->{state} eq 'Empty' } 'the session ends';
+    is +(consumer_heartbeat($socket, 'me', 1))[0], 25, 'unknown';
 };
 
 done_testing;

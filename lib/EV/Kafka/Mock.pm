@@ -9,13 +9,15 @@ use EV::Kafka ();
 our $VERSION = '1.00';
 
 my %NEW_DEFAULTS = (
-    brokers                => 1,
-    partitions             => 4,
-    replication_factor     => 1,
-    auto_create            => 1,
-    max_message_bytes      => 1_048_588,
-    min_session_timeout_ms => 6000,
-    loop                   => undef,
+    brokers                        => 1,
+    partitions                     => 4,
+    replication_factor             => 1,
+    auto_create                    => 1,
+    max_message_bytes              => 1_048_588,
+    min_session_timeout_ms         => 6000,
+    consumer_session_timeout_ms    => 45_000,
+    consumer_heartbeat_interval_ms => 5000,
+    loop                           => undef,
 );
 
 my %FAULT_DEFAULTS = (
@@ -194,6 +196,16 @@ others: C<group.initial.rebalance.delay.ms> is 0.
     $mock->fault(api => 'Heartbeat', error => 25, times => undef);   # the session is lost
     $mock->fault(api => 'OffsetCommit', topic => 'orders', error => 22);
 
+Groups of the new protocol (KIP-848) have the assignors C<uniform> and C<range>, member
+epochs, and partitions that change hands one heartbeat after another: given up, said to
+be given up, given to the next. Members that are silent, or keep for longer than their
+rebalance timeout what they are to give up, are removed. Missing are subscriptions by
+regular expression (error 128) and the conversion of a group that has members of the
+other protocol (error 69; classic members get 23): a group changes its protocol
+while it is empty.
+
+    $mock->fault(api => 'ConsumerGroupHeartbeat', error => 110);    # fenced
+
 As on a real broker, nothing that is sent behind a JoinGroup or SyncGroup that waits is
 answered before it.
 
@@ -238,6 +250,11 @@ The largest record batch that is taken; larger ones get error 10
 The shortest session timeout that a member of a group may ask for; a shorter one is
 error 26 (INVALID_SESSION_TIMEOUT). Set it to 1 if a test is to see members lost
 without waiting six seconds for it.
+
+=item consumer_session_timeout_ms => 45000, consumer_heartbeat_interval_ms => 5000
+
+For groups of the new protocol, where the brokers set them: how long a member may be
+silent, and how often members are told to send heartbeats.
 
 =item loop => EV::default_loop
 
@@ -374,10 +391,12 @@ ended are not in it.
     is_deeply [sort map { @{ $_->{assigned} } } @{ $group->{members} }], ['orders:0', 'orders:1'], 'all assigned';
 
 A group as its coordinator knows it, undef if it was never heard of: a hash with
-C<protocol> (C<classic>), C<state> (C<Empty>, C<PreparingRebalance>,
-C<CompletingRebalance> or C<Stable>), C<generation>, C<assignor> (the protocol that the
-members have agreed on), C<leader> (a member id) and C<members>, in the order in which
-they joined: hashes with C<member_id>, C<group_instance_id>, C<generation> and
+C<protocol> (C<classic> or C<consumer>), C<state> (C<Empty>, C<PreparingRebalance>,
+C<CompletingRebalance> or C<Stable>; of the new protocol C<Empty>, C<Reconciling> or
+C<Stable>), C<generation> (the group epoch), C<assignor> (the protocol that the
+members have agreed on, or the coordinator's assignor), C<leader> (a member id; empty
+if there is none) and C<members>, in the order in which they joined: hashes with
+C<member_id>, C<group_instance_id>, C<generation> (the member epoch) and
 C<assigned>, a list of C<topic:partition>.
 
 =head2 coordinator
@@ -447,7 +466,7 @@ And what happens to them, any of it together:
 The error code of the matched partitions, of the matched topics for Metadata,
 CreateTopics and DeleteTopics, of the whole answer for ApiVersions,
 FindCoordinator, InitProducerId, AddOffsetsToTxn, EndTxn, JoinGroup, SyncGroup,
-Heartbeat and LeaveGroup. OffsetFetch has both: a rule that names neither topic nor
+Heartbeat, LeaveGroup and ConsumerGroupHeartbeat. OffsetFetch has both: a rule that names neither topic nor
 partition is about the group. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
 answer too.
 

@@ -164,6 +164,9 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         },
         max_message_bytes: number("max_message_bytes", i32::MAX.into())? as usize,
         min_session_timeout_ms: number("min_session_timeout_ms", i32::MAX.into())? as i32,
+        consumer_session_timeout_ms: number("consumer_session_timeout_ms", i32::MAX.into())? as u64,
+        consumer_heartbeat_interval_ms: number("consumer_heartbeat_interval_ms", i32::MAX.into())?
+            as i32,
         ..Default::default()
     };
     let on = match options.get(perl, "loop")? {

@@ -34,6 +34,10 @@ pub struct ClusterConfig {
     pub max_message_bytes: usize,
     /// Shortest session timeout that a member of a group may ask for (`group.min.session.timeout.ms`).
     pub min_session_timeout_ms: i32,
+    /// How long members of the new group protocol may be silent (`group.consumer.session.timeout.ms`).
+    pub consumer_session_timeout_ms: u64,
+    /// How often they are told to send heartbeats (`group.consumer.heartbeat.interval.ms`).
+    pub consumer_heartbeat_interval_ms: i32,
     /// Told to clients in Metadata.
     pub cluster_id: Bytes,
 }
@@ -47,6 +51,8 @@ impl Default for ClusterConfig {
             auto_create_topics: true,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             min_session_timeout_ms: DEFAULT_MIN_SESSION_TIMEOUT_MS,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
             cluster_id: Bytes::from_static(b"kafka-mock"),
         }
     }

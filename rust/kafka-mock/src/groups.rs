@@ -2,11 +2,17 @@
 
 mod answers;
 mod classic;
+mod consumer;
+mod membership;
 mod offsets;
 mod view;
 
 pub(crate) use answers::{Answer, Answers, Token};
 pub(crate) use classic::{Caller, Classic, JoinRefused, Joining};
+pub(crate) use consumer::{
+    Assigned, Assignor, Beat, Beaten, Consumer, TopicTable, JOIN, LEAVE, LEAVE_FOR_NOW,
+};
+pub(crate) use membership::Members;
 pub use offsets::CommittedOffset;
 pub(crate) use offsets::{Offsets, TopicPartition};
 pub use view::{GroupView, MemberView};
@@ -26,7 +32,7 @@ pub(crate) struct Groups {
 /// One group: its members, and the positions that outlive them.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    pub members: Classic,
+    pub members: Members,
     pub offsets: Offsets,
 }
 
@@ -62,9 +68,11 @@ impl Groups {
         let stem = asked.instance_id.as_deref().unwrap_or(client_id);
         let new_id = Bytes::from([stem, format!("-{:012}", self.member_ids).as_bytes()].concat());
         let group = self.by_id.entry(id.clone()).or_default();
-        group
-            .members
-            .join(asked, || new_id, token, &mut self.answers, now_ms)
+        let Some(members) = group.members.classic_to_join() else {
+            let code = ErrorCode::InconsistentGroupProtocol.code();
+            return Err((code, asked.member_id));
+        };
+        members.join(asked, || new_id, token, &mut self.answers, now_ms)
     }
 
     /// Hands out or fetches assignments; the answer comes under the token.
@@ -77,15 +85,11 @@ impl Groups {
         now_ms: u64,
     ) -> Result<(), i16> {
         let answers = &mut self.answers;
-        member_group(&mut self.by_id, id)?
-            .members
-            .sync(by, assignments, token, answers, now_ms)
+        classic(&mut self.by_id, id)?.sync(by, assignments, token, answers, now_ms)
     }
 
     pub fn heartbeat(&mut self, id: &Bytes, by: &Caller<'_>, now_ms: u64) -> Result<(), i16> {
-        member_group(&mut self.by_id, id)?
-            .members
-            .heartbeat(by, now_ms)
+        classic(&mut self.by_id, id)?.heartbeat(by, now_ms)
     }
 
     pub fn leave(
@@ -96,9 +100,7 @@ impl Groups {
         now_ms: u64,
     ) -> Result<(), i16> {
         let answers = &mut self.answers;
-        member_group(&mut self.by_id, id)?
-            .members
-            .leave(member_id, instance_id, answers, now_ms)
+        classic(&mut self.by_id, id)?.leave(member_id, instance_id, answers, now_ms)
     }
 
     /// Whether somebody may store positions of a group.
@@ -109,11 +111,42 @@ impl Groups {
         transactional: bool,
         now_ms: u64,
     ) -> Result<(), i16> {
-        if id.is_empty() && !transactional {
-            return Err(ErrorCode::InvalidGroupId.code());
-        }
         let group = self.by_id.entry(id.clone()).or_default();
         group.members.check_commit(by, transactional, now_ms)
+    }
+
+    /// A heartbeat of the new protocol.
+    pub fn consumer_heartbeat(
+        &mut self,
+        id: &Bytes,
+        mut beat: Beat,
+        topics: &TopicTable,
+        session_timeout_ms: u64,
+        now_ms: u64,
+    ) -> Result<(Bytes, Beaten), i16> {
+        if beat.epoch == JOIN {
+            self.by_id.entry(id.clone()).or_default();
+        }
+        if beat.member_id.is_empty() {
+            self.member_ids += 1;
+            beat.member_id = format!("member-{:012}", self.member_ids).into();
+        }
+        let group = self.by_id.get_mut(id);
+        let members = group.and_then(|group| group.members.consumer_to(beat.epoch));
+        // What a broker says of groups of the other protocol too, when they are not to be converted.
+        let members = members.ok_or(ErrorCode::GroupIdNotFound.code())?;
+        let member_id = beat.member_id.clone();
+        let beaten = members.heartbeat(beat, topics, session_timeout_ms, now_ms)?;
+        Ok((member_id, beaten))
+    }
+
+    /// Whether somebody may read positions of a group: members of the new protocol only in their epoch.
+    pub fn check_read(&self, id: &[u8], by: &Caller<'_>) -> Result<(), i16> {
+        let is_anonymous = by.member_id.is_empty() && by.generation < 0;
+        match self.by_id.get(id).map(|group| &group.members) {
+            Some(Members::Consumer(members)) if !is_anonymous => members.check_member(by),
+            _ => Ok(()),
+        }
     }
 
     /// A producer's transaction that had positions of this group has ended.
@@ -151,12 +184,9 @@ impl Groups {
     }
 }
 
-fn member_group<'a>(
-    by_id: &'a mut BTreeMap<Bytes, Group>,
-    id: &Bytes,
-) -> Result<&'a mut Group, i16> {
-    if id.is_empty() {
-        return Err(ErrorCode::InvalidGroupId.code());
-    }
-    by_id.get_mut(id).ok_or(ErrorCode::UnknownMemberId.code())
+fn classic<'a>(by_id: &'a mut BTreeMap<Bytes, Group>, id: &Bytes) -> Result<&'a mut Classic, i16> {
+    let group = by_id.get_mut(id);
+    group
+        .and_then(|group| group.members.classic())
+        .ok_or(ErrorCode::UnknownMemberId.code())
 }

@@ -2,6 +2,7 @@
 
 use crate::api::MAX_PARTITIONS;
 use crate::cluster::{Cluster, ClusterError};
+use crate::groups::TopicTable;
 use crate::log::{self, IsolationLevel};
 use crate::topic::{self, Partition, Topic};
 use bytes::Bytes;
@@ -197,6 +198,15 @@ impl Cluster {
         self.changed = true;
         self.groups.forget_topic(name);
         self.topics.remove(name)
+    }
+
+    /// Ids and numbers of partitions of all topics.
+    pub(crate) fn topic_table(&self) -> TopicTable {
+        let topics = self.topics.iter();
+        // A topic has at most MAX_PARTITIONS.
+        topics
+            .map(|(name, topic)| (name.clone(), (topic.id, topic.partitions.len() as i32)))
+            .collect()
     }
 
     pub(crate) fn topic_name(&self, id: &[u8; 16]) -> Option<&Bytes> {

@@ -1,6 +1,7 @@
 //! What brokers do with a request: one file per API, and the steps they have in common.
 
 mod api_versions;
+mod consumer_group_heartbeat;
 mod create_topics;
 mod delete_topics;
 mod fetch;
@@ -31,7 +32,7 @@ use std::ops::RangeInclusive;
 pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 19] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 20] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -51,6 +52,7 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 19] = [
     (ApiKey::SyncGroup, 0..=4),
     (ApiKey::Heartbeat, 0..=4),
     (ApiKey::LeaveGroup, 0..=5),
+    (ApiKey::ConsumerGroupHeartbeat, 0..=1),
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
@@ -190,6 +192,9 @@ pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: 
         ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(cluster, broker, frame, now_ms),
         ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(cluster, broker, frame, now_ms),
         ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(cluster, broker, frame, now_ms),
+        ApiKey::ConsumerGroupHeartbeat => {
+            serve::<m::ConsumerGroupHeartbeatRequest>(cluster, broker, frame, now_ms)
+        }
         other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }

@@ -4,7 +4,7 @@ use super::group::check_group;
 use super::{Call, Outcome, Serve};
 use crate::cluster::Cluster;
 use crate::fault::Target;
-use crate::groups::TopicPartition;
+use crate::groups::{Caller, TopicPartition};
 use bytes::Bytes;
 use kafka_wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
@@ -25,6 +25,8 @@ const NO_EPOCH: i32 = -1;
 /// What is asked of one group, in whatever version.
 struct Asked {
     group_id: Bytes,
+    member_id: Bytes,
+    member_epoch: i32,
     /// Null for all that are stored.
     topics: Option<Vec<(Bytes, Vec<i32>)>>,
 }
@@ -97,6 +99,8 @@ impl AskedGroups for OffsetFetchRequest {
         if !self.groups.is_empty() {
             let of_group = self.groups.iter().map(|group| Asked {
                 group_id: group.group_id.clone(),
+                member_id: group.member_id.clone().unwrap_or_default(),
+                member_epoch: group.member_epoch,
                 topics: group.topics.as_ref().map(|topics| {
                     let named = topics.iter();
                     named
@@ -114,6 +118,8 @@ impl AskedGroups for OffsetFetchRequest {
         });
         vec![Asked {
             group_id: self.group_id.clone(),
+            member_id: Bytes::new(),
+            member_epoch: NO_EPOCH,
             topics,
         }]
     }
@@ -121,10 +127,10 @@ impl AskedGroups for OffsetFetchRequest {
 
 /// The error of the group as a whole, and what was found.
 fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16, Found) {
-    let group = call
-        .faults
-        .error_of_all()
-        .map_or_else(|| check_group(cluster, call, &asked.group_id), Err);
+    let group = match call.faults.error_of_all() {
+        Some(code) => Err(code),
+        None => check(cluster, call, asked),
+    };
     let none = ErrorCode::None.code();
     let read = |topic: &Bytes, index: i32| -> Stored {
         let of = (topic.clone(), index);
@@ -147,6 +153,16 @@ fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16,
         (_, Some(topics)) => (none, found(topics)),
         (_, None) => (none, found(&all_stored(cluster, &asked.group_id))),
     }
+}
+
+fn check(cluster: &Cluster, call: &Call, asked: &Asked) -> Result<(), i16> {
+    check_group(cluster, call, &asked.group_id)?;
+    let by = Caller {
+        member_id: &asked.member_id,
+        instance_id: None,
+        generation: asked.member_epoch,
+    };
+    cluster.groups.check_read(&asked.group_id, &by)
 }
 
 fn all_stored(cluster: &Cluster, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {

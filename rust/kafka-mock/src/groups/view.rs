@@ -1,6 +1,6 @@
 //! Groups as their cluster's owner sees them.
 
-use super::{Classic, CommittedOffset, Group};
+use super::{Classic, CommittedOffset, Consumer, Members, TopicTable};
 use crate::cluster::Cluster;
 use bytes::Bytes;
 use kafka_wire::messages::consumer_protocol::ConsumerProtocolAssignment;
@@ -51,12 +51,44 @@ impl Cluster {
 
     /// A group; `None` for one that was never heard of.
     pub fn group(&self, id: &[u8]) -> Option<GroupView> {
-        self.groups.get(id).map(view)
+        let group = self.groups.get(id)?;
+        Some(match &group.members {
+            Members::Classic(members) => of_classic(members),
+            Members::Consumer(members) => of_consumer(members, &self.topic_table()),
+        })
     }
 }
 
-fn view(group: &Group) -> GroupView {
-    of_classic(&group.members)
+fn of_consumer(group: &Consumer, topics: &TopicTable) -> GroupView {
+    let name_of = |id: [u8; 16]| {
+        let mut all = topics.iter();
+        let found = all.find(|(_, topic)| topic.0 == id);
+        // Deleted, but not given up yet.
+        found.map_or_else(|| Bytes::from_static(b"?"), |(name, _)| name.clone())
+    };
+    let member = |member: &super::consumer::Member| MemberView {
+        member_id: member.id.clone(),
+        instance_id: member.instance_id.clone(),
+        epoch: member.epoch,
+        assigned: member
+            .assigned
+            .iter()
+            .map(|&(topic, partition)| (name_of(topic), partition))
+            .collect(),
+    };
+    let is_empty = group.members.is_empty();
+    GroupView {
+        protocol_type: "consumer",
+        state: match (is_empty, group.is_stable()) {
+            (true, _) => "Empty",
+            (false, true) => "Stable",
+            (false, false) => "Reconciling",
+        },
+        generation: group.epoch,
+        assignor: group.assignor.name().into(),
+        leader: Bytes::new(),
+        members: group.members.iter().map(member).collect(),
+    }
 }
 
 fn of_classic(group: &Classic) -> GroupView {

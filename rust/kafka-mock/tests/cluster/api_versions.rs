@@ -41,6 +41,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (25, 0, 4),
             (26, 0, 4),
             (28, 0, 4),
+            (68, 0, 1),
         ];
         assert_eq!(told, expected, "v{version}");
     }

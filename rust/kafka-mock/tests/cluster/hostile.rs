@@ -6,8 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_mock::Reply;
 use kafka_wire::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use kafka_wire::messages::{
-    AddPartitionsToTxnRequest, FindCoordinatorRequest, JoinGroupRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest, FindCoordinatorRequest,
+    JoinGroupRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use proptest::prelude::*;
 
@@ -45,6 +45,7 @@ fn samples() -> Vec<Bytes> {
         request_frame(&create, 7, 1),
         request_frame(&FindCoordinatorRequest::default(), 0, 1),
         request_frame(&JoinGroupRequest::default(), 9, 1),
+        request_frame(&ConsumerGroupHeartbeatRequest::default(), 1, 1),
         request_frame(&SyncGroupRequest::default(), 4, 1),
         request_frame(&OffsetCommitRequest::default(), 9, 1),
         request_frame(&OffsetFetchRequest::default(), 1, 1),
@@ -113,7 +114,7 @@ fn any_single_byte_may_be_wrong() {
 proptest! {
     #[test]
     fn random_requests_of_served_apis_never_panic(
-        api in prop::sample::select(vec![0i16, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 18, 19, 20, 22, 24, 25, 26, 28]),
+        api in prop::sample::select(vec![0i16, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 18, 19, 20, 22, 24, 25, 26, 28, 68]),
         version in 0i16..14,
         rest in prop::collection::vec(any::<u8>(), 0..200),
     ) {

@@ -2,6 +2,7 @@
 
 mod api_versions;
 mod brokers;
+mod consumer_groups;
 mod faults;
 mod fetch;
 mod find_coordinator;
