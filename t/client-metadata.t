@@ -32,6 +32,14 @@ subtest 'merging an answer' => sub {
 
     EV::Kafka::Client::_merge_metadata($cfg, { brokers => [], topics => [{ name => 'foo', error_code => 3, partitions => [] }] });
     is_deeply $cfg->{leaders}, { 'foo-bar:0' => 2 }, 'a topic that is gone has no leaders';
+
+    my @lies = map { { partition => $_, leader => 1, error_code => 0 } } -1, 1, 1 << 20, (1 << 31) - 1;
+    EV::Kafka::Client::_merge_metadata($cfg, {
+        brokers => [@brokers, map { { node_id => 10 + $_, host => 'c', port => (65536, -1)[$_] } } 0, 1],
+        topics  => [{ name => 'foo', error_code => 0, partitions => \@lies }],
+    });
+    is_deeply $cfg->{leaders}, { 'foo:1' => 1, 'foo-bar:0' => 2 }, 'partitions that cannot be are passed over';
+    is_deeply [sort keys %{ $cfg->{broker_map} }], [1, 2], 'and brokers at ports that cannot be';
 };
 
 subtest 'a topic that stays unknown is asked for ten times' => sub {

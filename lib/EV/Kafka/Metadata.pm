@@ -21,6 +21,10 @@ use constant ALL_TOPICS => '';
 # bootstrap list (KIP-1102).
 use constant REBOOTSTRAP_REQUIRED => 129;
 
+# What no answer can make larger: ports are 16-bit numbers, and the producer's
+# table of leaders has room for so many partitions of a topic.
+use constant { MAX_PORT => 65535, MAX_PARTITIONS => 1 << 20 };
+
 sub _refresh_metadata { $_[0]->_want_metadata(ALL_TOPICS) }
 
 sub _refresh_metadata_for_topic {
@@ -134,11 +138,13 @@ sub _route_topic {
     return $self->_route($topic, $leaders);
 }
 
-# Leaders by partition number, -1 where there is none now.
+# Leaders by partition number, -1 where there is none now. A number that can only
+# be a lie is passed over.
 sub _leaders_of {
     my ($topic) = @_;
     my @leaders;
     for my $partition (@{ $topic->{partitions} || [] }) {
+        next if $partition->{partition} < 0 || $partition->{partition} >= MAX_PARTITIONS;
         $leaders[ $partition->{partition} ] = $partition->{leader};
     }
     return [map { defined && $_ >= 0 ? $_ : -1 } @leaders];
@@ -157,7 +163,9 @@ sub _merge_metadata {
             $cfg->{leaders}{"$topic->{name}:$partition"} = $leaders->[$partition];
         }
     }
-    if (my @brokers = @{ $meta->{brokers} || [] }) {
+    # At a port that cannot be nobody can be reached.
+    my @brokers = grep { my $port = $_->{port} // 0; $port >= 0 && $port <= MAX_PORT } @{ $meta->{brokers} || [] };
+    if (@brokers) {
         $cfg->{broker_map} = { map { $_->{node_id} => { host => $_->{host}, port => $_->{port} } } @brokers };
     }
     my @kept = grep { !$fresh{ $_->{name} } } @{ ($cfg->{meta} || {})->{topics} || [] };

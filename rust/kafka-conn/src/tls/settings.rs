@@ -35,7 +35,8 @@ pub struct TlsOptions {
     /// demand one.
     pub certificate: Option<Pem>,
     /// The key that belongs to `certificate`: PKCS#1, PKCS#8 or SEC1, not encrypted. `None` takes
-    /// it from the same file as the certificate.
+    /// it from the same file as the certificate. What is held here is wiped; rustls and ring do not
+    /// wipe what they make of a key.
     pub key: Option<Pem>,
 }
 
