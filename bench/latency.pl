@@ -140,18 +140,18 @@ sub request_bytes {
 # seconds between.
 sub kafka_turn {
     my ($conn) = @_;
-    my ($result, $error, $end);
+    my ($error, $end);
     my $on_answer = sub {
         $end = clock_gettime(CLOCK_MONOTONIC);
-        ($result, $error) = @_;
+        (my $result, $error) = @_;
+        my $code = $result && $result->{topics}[0]{partitions}[0]{error_code};
+        $error //= EV::Kafka::_error_name($code) if $code;
         EV::break;
     };
     return sub {
         my $start = clock_gettime(CLOCK_MONOTONIC);
-        send_message($conn, $on_answer);
+        $conn->produce($topic, 0, $KEY, $VALUE, $on_answer);
         EV::run;
-        $error //= EV::Kafka::_error_name($result->{topics}[0]{partitions}[0]{error_code})
-            if !$result || $result->{topics}[0]{partitions}[0]{error_code};
         die "produce: $error\n" if defined $error;
         return $end - $start;
     };

@@ -41,6 +41,14 @@ typedef struct {
     size_t len;
 } pxs_arg;
 
+/* what can be read of an argument in place */
+typedef struct {
+    uint32_t kinds;
+    int64_t i;
+    const char *ptr;
+    size_t len;
+} pxs_place;
+
 typedef struct {
     int exit_pending; /* Perl code called exit while Rust frames are below: the outermost C frame carries it out */
     int no_calls;     /* a fast handler runs: it borrows Perl's buffers, so no Perl code may run */

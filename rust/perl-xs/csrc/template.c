@@ -154,7 +154,7 @@ PERL_STATIC_INLINE int node_untouched(const pxs_template *t, const pxs_tnode *no
 static void plain_dec(pTHX_ SV *sv) { SvREFCNT_dec_NN(sv); }
 static void protected_dec(pTHX_ SV *sv) { pxs_dec(sv); }
 
-SV *pxs_template_use(pTHX_ pxs_template *t) {
+static SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
     uint32_t i = 0;
     if (LIKELY(t->built))
         for (; i < t->count; i++)
@@ -162,7 +162,7 @@ SV *pxs_template_use(pTHX_ pxs_template *t) {
     if (UNLIKELY(!t->built || i < t->count)) {
         SV *rv;
         uint32_t at = 0;
-        forget(aTHX_ t, plain_dec);
+        forget(aTHX_ t, dec);
         rv = build(aTHX_ t, &at, 1);
         SvREFCNT_dec_NN(rv); /* the root's is the one in nodes[0] */
         t->built = 1;
@@ -178,6 +178,11 @@ SV *pxs_template_use(pTHX_ pxs_template *t) {
     }
     return t->nodes[0].rv;
 }
+
+SV *pxs_template_use(pTHX_ pxs_template *t) { return use(aTHX_ t, plain_dec); }
+
+/* As pxs_template_use, outside of protected code, and with a count for the caller, who gives it back before the next use. */
+SV *pxs_template_lend(PXS_PERL, pxs_template *t) { return SvREFCNT_inc_simple_NN(use(aTHX_ t, protected_dec)); }
 
 void pxs_template_free(pxs_template *t) {
     uint32_t i;

@@ -86,6 +86,39 @@ int pxs_peek(SV *sv, pxs_bytes *out) {
     return 1;
 }
 
+enum { PLACE_BYTES = 1, PLACE_INT = 2, PLACE_UNDEF = 4, PLACE_CODE = 8 };
+
+/* What can be read of arguments without running anything; until pxs_places_end nothing may run that changes them. */
+void pxs_places(SV *const *args, size_t count, pxs_place *places) {
+    size_t i;
+    pxs_tls.no_calls++;
+    for (i = 0; i < count; i++) {
+        SV *sv = args[i];
+        pxs_place *place = &places[i];
+        place->kinds = 0;
+        if (SvGMAGICAL(sv)) continue;
+        if (SvROK(sv)) {
+            if (SvTYPE(SvRV(sv)) != SVt_PVCV) continue;
+            place->kinds = PLACE_CODE;
+            place->ptr = (const char *)SvRV(sv);
+            continue;
+        }
+        if (SvTYPE(sv) > SVt_PVMG) continue;
+        if (SvPOK(sv)) {
+            place->kinds = PLACE_BYTES;
+            place->ptr = SvPVX_const(sv);
+            place->len = SvCUR(sv);
+        }
+        if (SvIOK(sv) && !SvIsUV(sv)) {
+            place->kinds |= PLACE_INT;
+            place->i = SvIVX(sv);
+        }
+        if (!SvOK(sv)) place->kinds = PLACE_UNDEF;
+    }
+}
+
+void pxs_places_end(void) { pxs_tls.no_calls--; }
+
 /* A new plain string with the value of a scalar whose get-magic has been followed. NULL: undef. */
 static SV *string_of(pTHX_ SV *sv) {
     STRLEN len;

@@ -26,6 +26,21 @@ pub struct RawFrame {
     pub want_list: c_int,
 }
 
+/// What can be read of an argument in place: `kinds` says which fields count.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawPlace {
+    pub kinds: u32,
+    pub int: i64,
+    pub ptr: *const u8,
+    pub len: usize,
+}
+
+pub const PLACE_BYTES: u32 = 1;
+pub const PLACE_INT: u32 = 2;
+pub const PLACE_UNDEF: u32 = 4;
+pub const PLACE_CODE: u32 = 8;
+
 /// A byte string, or undef when `ptr` is null.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -227,6 +242,9 @@ extern "C" {
     pub fn pxs_new_fast(perl: Interp, name: *const c_char, def: *const RawFast);
     pub fn pxs_new_clone_skip(perl: Interp, name: *const c_char);
     pub fn pxs_new_protect(perl: Interp);
+    /// Until `pxs_places_end` no Perl code runs.
+    pub fn pxs_places(args: *const *mut SV, count: usize, places: *mut RawPlace);
+    pub fn pxs_places_end();
     pub fn pxs_frame_push(frame: *mut RawFrame, sv: *mut SV);
     pub fn pxs_call(
         perl: Interp,
@@ -266,6 +284,7 @@ extern "C" {
     ) -> *mut RawTemplate;
     pub fn pxs_template_leaves(template: *mut RawTemplate) -> *mut i64;
     pub fn pxs_template_build(perl: Interp, template: *mut RawTemplate) -> *mut SV;
+    pub fn pxs_template_lend(perl: Interp, template: *mut RawTemplate) -> *mut SV;
     pub fn pxs_template_rebuilds(template: *const RawTemplate) -> usize;
     pub fn pxs_template_free(template: *mut RawTemplate);
 }

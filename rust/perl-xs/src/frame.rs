@@ -77,6 +77,10 @@ impl Frame<'_> {
         self.perl
     }
 
+    pub(crate) fn args_ptr(&self) -> *const *mut ffi::SV {
+        self.raw.args
+    }
+
     /// How many arguments came, the object included.
     pub fn len(&self) -> usize {
         self.raw.items

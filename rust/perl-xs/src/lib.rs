@@ -27,7 +27,7 @@
 //! - [`Perl`] proves that an interpreter runs here; [`Sv`], [`Av`], [`Hv`], [`ArrayRef`], [`HashRef`] are its values.
 //! - [`register`] and [`Frame`]: XSUBs. [`attach`], [`get`], [`detach`], [`ObjectHandle`]: native objects.
 //! - [`call()`], [`call_method`], [`Perl::warn`]: calling Perl. [`callback`]: being called by an event loop.
-//! - [`register_fast3`], [`CallLoop`], [`Template`], [`Rows`]: what runs per message.
+//! - [`register_fast3`], [`CallLoop`], [`Template`], [`Rows`], [`InPlace`]: what runs per message.
 //!
 //! A dependant with C code of its own finds `perl_xs.h` and perl's headers through `DEP_PERL_XS_INCLUDE`,
 //! `DEP_PERL_XS_CORE` and `DEP_PERL_XS_CCFLAGS` in its build script.
@@ -42,6 +42,7 @@ mod croak;
 mod fast;
 mod ffi;
 mod frame;
+mod in_place;
 mod object;
 mod panic;
 mod perl;
@@ -56,6 +57,7 @@ pub use croak::Croak;
 pub use fast::{register_fast3, FastArgs, FastOutcome, FastXsub};
 pub use ffi::SV;
 pub use frame::{register, register_clone_skip, Frame, XsubDef};
+pub use in_place::InPlace;
 pub use object::{attach, detach, get, handle, Freed, Native, ObjectError, ObjectHandle};
 pub use panic::callback;
 pub use perl::Perl;

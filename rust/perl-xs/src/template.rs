@@ -18,7 +18,7 @@ pub enum Node {
 }
 
 /// A result of a fixed shape with integer leaves that change from use to use. Handed to a callback through
-/// [`crate::Slots::template`]; if the callback kept the result or any part of it, or changed it (other than the values of
+/// [`crate::Slots::template`] or [`Template::lend`]; if the callback kept the result or any part of it, or changed it (other than the values of
 /// its integers), the next use builds a new one.
 #[derive(Debug)]
 pub struct Template {
@@ -83,6 +83,15 @@ impl Template {
     pub fn build(&self, perl: Perl) -> Sv {
         unsafe {
             Sv::from_raw(ffi::pxs_template_build(perl.as_raw(), self.raw))
+                .expect("perl's allocator does not return null")
+        }
+    }
+
+    /// The shared result with the leaves as they are set, to be dropped before the next use. If anybody kept or changed a
+    /// part of it since the last use, it is a new one.
+    pub fn lend(&mut self, perl: Perl) -> Sv {
+        unsafe {
+            Sv::from_raw(ffi::pxs_template_lend(perl.as_raw(), self.raw))
                 .expect("perl's allocator does not return null")
         }
     }

@@ -1,5 +1,9 @@
 //! Appending record batches to partitions.
 
+mod single;
+
+pub use single::{SingleAnswer, SinglePartition};
+
 kafka_message! {
     /// Appends record batches.
     request ProduceRequest for Produce -> ProduceResponse {

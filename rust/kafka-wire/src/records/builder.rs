@@ -361,20 +361,20 @@ struct Deltas {
 }
 
 /// Where a record is written to.
-struct Out<'a> {
-    buf: &'a mut [u8],
-    at: usize,
+pub(super) struct Out<'a> {
+    pub buf: &'a mut [u8],
+    pub at: usize,
 }
 
 impl Out<'_> {
     #[inline(always)]
-    fn byte(&mut self, byte: u8) {
+    pub fn byte(&mut self, byte: u8) {
         self.buf[self.at] = byte;
         self.at += 1;
     }
 
     #[inline(always)]
-    fn varint(&mut self, mut value: u64) {
+    pub fn varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.byte(value as u8 | 0x80);
             value >>= 7;
@@ -383,7 +383,7 @@ impl Out<'_> {
     }
 
     #[inline(always)]
-    fn slice(&mut self, bytes: &[u8]) {
+    pub fn slice(&mut self, bytes: &[u8]) {
         let room = &mut self.buf[self.at..self.at + bytes.len()];
         self.at += bytes.len();
         // Keys are short: two overlapping moves cost less than a call of memcpy.
@@ -400,12 +400,12 @@ impl Out<'_> {
 
 /// The zigzag form of a length, -1 for null.
 #[inline(always)]
-fn nullable_len(bytes: Option<&[u8]>) -> u64 {
+pub(super) fn nullable_len(bytes: Option<&[u8]>) -> u64 {
     zigzag64(bytes.map_or(-1, |b| b.len() as i64))
 }
 
 #[inline(always)]
-const fn varint_len(value: u64) -> usize {
+pub(super) const fn varint_len(value: u64) -> usize {
     if value < 0x80 {
         return 1;
     }

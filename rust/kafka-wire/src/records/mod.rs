@@ -5,11 +5,13 @@ mod batch;
 mod builder;
 mod header;
 mod iter;
+mod single;
 
 pub use batch::{Batch, BatchError, RecordBatches, MAX_DECOMPRESSED_LEN};
 pub use builder::{AppendError, BatchBuilder, SealOptions, NO_HEADERS};
 pub use header::{assign_base_offset, assign_producer, batch_span, BatchHeader};
 pub use iter::{ControlType, Headers, Record, RecordCursor, RecordIter, Records};
+pub use single::SingleRecord;
 
 /// `producer_id` of a batch from a producer that is not idempotent.
 pub const NO_PRODUCER_ID: i64 = -1;
