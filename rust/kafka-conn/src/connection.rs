@@ -44,7 +44,7 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 ///   [`handle_timeout`](Self::handle_timeout).
 /// * **Commands** are the caller's wishes: [`connect`](Self::connect),
 ///   [`disconnect`](Self::disconnect), [`destroy`](Self::destroy), [`send`](Self::send),
-///   [`send_oneway`](Self::send_oneway), [`throttle`](Self::throttle),
+///   [`send_small`](Self::send_small), [`send_oneway`](Self::send_oneway), [`throttle`](Self::throttle),
 ///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
 ///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
 ///   [`provide_token`](Self::provide_token).
@@ -321,6 +321,26 @@ impl Connection {
             deadline,
         };
         link.send(request)?;
+        self.next_token += 1;
+        Ok(token)
+    }
+
+    /// As [`send`](Self::send) with a body of a few kilobytes at most, which is copied.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_small(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        body: &[u8],
+        deadline: Option<Duration>,
+        now: Instant,
+    ) -> Result<Token, SendError> {
+        let token = self.next_token;
+        let (link, client_id) = self.link_for(api, version)?;
+        let deadline = deadline.and_then(|time| link.sendable_at(now).checked_add(time));
+        link.send_small(client_id, token, (api, version), body, deadline)?;
         self.next_token += 1;
         Ok(token)
     }

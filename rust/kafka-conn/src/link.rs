@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use kafka_wire::api::{correlation_id, strip_response_header};
-use kafka_wire::{ApiKey, RequestHeader, Writer};
+use kafka_wire::{ApiKey, EncodeError, RequestHeader, Writer};
 use zeroize::Zeroizing;
 
 use crate::error::{ConnectionError, SendError};
@@ -15,6 +15,13 @@ use crate::inflight::{InFlight, Pending};
 use crate::session::{HeldRequests, Outgoing, Session};
 use crate::tls::{Peer, TlsStream};
 use crate::transmit::{Transmit, TransmitQueue};
+
+/// Length of a request's size field.
+const SIZE_FIELD: usize = 4;
+
+fn encode_error(error: EncodeError) -> SendError {
+    SendError::Encode(error.to_string())
+}
 
 /// How far a TCP connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,8 +140,35 @@ impl Link {
             return self.dispatch(request);
         }
         let Outgoing { api, version, .. } = request;
-        self.header(request.client_id.clone(), api, version, request.body.len())?;
+        self.next_header(request.client_id.clone(), api, version, request.body.len())?;
         self.held.push(request);
+        Ok(())
+    }
+
+    /// As [`Self::send`] with a small body, which is copied.
+    pub(crate) fn send_small(
+        &mut self,
+        client_id: Bytes,
+        token: Token,
+        (api, version): (ApiKey, i16),
+        body: &[u8],
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        if self.holding {
+            let mut copy = Writer::new();
+            copy.put_slice(body);
+            return self.send(Outgoing {
+                client_id,
+                token: Some(token),
+                api,
+                version,
+                body: copy,
+                deadline,
+            });
+        }
+        self.begin(client_id, api, version, body.len(), body)?;
+        let id = self.number();
+        self.expect(id, Some(token), api, version, deadline);
         Ok(())
     }
 
@@ -155,16 +189,28 @@ impl Link {
         version: i16,
         body: Writer,
     ) -> Result<i32, SendError> {
-        let (size_field, header) = self.header(client_id, api, version, body.len())?;
-        self.outgoing.push(size_field);
-        for segment in header
-            .into_segments()
-            .into_iter()
-            .chain(body.into_segments())
-        {
+        self.begin(client_id, api, version, body.len(), &[])?;
+        for segment in body.into_segments() {
             self.outgoing.push(segment);
         }
         Ok(self.number())
+    }
+
+    /// Queues the size field and the header of the next request, and the `start` of its body.
+    fn begin(
+        &mut self,
+        client_id: Bytes,
+        api: ApiKey,
+        version: i16,
+        body: usize,
+        start: &[u8],
+    ) -> Result<(), SendError> {
+        let (size, header, header_len) = self.next_header(client_id, api, version, body)?;
+        let buffer = self.outgoing.append(SIZE_FIELD + header_len + start.len());
+        buffer.put_i32(size);
+        header.put(buffer).map_err(encode_error)?;
+        buffer.extend_from_slice(start);
+        Ok(())
     }
 
     /// As [`Self::enqueue`] with a body that is wiped from memory when it has been written.
@@ -175,39 +221,32 @@ impl Link {
         version: i16,
         body: &[u8],
     ) -> Result<i32, SendError> {
-        let (size_field, header) = self.header(client_id, api, version, body.len())?;
-        let header = header.into_bytes();
-        let mut frame = Zeroizing::new(Vec::with_capacity(
-            size_field.len() + header.len() + body.len(),
-        ));
-        for part in [&size_field[..], &header, body] {
-            frame.extend_from_slice(part);
-        }
+        let (size, header, header_len) = self.next_header(client_id, api, version, body.len())?;
+        let mut frame = Zeroizing::new(Vec::with_capacity(SIZE_FIELD + header_len + body.len()));
+        frame.put_i32(size);
+        header.put(&mut *frame).map_err(encode_error)?;
+        frame.extend_from_slice(body);
         self.outgoing.push_uncopied(Bytes::from_owner(frame));
         Ok(self.number())
     }
 
-    /// The size field and the header of the next request.
-    fn header(
+    /// The size field and the header of the next request, and the length of the header.
+    fn next_header(
         &self,
         client_id: Bytes,
         api: ApiKey,
         version: i16,
         body: usize,
-    ) -> Result<(Bytes, Writer), SendError> {
-        let mut header = Writer::new();
-        RequestHeader {
+    ) -> Result<(i32, RequestHeader, usize), SendError> {
+        let header = RequestHeader {
             api,
             version,
             correlation_id: self.next_correlation_id,
             client_id: Some(client_id),
-        }
-        .encode(&mut header)
-        .map_err(|error| SendError::Encode(error.to_string()))?;
-        let size = i32::try_from(header.len() + body).map_err(|_| SendError::TooLarge)?;
-        let mut size_field = BytesMut::with_capacity(4);
-        size_field.put_i32(size);
-        Ok((size_field.freeze(), header))
+        };
+        let header_len = header.encoded_len().map_err(encode_error)?;
+        let size = i32::try_from(header_len + body).map_err(|_| SendError::TooLarge)?;
+        Ok((size, header, header_len))
     }
 
     /// Hands out the correlation id of a request that was queued.

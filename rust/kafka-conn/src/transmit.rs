@@ -4,19 +4,22 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// Segments shorter than this are copied together: a copy costs less than an `iovec`.
 const COPY_BELOW: usize = 4 << 10;
 /// Small segments are gathered into pieces of at most this size.
 const GATHER: usize = 32 << 10;
+/// A buffer up to this is kept when all is written.
+const KEEP: usize = 4 << 10;
 
 /// What waits to be written.
 #[derive(Default)]
 pub(crate) struct TransmitQueue {
     segments: VecDeque<Bytes>,
-    /// Small segments after the last of `segments`.
-    gathered: BytesMut,
+    /// Small segments after the last of `segments`, of which so many bytes are written already.
+    gathered: Vec<u8>,
+    written: usize,
     len: usize,
 }
 
@@ -42,10 +45,22 @@ impl TransmitQueue {
             self.segments.push_back(segment);
             return;
         }
-        if self.gathered.len() + segment.len() > GATHER {
+        self.gather(segment.len()).extend_from_slice(&segment);
+    }
+
+    /// Queues `len` bytes, few enough to be copied, which the caller appends to the returned buffer.
+    pub(crate) fn append(&mut self, len: usize) -> &mut Vec<u8> {
+        self.len += len;
+        self.gather(len)
+    }
+
+    /// The buffer with room for `len` bytes.
+    fn gather(&mut self, len: usize) -> &mut Vec<u8> {
+        if self.gathered.len() + len > GATHER {
             self.seal();
         }
-        self.gathered.extend_from_slice(&segment);
+        self.gathered.reserve(len);
+        &mut self.gathered
     }
 
     /// Queues a segment that must not be copied, because it is wiped when dropped.
@@ -68,38 +83,48 @@ impl TransmitQueue {
         Some(piece)
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Transmit<'_>> {
-        self.seal();
+    pub(crate) fn poll(&self) -> Option<Transmit<'_>> {
         (self.len > 0).then_some(Transmit {
             segments: &self.segments,
+            gathered: &self.gathered[self.written..],
             len: self.len,
         })
     }
 
     pub(crate) fn advance(&mut self, n: usize) {
         let mut left = n.min(self.len);
-        self.seal();
         self.len -= left;
         while let Some(front) = self.segments.front_mut() {
             if front.len() > left {
                 front.advance(left);
-                break;
+                return;
             }
             left -= front.len();
             self.segments.pop_front();
         }
+        self.written += left;
         self.shrink_if_empty();
     }
 
     fn shrink_if_empty(&mut self) {
-        if self.len == 0 && self.segments.capacity() > 256 {
+        if self.len > 0 {
+            return;
+        }
+        if self.segments.capacity() > 256 {
             self.segments = VecDeque::new();
+        }
+        self.written = 0;
+        match self.gathered.capacity() > KEEP {
+            true => self.gathered = Vec::new(),
+            false => self.gathered.clear(),
         }
     }
 
     fn seal(&mut self) {
-        if !self.gathered.is_empty() {
-            self.segments.push_back(self.gathered.split().freeze());
+        let mut gathered = Bytes::from(std::mem::take(&mut self.gathered));
+        gathered.advance(std::mem::take(&mut self.written));
+        if !gathered.is_empty() {
+            self.segments.push_back(gathered);
         }
     }
 }
@@ -107,6 +132,8 @@ impl TransmitQueue {
 /// Everything that waits to be written, as a borrowed list of segments for one `writev`.
 pub struct Transmit<'a> {
     segments: &'a VecDeque<Bytes>,
+    /// What follows them.
+    gathered: &'a [u8],
     len: usize,
 }
 
@@ -126,15 +153,31 @@ impl<'a> Transmit<'a> {
 
     /// The segments, none of them empty.
     pub fn segments(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.segments.iter().map(|segment| &segment[..])
+        let gathered = Some(self.gathered).filter(|gathered| !gathered.is_empty());
+        self.segments
+            .iter()
+            .map(|segment| &segment[..])
+            .chain(gathered)
+    }
+
+    /// The first segment if it is the only one: what a plain `write` takes.
+    pub fn only_segment(&self) -> Option<&'a [u8]> {
+        match self.segments.is_empty() {
+            true => Some(self.gathered),
+            false if self.gathered.is_empty() && self.segments.len() == 1 => {
+                self.segments.front().map(|segment| &segment[..])
+            }
+            false => None,
+        }
     }
 
     /// Puts as many of the segments as fit into `slices`, from the first on, and returns how
     /// many; `&slices[..n]` is then ready for `write_vectored`.
     pub fn io_slices(&self, slices: &mut [IoSlice<'a>]) -> usize {
-        let fitting = slices.len().min(self.segments.len());
-        for (slice, segment) in slices.iter_mut().zip(self.segments) {
+        let mut fitting = 0;
+        for (slice, segment) in slices.iter_mut().zip(self.segments()) {
             *slice = IoSlice::new(segment);
+            fitting += 1;
         }
         fitting
     }

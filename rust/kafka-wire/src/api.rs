@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 use crate::message::{DecodeError, DecodeErrorKind, EncodeError};
-use crate::primitives::{Reader, Writer};
+use crate::primitives::{Reader, TooLong, Writer};
 
 macro_rules! apis {
     ($($(#[$meta:meta])* $name:ident = $key:literal, speaks $versions:expr, fallback $fallback:literal, flexible $flexible:expr;)*) => {
@@ -154,22 +154,47 @@ impl RequestHeader {
     /// # Errors
     /// When the client id is longer than 32767 bytes.
     pub fn encode(&self, writer: &mut Writer) -> Result<(), EncodeError> {
-        writer.put_i16(self.api.key());
-        writer.put_i16(self.version);
-        writer.put_i32(self.correlation_id);
+        self.put(writer.buffer())
+    }
+
+    /// The same, to a buffer of the caller's; nothing is appended when it fails.
+    ///
+    /// # Errors
+    /// As for [`Self::encode`].
+    pub fn put(&self, out: &mut impl BufMut) -> Result<(), EncodeError> {
+        let id_len = self.client_id_len()?;
+        out.put_i16(self.api.key());
+        out.put_i16(self.version);
+        out.put_i32(self.correlation_id);
         // Never compact, not even in flexible headers: brokers must be able to read it of a version they lack.
-        writer
-            .put_nullable_string(self.client_id.as_deref())
-            .map_err(|kind| EncodeError {
-                message: "RequestHeader",
-                field: "client_id",
-                version: self.version,
-                kind: kind.into(),
-            })?;
+        out.put_i16(id_len);
+        out.put_slice(self.client_id.as_deref().unwrap_or_default());
         if self.api.is_flexible(self.version) {
-            writer.put_uvarint(0);
+            out.put_u8(0);
         }
         Ok(())
+    }
+
+    /// How many bytes the header has.
+    ///
+    /// # Errors
+    /// As for [`Self::encode`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        let client_id = self.client_id_len()?.max(0) as usize;
+        Ok(2 + 2 + 4 + 2 + client_id + usize::from(self.api.is_flexible(self.version)))
+    }
+
+    /// The length before the client id, -1 for null.
+    fn client_id_len(&self) -> Result<i16, EncodeError> {
+        let Some(client_id) = &self.client_id else {
+            return Ok(-1);
+        };
+        i16::try_from(client_id.len()).map_err(|_| EncodeError {
+            message: "RequestHeader",
+            field: "client_id",
+            version: self.version,
+            kind: TooLong.into(),
+        })
     }
 
     /// Reads the header; the body follows in the reader.

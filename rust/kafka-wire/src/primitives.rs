@@ -248,6 +248,11 @@ impl Writer {
         }
     }
 
+    /// Where small fields are copied to.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buf
+    }
+
     fn finish_segment(&mut self) {
         if !self.buf.is_empty() {
             self.done_len += self.buf.len();
