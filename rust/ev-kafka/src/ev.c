@@ -251,6 +251,21 @@ ssize_t evk_send_vectored (int fd, const struct iovec *parts, size_t count)
   return sent < 0 ? -(ssize_t) errno : sent;
 }
 
+/* The same for one part, for which the system has less to do. */
+ssize_t evk_send (int fd, const void *data, size_t len)
+{
+  ssize_t sent;
+  int flags = 0;
+
+#ifdef MSG_NOSIGNAL
+  flags = MSG_NOSIGNAL;
+#endif
+  do
+    sent = send (fd, data, len, flags);
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -(ssize_t) errno : sent;
+}
+
 /* Perl's signal handlers need an interpreter, so a thread without one must never run them: it is
  * started with every signal blocked, and the caller's mask is put back. */
 static __thread sigset_t evk_mask;

@@ -83,6 +83,7 @@ extern "C" {
     fn evk_prepare_start(watcher: *mut RawWatcher);
     fn evk_prepare_stop(watcher: *mut RawWatcher);
     fn evk_send_vectored(fd: c_int, parts: *const c_void, count: usize) -> isize;
+    fn evk_send(fd: c_int, data: *const c_void, len: usize) -> isize;
     fn evk_block_signals();
     fn evk_restore_signals();
 }
@@ -344,6 +345,19 @@ pub fn send_vectored(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Resul
     let count = parts.len().min(MAX_PARTS);
     // SAFETY: IoSlice has iovec's layout on Unix by its documentation, and the slices are alive.
     let sent = unsafe { evk_send_vectored(socket.as_raw_fd(), parts.as_ptr().cast(), count) };
+    sent_or_error(sent)
+}
+
+/// As [`send_vectored`] with one part.
+///
+/// # Errors
+/// As for [`send_vectored`].
+pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
+    // SAFETY: the slice is alive.
+    sent_or_error(unsafe { evk_send(socket.as_raw_fd(), data.as_ptr().cast(), data.len()) })
+}
+
+fn sent_or_error(sent: isize) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::from_raw_os_error(-sent as i32))
 }
 

@@ -182,7 +182,10 @@ static SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
 SV *pxs_template_use(pTHX_ pxs_template *t) { return use(aTHX_ t, plain_dec); }
 
 /* As pxs_template_use, outside of protected code, and with a count for the caller, who gives it back before the next use. */
-SV *pxs_template_lend(PXS_PERL, pxs_template *t) { return SvREFCNT_inc_simple_NN(use(aTHX_ t, protected_dec)); }
+SV *pxs_template_lend(PXS_PERL, pxs_template *t) {
+    SV *rv = use(aTHX_ t, protected_dec);
+    return SvREFCNT_inc_simple_NN(rv);
+}
 
 void pxs_template_free(pxs_template *t) {
     uint32_t i;

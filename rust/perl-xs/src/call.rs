@@ -117,6 +117,9 @@ impl Outcome {
     }
 }
 
+/// So many arguments of a call take no memory from the allocator.
+const FEW_ARGS: usize = 4;
+
 fn run(
     perl: Perl,
     callee: &Sv,
@@ -127,7 +130,20 @@ fn run(
     let method = method
         .map(|name| CString::new(name).map_err(|_| Croak::from("method name with a NUL")))
         .transpose()?;
-    let raw: Vec<ffi::RawArg> = args.iter().map(Arg::raw).collect();
+    let mut few = [Arg::Undef.raw(); FEW_ARGS];
+    let many: Vec<ffi::RawArg>;
+    let raw = match few.get_mut(..args.len()) {
+        Some(few) => {
+            few.iter_mut()
+                .zip(args)
+                .for_each(|(raw, arg)| *raw = arg.raw());
+            &*few
+        }
+        None => {
+            many = args.iter().map(Arg::raw).collect();
+            &many
+        }
+    };
     let (mut result, mut err) = (ptr::null_mut(), ptr::null_mut());
     unsafe {
         let status = ffi::pxs_call(

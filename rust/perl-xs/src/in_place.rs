@@ -36,10 +36,16 @@ impl<'a> InPlace<'a> {
         self.raw.kinds & ffi::PLACE_UNDEF != 0
     }
 
+    /// Whether it is a code reference.
+    #[inline]
+    pub fn is_code(&self) -> bool {
+        self.raw.kinds & ffi::PLACE_CODE != 0
+    }
+
     /// The code value of a code reference; `None` for anything else.
     #[inline]
     pub fn code(&self) -> Option<Sv> {
-        if self.raw.kinds & ffi::PLACE_CODE == 0 {
+        if !self.is_code() {
             return None;
         }
         let code = self.raw.ptr.cast_mut().cast::<ffi::SV>();

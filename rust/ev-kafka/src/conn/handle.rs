@@ -20,6 +20,7 @@ use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
 use self::security::Security;
 use super::link::{self, Link};
+use super::single::Single;
 use crate::ev::{self, Handler, Loop};
 
 pub(super) use events::call_back;
@@ -85,6 +86,8 @@ pub struct ConnHandle {
     waiting: RefCell<VecDeque<(Token, Completion)>>,
     handlers: RefCell<PerlHandlers>,
     security: RefCell<Security>,
+    /// What makes the next request with one record cheap.
+    single: Single,
     auto_reconnect: Cell<(bool, Duration)>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
     /// ever.
@@ -142,6 +145,7 @@ impl ConnHandle {
                 waiting: RefCell::default(),
                 handlers: RefCell::default(),
                 security: RefCell::default(),
+                single: Single::default(),
                 auto_reconnect: Cell::new((false, Duration::ZERO)),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 generation: Cell::new(ev::process_generation()),
@@ -284,6 +288,36 @@ impl ConnHandle {
         }
         self.write(idle);
         Ok(())
+    }
+
+    /// As [`ConnHandle::send`] with a body of a few kilobytes at most. The completion is asked for
+    /// when nothing can go wrong any more.
+    ///
+    /// # Errors
+    /// As for [`ConnHandle::send`].
+    pub(super) fn send_small(
+        &self,
+        api: ApiKey,
+        version: i16,
+        body: &[u8],
+        deadline: Option<Duration>,
+        completion: impl FnOnce() -> Completion,
+    ) -> Result<(), SendError> {
+        let idle = self.is_idle();
+        let token = self.connection.borrow_mut().send_small(
+            api,
+            version,
+            body,
+            deadline,
+            Instant::now(),
+        )?;
+        self.waiting.borrow_mut().push_back((token, completion()));
+        self.write(idle);
+        Ok(())
+    }
+
+    pub(super) fn single(&self) -> &Single {
+        &self.single
     }
 
     /// Sends a request that the broker does not answer: Produce with acks 0.

@@ -1,12 +1,13 @@
 //! The socket of one connection and the watchers around it. Calls no Perl code.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use kafka_conn::{Connection, DialError};
+use kafka_conn::{Connection, DialError, Transmit};
 use mio::net::TcpStream;
 
 use super::dial::{self, Dial};
@@ -56,10 +57,14 @@ pub(super) struct Link {
     /// The socket's buffer is full.
     blocked: bool,
     io: Io,
+    /// What `io` watches for: most of the time what it is to watch for.
+    watched: i32,
     timer: Timer,
     /// When the timer fires at the latest.
     armed: Option<Instant>,
     prepare: Prepare,
+    /// Whether `prepare` is started.
+    prepared: Cell<bool>,
     resolved: Rc<dyn Handler>,
 }
 
@@ -73,9 +78,11 @@ impl Link {
             write_error: None,
             blocked: false,
             io: Io::new(on, handlers.io),
+            watched: 0,
             timer: Timer::new(on, handlers.timer),
             armed: None,
             prepare: Prepare::new(on, handlers.prepare),
+            prepared: Cell::new(false),
             resolved: handlers.resolved,
         }
     }
@@ -88,7 +95,9 @@ impl Link {
     /// Drops the transport, whatever it is.
     pub fn close(&mut self) {
         self.io.stop();
+        self.watched = 0;
         self.prepare.stop();
+        self.prepared.set(false);
         self.transport = Transport::None;
         self.serial += 1;
         self.dial_error = None;
@@ -126,6 +135,7 @@ impl Link {
         match dial.next_socket(Instant::now()) {
             Ok(socket) => {
                 self.io.start(socket.as_fd(), WRITE);
+                self.watched = WRITE;
                 self.transport = Transport::Connecting(socket, dial);
             }
             Err(error) => self.dial_error = Some(error),
@@ -148,10 +158,14 @@ impl Link {
 
     /// Looks whether the attempt has come to an end and tells the connection.
     pub fn dialed(&mut self, connection: &mut Connection, now: Instant) {
+        if self.is_connected() && self.dial_error.is_none() {
+            return;
+        }
         match std::mem::replace(&mut self.transport, Transport::None) {
             Transport::Connecting(socket, mut dial) => match dial::finished(&socket) {
                 Ok(true) => {
                     self.io.start(socket.as_fd(), READ);
+                    self.watched = READ;
                     self.transport = Transport::Connected(socket);
                     connection.handle_dialed(now);
                 }
@@ -160,6 +174,7 @@ impl Link {
                 }
                 outcome => {
                     self.io.stop();
+                    self.watched = 0;
                     drop(socket);
                     dial.failed(&outcome.err().unwrap_or(io::ErrorKind::TimedOut.into()));
                     self.connect(dial);
@@ -209,7 +224,9 @@ impl Link {
 
     /// Writes what the connection has to say, as far as the socket takes it.
     pub fn transmit(&mut self, connection: &mut Connection) {
-        self.prepare.stop();
+        if self.prepared.replace(false) {
+            self.prepare.stop();
+        }
         let Transport::Connected(socket) = &self.transport else {
             return;
         };
@@ -218,9 +235,11 @@ impl Link {
         }
         self.blocked = false;
         while let Some(transmit) = connection.poll_transmit() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let count = transmit.io_slices(&mut slices);
-            match ev::send_vectored(socket.as_fd(), &slices[..count]) {
+            let sent = match transmit.only_segment() {
+                Some(segment) => ev::send(socket.as_fd(), segment),
+                None => send_all(socket, &transmit),
+            };
+            match sent {
                 Ok(sent) => connection.transmitted(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
@@ -233,10 +252,11 @@ impl Link {
                 }
             }
         }
-        self.io.start(
-            socket.as_fd(),
-            if self.blocked { READ | WRITE } else { READ },
-        );
+        let events = if self.blocked { READ | WRITE } else { READ };
+        if self.watched != events {
+            self.io.start(socket.as_fd(), events);
+            self.watched = events;
+        }
     }
 
     /// Has the connection's bytes written when this turn of the loop ends, together with what else
@@ -248,6 +268,7 @@ impl Link {
             && self.is_connected()
         {
             self.prepare.start();
+            self.prepared.set(true);
         }
     }
 
@@ -297,6 +318,14 @@ impl Link {
     pub fn disarm(&mut self) {
         self.armed = None;
     }
+}
+
+/// Apart from what one segment needs: the slices take a kilobyte of stack.
+#[inline(never)]
+fn send_all(socket: &TcpStream, transmit: &Transmit<'_>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = transmit.io_slices(&mut slices);
+    ev::send_vectored(socket.as_fd(), &slices[..count])
 }
 
 /// A reset is how a closed connection looks to whoever still writes: not an error of its own.

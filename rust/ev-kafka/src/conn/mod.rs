@@ -20,6 +20,7 @@ mod requests;
 mod resolve;
 pub mod results;
 mod security;
+mod single;
 mod strerror;
 mod txn_requests;
 

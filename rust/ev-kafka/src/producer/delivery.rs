@@ -11,10 +11,10 @@ use super::accumulator::Place;
 const WHAT: &str = "produce callback error";
 
 /// The leaves of a result's template.
-const PARTITION: usize = 0;
-const ERROR_CODE: usize = 1;
-const BASE_OFFSET: usize = 2;
-const THROTTLE: usize = 3;
+pub(crate) const PARTITION: usize = 0;
+pub(crate) const ERROR_CODE: usize = 1;
+pub(crate) const BASE_OFFSET: usize = 2;
+pub(crate) const THROTTLE: usize = 3;
 
 /// How a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,8 @@ impl Delivery {
     }
 }
 
-fn shape(topic: &[u8]) -> Node {
+/// What a callback gets for records of one partition.
+pub(crate) fn shape(topic: &[u8]) -> Node {
     let partition = Node::Hash(vec![
         ("partition", Node::Int(PARTITION)),
         ("error_code", Node::Int(ERROR_CODE)),

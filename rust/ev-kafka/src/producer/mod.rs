@@ -2,7 +2,7 @@
 //! topics, sends what is ready and decides what becomes of batches that failed.
 
 mod accumulator;
-mod delivery;
+pub(crate) mod delivery;
 mod request;
 mod transaction_xsubs;
 mod xsubs;

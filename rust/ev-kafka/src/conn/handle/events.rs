@@ -1,6 +1,7 @@
 //! Passing on what a connection reports: to callbacks, to handlers, to the link.
 
 use kafka_conn::{Event, Token};
+use kafka_wire::ApiKey;
 use perl_xs::{call, Arg, Flow, Perl, Sv};
 
 use super::{Answer, Completion, ConnHandle, HandlerKind};
@@ -86,6 +87,11 @@ impl ConnHandle {
                 &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
             ),
             (Completion::Callback(callback), Ok(answer)) => {
+                if answer.api == ApiKey::Produce {
+                    if let Some(flow) = self.acknowledge(perl, &callback, &answer) {
+                        return flow;
+                    }
+                }
                 let built = results::build(perl, &answer);
                 self.throttle(built.throttle_time_ms);
                 match built.result {
