@@ -14,14 +14,19 @@ latency.pl - time of a round trip with EV::Kafka::Conn, beside a bare socket
 Produces BENCH_MESSAGES (20000) messages of BENCH_VALUE_SIZE (100) bytes to one
 partition with C<acks> 1, each after the one before it was answered, and as many
 with a socket and an L<EV> watcher that send the very same bytes and read the
-answer without looking at it. The two take turns, one message each, so that
-whatever the broker and the machine do meets both. The first tenth does not count.
+answer without looking at it. Both make the same system calls: one to send, one to
+wait, one to read. The two take turns, one message each, so that whatever the broker
+and the machine do meets both. A tenth more of messages comes first and does not
+count; a broker that has just been started takes more than that to become fast, so
+let it warm up, or run this twice.
 
 The time of a round trip begins before C<produce> is called, or the bytes are
 written, and ends in the callback. The last column, the difference of the other two,
 is what EV::Kafka::Conn adds: encoding, checksum, matching, decoding, the result. It
 is all code that the processor has not seen for the length of a round trip; on a
-machine that is busy with other things its caches have forgotten it.
+machine that is busy with other things its caches have forgotten it. Beside min,
+average and max stand the median and the percentiles 90, 95 and 99; of min, max and
+the 99th percentile mostly the scheduler decides.
 
 Without KAFKA_BROKER (or BENCH_BROKER) it starts a Kafka by itself. BENCH_TOPIC
 names a topic to use instead of a fresh one.

@@ -1341,6 +1341,11 @@ round trips take. Figures from another machine would tell little; run them:
     perl bench/benchmark.pl --json figures.json produce consume
     perl bench/latency.pl
 
+F<bench/latency.pl> sends one message after the other on an C<EV::Kafka::Conn>, each when
+the one before it was answered, and as many with a bare socket that sends the same
+bytes. It prints the least, the average and the most time of a round trip, its median,
+its percentiles 90, 95 and 99, and how much more the connection takes than the socket.
+
 C<BENCH_BROKER>, C<BENCH_MESSAGES>, C<BENCH_VALUE_SIZE> and C<BENCH_TOPIC> set what
 they do.
 

@@ -47,6 +47,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: deliver_each,
     },
     XsubDef {
+        name: "PerlXsTest::lend_each",
+        body: lend_each,
+    },
+    XsubDef {
         name: "PerlXsTest::consume",
         body: consume,
     },
@@ -239,6 +243,23 @@ fn deliver_each(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .run(perl, &mut deliveries, "delivery")
         .ok()?;
     frame.ret_int(deliveries.template.builds() as i64);
+    Ok(())
+}
+
+/// `lend_each($code, $count)`: as `deliver_each`, each in a call of its own.
+fn lend_each(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let code = callback(frame, 0)?;
+    let count = frame.int(1)?.unwrap_or(0);
+    let mut template = Template::new(perl, &result_shape());
+    for offset in 0..count {
+        template.set(0, offset);
+        let result = template.lend(perl);
+        call(perl, &code, &[Arg::Sv(&result), Arg::Undef])
+            .or_warn(perl, "delivery")
+            .ok()?;
+    }
+    frame.ret_int(template.builds() as i64);
     Ok(())
 }
 

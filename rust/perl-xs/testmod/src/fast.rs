@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use perl_xs::{
-    attach, register, register_fast3, Croak, FastArgs, FastOutcome, FastXsub, Frame, Native, Perl,
-    Sv, XsubDef,
+    attach, call, register, register_fast3, Croak, FastArgs, FastOutcome, FastXsub, Frame, InPlace,
+    Native, Perl, Sv, XsubDef,
 };
 
 static XSUBS: &[XsubDef] = &[
@@ -26,6 +26,14 @@ static XSUBS: &[XsubDef] = &[
         body: clear,
     },
     XsubDef {
+        name: "PerlXsTest::in_place",
+        body: in_place,
+    },
+    XsubDef {
+        name: "PerlXsTest::call_in_place",
+        body: call_in_place,
+    },
+    XsubDef {
         name: "PerlXsTest::Log::empty_xsub",
         body: empty_xsub,
     },
@@ -33,6 +41,45 @@ static XSUBS: &[XsubDef] = &[
 
 const BEGAN: FastOutcome = FastOutcome::call(0);
 const FULL: FastOutcome = FastOutcome::call(1);
+
+/// `in_place(@args)`: what can be read of each of four arguments where it lies, as text.
+fn in_place(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let kinds = frame.in_place(|args: &[InPlace<'_>; 4]| {
+        args.iter()
+            .map(|arg| {
+                let bytes = match arg.bytes() {
+                    Some(Some(bytes)) => format!("bytes {}", String::from_utf8_lossy(bytes)),
+                    Some(None) => "undef".into(),
+                    None => "no bytes".into(),
+                };
+                let int = arg
+                    .int()
+                    .map_or(String::new(), |int| format!(", int {int}"));
+                let code = if arg.is_code() { ", code" } else { "" };
+                assert_eq!(arg.code().is_some(), arg.is_code());
+                bytes + &int + code
+            })
+            .collect::<Vec<_>>()
+    });
+    match kinds {
+        Some(kinds) => kinds
+            .iter()
+            .for_each(|kind| frame.ret_bytes(kind.as_bytes())),
+        None => frame.ret_bytes(b"too many"),
+    }
+    Ok(())
+}
+
+/// `call_in_place($code)`: calls it while arguments are read in place, which must fail.
+fn call_in_place(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    frame
+        .in_place(|args: &[InPlace<'_>; 1]| {
+            let code = args[0].code().ok_or("expected a code reference")?;
+            call(perl, &code, &[]).ok()
+        })
+        .unwrap_or(Ok(()))
+}
 
 #[derive(Default)]
 struct Log {
