@@ -253,7 +253,7 @@ fn lend_each(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let count = frame.int(1)?.unwrap_or(0);
     let mut template = Template::new(perl, &result_shape());
     for offset in 0..count {
-        template.set(0, offset);
+        template.set(2, offset);
         let result = template.lend(perl);
         call(perl, &code, &[Arg::Sv(&result), Arg::Undef])
             .or_warn(perl, "delivery")
