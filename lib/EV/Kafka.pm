@@ -576,6 +576,13 @@ What can go wrong with a partition:
 The callback gets a text that contains C<OFFSET_OUT_OF_RANGE>, and the position
 moves to the earliest offset.
 
+=item Its log is not the one that was read
+
+After an unclean election messages that were delivered may be gone, and others have their
+offsets (KIP-320): C<on_error> gets a text that contains C<was truncated>, and consuming goes on
+where the logs part. Of a topic that was deleted and created again (KIP-516) the positions
+are looked up anew, at the earliest offset.
+
 =item Its leader is another broker by now
 
 Metadata is fetched and the next poll goes to the right one. C<on_error> hears of

@@ -19,6 +19,7 @@ use parent qw(
     EV::Kafka::Consumer
     EV::Kafka::Fetcher
     EV::Kafka::Dispatch
+    EV::Kafka::Epochs
     EV::Kafka::Offsets
     EV::Kafka::Coordinator
     EV::Kafka::Group
@@ -238,6 +239,8 @@ C<produce> to the delivery callback
 =item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>, C<subscribe> to C<unsubscribe>
 
 =item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::Commits>, assignments and committed offsets
+
+=item L<EV::Kafka::Epochs>, logs that were truncated or replaced
 
 =item L<EV::Kafka::Events>, timers and callbacks
 

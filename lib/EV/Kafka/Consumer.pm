@@ -21,6 +21,8 @@ use Carp ();
 #   failures     errors in a row
 #   reported     what on_error has been told
 #   max_bytes    what the next fetch asks for when a batch did not fit
+#   checked_epoch    the leader epoch under which it was found to be in the log;
+#                checking while that is being asked
 # A new assignment makes new cursors, which is how late answers are told apart.
 
 use constant NO_EPOCH => -1;
@@ -98,14 +100,16 @@ sub _assigned {
 
 sub _cursor {
     my ($self, $assigned) = @_;
-    return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} ||= _new_cursor();
+    return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"}
+        ||= _new_cursor($assigned->{leader_epoch});
 }
 
 sub _new_cursor {
+    my ($epoch) = @_;
     return {
         generation     => 0,
-        epoch          => NO_EPOCH,
-        position_epoch => NO_EPOCH,
+        epoch          => $epoch // NO_EPOCH,
+        position_epoch => $epoch // NO_EPOCH,
         waiters        => [],
         kept           => [],
         not_before     => 0,
@@ -165,10 +169,9 @@ sub _rewind {
         my $old      = $self->_cursor($assigned);
         $assigned->{offset} = $position->{offset};
         $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = {
-            %{ _new_cursor() },
+            %{ _new_cursor($position->{leader_epoch}) },
             paused   => $old->{paused},
             reported => $old->{reported},
-            map { $_ => $position->{leader_epoch} // NO_EPOCH } qw(epoch position_epoch),
         };
         push @rounds, @{ $old->{waiters} };
     }

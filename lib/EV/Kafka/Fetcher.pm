@@ -91,6 +91,9 @@ sub _nodes_to_ask {
         if (!defined $leader) {
             $self->_want_leader($assigned, $cursor);
         }
+        elsif ($cursor->{checking}) {
+            $waits->($cursor) if $waits;
+        }
         elsif ($cursor->{resolving} || $assigned->{offset} < 0) {
             $waits->($cursor) if $waits;
             $self->_find_position($assigned, $assigned->{offset})
@@ -180,7 +183,8 @@ sub _fetchable {
     return grep {
         my $leader = $self->_leader(@$_{qw(topic partition)});
         my $cursor = $self->_cursor($_);
-        defined $leader && $leader == $node_id && $_->{offset} >= 0 && !$cursor->{resolving} && !$cursor->{paused};
+        defined $leader && $leader == $node_id && $_->{offset} >= 0
+            && !$cursor->{resolving} && !$cursor->{paused} && !$cursor->{checking};
     } @{ $self->{cfg}{assignments} };
 }
 
@@ -200,6 +204,7 @@ sub _send_fetch {
     my $now     = $self->_now;
     my @parts   = map { { assigned => $_, cursor => $self->_cursor($_) } } $self->_fetchable($node_id);
     @parts = grep { $_->{cursor}{not_before} <= $now } @parts;
+    @parts = $self->_check_logs($conn, @parts);
     return $self->_end_fetch($fetch) unless $conn && @parts;
 
     # Brokers fill an answer in the order of the request: everyone is first once.
@@ -216,7 +221,7 @@ sub _send_fetch {
     $fetch->{max_bytes} = $max_bytes;
     weaken(my $weak = $self);
     $conn->_fetch(
-        [map { [@{ $_->{assigned} }{qw(topic partition)}, $_->{from}] } @parts],
+        [map { $self->_to_fetch($_) } @parts],
         {
             max_bytes       => $max_bytes,
             max_wait_ms     => $cfg->{fetch_max_wait_ms},
@@ -226,6 +231,14 @@ sub _send_fetch {
         sub { $weak->_fetch_answered($fetch, @_) if $weak },
     );
     return;
+}
+
+# The broker checks both epochs: that it leads, and that what was read last is
+# still in its log.
+sub _to_fetch {
+    my ($self, $part) = @_;
+    my @partition = @{ $part->{assigned} }{qw(topic partition)};
+    return [@partition, $part->{from}, $self->_leader_epoch(@partition), $part->{cursor}{epoch}];
 }
 
 sub _fetch_answered {
@@ -292,6 +305,10 @@ sub _take_partition {
         elsif (!$code && $end > $from) { push @{ $fetch->{stuck} }, $cursor }
     }
     $cursor->{failures} = 0 if !$code;
+    if (!$code && $is_next && $answer->{diverging_end_offset} >= 0) {
+        $self->_log_diverges($assigned, $cursor, @$answer{qw(diverging_epoch diverging_end_offset)});
+        return;
+    }
     $self->_fetch_refused($fetch, $part, $code) if $code && $is_next;
     return if $next == $from || !$self->_is_current($assigned, $cursor);
     ($cursor->{next}, $cursor->{epoch}) = ($next, $answer->{last_epoch}) if $is_next;

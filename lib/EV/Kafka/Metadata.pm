@@ -118,15 +118,48 @@ sub _adopt_metadata {
     my %absent = map { $_ => 1 } $asked ? @$asked : keys %{ $cfg->{topics} };
     delete @absent{ map { $_->{name} } @{ $meta->{topics} || [] } };
     $cfg->{meta} = undef unless $asked;
+    $self->_keep_newer_leaders($meta);
+    my @recreated = $self->_note_topic_ids($meta);
     _evict_topics($cfg, \%absent);
     _merge_metadata($cfg, $meta);
     $self->_route_topic($_, []) for keys %absent;
     $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
     $self->_forget_departed_brokers;
+    $self->_log_replaced($_) for @recreated;
     if (!$cfg->{connected}) {
         delete @{ $cfg->{metadata_due} }{ grep { $self->_has_leader($_) } keys %{ $cfg->{metadata_due} } };
     }
     return;
+}
+
+# A broker that lags behind names leaders from before the ones that are known
+# (KIP-320). Epochs count anew when a topic is created anew.
+sub _keep_newer_leaders {
+    my ($self, $meta) = @_;
+    my $cfg = $self->{cfg};
+    for my $topic (@{ $meta->{topics} || [] }) {
+        my $name = $topic->{name};
+        next unless defined $topic->{topic_id} && $topic->{topic_id} eq ($cfg->{topic_ids}{$name} // '');
+        for my $partition (@{ $topic->{partitions} || [] }) {
+            my $key = "$name:$partition->{partition}";
+            next if ($partition->{leader_epoch} // -1) >= ($cfg->{leader_epochs}{$key} // -1);
+            @$partition{qw(leader leader_epoch)} = ($cfg->{leaders}{$key} // -1, $cfg->{leader_epochs}{$key});
+        }
+    }
+    return;
+}
+
+# The topics that are others than they were under the same name (KIP-516).
+sub _note_topic_ids {
+    my ($self, $meta) = @_;
+    my $ids = $self->{cfg}{topic_ids} ||= {};
+    my @recreated;
+    for my $topic (grep { defined $_->{topic_id} } @{ $meta->{topics} || [] }) {
+        my ($name, $id) = @$topic{qw(name topic_id)};
+        push @recreated, $name if defined $ids->{$name} && $ids->{$name} ne $id;
+        $ids->{$name} = $id;
+    }
+    return @recreated;
 }
 
 sub _route_topic {
@@ -162,6 +195,9 @@ sub _merge_metadata {
         for my $partition (grep { $leaders->[$_] >= 0 } 0 .. $#$leaders) {
             $cfg->{leaders}{"$topic->{name}:$partition"} = $leaders->[$partition];
         }
+        for my $partition (grep { ($_->{leader_epoch} // -1) >= 0 } @{ $topic->{partitions} || [] }) {
+            $cfg->{leader_epochs}{"$topic->{name}:$partition->{partition}"} = $partition->{leader_epoch};
+        }
     }
     # At a port that cannot be nobody can be reached.
     my @brokers = grep { my $port = $_->{port} // 0; $port >= 0 && $port <= MAX_PORT } @{ $meta->{brokers} || [] };
@@ -175,9 +211,8 @@ sub _merge_metadata {
 
 sub _evict_topics {
     my ($cfg, $names) = @_;
-    my $leaders = $cfg->{leaders} ||= {};
-    for my $key (keys %$leaders) {
-        delete $leaders->{$key} if $names->{ substr $key, 0, rindex $key, ':' };
+    for my $known ($cfg->{leaders} ||= {}, $cfg->{leader_epochs} ||= {}) {
+        delete @$known{ grep { $names->{ substr $_, 0, rindex $_, ':' } } keys %$known };
     }
     return;
 }
@@ -187,6 +222,12 @@ sub _has_leader {
     my $leaders = $self->{cfg}{topics}{$topic} or return 0;
     return ($leaders->[$partition] // -1) >= 0 if defined $partition;
     return scalar grep { $_ >= 0 } @$leaders;
+}
+
+# The epoch of the partition's leader, -1 when the broker does not tell it.
+sub _leader_epoch {
+    my ($self, $topic, $partition) = @_;
+    return $self->{cfg}{leader_epochs}{"$topic:$partition"} // -1;
 }
 
 sub _leader {

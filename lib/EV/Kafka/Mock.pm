@@ -353,6 +353,14 @@ The first offset that is still there.
 Removes the records before an offset, as a broker's retention does. Fetching
 them then is error 1 (OFFSET_OUT_OF_RANGE).
 
+=head2 lose_records
+
+    $mock->lose_records($topic, $partition, $from_offset);
+
+Removes the batches that reach to an offset or behind it, and starts a new leader epoch, as
+an unclean election does: a leader takes over that never had them. Their offsets
+are given to what is written next.
+
 =head2 leader
 
     my $node_id = $mock->leader($topic, $partition);

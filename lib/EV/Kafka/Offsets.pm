@@ -163,7 +163,10 @@ sub _send_lookup {
         or return $self->_end_lookup($lookup, undef, 'no connection to leader');
     weaken(my $weak = $self);
     my $answered = sub { $weak->_lookup_answered($leader, $lookup, @_) if $weak };
-    $conn->list_offsets(@$lookup{qw(topic partition timestamp)}, $answered, { isolation_level => $self->_isolation });
+    $conn->list_offsets(@$lookup{qw(topic partition timestamp)}, $answered, {
+        isolation_level => $self->_isolation,
+        leader_epoch    => $self->_leader_epoch(@$lookup{qw(topic partition)}),
+    });
     return;
 }
 

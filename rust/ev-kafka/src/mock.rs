@@ -71,6 +71,10 @@ static XSUBS: &[XsubDef] = &[
         body: delete_records,
     },
     XsubDef {
+        name: "EV::Kafka::Mock::lose_records",
+        body: lose_records,
+    },
+    XsubDef {
         name: "EV::Kafka::Mock::delete_topic",
         body: delete_topic,
     },
@@ -323,6 +327,14 @@ fn delete_records(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let before = frame.int(3)?.unwrap_or(0);
     change_partition(frame, |cluster, topic, partition| {
         cluster.delete_records(topic, partition, before)
+    })
+}
+
+/// `lose_records($topic, $partition, $from_offset)`
+fn lose_records(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let from = frame.int(3)?.unwrap_or(0);
+    change_partition(frame, |cluster, topic, partition| {
+        cluster.lose_records(topic, partition, from)
     })
 }
 

@@ -1,6 +1,7 @@
 //! The log of one partition: record batches in memory, as they were sent.
 
 mod check;
+mod epochs;
 mod marker;
 mod producers;
 

@@ -1,9 +1,13 @@
 //! Topics and their partitions: who leads them, and their logs.
 
 use crate::log::PartitionLog;
+use kafka_wire::ErrorCode;
 
 /// Longest topic name that Kafka takes (`Topic.MAX_NAME_LENGTH`).
 const MAX_NAME_LENGTH: usize = 249;
+
+/// The leader epoch of a client that does not check it.
+const ANY_EPOCH: i32 = -1;
 
 /// Stands for "no leader" on the wire.
 pub const NO_LEADER: i32 = -1;
@@ -55,6 +59,27 @@ impl Partition {
             self.leader = leader;
             self.leader_epoch += 1;
         }
+    }
+
+    /// Whether a broker leads the partition, in the epoch that a client knows (KIP-320; -1 for one that does not
+    /// check it): the error to answer if not.
+    pub(crate) fn check_leader(&self, broker: i32, known_epoch: i32) -> Result<(), i16> {
+        match known_epoch {
+            ANY_EPOCH => {}
+            epoch if epoch < self.leader_epoch => return Err(ErrorCode::FencedLeaderEpoch.code()),
+            epoch if epoch > self.leader_epoch => return Err(ErrorCode::UnknownLeaderEpoch.code()),
+            _ => {}
+        }
+        match self.leader == broker {
+            true => Ok(()),
+            false => Err(ErrorCode::NotLeaderOrFollower.code()),
+        }
+    }
+
+    /// A leader takes over that never had what was written from an offset on: an unclean election.
+    pub(crate) fn lose_from(&mut self, offset: i64) {
+        self.log.lose_from(offset);
+        self.leader_epoch += 1;
     }
 
     /// Moves the leadership to a replica that is up, unless the leader itself is.

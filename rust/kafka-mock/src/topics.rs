@@ -92,6 +92,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Makes a partition lose its batches that reach to an offset or behind it, under a new leader epoch: what an
+    /// unclean election does.
+    pub fn lose_records(
+        &mut self,
+        topic: &[u8],
+        partition: i32,
+        from_offset: i64,
+    ) -> Result<(), ClusterError> {
+        self.partition_mut(topic, partition)?.lose_from(from_offset);
+        self.changed = true;
+        Ok(())
+    }
+
     /// The records of a partition, control batches and batches that do not decode left out.
     pub fn records(&self, topic: &[u8], partition: i32) -> Result<Vec<StoredRecord>, ClusterError> {
         self.records_for(topic, partition, IsolationLevel::ReadUncommitted)

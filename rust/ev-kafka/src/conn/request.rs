@@ -30,7 +30,7 @@ impl ConnHandle {
     ///
     /// # Errors
     /// `not connected`: reading the arguments may have run code that disconnected.
-    pub(super) fn request<R: Request>(
+    pub(crate) fn request<R: Request>(
         &self,
         perl: Perl,
         request: &R,

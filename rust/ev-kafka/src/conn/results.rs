@@ -224,6 +224,9 @@ fn metadata(perl: Perl, response: &MetadataResponse, _: i16) -> Result<Hv, Strin
     Ok(hash)
 }
 
+/// The id of a topic that has none, or of which the version says none (KIP-516).
+const NO_TOPIC_ID: [u8; 16] = [0; 16];
+
 fn metadata_topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
     let mut hash = Hv::new(perl);
     hash.store(
@@ -233,6 +236,9 @@ fn metadata_topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
     );
     hash.store_int(perl, "error_code", topic.error_code.into());
     hash.store_int(perl, "is_internal", topic.is_internal.into());
+    if topic.topic_id != NO_TOPIC_ID {
+        hash.store_bytes(perl, "topic_id", &topic.topic_id);
+    }
     let partitions = list(
         perl,
         &topic.partitions,

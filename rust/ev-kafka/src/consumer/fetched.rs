@@ -60,8 +60,6 @@ pub struct Partition {
     pub record_count: usize,
     /// Where the log that was read so far departs from the leader's (KIP-595): epoch and end offset.
     pub diverging_epoch: (i32, i64),
-    /// Who leads the partition if the broker that was asked does not (KIP-951): broker and epoch.
-    pub current_leader: (i32, i32),
     progress: Rc<Progress>,
     /// Taken out while records are delivered.
     rest: Option<Rest>,
@@ -240,10 +238,6 @@ impl Partition {
             needed_bytes: 0,
             record_count: 0,
             diverging_epoch: (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
-            current_leader: (
-                data.current_leader.leader_id,
-                data.current_leader.leader_epoch,
-            ),
             progress: Rc::new(Progress {
                 position: Cell::new(from),
                 epoch: Cell::new(NO_EPOCH),

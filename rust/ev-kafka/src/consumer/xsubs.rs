@@ -245,8 +245,6 @@ fn partitions(frame: &mut Frame<'_>) -> Result<(), Croak> {
             ("record_count", partition.record_count as i64),
             ("diverging_epoch", i64::from(partition.diverging_epoch.0)),
             ("diverging_end_offset", partition.diverging_epoch.1),
-            ("leader", i64::from(partition.current_leader.0)),
-            ("leader_epoch", i64::from(partition.current_leader.1)),
         ] {
             row.store_int(perl, name, value);
         }

@@ -6,14 +6,14 @@ use crate::fault::Target;
 use crate::log::{Found, IsolationLevel, PartitionLog};
 use bytes::{Bytes, BytesMut};
 use kafka_wire::messages::fetch::{
-    AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
     FetchableTopicResponse, PartitionData,
 };
 use kafka_wire::ErrorCode;
 
 /// Session id of a full fetch that opens no session (KIP-227).
 const NO_SESSION: i32 = 0;
-/// `current_leader_epoch` of a client that does not check it (KIP-320).
+/// `last_fetched_epoch` of a client that does not check it (KIP-595).
 const ANY_EPOCH: i32 = -1;
 
 /// A Fetch that has less than `min_bytes` to give so far.
@@ -175,20 +175,20 @@ impl Reading {
         let partition = cluster
             .partition_ref(topic, index)
             .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
-        match asked.current_leader_epoch {
-            ANY_EPOCH => {}
-            epoch if epoch < partition.leader_epoch => {
-                return Err(ErrorCode::FencedLeaderEpoch.code())
-            }
-            epoch if epoch > partition.leader_epoch => {
-                return Err(ErrorCode::UnknownLeaderEpoch.code())
-            }
-            _ => {}
-        }
-        if partition.leader != call.broker {
-            return Err(ErrorCode::NotLeaderOrFollower.code());
-        }
+        partition.check_leader(call.broker, asked.current_leader_epoch)?;
         let log = &partition.log;
+        if let Some(diverging_epoch) = diverging(log, asked, partition.leader_epoch) {
+            self.failed = true;
+            let data = PartitionData {
+                partition_index: index,
+                high_watermark: log.high_watermark(),
+                last_stable_offset: log.last_stable_offset(),
+                log_start_offset: log.start_offset(),
+                diverging_epoch,
+                ..Default::default()
+            };
+            return Ok((data, Vec::new()));
+        }
         let limit = usize::try_from(asked.partition_max_bytes)
             .unwrap_or(0)
             .min(self.budget);
@@ -235,6 +235,20 @@ impl Reading {
         });
         Some(told.collect())
     }
+}
+
+/// Where the log that the client has read ends to be this one (KIP-595).
+fn diverging(
+    log: &PartitionLog,
+    asked: &FetchPartition,
+    leader_epoch: i32,
+) -> Option<EpochEndOffset> {
+    if asked.last_fetched_epoch == ANY_EPOCH {
+        return None;
+    }
+    let (epoch, end_offset) = log.end_of_epoch(asked.last_fetched_epoch, leader_epoch);
+    let is_the_same = epoch >= asked.last_fetched_epoch && end_offset >= asked.fetch_offset;
+    (!is_the_same).then_some(EpochEndOffset { epoch, end_offset })
 }
 
 /// Leaves about half of the last batch.

@@ -23,7 +23,7 @@ const LATEST_TIERED: i64 = -5;
 
 /// Offset and timestamp when there is none.
 const NOT_FOUND: (i64, i64) = (-1, -1);
-/// `current_leader_epoch` of a client that does not check it, and of an answer without one.
+/// The epoch of an answer without one.
 const NO_EPOCH: i32 = -1;
 
 /// From here on answers carry the leader epoch (KIP-320).
@@ -99,15 +99,7 @@ fn find(
     let partition = cluster
         .partition_ref(topic, asked.partition_index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
-    match asked.current_leader_epoch {
-        NO_EPOCH => {}
-        epoch if epoch < partition.leader_epoch => return Err(ErrorCode::FencedLeaderEpoch.code()),
-        epoch if epoch > partition.leader_epoch => return Err(ErrorCode::UnknownLeaderEpoch.code()),
-        _ => {}
-    }
-    if partition.leader != call.broker {
-        return Err(ErrorCode::NotLeaderOrFollower.code());
-    }
+    partition.check_leader(call.broker, asked.current_leader_epoch)?;
     let log = &partition.log;
     let end = log.end_for(isolation);
     let within = |found: Option<(i64, i64)>| found.filter(|&(offset, _)| offset < end);

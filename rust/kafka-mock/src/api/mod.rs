@@ -12,6 +12,7 @@ mod list_offsets;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
 mod txn;
 mod txn_offset_commit;
@@ -32,7 +33,7 @@ use std::ops::RangeInclusive;
 pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 20] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 21] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -42,6 +43,7 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 20] = [
     (ApiKey::CreateTopics, 0..=7),
     (ApiKey::DeleteTopics, 0..=6),
     (ApiKey::InitProducerId, 0..=5),
+    (ApiKey::OffsetForLeaderEpoch, 0..=4),
     (ApiKey::AddPartitionsToTxn, 0..=3),
     (ApiKey::AddOffsetsToTxn, 0..=4),
     (ApiKey::EndTxn, 0..=4),
@@ -176,6 +178,9 @@ pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: 
         ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(cluster, broker, frame, now_ms),
         ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(cluster, broker, frame, now_ms),
         ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(cluster, broker, frame, now_ms),
+        ApiKey::OffsetForLeaderEpoch => {
+            serve::<m::OffsetForLeaderEpochRequest>(cluster, broker, frame, now_ms)
+        }
         ApiKey::AddPartitionsToTxn => {
             serve::<m::AddPartitionsToTxnRequest>(cluster, broker, frame, now_ms)
         }

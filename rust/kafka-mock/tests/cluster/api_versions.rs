@@ -37,6 +37,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (19, 0, 7),
             (20, 0, 6),
             (22, 0, 5),
+            (23, 0, 4),
             (24, 0, 3),
             (25, 0, 4),
             (26, 0, 4),

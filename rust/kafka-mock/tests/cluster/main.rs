@@ -3,6 +3,7 @@
 mod api_versions;
 mod brokers;
 mod consumer_groups;
+mod epochs;
 mod faults;
 mod fetch;
 mod find_coordinator;

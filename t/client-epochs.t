@@ -1,0 +1,187 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use TestKafka;
+
+# Logs that are not what they were: after an unclean election, and of a topic that
+# was deleted and created again. Brokers of Fetch 12 say so by themselves; older
+# ones are asked.
+
+my %BROKERS = (
+    'Fetch 12'             => sub { },
+    'OffsetForLeaderEpoch' => sub { $_[0]->api_versions(Fetch => 4, 11) },
+);
+
+sub cluster {
+    my ($prepare) = @_;
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $prepare->($mock);
+    $mock->create_topic(t => 2);
+    $mock->append(t => 0, map { { value => "old $_" } } @$_) for [0 .. 4], [5 .. 9];
+    return $mock;
+}
+
+sub consumer {
+    my ($mock, $received, %options) = @_;
+    my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10,
+        on_message => sub { push @$received, $_[4] }, %options);
+    $kafka->assign([{ topic => 't' }]);
+    return $kafka;
+}
+
+for my $name (sort keys %BROKERS) {
+    my $prepare = $BROKERS{$name};
+
+    subtest "$name: records that were delivered are lost" => sub {
+        my $mock = cluster($prepare);
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        $kafka->_start_consuming;
+        wait_until { @received == 10 } 'what was there';
+        $mock->lose_records(t => 0, 5);
+        $mock->append(t => 0, map { { value => "new $_" } } 5 .. 11);
+        wait_until { @received == 17 } 'what is new';
+        turns 50;
+        is_deeply [@received[10 .. 16]], [map { "new $_" } 5 .. 11], 'is read from where the logs part';
+        is_deeply [errors($kafka)], ['log of t:0 was truncated: position 10 is not in it any more, '
+            . 'consuming goes on at 5'], 'and on_error knows';
+        is $kafka->position('t', 0), 12, 'the position';
+        $mock->append(t => 0, { value => 'more' });
+        wait_until { @received == 18 } 'more';
+        is $received[-1], 'more', 'and so on';
+    };
+
+    subtest "$name: the same with poll" => sub {
+        my $mock = cluster($prepare);
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        fetch_all($kafka, \@received, 10);
+        $mock->lose_records(t => 0, 5);
+        $mock->append(t => 0, map { { value => "new $_" } } 5 .. 11);
+        fetch_all($kafka, \@received, 17);
+        is_deeply [@received[10 .. 16]], [map { "new $_" } 5 .. 11], 'what is new comes';
+        is scalar(errors($kafka)), 1, 'and one report';
+    };
+
+    subtest "$name: records behind the position are lost" => sub {
+        my $mock = cluster($prepare);
+        my (@received, $kafka);
+        $kafka = consumer($mock, \@received, on_message => sub {
+            push @received, $_[4];
+            $kafka->pause([{ topic => 't' }]) if @received == 3;
+        });
+        $kafka->_start_consuming;
+        wait_until { @received == 3 } 'some of it';
+        $mock->lose_records(t => 0, 5);
+        $mock->append(t => 0, { value => 'new 5' });
+        $kafka->_refresh_metadata_for_topic('t');
+        turns 50;
+        $kafka->resume([{ topic => 't' }]);
+        wait_until { $received[-1] eq 'new 5' } 'the end';
+        turns 50;
+        is_deeply [grep { /new/ } @received], ['new 5'], 'what has taken their place comes once';
+        is_deeply [@received[0 .. 4]], [map { "old $_" } 0 .. 4], 'behind what both logs have';
+    };
+
+    subtest "$name: the leader changes and nothing is lost" => sub {
+        my $mock = cluster($prepare);
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        $kafka->_start_consuming;
+        wait_until { @received == 10 } 'what was there';
+        for my $leader (1, 0) {
+            my $seen = @received;
+            $mock->set_leader(t => 0, $leader);
+            $mock->append(t => 0, { value => "led by $leader" });
+            wait_until { @received == $seen + 1 } "leader $leader";
+        }
+        turns 50;
+        is_deeply [@received[10, 11]], ['led by 1', 'led by 0'], 'everything comes once';
+        is scalar(@received), 12, 'and nothing again';
+        is_deeply [errors($kafka)], [], 'silently';
+    };
+
+    subtest "$name: a seek is not held against the log" => sub {
+        my $mock = cluster($prepare);
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        fetch_all($kafka, \@received, 10);
+        $mock->lose_records(t => 0, 5);
+        $kafka->seek('t', 0, 2);
+        @received = ();
+        fetch_all($kafka, \@received, 3);
+        is_deeply \@received, [map { "old $_" } 2 .. 4], 'what is there is read';
+        is_deeply [errors($kafka)], [], 'silently';
+    };
+}
+
+subtest 'a leader that does not answer for its epochs' => sub {
+    for my $fault ([error => 6], [error => 75], [drop => 1]) {
+        my $mock = cluster($BROKERS{OffsetForLeaderEpoch});
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        $kafka->_start_consuming;
+        wait_until { @received == 10 } 'what was there';
+        $mock->fault(api => 'OffsetForLeaderEpoch', @$fault);
+        $mock->lose_records(t => 0, 5);
+        $mock->append(t => 0, { value => 'new' });
+        wait_until { @received == 11 } 'what is new';
+        cmp_ok $mock->request_count('OffsetForLeaderEpoch'), '>=', 2, "is asked again after @$fault";
+        is $received[10], 'new', 'before anything is fetched';
+    }
+};
+
+subtest 'brokers that cannot be asked' => sub {
+    my $mock = cluster(sub { $_[0]->api_versions(Fetch => 4, 8); $_[0]->api_versions(OffsetForLeaderEpoch => 0, 2) });
+    my @received;
+    my $kafka = consumer($mock, \@received);
+    $kafka->_start_consuming;
+    wait_until { @received == 10 } 'what was there';
+    $mock->set_leader(t => 0, 1);
+    $mock->append(t => 0, { value => 'new' });
+    wait_until { @received == 11 } 'what is new';
+    is $mock->request_count('OffsetForLeaderEpoch'), 0, 'are not';
+};
+
+subtest 'a topic that is deleted and created again' => sub {
+    my $mock = cluster(sub { });
+    my @received;
+    my $kafka = consumer($mock, \@received);
+    $kafka->_start_consuming;
+    wait_until { @received == 10 } 'what was there';
+    $mock->delete_topic('t');
+    $mock->create_topic(t => 2);
+    $mock->append(t => 0, map { { value => "again $_" } } 0 .. 11);
+    $kafka->_refresh_metadata_for_topic('t');
+    wait_until { @received >= 22 } 'what the new one has';
+    turns 50;
+    is_deeply [@received[-12 .. -1]], [map { "again $_" } 0 .. 11], 'is read from its beginning';
+    is_deeply [errors($kafka)], [], 'silently';
+};
+
+subtest 'metadata from a broker that lags behind' => sub {
+    my $mock  = cluster(sub { });
+    my $kafka = consumer($mock, []);
+    $mock->set_leader(t => 0, 1);
+    my $refreshed = $mock->request_count('Metadata');
+    $kafka->_refresh_metadata_for_topic('t');
+    wait_until { $kafka->{cfg}{leaders}{'t:0'} == 1 } 'the new leader';
+    my ($topic) = grep { $_->{name} eq 't' } @{ $kafka->{cfg}{meta}{topics} };
+    my $answer = sub {
+        my ($epoch, %topic) = @_;
+        my $partition = { partition => 0, leader => 0, leader_epoch => $epoch, error_code => 0 };
+        $kafka->_adopt_metadata({ topics => [{ %$topic, partitions => [$partition], %topic }] }, ['t']);
+        return "$kafka->{cfg}{leaders}{'t:0'}/$kafka->{cfg}{topics}{t}[0]";
+    };
+    is $answer->(0), '1/1', 'does not bring an old leader back';
+    is $answer->(2), '0/0', 'a newer epoch does count';
+    is $answer->(0, topic_id => 'x' x 16), '0/0', 'and so does any epoch of a new topic';
+    is $kafka->{cfg}{leader_epochs}{'t:0'}, 0, 'whose epochs count anew';
+};
+
+done_testing;
