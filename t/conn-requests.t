@@ -16,8 +16,7 @@ use TestKafka qw(wait_until turns);
 # out here by hand; and what becomes of its answers.
 
 subtest 'what is sent to a broker that advertises nothing' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     my $cb = sub { };
 
     my $got = sent($peer, sub { $conn->metadata(['a', 'b'], $cb) });
@@ -68,8 +67,7 @@ subtest 'what is sent to a broker that advertises nothing' => sub {
 };
 
 subtest 'the time of the call' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     my $before = int 1000 * time;
     my $got = sent($peer, sub { $conn->produce('t', 0, 'k', 'v') });
     my $record = EV::Kafka::_test_decode_batch(unpack 'x23 N/a*', $got->{body})->[0];
@@ -78,16 +76,14 @@ subtest 'the time of the call' => sub {
 };
 
 subtest 'headers as pairs keep their order and repeats' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     my $got = sent($peer, sub { $conn->produce('t', 0, undef, 'v', { headers => [[b => 1], [a => 2], [b => undef]] }) });
     my $batch = unpack 'x23 N/a*', $got->{body};
     like $batch, qr/\x06\x02b\x021\x02a\x022\x02b\x01\z/, 'on the wire';
 };
 
 subtest 'acks 0' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     my @told;
     local $@ = 'untouched';
     $conn->produce('t', 0, 'k', 'v', { acks => 0 }, sub { push @told, @_ });
@@ -105,8 +101,7 @@ subtest 'acks 0' => sub {
 };
 
 subtest 'requests of one turn go out together, the first one at once' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     my @reads;
     $peer->{reading} = EV::io $peer->{socket}, EV::READ, sub {
         sysread $peer->{socket}, my $bytes, 1 << 20;
@@ -189,8 +184,7 @@ subtest 'request_timeout' => sub {
 subtest 'magic arguments' => sub {
     package Tied { sub TIESCALAR { bless [$_[1]] } sub FETCH { my $v = $_[0][0]; ref $v eq 'CODE' ? $v->() : $v } }
     package Text { use overload '""' => sub { $_[0][0] }, fallback => 1 }
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = ready($peer);
+    my ($conn, $peer) = at_version();
     tie my $tied, 'Tied', 'tied';
     my $text = bless ['text'], 'Text';
     my $got = sent($peer, sub { $conn->produce($text, '1', $tied, $text) });

@@ -32,7 +32,7 @@ sub cbytes  { cstring(@_) }
 sub cnull   { "\0" }
 sub carray  { chr(1 + @_) . join '', @_ }
 
-# at_version($api, $version, %options of ConnPeer) -> connection, peer. Without
+# at_version([$api, $version, %options of ConnPeer]) -> connection, peer. Without
 # a version the peer advertises nothing.
 sub at_version {
     my ($api, $version, %options) = @_;
