@@ -7,18 +7,6 @@ use Config;
 use File::Temp qw(tempdir);
 use Test::More;
 
-# Names with several addresses, or none: what resolves them is put in the place of
-# the system's own.
-BEGIN {
-    plan skip_all => 'needs a Linux loader' if $^O ne 'linux';
-    if (!$ENV{EV_KAFKA_TEST_NAMES}) {
-        my $library = tempdir(CLEANUP => 1) . '/names.so';
-        system "$Config{cc} -shared -fPIC -o $library t/lib/names.c -ldl" and die 'names.c does not compile';
-        local @ENV{qw(EV_KAFKA_TEST_NAMES LD_PRELOAD)} = (1, join ':', $library, grep { defined } $ENV{LD_PRELOAD});
-        exit system($^X, (map { "-I$_" } grep { !ref } @INC), $0) >> 8;
-    }
-}
-
 use EV;
 use EV::Kafka;
 use IO::Socket::IP;
@@ -26,6 +14,16 @@ use Time::HiRes qw(time);
 
 use ConnPeer;
 use TestKafka qw(wait_until turns);
+
+# Names with several addresses, or none: what resolves them is put in the place of
+# the system's own.
+plan skip_all => 'needs a Linux loader' if $^O ne 'linux';
+if (!$ENV{EV_KAFKA_TEST_NAMES}) {
+    my $library = tempdir(CLEANUP => 1) . '/names.so';
+    system "$Config{cc} -shared -fPIC -o $library t/lib/names.c -ldl" and die 'names.c does not compile';
+    local @ENV{qw(EV_KAFKA_TEST_NAMES LD_PRELOAD)} = (1, join ':', $library, grep { defined } $ENV{LD_PRELOAD});
+    exit system($^X, (map { "-I$_" } grep { !ref } @INC), $0) >> 8;
+}
 
 # Connects until it is ready or has failed: what it was told.
 sub outcome {

@@ -74,7 +74,7 @@ my %STATES = (
     token          => { number => 3, prepare => sub { $_[0]->sasl('OAUTHBEARER', sub { }) } },
     api_versions   => { number => 5, stop => API_VERSIONS },
     ready          => { number => 6 },
-    encrypted      => { number => 6, peer => \&tls_peer, 
+    encrypted      => { number => 6, peer => \&tls_peer,
         prepare => sub { $_[0]->tls(1, $files->file('ca.pem')); $_[0]->sasl('SCRAM-SHA-256', 'user', 'secret') } },
     secure         => { number => 6, prepare => sub { $_[0]->sasl('PLAIN', 'user', 'secret') } },
 );
