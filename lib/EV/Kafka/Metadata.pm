@@ -97,6 +97,7 @@ sub _metadata_answered {
     else                              { $self->_send_ready }
     $self->_check_flush;
     $self->_fetch_on;
+    $self->_group_metadata_changed;
     return $self->_pump_metadata;
 }
 
