@@ -137,7 +137,7 @@ C<EV::Kafka: option 'NAME' is not yet supported>.
 
 =item *
 
-The methods C<subscribe>, C<commit>, C<unsubscribe>, C<begin_transaction>,
+The methods C<begin_transaction>,
 C<send_offsets_to_transaction>, C<commit_transaction> and C<abort_transaction>:
 C<EV::Kafka: method 'NAME' is not yet supported>.
 
@@ -640,31 +640,85 @@ the protocol does not define.
 
 =head2 subscribe(@topics, %opts)
 
-I<Not yet supported.>
-
     $kafka->subscribe('topic-a', 'topic-b',
-        group_id           => 'my-group',
-        session_timeout    => 30000,        # ms
-        rebalance_timeout  => 60000,        # ms
-        heartbeat_interval => 3,            # s
-        auto_commit        => 1,            # commit before leaving, the default
-        auto_offset_reset  => 'earliest',   # or 'latest'
-        group_instance_id  => 'pod-abc',    # static membership, KIP-345
-        on_assign          => sub { my ($partitions) = @_; ... },
-        on_revoke          => sub { my ($partitions) = @_; ... },
+        group_id             => 'my-group',
+        session_timeout      => 30000,        # ms
+        rebalance_timeout    => 60000,        # ms
+        heartbeat_interval   => 3,            # s
+        auto_commit          => 1,            # commit before partitions are given up, the default
+        auto_commit_interval => 5,            # s; also in between, by default not
+        auto_offset_reset    => 'earliest',   # or 'latest'
+        assignors            => ['sticky', 'range'],
+        group_instance_id    => 'pod-abc',    # static membership, KIP-345
+        on_assign            => sub { my ($partitions) = @_; ... },
+        on_revoke            => sub { my ($partitions) = @_; ... },
     );
 
 Joins a consumer group, which shares the partitions of the topics out among its
-members. C<on_assign> and C<on_revoke> get a list of C<{ topic, partition, offset }>.
+members, and fetches without being asked: C<on_message> (or C<on_batch>) gets the
+records, C<poll> is not needed. The names of the topics come first, the name of the
+first option ends them. Subscribing again leaves the group and joins anew.
+
+C<on_assign> gets the partitions that have come, C<on_revoke> those that are about to
+go, each as a list of C<{ topic, partition, offset }>. An offset of -2 or -1 stands
+for the earliest or the latest one, which is looked up yet. What is revoked is still
+assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator before
+the partitions reach another member. C<on_assign> is called after every rebalance,
+also when nothing has come.
+
+Whenever a member comes or goes, or a topic grows, the group is rebalanced. With the
+assignors C<sticky>, C<range> and C<roundrobin> everybody gives up everything first,
+and gets back what C<sticky> lets stay. If all of C<assignors> are cooperative
+(C<cooperative-sticky> is, KIP-429), members keep what stays theirs, whose records
+keep flowing, and only what moves is revoked. All members of a group must have an
+assignor in common; Java's and librdkafka's know C<range>, C<roundrobin> and
+C<cooperative-sticky>, Java's also C<sticky>.
+
+A partition is consumed from the group's committed offset; if there is none, from
+where this member has come to before, or as C<auto_offset_reset> says.
+
+Heartbeats are sent while the event loop turns, and it turns between two calls of
+C<on_message>. Handlers that are slow together do not lose the membership; B<one
+call> that takes longer than C<session_timeout> does, and the group goes on without
+this member until that call has ended.
+
+With C<group_instance_id> the member keeps its partitions for C<session_timeout> after
+it has left, in case it comes back. Two members of the same name cannot be: the first
+one gets C<FENCED_INSTANCE_ID> by C<on_error> and stops.
+
+If the coordinator is lost, another one is looked for; that may take as long as it
+takes. When a JoinGroup has been sent and lost five times more, or has been refused
+for good, the member stops: C<on_revoke> and C<on_error> are called, and
+C<< $kafka->{cfg}{group}{state} >> is C<stopped>.
 
 =head2 commit([$cb])
 
-I<Not yet supported.> Commits the positions to the group's coordinator; the callback
-gets undef or an error.
+    $kafka->commit(sub {
+        my $err = shift;
+        warn "commit failed: $err" if $err;
+    });
+
+Commits what has been delivered so far, up to and including the record that
+C<on_message> is being called with. The callback gets undef, or an error if any
+partition has one; without a callback C<on_error> gets the error. During a rebalance
+the commit waits for its end, and fails for partitions that have gone to others.
+
+=head2 committed($cb)
+
+    $kafka->committed(sub {
+        my ($offsets, $err) = @_;
+        # { "topic:0" => 42, "topic:1" => undef }
+    });
+
+The group's committed offsets of the partitions that are assigned now; undef where
+there is none. Offsets of transactions that are still open are waited for.
 
 =head2 unsubscribe([$cb])
 
-I<Not yet supported.> Leaves the group, after committing if C<auto_commit> is on.
+Leaves the group: C<on_revoke> is called, positions are committed if C<auto_commit> is
+on, and the coordinator is told, so that the others get the partitions at once (not by
+a static member). The callback gets undef, or the error of that commit. A coordinator
+that does not answer holds this up for five seconds at most.
 
 =head2 begin_transaction
 
@@ -1234,7 +1288,7 @@ for tests:
     $kafka->assign([{ topic => 'live-feed', partition => 0, offset => -1 }]);
     my $poll = EV::timer 0, 0.1, sub { $kafka->poll };
 
-With a group, I<not yet supported>:
+With a group:
 
     $kafka->subscribe('live-feed',
         group_id          => 'realtime',
@@ -1257,15 +1311,13 @@ With a group, I<not yet supported>:
         $kafka->flush(sub { $kafka->close(sub { EV::break }) });
     };
 
-and of a group's member, I<not yet supported>:
+and of a group's member:
 
     $kafka->commit(sub {
         $kafka->unsubscribe(sub { $kafka->close(sub { EV::break }) });
     });
 
 =head2 Process at least once
-
-I<Not yet supported.>
 
     $kafka->subscribe('jobs', group_id => 'workers', auto_commit => 0);
 

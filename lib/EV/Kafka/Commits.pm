@@ -199,7 +199,8 @@ sub _commit_periodically {
 sub _part_silently {
     my ($self, $group) = @_;
     my $conn = $self->_ready_coordinator(group => $group->{group_id}) or return;
-    my @positions = $group->{auto_commit} ? $self->_positions : ();
+    return if $group->{parked} || $group->{member_id} eq '' || $group->{state} eq 'stopped';
+    my @positions = $group->{auto_commit} && $group->{state} eq 'stable' ? $self->_positions : ();
     $conn->offset_commit(@$group{qw(group_id generation member_id)},
         _by_topic(\@positions, qw(offset leader_epoch)), sub { }, $group->{group_instance_id}) if @positions;
     $conn->leave_group(@$group{qw(group_id member_id)}, sub { }) unless defined $group->{group_instance_id};

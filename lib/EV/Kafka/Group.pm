@@ -16,6 +16,7 @@ use EV::Kafka::Subscription;
 #   assignor     the one that the group has chosen
 #   assigned     [topic, partition] of the last assignment, taken or not
 #   had          positions of the partitions that were given up last
+#   parked       a JoinGroup or SyncGroup is under way
 #   waiting      what is done once the group is stable, or told why not
 #   leavers      the callbacks of unsubscribe
 # Timers stand in {group_timers} and operations in {group_ops}: neither may hold
@@ -107,7 +108,8 @@ sub _end_op {
 # One request to the group's coordinator: $send->($client, $conn, $answered), then
 # $done->($client, $answer), $done->($client, undef, $error) when the answer will
 # not come, or with a third argument that is true when nothing will ever help.
-# With $attempt it is not sent once that is over.
+# With $attempt it is not sent once that is over. Behind a JoinGroup or SyncGroup
+# it would wait as long as that one, so then it takes another connection.
 sub _ask_coordinator {
     my ($self, $group, $attempt, $send, $done) = @_;
     my $op  = $self->_begin_op($done);
@@ -121,19 +123,34 @@ sub _ask_coordinator {
             my $node_id = $request->{node_id};
             return $self->_end_op($op, undef, 'superseded')
                 if defined $attempt && !$self->_is_attempt($group, $attempt);
-            $send->($self, $conn, sub {
-                my ($answer, $error) = @_;
-                my $self = $weak or return;
-                $error //= 'incomplete answer' if $answer && $answer->{truncated};
-                if (defined $error && !$self->{cfg}{closed}) {
-                    $self->_request_failed(group => $node_id);
-                    $self->_forget_coordinator(group => $key);
-                }
-                $self->_end_op($op, defined $error ? (undef, $error) : $answer);
+            return $self->_send_to_coordinator($group, group => $node_id, $conn, $send, $op) unless $group->{parked};
+            return $self->_on_broker(main => $node_id, {
+                run => sub {
+                    my ($self) = @_;
+                    my $conn = $self->_ready_conn(main => $node_id);
+                    $self->_send_to_coordinator($group, main => $node_id, $conn, $send, $op);
+                },
+                cb => sub { $weak->_end_op($op, undef, $_[1]) if $weak },
             });
         },
         cb => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
     });
+}
+
+sub _send_to_coordinator {
+    my ($self, $group, $purpose, $node_id, $conn, $send, $op) = @_;
+    weaken(my $weak = $self);
+    $send->($self, $conn, sub {
+        my ($answer, $error) = @_;
+        my $self = $weak or return;
+        $error //= 'incomplete answer' if $answer && $answer->{truncated};
+        if (defined $error && !$self->{cfg}{closed}) {
+            $self->_request_failed($purpose => $node_id);
+            $self->_forget_coordinator(group => $group->{group_id});
+        }
+        $self->_end_op($op, defined $error ? (undef, $error) : $answer);
+    });
+    return;
 }
 
 # --- the end --------------------------------------------------------------------
@@ -195,9 +212,10 @@ sub _close_group {
     my $group = delete $cfg->{group};
     delete $cfg->{next_group};
     $cfg->{group_timers} = {};
-    $self->_part_silently($group) if $group && $group->{state} eq 'stable';
+    $self->_part_silently($group) if $group;
     $self->_fail_waiting($group, 'client closed') if $group;
-    $self->_end_op($_, undef, 'client closed') for values %{ $cfg->{group_ops} };
+    my @ops = values %{ $cfg->{group_ops} };
+    $self->_end_op($_, undef, 'client closed') for @ops;
     $self->_call($_) for $group ? splice @{ $group->{leavers} || [] } : ();
     return;
 }

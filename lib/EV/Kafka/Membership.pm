@@ -55,12 +55,14 @@ sub _join_group {
     delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
     return $self->_ask_coordinator($group, $attempt, sub {
         my ($self, $conn, $answered) = @_;
+        $group->{parked} = 1;
         $conn->_join_group(
             @$group{qw(group_id member_id)}, $self->_offers($group), $answered,
             @$group{qw(session_timeout rebalance_timeout group_instance_id)},
         );
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
+        $group->{parked} = 0;
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "JoinGroup: $error") if $is_final;
         return $self->_join_lost($group, "JoinGroup: $error") if defined $error;
@@ -124,11 +126,13 @@ sub _sync_group {
     $group->{state} = 'syncing';
     return $self->_ask_coordinator($group, $attempt, sub {
         my (undef, $conn, $answered) = @_;
+        $group->{parked} = 1;
         $conn->sync_group(
             @$group{qw(group_id generation member_id)}, $assignments, $answered, $group->{group_instance_id},
         );
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
+        $group->{parked} = 0;
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "SyncGroup: $error") if $is_final;
         return $self->_join_lost($group, "SyncGroup (after JoinGroup): $error") if defined $error;

@@ -59,13 +59,18 @@ sub _taken {
 # Gives up the partitions that $goes->($assigned) picks: tells the program, which
 # may commit in on_revoke, commits if that is wanted, and delivers nothing of them
 # any more. Then, once every commit has been answered, $then->($client, $error).
+# What on_revoke itself calls for comes after that: nothing is revoked twice.
 sub _give_up {
     my ($self, $group, $goes, $commits, $then) = @_;
     my $cfg  = $self->{cfg};
+    if ($group->{revoking}) {
+        push @{ $group->{revoking} }, [$goes, $commits, $then];
+        return;
+    }
     my @gone = grep { $goes->($_) } @{ $cfg->{assignments} };
-    return $then->($self) unless @gone;
+    return $self->_when_committed($group, $then) unless @gone;
     my %position = map { (_key_of($_) => $_->{offset}) } $self->_positions;
-    $group->{revoking} = 1;
+    my $next = $group->{revoking} = [];
     $self->_call($group->{on_revoke}, [map { {
         topic => $_->{topic}, partition => $_->{partition}, offset => $position{ _key_of($_) } // $_->{offset},
     } } @gone]);
@@ -78,7 +83,9 @@ sub _give_up {
     $self->_change_assignment([grep { !$is_gone{ _key_of($_) } } @{ $cfg->{assignments} }]);
     my $failed;
     $self->_commit_positions($group, \@positions, sub { $failed = $_[1] }) if $commits;
-    return $self->_when_committed($group, sub { my ($self) = @_; $then->($self, $failed) });
+    $self->_when_committed($group, sub { my ($self) = @_; $then->($self, $failed) });
+    $self->_give_up($group, @$_) for @$next;
+    return;
 }
 
 1;
