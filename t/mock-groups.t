@@ -174,17 +174,17 @@ subtest 'the new protocol' => sub {
     );
     $mock->create_topic('t');
     my $socket = IO::Socket::INET->new($mock->bootstrap) or die "connect: $!";
-    is_deeply [consumer_heartbeat($socket, 'me', 0)], [0, 1, 13], 'joined';
+    is_deeply [consumer_heartbeat($socket, 'me', 0)], [0, 2, 13], 'joined';
     is_deeply $mock->group('g'), {
-        protocol => 'consumer', state => 'Stable', generation => 1, assignor => 'uniform', leader => '',
+        protocol => 'consumer', state => 'Stable', generation => 2, assignor => 'uniform', leader => '',
         members => [{
-            member_id => 'me', group_instance_id => undef, generation => 1, assigned => ['t:0', 't:1', 't:2'],
+            member_id => 'me', group_instance_id => undef, generation => 2, assigned => ['t:0', 't:1', 't:2'],
         }],
     }, 'the coordinator knows';
     $mock->fault(api => 'ConsumerGroupHeartbeat', error => 110);
-    is +(consumer_heartbeat($socket, 'me', 1))[0], 110, 'a fault';
+    is +(consumer_heartbeat($socket, 'me', 2))[0], 110, 'a fault';
     wait_until { $mock->group('g')->{state} eq 'Empty' } 'the session ends';
-    is +(consumer_heartbeat($socket, 'me', 1))[0], 25, 'unknown';
+    is +(consumer_heartbeat($socket, 'me', 2))[0], 25, 'unknown';
 };
 
 done_testing;

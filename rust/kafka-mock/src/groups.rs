@@ -21,6 +21,9 @@ use bytes::Bytes;
 use kafka_wire::ErrorCode;
 use std::collections::BTreeMap;
 
+/// From here on OffsetCommit answers GROUP_ID_NOT_FOUND where it said ILLEGAL_GENERATION before (KIP-848).
+const TELLS_GROUP_NOT_FOUND: i16 = 9;
+
 /// All groups of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -103,16 +106,25 @@ impl Groups {
         classic(&mut self.by_id, id)?.leave(member_id, instance_id, answers, now_ms)
     }
 
-    /// Whether somebody may store positions of a group.
+    /// Whether somebody may store positions of a group. `version` is that of OffsetCommit; `None` stands for
+    /// TxnOffsetCommit.
     pub fn check_commit(
         &mut self,
         id: &Bytes,
         by: &Caller<'_>,
-        transactional: bool,
+        version: Option<i16>,
         now_ms: u64,
     ) -> Result<(), i16> {
+        if by.generation >= 0 && !self.by_id.contains_key(id) {
+            // Members of a group that never was.
+            let knows_groups = version.is_some_and(|version| version >= TELLS_GROUP_NOT_FOUND);
+            return Err(match knows_groups {
+                true => ErrorCode::GroupIdNotFound.code(),
+                false => ErrorCode::IllegalGeneration.code(),
+            });
+        }
         let group = self.by_id.entry(id.clone()).or_default();
-        group.members.check_commit(by, transactional, now_ms)
+        group.members.check_commit(by, version.is_none(), now_ms)
     }
 
     /// A heartbeat of the new protocol.

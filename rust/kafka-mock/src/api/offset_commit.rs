@@ -69,5 +69,5 @@ fn check(asked: &OffsetCommitRequest, cluster: &mut Cluster, call: &Call) -> Res
         generation: asked.generation_id_or_member_epoch,
     };
     let groups = &mut cluster.groups;
-    groups.check_commit(&asked.group_id, &by, false, call.now_ms)
+    groups.check_commit(&asked.group_id, &by, Some(call.version), call.now_ms)
 }

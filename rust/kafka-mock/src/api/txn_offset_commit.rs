@@ -81,7 +81,7 @@ fn check(cluster: &mut Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> 
         generation: asked.generation_id,
     };
     let groups = &mut cluster.groups;
-    groups.check_commit(&asked.group_id, &by, true, call.now_ms)
+    groups.check_commit(&asked.group_id, &by, None, call.now_ms)
 }
 
 /// Largest `metadata` that is stored: broker default of `offset.metadata.max.bytes`.

@@ -176,7 +176,6 @@ impl Classic {
             // Positions of groups without members may be stored by anybody, but not in the name of a generation.
             return match by.generation < 0 {
                 true => Ok(()),
-                false if self.generation == 0 => Err(ErrorCode::IllegalGeneration.code()),
                 false => Err(ErrorCode::UnknownMemberId.code()),
             };
         }

@@ -33,7 +33,7 @@ pub(crate) struct Beaten {
 }
 
 /// The members of a group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Consumer {
     /// Grows whenever members, what they want, or the topics change.
     pub epoch: i32,
@@ -46,6 +46,20 @@ pub(crate) struct Consumer {
     target_epoch: i32,
     /// The topics that members want, as they were when it was.
     topics: TopicTable,
+}
+
+impl Default for Consumer {
+    /// As of Kafka 4.3 the first member's epoch is 2.
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            members: Vec::new(),
+            assignor: Assignor::default(),
+            target: BTreeMap::new(),
+            target_epoch: 1,
+            topics: TopicTable::new(),
+        }
+    }
 }
 
 /// What members ask for.

@@ -157,7 +157,7 @@ fn the_first_member_gets_everything_at_every_version() {
         let answer = bench.call(&request, version);
         assert_eq!(
             (answer.error_code, answer.member_epoch),
-            (0, 1),
+            (0, 2),
             "v{version}"
         );
         assert_eq!(answer.member_id.as_deref(), Some(&b"one"[..]));
@@ -204,26 +204,26 @@ fn partitions_are_given_up_before_another_gets_them() {
     let mut two = Member::new("two");
     one.beat(&mut bench);
     let joined = two.beat(&mut bench);
-    assert_eq!(joined.member_epoch, 2, "it is in the new epoch at once");
+    assert_eq!(joined.member_epoch, 3, "it is in the new epoch at once");
     assert_eq!(two.partitions(), [0i32; 0], "but has nothing yet");
 
     // A member that still has everything is told what it may keep, in its old epoch.
     let before = one.clone();
     let answer = one.beat(&mut bench);
-    assert_eq!((answer.member_epoch, one.partitions()), (1, vec![0, 1]));
+    assert_eq!((answer.member_epoch, one.partitions()), (2, vec![0, 1]));
     two.beat(&mut bench);
     assert_eq!(two.partitions(), [0i32; 0]);
     let unrevoked = before.request(&mut bench);
     assert_eq!(
         send(&mut bench, &unrevoked).member_epoch,
-        1,
+        2,
         "and waits while it does"
     );
     two.beat(&mut bench);
     assert_eq!(two.partitions(), [0i32; 0]);
 
     let answer = one.beat(&mut bench);
-    assert_eq!(answer.member_epoch, 2, "it has given up");
+    assert_eq!(answer.member_epoch, 3, "it has given up");
     two.beat(&mut bench);
     assert_eq!(two.partitions(), [2, 3]);
     let group = bench.cluster.group(GROUP.as_bytes()).unwrap();
@@ -285,15 +285,15 @@ fn an_epoch_that_is_not_the_members_is_fenced() {
     one.epoch = 7;
     assert_eq!(one.code(&mut bench), FENCED_EPOCH);
     let mut two = Member::new("two");
-    one.epoch = 1;
+    one.epoch = 2;
     two.beat(&mut bench);
     one.beat(&mut bench);
-    // The answer that brings epoch 2 gets lost.
+    // The answer that brings epoch 3 gets lost.
     let before = one.clone();
     one.beat(&mut bench);
-    assert_eq!((before.epoch, one.epoch), (1, 2));
+    assert_eq!((before.epoch, one.epoch), (2, 3));
     assert_eq!(before.clone().code(&mut bench), 0, "asked again");
-    one.epoch = 1;
+    one.epoch = 2;
     one.owned = vec![("t".into(), 0), ("t".into(), 1)];
     assert_eq!(
         one.code(&mut bench),
@@ -357,14 +357,14 @@ fn topics_that_appear_grow_and_go_are_noticed() {
     one.epoch = answer.member_epoch;
     one.owned = vec![("t".into(), 0)];
     let answer = one.beat(&mut bench);
-    assert_eq!((answer.member_epoch, one.owned.len()), (2, 3));
+    assert_eq!((answer.member_epoch, one.owned.len()), (3, 3));
     bench.cluster.delete_topic("later");
     one.topics.pop();
     one.owned.truncate(1);
     one.owned = vec![("t".into(), 0)];
     one.beat(&mut bench);
     let answer = one.beat(&mut bench);
-    assert_eq!(answer.member_epoch, 3);
+    assert_eq!(answer.member_epoch, 4);
     assert_eq!(one.owned, [("t".into(), 0)]);
 }
 
@@ -379,7 +379,7 @@ fn a_member_that_wants_other_topics_gets_them() {
         ..one.request(&mut bench)
     };
     let answer = send(&mut bench, &other);
-    assert_eq!(answer.member_epoch, 1, "first it has to give up the others");
+    assert_eq!(answer.member_epoch, 2, "first it has to give up the others");
     assert_eq!(answer.assignment.unwrap().topic_partitions, []);
     one.topics = vec!["u".into()];
     one.owned.clear();
@@ -451,10 +451,10 @@ fn members_store_and_read_positions_in_their_epoch() {
         };
         bench.call(&request, version).topics[0].partitions[0].error_code
     };
-    assert_eq!(store("one", 1, 9), 0);
-    assert_eq!(store("one", 0, 9), 113);
-    assert_eq!(store("one", 2, 9), 113);
-    assert_eq!(store("two", 1, 9), UNKNOWN_MEMBER);
+    assert_eq!(store("one", 2, 9), 0);
+    assert_eq!(store("one", 1, 9), 113);
+    assert_eq!(store("one", 3, 9), 113);
+    assert_eq!(store("two", 2, 9), UNKNOWN_MEMBER);
     assert_eq!(store("", -1, 9), UNKNOWN_MEMBER);
     let mut read = |id: Option<&'static str>, member_epoch| {
         let group = OffsetFetchRequestGroup {
@@ -470,8 +470,8 @@ fn members_store_and_read_positions_in_their_epoch() {
         };
         bench.call(&request, 9).groups[0].error_code
     };
-    assert_eq!(read(Some("one"), 1), 0);
-    assert_eq!(read(Some("one"), 2), 113);
+    assert_eq!(read(Some("one"), 2), 0);
+    assert_eq!(read(Some("one"), 3), 113);
     assert_eq!(read(Some("two"), 1), UNKNOWN_MEMBER);
     assert_eq!(read(None, -1), 0);
 }
@@ -483,7 +483,7 @@ fn a_producer_stores_positions_in_the_members_epoch() {
     one.beat(&mut bench);
     let client = crate::support::TxnClient::start(&mut bench, "tx");
     client.add_group(&mut bench, GROUP);
-    for (generation_id, expected) in [(1, 0), (2, 22)] {
+    for (generation_id, expected) in [(2, 0), (3, 22)] {
         let request = TxnOffsetCommitRequest {
             generation_id,
             member_id: "one".into(),

@@ -156,7 +156,7 @@ fn members_store_in_their_generation_and_others_not_at_all() {
 }
 
 #[test]
-fn a_generation_of_a_group_that_never_was_is_error_22() {
+fn a_generation_of_a_group_that_never_was_is_error_22_or_69() {
     let mut bench = Bench::with_topic(1);
     let request = OffsetCommitRequest {
         generation_id_or_member_epoch: 3,
@@ -164,6 +164,14 @@ fn a_generation_of_a_group_that_never_was_is_error_22() {
         ..committing(&[(0, 1)])
     };
     assert_eq!(commit(&mut bench, &request, 8), [22]);
+    assert_eq!(commit(&mut bench, &request, 9), [69]);
+    let nobody = committing(&[(0, 1)]);
+    assert_eq!(commit(&mut bench, &nobody, 9), [0]);
+    assert_eq!(
+        commit(&mut bench, &request, 9),
+        [25],
+        "now there is a group"
+    );
 }
 
 #[test]
