@@ -24,6 +24,7 @@ use parent qw(
     EV::Kafka::Coordinator
     EV::Kafka::Group
     EV::Kafka::Membership
+    EV::Kafka::Reconciliation
     EV::Kafka::Leader
     EV::Kafka::Ownership
     EV::Kafka::Commits
@@ -236,7 +237,8 @@ C<produce> to the delivery callback
 
 =item L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>, C<poll> to C<on_message>
 
-=item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>, C<subscribe> to C<unsubscribe>
+=item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>,
+L<EV::Kafka::Reconciliation>, C<subscribe> to C<unsubscribe>
 
 =item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::Commits>, assignments and committed offsets
 

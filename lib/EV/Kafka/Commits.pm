@@ -18,7 +18,11 @@ use constant {
 use constant UNSTABLE_OFFSET_COMMIT => 88;
 
 # Errors of a commit that tell of the membership.
-my %MEMBERSHIP_ERROR = map { $_ => 1 } 22, 25, 27, 82;
+my %MEMBERSHIP_ERROR = map { $_ => 1 } 22, 25, 27, 82, 110;
+
+# The coordinator has a later epoch for the member than the one that was sent, of
+# which the next heartbeat tells (KIP-848).
+use constant STALE_MEMBER_EPOCH => 113;
 
 sub commit {
     my ($self, $cb) = @_;
@@ -117,16 +121,19 @@ sub _try_commit {
         return $self->_end_op($commit->{op}, undef, $error) if $is_final || $self->{cfg}{closed};
         return $self->_commit_again($group, $commit, $error) if defined $error;
         return $self->_committed($group, $commit) unless $code;
-        return $self->_commit_again($group, $commit, $text, $code) if $self->_is_coordinator_error($code);
+        return $self->_commit_again($group, $commit, $text, $code)
+            if $code == STALE_MEMBER_EPOCH || $self->_is_coordinator_error($code);
         $self->_end_op($commit->{op}, undef, $text);
         return unless $MEMBERSHIP_ERROR{$code} && $self->_is_group($group) && $group->{state} eq 'stable';
-        return $self->_membership_refused($group, OffsetCommit => $code) if $group->{generation} == $commit->{member}[0];
+        return unless $group->{generation} == $commit->{member}[0];
+        return $self->_by_protocol($group, refused => OffsetCommit => $code);
     });
 }
 
 sub _commit_again {
     my ($self, $group, $commit, $error, $code) = @_;
-    $self->_coordinator_refused($group, $code) if $code;
+    if (($code || 0) == STALE_MEMBER_EPOCH) { $commit->{member}[0] = $group->{generation} }
+    elsif ($code)                          { $self->_coordinator_refused($group, $code) }
     return $self->_end_op($commit->{op}, undef, $error) if ++$commit->{tries} >= COORDINATOR_TRIES;
     # A commit that came later has the last word.
     my $later = $group->{committed_by} || {};
@@ -203,8 +210,7 @@ sub _part_silently {
     my @positions = $group->{auto_commit} && $group->{state} eq 'stable' ? $self->_positions : ();
     $conn->offset_commit(@$group{qw(group_id generation member_id)},
         _by_topic(\@positions, qw(offset leader_epoch)), sub { }, $group->{group_instance_id}) if @positions;
-    $conn->leave_group(@$group{qw(group_id member_id)}, sub { }) unless defined $group->{group_instance_id};
-    return;
+    return $self->_by_protocol($group, part => $conn, sub { });
 }
 
 # --- reading --------------------------------------------------------------------

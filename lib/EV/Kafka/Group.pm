@@ -22,6 +22,19 @@ use EV::Kafka::Subscription;
 # Timers stand in {group_timers} and operations in {group_ops}: neither may hold
 # the client, and both end with it.
 
+# How a member joins and stays, by group_protocol. What it does with an assignment
+# and with commits is the same for both.
+my %PROTOCOL = (
+    classic => {
+        join  => '_join_group',  refused => '_membership_refused', taken => '_assignment_taken',
+        leave => '_say_goodbye', part    => '_send_leave_group',
+    },
+    consumer => {
+        join  => '_enter_consumer_group', refused => '_group_refused', taken => '_reconciled',
+        leave => '_leave_consumer_group', part    => '_send_leaving_heartbeat',
+    },
+);
+
 # Seconds that leaving may take before it counts as done: the coordinator finds
 # out by itself, after the session timeout.
 use constant LEAVE_PATIENCE => 5;
@@ -59,7 +72,13 @@ sub _enter_group {
     $self->_start_consuming;
     $self->_group_timer(commit => $group->{auto_commit_interval}, '_commit_periodically')
         if $group->{auto_commit_interval};
-    return $self->_join_group($group);
+    return $self->_by_protocol($group, 'join');
+}
+
+sub _by_protocol {
+    my ($self, $group, $what, @arguments) = @_;
+    my $method = $PROTOCOL{ $group->{group_protocol} }{$what};
+    return $self->$method($group, @arguments);
 }
 
 sub _is_group {
@@ -175,7 +194,7 @@ sub _leave_group {
         return unless $self->_is_group($group);
         $group->{leave_error} = $error;
         return $self->_left_group($group) if $was eq 'stopped';
-        $self->_say_goodbye($group, sub { my ($self) = @_; $self->_left_group($group) });
+        $self->_by_protocol($group, leave => sub { my ($self) = @_; $self->_left_group($group) });
     });
 }
 

@@ -137,6 +137,7 @@ sub _group_metadata_changed {
         return if grep { defined $cfg->{metadata_due}{$_} } @{ $leading->{unknown} };
         return $self->_assign_group($group);
     }
+    return $self->_reconcile($group) if $group->{target};
     return unless $group->{state} eq 'stable' && $group->{led};
     my $counts = $self->_partition_counts;
     my @grown  = grep { ($counts->{$_} || 0) > $group->{led}{$_} } keys %{ $group->{led} };

@@ -223,12 +223,27 @@ sub _say_goodbye {
     my ($self, $group, $then) = @_;
     return $then->($self) if defined $group->{group_instance_id} || $group->{member_id} eq '';
     return $self->_ask_coordinator($group, undef, sub {
-        my (undef, $conn, $answered) = @_;
-        $conn->leave_group(@$group{qw(group_id member_id)}, $answered);
+        my ($self, $conn, $answered) = @_;
+        $self->_send_leave_group($group, $conn, $answered);
     }, sub {
         my ($self) = @_;
         return $then->($self);
     });
+}
+
+sub _send_leave_group {
+    my ($self, $group, $conn, $answered) = @_;
+    return if defined $group->{group_instance_id};
+    $conn->leave_group(@$group{qw(group_id member_id)}, $answered);
+    return;
+}
+
+# Cooperative members that have given something up join once more at once: only
+# then can it go to its new owner.
+sub _assignment_taken {
+    my ($self, $group, $has_revoked) = @_;
+    return $self->_rejoin($group) if $has_revoked && $self->_is_cooperative($group);
+    return $self->_group_metadata_changed;
 }
 
 1;

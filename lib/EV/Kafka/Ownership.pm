@@ -40,8 +40,6 @@ sub _find_offsets {
     });
 }
 
-# Cooperative members that have given something up join once more at once: only
-# then can it go to its new owner.
 sub _taken {
     my ($self, $group, $added, $revoked) = @_;
     $group->{state} = 'stable';
@@ -52,8 +50,7 @@ sub _taken {
     return unless $self->_is_attempt($group, $attempt);
     $self->_run_waiting($group);
     return unless $self->_is_attempt($group, $attempt) && $group->{state} eq 'stable';
-    return $self->_rejoin($group) if $revoked && $self->_is_cooperative($group);
-    return $self->_group_metadata_changed;
+    return $self->_by_protocol($group, taken => $revoked);
 }
 
 # Gives up the partitions that $goes->($assigned) picks: tells the program, which

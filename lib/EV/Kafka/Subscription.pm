@@ -18,6 +18,7 @@ my %DEFAULT = (
     auto_commit_interval => 0,
     auto_offset_reset  => 'earliest',
     assignors          => ['sticky', 'range'],
+    group_protocol     => 'classic',
 );
 
 my %CHECK = (
@@ -30,6 +31,8 @@ my %CHECK = (
     auto_commit_interval => \&_seconds,
     auto_offset_reset    => \&_reset,
     assignors            => \&_assignors,
+    group_protocol       => \&_protocol,
+    group_remote_assignor => \&_text,
     on_assign            => \&_callback,
     on_revoke            => \&_callback,
 );
@@ -96,6 +99,12 @@ sub _interval {
 sub _reset {
     my ($name, $value) = @_;
     _bad($name, "must be 'earliest' or 'latest', not '$value'") unless $value =~ /\A(?:earliest|latest)\z/;
+    return $value;
+}
+
+sub _protocol {
+    my ($name, $value) = @_;
+    _bad($name, "must be 'classic' or 'consumer', not '$value'") unless $value =~ /\A(?:classic|consumer)\z/;
     return $value;
 }
 

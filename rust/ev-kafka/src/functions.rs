@@ -167,6 +167,7 @@ fn api_of(method: &[u8]) -> Option<ApiKey> {
         b"join_group" => ApiKey::JoinGroup,
         b"sync_group" => ApiKey::SyncGroup,
         b"heartbeat" => ApiKey::Heartbeat,
+        b"consumer_group_heartbeat" => ApiKey::ConsumerGroupHeartbeat,
         b"leave_group" => ApiKey::LeaveGroup,
         b"offset_commit" => ApiKey::OffsetCommit,
         b"offset_fetch" => ApiKey::OffsetFetch,

@@ -2,6 +2,7 @@
 
 use kafka_wire::messages::add_offsets_to_txn::AddOffsetsToTxnResponse;
 use kafka_wire::messages::add_partitions_to_txn::AddPartitionsToTxnResponse;
+use kafka_wire::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatResponse;
 use kafka_wire::messages::end_txn::EndTxnResponse;
 use kafka_wire::messages::heartbeat::HeartbeatResponse;
 use kafka_wire::messages::init_producer_id::InitProducerIdResponse;
@@ -14,6 +15,7 @@ use kafka_wire::messages::txn_offset_commit::TxnOffsetCommitResponse;
 use kafka_wire::ApiKey;
 use perl_xs::{Hv, Perl};
 
+use super::consumer_group;
 use super::handle::Answer;
 use super::results::{decode, finish, list, shape, store_optional, topics, Built};
 
@@ -41,6 +43,9 @@ pub(super) fn build(perl: Perl, answer: &Answer) -> Built {
         ApiKey::JoinGroup => shaped!(JoinGroupResponse, join_group),
         ApiKey::SyncGroup => shaped!(SyncGroupResponse, sync_group),
         ApiKey::Heartbeat => code_only!(HeartbeatResponse),
+        ApiKey::ConsumerGroupHeartbeat => {
+            shaped!(ConsumerGroupHeartbeatResponse, consumer_group::result)
+        }
         ApiKey::LeaveGroup => shaped!(LeaveGroupResponse, leave_group),
         ApiKey::OffsetCommit => shaped!(OffsetCommitResponse, offset_commit),
         ApiKey::OffsetFetch => offset_fetch(perl, answer),
@@ -67,6 +72,7 @@ pub(super) fn throttle_time_ms(answer: &Answer) -> i32 {
         ApiKey::JoinGroup => throttle!(JoinGroupResponse),
         ApiKey::SyncGroup => throttle!(SyncGroupResponse),
         ApiKey::Heartbeat => throttle!(HeartbeatResponse),
+        ApiKey::ConsumerGroupHeartbeat => throttle!(ConsumerGroupHeartbeatResponse),
         ApiKey::LeaveGroup => throttle!(LeaveGroupResponse),
         ApiKey::OffsetCommit => throttle!(OffsetCommitResponse),
         ApiKey::OffsetFetch => throttle!(OffsetFetchResponse),

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod arguments;
+mod consumer_group;
 mod dial;
 mod fetch;
 pub mod fetched;
@@ -36,6 +37,7 @@ pub fn register(perl: Perl) {
     perl_xs::register(perl, security::XSUBS);
     perl_xs::register(perl, requests::XSUBS);
     perl_xs::register(perl, group_requests::XSUBS);
+    perl_xs::register(perl, consumer_group::XSUBS);
     perl_xs::register(perl, offset_requests::XSUBS);
     perl_xs::register(perl, txn_requests::XSUBS);
     perl_xs::register_clone_skip(perl, ConnHandle::NAME);

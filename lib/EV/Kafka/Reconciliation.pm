@@ -1,0 +1,190 @@
+package EV::Kafka::Reconciliation;
+use strict;
+use warnings;
+
+# The consumer protocol (KIP-848): one request, ConsumerGroupHeartbeat, joins,
+# stays and leaves. The coordinator assigns. What it says the member may have is
+# taken over step by step: what goes is given up and acknowledged, and what comes
+# is in a later answer, once nobody else has it any more.
+
+use constant {
+    COORDINATOR_LOAD_IN_PROGRESS => 14,
+    UNKNOWN_MEMBER_ID            => 25,
+    FENCED_MEMBER_EPOCH          => 110,
+};
+
+# The epoch that joins, and those that leave: for good, and as a static member
+# that may come back.
+use constant {
+    JOIN_EPOCH         => 0,
+    LEAVE_EPOCH        => -1,
+    LEAVE_STATIC_EPOCH => -2,
+};
+
+# Seconds before a coordinator that was not there is asked again.
+use constant {
+    GROUP_BACKOFF     => 0.1,
+    GROUP_BACKOFF_MAX => 1,
+};
+
+# A member makes its id itself, and keeps it also when it has been fenced (KIP-1082).
+sub _enter_consumer_group {
+    my ($self, $group) = @_;
+    $group->{member_id} = join '-', map { sprintf '%08x', rand 2**32 } 1 .. 4 if $group->{member_id} eq '';
+    @$group{qw(generation state)} = (JOIN_EPOCH, 'joining');
+    $group->{attempt}++;
+    delete @$group{qw(told target reconciling heartbeat_sent)};
+    return $self->_group_heartbeat($group);
+}
+
+# Everything is told when the coordinator may not know it: on joining, and after a
+# heartbeat that may have been lost.
+sub _group_heartbeat {
+    my ($self, $group) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{group_timers}{heartbeat};
+    if ($group->{heartbeat_sent}) {
+        $group->{heartbeat_again} = 1;
+        return;
+    }
+    $group->{heartbeat_sent} = 1;
+    my $attempt  = $group->{attempt};
+    my $tells_all = !$group->{told};
+    my $owned     = $tells_all || delete $group->{acknowledge} ? $self->_owned_by_id : undef;
+    return $self->_ask_coordinator($group, $attempt, sub {
+        my ($self, $conn, $answered) = @_;
+        $conn->_consumer_group_heartbeat(
+            @$group{qw(group_id member_id generation)}, $tells_all ? $group->{topics} : undef, $owned, $answered,
+            $tells_all ? @$group{qw(rebalance_timeout group_instance_id group_remote_assignor)} : (),
+        );
+    }, sub {
+        my ($self, $answer, $error, $is_final) = @_;
+        return unless $self->_is_attempt($group, $attempt);
+        delete $group->{heartbeat_sent};
+        return $self->_stop_group($group, "ConsumerGroupHeartbeat: $error") if $is_final;
+        return $self->_heartbeat_lost($group) if defined $error;
+        return $self->_group_refused($group, ConsumerGroupHeartbeat => $answer->{error_code}, $answer->{error_message})
+            if $answer->{error_code};
+        return $self->_group_heartbeat_answered($group, $answer);
+    });
+}
+
+sub _heartbeat_lost {
+    my ($self, $group) = @_;
+    delete $group->{told};
+    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
+    return $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
+}
+
+sub _group_heartbeat_answered {
+    my ($self, $group, $answer) = @_;
+    @$group{qw(told delays generation)} = (1, 0, $answer->{member_epoch});
+    $group->{member_id} = $answer->{member_id} if length($answer->{member_id} // '');
+    $group->{target}    = $answer->{assignment} if $answer->{assignment};
+    my $wait = delete $group->{heartbeat_again} ? 0 : $answer->{heartbeat_interval_ms} / 1000;
+    $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
+    return $self->_reconcile($group);
+}
+
+# One assignment at a time; of those that come meanwhile the last one counts.
+sub _reconcile {
+    my ($self, $group) = @_;
+    return if $group->{reconciling} || !$group->{target};
+    my $names = $self->_topic_names;
+    my @known = grep { exists $names->{ $_->{topic} } } @{ $group->{target} };
+    if (@known < @{ $group->{target} }) { $self->_refresh_metadata }
+    else                                { delete $group->{target} }
+    my @partitions = map { my $topic = $_; map { [$names->{ $topic->{topic} }, $_] } @{ $topic->{partitions} } } @known;
+    my %owned = map { ("$_->{topic}:$_->{partition}" => 1) } @{ $self->{cfg}{assignments} };
+    my $same  = @partitions == keys %owned && !grep { !$owned{"$_->[0]:$_->[1]"} } @partitions;
+    return if $same && $group->{state} eq 'stable';
+    $group->{reconciling} = 1;
+    return $self->_take_assignment($group, \@partitions);
+}
+
+# What was assigned has been taken, what was not has been given up: the coordinator
+# waits to hear so.
+sub _reconciled {
+    my ($self, $group) = @_;
+    delete $group->{reconciling};
+    $group->{acknowledge} = 1;
+    $self->_group_heartbeat($group);
+    return $self->_reconcile($group);
+}
+
+# A heartbeat or a commit has told that we are not what we think we are.
+sub _group_refused {
+    my ($self, $group, $request, $code, $message) = @_;
+    if ($self->_is_coordinator_error($code)) {
+        $self->_coordinator_refused($group, $code);
+        return $self->_heartbeat_lost($group);
+    }
+    if ($code == UNKNOWN_MEMBER_ID || $code == FENCED_MEMBER_EPOCH) {
+        my $attempt = ++$group->{attempt};
+        $group->{state} = 'giving_up';
+        delete $self->{cfg}{group_timers}{heartbeat};
+        return $self->_give_up($group, sub { 1 }, 0, sub {
+            my ($self) = @_;
+            $self->_enter_consumer_group($group) if $self->_is_attempt($group, $attempt);
+        });
+    }
+    my $text = $self->_refusal($group, $request, $code);
+    $text .= ": $message" if length($message // '');
+    return $self->_stop_group($group, $text);
+}
+
+sub _leave_consumer_group {
+    my ($self, $group, $then) = @_;
+    return $then->($self) if $group->{generation} < 0 || $group->{member_id} eq '';
+    return $self->_ask_coordinator($group, undef, sub {
+        my ($self, $conn, $answered) = @_;
+        $self->_send_leaving_heartbeat($group, $conn, $answered);
+    }, sub {
+        my ($self) = @_;
+        return $then->($self);
+    });
+}
+
+sub _send_leaving_heartbeat {
+    my ($self, $group, $conn, $answered) = @_;
+    my $epoch = defined $group->{group_instance_id} ? LEAVE_STATIC_EPOCH : LEAVE_EPOCH;
+    $conn->_consumer_group_heartbeat(@$group{qw(group_id member_id)}, $epoch, undef, undef, $answered,
+        undef, $group->{group_instance_id});
+    return;
+}
+
+# --- topics by id ---------------------------------------------------------------
+
+sub _topic_names {
+    my ($self) = @_;
+    return { map { $_->{topic_id} => $_->{name} } grep { defined $_->{topic_id} }
+        @{ ($self->{cfg}{meta} || {})->{topics} || [] } };
+}
+
+sub _owned_by_id {
+    my ($self) = @_;
+    my %ids = reverse %{ $self->_topic_names };
+    my %owned;
+    push @{ $owned{ $_->{topic} } }, $_->{partition} for @{ $self->{cfg}{assignments} };
+    return [map { { topic => $ids{$_}, partitions => $owned{$_} } } grep { defined $ids{$_} } sort keys %owned];
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Reconciliation - membership in a group whose coordinator assigns (KIP-848)
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself: the state machine of the
+consumer group protocol, what L<EV::Kafka::Membership> is for the classic one. What
+is done with an assignment is the same for both and lies in L<EV::Kafka::Ownership>.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut

@@ -1,0 +1,97 @@
+//! ConsumerGroupHeartbeat, with which a member of the new group protocol (KIP-848) joins, stays and leaves.
+
+use std::time::Duration;
+
+use kafka_wire::messages::consumer_group_heartbeat::{
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatTopicPartitions,
+};
+use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
+
+use super::arguments::Arguments;
+use super::handle::ConnHandle;
+use super::request::{check_connected, completion};
+use super::results::{list, store_optional};
+
+/// Kafka's word for a rebalance timeout that has not changed.
+const NO_CHANGE: i32 = -1;
+/// The bytes of a topic's id.
+const UUID_LEN: usize = 16;
+
+pub static XSUBS: &[XsubDef] = &[XsubDef {
+    name: "EV::Kafka::Conn::_consumer_group_heartbeat",
+    body: consumer_group_heartbeat,
+}];
+
+/// `_consumer_group_heartbeat($group_id, $member_id, $member_epoch, \@topics, \@owned, $cb, $rebalance_timeout_ms,
+/// $instance_id, $assignor)`, where owned are `[{ topic => $id, partitions => [$number, …] }]`. What is undef has not
+/// changed since the last time.
+fn consumer_group_heartbeat(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_connected(frame)?;
+    let args = Arguments::new(frame, "_consumer_group_heartbeat");
+    let tells_owned = frame.value(5)?.is_some_and(|owned| owned.is_defined());
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: args.string(1, "group_id")?,
+        member_id: args.string(2, "member_id")?,
+        member_epoch: args.int(3, "member_epoch", 0)?,
+        subscribed_topic_names: args.nullable_names(4, "topic")?,
+        topic_partitions: tells_owned.then(|| owned(&args, 5)).transpose()?,
+        rebalance_timeout_ms: args.int(7, "rebalance_timeout_ms", NO_CHANGE)?,
+        instance_id: args.nullable_string(8, "instance_id")?,
+        server_assignor: args.nullable_string(9, "assignor")?,
+        ..Default::default()
+    };
+    let callback = args.callback(6)?;
+    let handle = frame.object::<ConnHandle>()?;
+    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+}
+
+fn owned(args: &Arguments<'_, '_>, index: usize) -> Result<Vec<HeartbeatTopicPartitions>, Croak> {
+    args.topics(index)?
+        .into_iter()
+        .map(|topic| {
+            let id: Result<[u8; UUID_LEN], _> = topic.topic.as_ref().try_into();
+            Ok(HeartbeatTopicPartitions {
+                topic_id: id.map_err(|_| args.error("a topic's id has 16 bytes"))?,
+                partitions: args.partitions(&topic.partitions)?,
+            })
+        })
+        .collect()
+}
+
+/// `{ error_code, error_message?, member_id?, member_epoch, heartbeat_interval_ms, assignment? }`, the assignment
+/// as `[{ topic => $id, partitions => [$number] }]`.
+pub(super) fn result(
+    perl: Perl,
+    response: &ConsumerGroupHeartbeatResponse,
+    _: i16,
+) -> Result<Hv, String> {
+    let mut hash = Hv::new(perl);
+    hash.store_int(perl, "error_code", response.error_code.into());
+    hash.store_int(perl, "member_epoch", response.member_epoch.into());
+    hash.store_int(
+        perl,
+        "heartbeat_interval_ms",
+        response.heartbeat_interval_ms.into(),
+    );
+    store_optional(
+        perl,
+        &mut hash,
+        "error_message",
+        response.error_message.as_deref(),
+    );
+    store_optional(perl, &mut hash, "member_id", response.member_id.as_deref());
+    if let Some(assignment) = &response.assignment {
+        let topics = list(perl, &assignment.topic_partitions, |topic| {
+            let mut partitions = Av::with_capacity(perl, topic.partitions.len());
+            for &partition in &topic.partitions {
+                partitions.push(perl, Sv::int(perl, partition.into()));
+            }
+            let mut hash = Hv::new(perl);
+            hash.store_bytes(perl, "topic", &topic.topic_id);
+            hash.store(perl, "partitions", partitions.into_ref(perl));
+            hash
+        });
+        hash.store(perl, "assignment", topics);
+    }
+    Ok(hash)
+}
