@@ -13,7 +13,8 @@ use RealKafka;
 # and are killed, and so is the coordinator. Every record that was acknowledged is
 # delivered at least once, and at the end the partitions are spread evenly.
 #
-# GROUP_CHAOS_RECORDS: how many records (20000); GROUP_CHAOS_SEED repeats a run.
+# GROUP_CHAOS_RECORDS: how many records (20000); GROUP_CHAOS_SEED repeats a run;
+# GROUP_CHAOS_ROUNDS: which of sticky, cooperative-sticky and consumer (all).
 
 my $RECORDS    = $ENV{GROUP_CHAOS_RECORDS} // 20_000;
 my $SEED       = $ENV{GROUP_CHAOS_SEED}    // int rand 1e9;
@@ -26,7 +27,14 @@ my $SECONDS_PER_CHUNK = 0.4;
 srand $SEED;
 diag "GROUP_CHAOS_SEED=$SEED";
 
-my $cluster = cluster(version => $ENV{KAFKA_VERSION} // '4.3.1', nodes => 3);
+my $version = $ENV{KAFKA_VERSION} // '4.3.1';
+my %TIMES   = (
+    'group.consumer.heartbeat.interval.ms'     => 500,
+    'group.consumer.min.heartbeat.interval.ms' => 500,
+    'group.consumer.session.timeout.ms'        => 6000,
+    'group.consumer.min.session.timeout.ms'    => 6000,
+);
+my $cluster = cluster(version => $version, nodes => 3, set => $version lt '4' ? {} : \%TIMES);
 my $brokers = $cluster->bootstrap;
 
 sub coordinator_of {
@@ -42,7 +50,8 @@ sub coordinator_of {
 
 sub chaos {
     my ($name, $options) = @_;
-    my $topic = create_topic($brokers, "chaos-$name", $PARTITIONS, 3);
+    my ($broker) = split /,/, $brokers;
+    my $topic = create_topic($broker, "chaos-$name", $PARTITIONS, 3);
     my $group = "$topic-g";
     my (%seen, @members, @gone, $killed_node, $number);
     my %options = (group_id => $group, session_timeout => 6000, heartbeat_interval => 0.5,
@@ -70,7 +79,7 @@ sub chaos {
     $start->() for 1 .. 4;
 
     my %acknowledged;
-    my $producer = connected_client(brokers => $brokers, on_error => sub { note "producer: @_" });
+    my $producer = connected_client(brokers => $brokers, idempotent => 1, on_error => sub { note "producer: @_" });
     my ($sent, $settled, $failed, $chunk) = (0, 0, 0, 0);
     my $arrive = EV::timer 0, $SECONDS_PER_CHUNK, sub {
         return if $sent >= $RECORDS;
@@ -114,8 +123,8 @@ sub chaos {
     return;
 }
 
-for my $round (split ' ', $ENV{GROUP_CHAOS_ROUNDS} // 'sticky cooperative-sticky') {
-    chaos($round => { assignors => [$round] });
+for my $round (split ' ', $ENV{GROUP_CHAOS_ROUNDS} // 'sticky cooperative-sticky consumer') {
+    chaos($round => $round eq 'consumer' ? { group_protocol => 'consumer' } : { assignors => [$round] });
 }
 
 done_testing;

@@ -5,109 +5,29 @@ use lib 'xt/lib';
 
 use Test::More;
 
-use GroupMember qw(wait_until owners_of);
+use RealGroups;
 use RealKafka;
 
 # Consumer groups on real Apache Kafka, each member a process of its own, beside
 # kcat and the Java console consumer. One version: KAFKA_VERSION=3.9.1.
 
-# The shortest that brokers allow; the time after which a killed member is missed.
-my $SESSION_MS = 6000;
-
-my $brokers;
-
-sub member {
-    my ($name, $topic, $group, $options, $behaviour) = @_;
-    return GroupMember->start($name,
-        brokers => $brokers, topics => [ref $topic ? @$topic : $topic], behaviour => $behaviour,
-        options => { group_id => $group, session_timeout => $SESSION_MS, heartbeat_interval => 0.3, %{ $options || {} } },
-    );
-}
-
-sub is_spread {
-    my ($partitions, $shares, @members) = @_;
-    my $wanted = join ' ', sort @$shares;
-    wait_until("shares of $wanted", sub { join(' ', sort(owners_of($partitions, @members))) eq $wanted }, @members);
-    return pass "$partitions partitions are shared as $wanted";
-}
-
-sub leave {
-    my ($member) = @_;
-    $member->tell('leave');
-    wait_until("$member->{name} to leave", sub { $member->{gone} }, $member);
-    return is_deeply [$member->lines(qr/^left/)], ['left ok'], "$member->{name} has left";
-}
-
-sub fill {
-    my ($topic, $from, $to) = @_;
-    return kcat_produce(['-b', $brokers, '-t', $topic, '-K', ':'], join '', map { "k$_:v$_\n" } $from .. $to);
-}
-
-# How often each value came, to whichever member.
-sub times_seen {
-    my (@members) = @_;
-    my %times;
-    $times{ $_->[2] }++ for map { @{ $_->{records} } } @members;
-    return \%times;
-}
-
-# What ConsumerGroupCommand shows: "topic:partition" => offset.
-sub described {
-    my ($version, $group) = @_;
-    my @command = KafkaCluster::java_command($version, 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand',
-        '--bootstrap-server', $brokers, '--describe', '--group', $group);
-    open my $run, '-|', @command or die "java: $!";
-    my %offsets;
-    while (my $line = readline $run) {
-        my (undef, $topic, $partition, $offset) = split ' ', $line;
-        $offsets{"$topic:$partition"} = $offset if ($offset // '') =~ /\A\d+\z/;
-    }
-    close $run;
-    return \%offsets;
-}
-
-sub members_come_and_go {
-    my ($topic, $group, $assignors) = @_;
-    my %option = (assignors => $assignors);
-    my $one = member(one => $topic, $group, \%option);
-    is_spread(6, [6], $one);
-    fill($topic, 1, 300);
-    my $two = member(two => $topic, $group, \%option);
-    is_spread(6, [3, 3], $one, $two);
-    my $three = member(three => $topic, $group, \%option);
-    is_spread(6, [2, 2, 2], $one, $two, $three);
-    fill($topic, 301, 600);
-    leave($two);
-    is_spread(6, [3, 3], $one, $three);
-    $three->kill('KILL');
-    wait_until('the kill', sub { $three->{gone} }, $three);
-    is_spread(6, [6], $one);
-    fill($topic, 601, 900);
-    wait_until('all records', sub { keys %{ times_seen($one, $two, $three) } == 900 }, $one, $two, $three);
-    my $times = times_seen($one, $two, $three);
-    is_deeply [grep { !$times->{"v$_"} } 1 .. 900], [], 'every record was delivered';
-    is_deeply [map { $_->lines(qr/^error/) } $one, $two, $three], [], 'without an error';
-    leave($one);
-    return ($one, $two, $three);
-}
-
 for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
     subtest "Kafka $version" => sub {
         my $cluster = shared_cluster($version);
-        $brokers = $cluster->bootstrap;
+        my $brokers = group_brokers($cluster->bootstrap);
         my $name = "groups-$version" =~ tr/./-/r;
 
         subtest 'members join, leave and are killed; everything is given up before it moves' => sub {
             my $topic = create_topic($brokers, "$name-eager", 6);
-            my ($one) = members_come_and_go($topic, "$topic-g", ['sticky', 'range']);
+            my ($one) = members_come_and_go($topic, "$topic-g", assignors => ['sticky', 'range']);
             like +($one->lines(qr/^revoke/))[0], qr/^revoke(?: \S+){6}$/, 'all six were revoked before the second came';
         };
 
         subtest 'cooperative members keep what stays' => sub {
             my $topic = create_topic($brokers, "$name-coop", 6);
-            my ($one) = members_come_and_go($topic, "$topic-g", ['cooperative-sticky']);
+            my ($one) = members_come_and_go($topic, "$topic-g", assignors => ['cooperative-sticky']);
             like +($one->lines(qr/^revoke/))[0], qr/^revoke(?: \S+){3}$/, 'three of six were revoked when the second came';
-            my ($times, %kept) = (times_seen($one));
+            my $times = times_seen($one);
             is_deeply [grep { $times->{$_} > 1 } keys %$times], [], 'and nothing was delivered to it twice';
         };
 
@@ -208,11 +128,11 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             my $ours  = member(ours => $topic, $group);
             is_spread(6, [6], $ours);
             my $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u', '-f', 'record %t:%p@%o %s\n',
-                '-X', "session.timeout.ms=$SESSION_MS", $topic);
+                '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
             my $java = GroupMember->run('java', KafkaCluster::java_command($version,
                 'org.apache.kafka.tools.consumer.ConsoleConsumer', '--bootstrap-server', $brokers, '--topic', $topic,
                 '--group', $group,
-                '--formatter-property', 'print.partition=true', '--formatter-property', 'print.offset=true'));
+                map { ($version lt '4' ? '--property' : '--formatter-property') => $_ } 'print.partition=true', 'print.offset=true'));
             wait_until('two partitions to be left to us', sub { $ours->owns == 2 }, $ours, $kcat, $java);
             pass 'they share the partitions';
             my $sent  = 0;
@@ -237,7 +157,7 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             $kcat->kill('TERM');
             wait_until('kcat to leave', sub { $ours->owns == 6 }, $ours);
             my $back = GroupMember->run('kcat again', 'kcat', '-b', $brokers, '-G', $group, '-u',
-                '-f', 'record %t:%p@%o %s\n', '-X', "session.timeout.ms=$SESSION_MS", $topic);
+                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
             wait_until('kcat again', sub { $ours->owns == 3 }, $ours, $back);
             leave($ours);
             $share->('without us', $back);
@@ -254,7 +174,5 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
         };
     };
 }
-
-sub count { my ($member) = @_; return @{ $member->{records} } + grep { /\bv\d+$/ } @{ $member->{lines} } }
 
 done_testing;
