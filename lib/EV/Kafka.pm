@@ -661,7 +661,7 @@ first option ends them. Subscribing again leaves the group and joins anew.
 
 C<on_assign> gets the partitions that have come, C<on_revoke> those that are about to
 go, each as a list of C<{ topic, partition, offset }>. An offset of -2 or -1 stands
-for the earliest or the latest one, which is looked up yet. What is revoked is still
+for the earliest or the latest one, which is still to be looked up. What is revoked is still
 assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator before
 the partitions reach another member. C<on_assign> is called after every rebalance,
 also when nothing has come.
@@ -681,6 +681,14 @@ Heartbeats are sent while the event loop turns, and it turns between two calls o
 C<on_message>. Handlers that are slow together do not lose the membership; B<one
 call> that takes longer than C<session_timeout> does, and the group goes on without
 this member until that call has ended.
+
+With C<< group_protocol => 'consumer' >> the group speaks the protocol of Kafka 4
+(KIP-848) instead of C<classic>: the coordinator assigns, members are told one by one,
+and nobody waits for everybody. What stays keeps flowing, as with
+C<cooperative-sticky>. C<group_remote_assignor> chooses among the coordinator's
+assignors, C<uniform> (the default there) and C<range>; C<assignors>,
+C<session_timeout> and C<heartbeat_interval> do not count, the last two are the
+broker's. All members of a group speak the same protocol.
 
 With C<group_instance_id> the member keeps its partitions for C<session_timeout> after
 it has left, in case it comes back. Two members of the same name cannot be: the first

@@ -19,9 +19,6 @@ use super::fetched;
 use super::group_results;
 use super::handle::Answer;
 
-/// Kafka's word for a topic whose id is not known.
-const NO_TOPIC_ID: [u8; 16] = [0; 16];
-
 /// A decoded answer.
 pub struct Built {
     /// The reference to a hash for the callback, or why there is none.
@@ -238,9 +235,6 @@ fn metadata_topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
         Sv::bytes_or_undef(perl, topic.name.as_deref()),
     );
     hash.store_int(perl, "error_code", topic.error_code.into());
-    if topic.topic_id != NO_TOPIC_ID {
-        hash.store_bytes(perl, "topic_id", &topic.topic_id);
-    }
     hash.store_int(perl, "is_internal", topic.is_internal.into());
     if topic.topic_id != NO_TOPIC_ID {
         hash.store_bytes(perl, "topic_id", &topic.topic_id);
