@@ -40,5 +40,8 @@ impl PartitionLog {
             .last()
             .map_or(self.start_offset, |batch| batch.last_offset + 1);
         self.high_watermark = self.high_watermark.min(end.max(self.start_offset));
+        let end = self.high_watermark;
+        self.producers.truncate(end);
+        self.aborted.retain(|aborted| aborted.first_offset < end);
     }
 }

@@ -111,6 +111,15 @@ impl Producers {
         self.producer(producer_id, epoch).open_since.take()
     }
 
+    /// The log ends here now: what lay behind was never written.
+    pub fn truncate(&mut self, end_offset: i64) {
+        for producer in self.by_id.values_mut() {
+            let written = &mut producer.written;
+            written.retain(|written| written.base_offset < end_offset);
+            producer.open_since = producer.open_since.filter(|&since| since < end_offset);
+        }
+    }
+
     /// Where the oldest transaction began that has not ended.
     pub fn first_open_offset(&self) -> Option<i64> {
         self.by_id

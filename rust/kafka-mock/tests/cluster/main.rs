@@ -8,6 +8,7 @@ mod faults;
 mod fetch;
 mod find_coordinator;
 mod group_offsets;
+mod group_property;
 mod groups;
 mod hostile;
 mod idempotence;

@@ -25,6 +25,15 @@ pub struct Waiting<R> {
 }
 
 impl<R: Request> Waiting<R> {
+    pub fn new(conn: ConnId, correlation_id: i32, version: i16) -> Self {
+        Self {
+            conn,
+            correlation_id,
+            version,
+            request: std::marker::PhantomData,
+        }
+    }
+
     /// The answer among what has become due.
     pub fn answer_in(&self, outputs: &[(ConnId, Output)]) -> Option<R::Response> {
         let frame = outputs.iter().find_map(|(conn, output)| match output {
@@ -104,12 +113,7 @@ impl Member {
     fn start<R: Request>(&self, bench: &mut Bench, request: &R, version: i16) -> Waiting<R> {
         let (reply, correlation_id) = bench.send(self.conn, request, version);
         assert_eq!(reply, Reply::Parked, "{} does not wait", R::API);
-        Waiting {
-            conn: self.conn,
-            correlation_id,
-            version,
-            request: std::marker::PhantomData,
-        }
+        Waiting::new(self.conn, correlation_id, version)
     }
 
     /// Takes over what an answer to JoinGroup says.

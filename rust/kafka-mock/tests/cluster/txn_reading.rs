@@ -187,3 +187,19 @@ fn a_deleted_topic_does_not_keep_a_transaction_from_ending() {
     bench.cluster.delete_topic("t");
     assert_eq!(client.end(&mut bench, true), 0);
 }
+
+#[test]
+fn lost_records_are_lost_to_producers_and_transactions_too() {
+    let mut bench = Bench::with_topic(1);
+    let client = TxnClient::start(&mut bench, "tx");
+    client.add(&mut bench, &[0]);
+    client.write(&mut bench, 0, 0, &["a"]);
+    client.write(&mut bench, 0, 1, &["b"]);
+    bench.cluster.lose_records(b"t", 0, 1).unwrap();
+    assert_eq!(client.write(&mut bench, 0, 2, &["c"]), 45, "1 was lost");
+    assert_eq!(client.write(&mut bench, 0, 1, &["b"]), 0);
+    assert_eq!(bench.values(0), ["a", "b"]);
+    bench.cluster.lose_records(b"t", 0, 0).unwrap();
+    bench.fill(&["other"]);
+    assert_eq!(bench.committed(0), ["other"], "no transaction is open");
+}
