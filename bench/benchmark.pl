@@ -51,7 +51,9 @@ Throughput by the size of values: as C<produce>, with one shared callback.
 
 =item consume
 
-A topic from its beginning, partitions assigned by hand.
+A topic from its beginning, partitions assigned by hand and polled without end: with
+C<on_message>, which takes its six arguments apart and looks at the value, and with
+C<on_batch>, which does so for each record of a batch.
 
 =back
 
@@ -94,6 +96,7 @@ my %DOES = (
     sequential      => \&KafkaBench::Produce::sequential,
     metadata        => sub { KafkaBench::Metadata::requests(@_[0, 1, 3]) },
     consume         => sub { KafkaBench::Consume::assign_and_poll(@_[0, 1, 3]) },
+    consume_batches => sub { KafkaBench::Consume::assign_and_poll(@_[0, 1, 3]) },
 );
 
 # The most messages where one comes after the other, and the most bytes of values in
@@ -247,7 +250,10 @@ sub consume_section {
             theirs("$RDKAFKA, larger queue", 'consume', { 'queued.min.messages' => 1_000_000 }, @equal),
             theirs("$RDKAFKA, its default options", 'consume', {}, @equal, @beside),
             ours('EV::Kafka, on_message, poll', ['consume'], {}, @equal, @beside),
+            ours('EV::Kafka, on_batch, poll', ['consume_batches'], {}, @equal, @beside),
             ours('EV::Kafka, on_message, fetches of up to 8 MB', ['consume'], { fetch_max_bytes => 8 << 20 },
+                @equal, @beside),
+            ours('EV::Kafka, on_batch, fetches of up to 8 MB', ['consume_batches'], { fetch_max_bytes => 8 << 20 },
                 @equal, @beside),
         ],
     );
@@ -318,9 +324,11 @@ sub one {
     my ($run) = @_;
     my ($what, @arguments) = @{ $run->{does} };
     my $kafka = EV::Kafka->new(
-        brokers    => $run->{brokers},
-        on_error   => \&give_up,
-        on_message => \&KafkaBench::Consume::message,
+        brokers  => $run->{brokers},
+        on_error => \&give_up,
+        $what eq 'consume_batches'
+            ? (on_batch => \&KafkaBench::Consume::batch)
+            : (on_message => \&KafkaBench::Consume::message),
         %{ $run->{options} },
     );
     await(sub { $kafka->connect(@_) });
@@ -328,7 +336,7 @@ sub one {
     # Routed and connected before the clock starts, as on the other side of the race.
     my (undef, $error) = await(sub { $kafka->offsets_for($run->{topic}, @_) });
     (undef, $error) = await(sub { $kafka->produce($run->{topic}, 'k', 'routed', @_) })
-        unless defined $error || $what eq 'consume';
+        unless defined $error || $what =~ /^consume/;
     die "$run->{topic}: $error\n" if defined $error;
 
     my $value  = 'v' x $run->{value_size};

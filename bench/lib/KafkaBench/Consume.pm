@@ -13,11 +13,22 @@ use KafkaBench;
 my ($seen, $empty, $wanted) = (0, 0, 0);
 my $done;
 
-# For on_message.
+# For on_message: as the synopsis has it.
 sub message {
     my ($topic, $partition, $offset, $key, $value, $headers) = @_;
     $empty++ unless length $value;
     $done->() if ++$seen == $wanted;
+}
+
+# For on_batch.
+sub batch {
+    my ($topic, $partition, $records) = @_;
+    for my $record (@$records) {
+        $empty++ unless length $record->[2];
+    }
+    my $before = $seen;
+    $seen += @$records;
+    $done->() if $before < $wanted && $seen >= $wanted;
 }
 
 sub assign_and_poll {
