@@ -65,4 +65,10 @@ subtest 'latency.pl' => sub {
     like $printed, qr/^\Q$_\E +\d+\.\d +\d+\.\d +-?\d+\.\d$/m, $_ for qw(min avg median p90 p95 p99 max);
 };
 
+subtest 'delivery.pl' => sub {
+    local $ENV{BENCH_MESSAGES} = 50;
+    my $printed = output_of('bench/delivery.pl');
+    like $printed, qr/^\Q$_\E +\d+ +\d+$/m, $_ for 'EV::Kafka, on_message', 'kcat';
+};
+
 done_testing;
