@@ -134,13 +134,15 @@ for my $same (1, 0) {
         $rounds++;
         for my $name (qw(range roundrobin sticky)) {
             my $assigned = EV::Kafka::Assignor->assign($name, $members, $counts);
-            push @{ $bad{"every partition goes to one member, by $name"} }, complaints($name, $members, $counts, $assigned);
+            push @{ $bad{"every partition goes to one member, by $name"} },
+                complaints($name, $members, $counts, $assigned);
         }
 
         my $assigned = EV::Kafka::Assignor->assign('sticky', $members, $counts);
         for my $from (keys %$members) {
             for my $to (keys %$members) {
-                push @{ $bad{'sticky is even'} }, "$from has too many" if @{ $assigned->{$from} } > @{ $assigned->{$to} } + 1
+                push @{ $bad{'sticky is even'} }, "$from has too many"
+                    if @{ $assigned->{$from} } > @{ $assigned->{$to} } + 1
                     && is_movable_from($members, $assigned, $from, $to);
             }
         }
@@ -187,7 +189,8 @@ for my $same (1, 0) {
     for my $what (
         (map { "every partition goes to one member, by $_" } qw(range roundrobin sticky)), 'sticky is even',
         'what is even stays as it is', ($same ? 'as much stays as can' : ()),
-        map { "cooperative: $_" } 'nobody gets what another still has', 'it comes to rest', 'with every partition assigned',
+        map { "cooperative: $_" }
+            'nobody gets what another still has', 'it comes to rest', 'with every partition assigned',
     ) {
         is_deeply [@{ $bad{$what} || [] }[0 .. min(4, $#{ $bad{$what} || [] })]], [], "$groups: $what";
     }
@@ -195,7 +198,8 @@ for my $same (1, 0) {
 
 sub same_assignment {
     my ($one, $other) = @_;
-    return !grep { join(' ', map { key($_) } @{ $one->{$_} }) ne join(' ', map { key($_) } @{ $other->{$_} }) } keys %$one;
+    my $text = sub { join ' ', map { key($_) } @{ $_[0] } };
+    return !grep { $text->($one->{$_}) ne $text->($other->{$_}) } keys %$one;
 }
 
 done_testing;

@@ -52,7 +52,8 @@ subtest 'members share, and what stays keeps flowing' => sub {
     is scalar(split ' ', $one->{revoked}[0]), 2, 'of what moves';
     is_deeply came_to($two), $one->{revoked}, 'which the other gets, at the position of the first';
     my @kept = keys %{ $one->{kafka}{cfg}{cursors} };
-    is_deeply [map { $one->{kafka}{cfg}{cursors}{$_} } @kept], [@cursor{@kept}], 'fetching of what stays was not interrupted';
+    is_deeply [@{ $one->{kafka}{cfg}{cursors} }{@kept}], [@cursor{@kept}],
+        'fetching of what stays was not interrupted';
     is_deeply $two->{got}, [], 'nothing is delivered twice';
     left($two);
     wait_until { owned($one) == 4 } 'the takeover';
@@ -86,7 +87,8 @@ subtest 'the coordinator is not ready, or another one' => sub {
         $mock->fault(api => 'ConsumerGroupHeartbeat', drop  => 1);
         my $later; my $timer = EV::timer 0.5, 0, sub { $later = 1 };
         wait_until { $later } 'some heartbeats';
-        is_deeply [state_of($member), owned($member), $member->{revoked}], ['stable', 1, []], "$code: the membership goes on";
+        is_deeply [state_of($member), owned($member), $member->{revoked}], ['stable', 1, []],
+            "$code: the membership goes on";
         is_deeply [grep { !/lost/ } errors($member->{kafka})], [], 'without an error';
     }
     my $mock   = cluster(2, 3, brokers => 3);
@@ -109,7 +111,8 @@ subtest 'what is refused for good' => sub {
         wait_until { state_of($member) eq 'stopped' } 'stopping';
         turns();
         is scalar(() = errors($member->{kafka})), 1, "error $code: one error";
-        like +(errors($member->{kafka}))[0], qr/^group 'g': ConsumerGroupHeartbeat: [A-Z_]+ \(code $code\)/, 'that names it';
+        like +(errors($member->{kafka}))[0], qr/^group 'g': ConsumerGroupHeartbeat: [A-Z_]+ \(code $code\)/,
+            'that names it';
         left($member);
     }
 };

@@ -20,7 +20,8 @@ subtest 'joining, consuming and leaving' => sub {
     wait_until { @{ $member->{got} } == 6 } 'the records';
     my $group = $member->{kafka}{cfg}{group};
     my $known = $mock->group('g');
-    is_deeply [@$known{qw(state assignor leader)}], ['Stable', 'sticky', $group->{member_id}], 'the coordinator knows it';
+    is_deeply [@$known{qw(state assignor leader)}], ['Stable', 'sticky', $group->{member_id}],
+        'the coordinator knows it';
     is $known->{generation}, $group->{generation}, 'in this generation';
     is left($member), 'left', 'leaving';
     is_deeply $member->{revoked}, ['t:0@3 t:1@3'], 'on_revoke: with the positions';
@@ -79,7 +80,8 @@ subtest 'commit' => sub {
     @commits = ();
     $kafka->commit(sub { push @commits, $_[0] // 'ok' });
     wait_until { @commits } 'the commit';
-    like "@commits", qr/^OFFSET_METADATA_TOO_LARGE \(code 12\) for t:0$/, 'an error of a partition is the error of the commit';
+    like "@commits", qr/^OFFSET_METADATA_TOO_LARGE \(code 12\) for t:0$/,
+        'an error of a partition is the error of the commit';
 
     my $before = () = errors($kafka);
     $mock->fault(api => 'OffsetCommit', error => 30);
@@ -124,8 +126,10 @@ subtest 'cooperative members keep what stays' => sub {
     my $two    = joined(member($mock, %option));
     wait_until { owned($one) == 2 && owned($two) == 2 && is_stable($one) && is_stable($two) } 'the sharing';
     is_deeply $one->{revoked}, ['t:2@2 t:3@2'], 'only what moves is revoked';
-    is_deeply [grep { length } @{ $one->{assigned} }], ['t:0@-2 t:1@-2 t:2@-2 t:3@-2'], 'and what stays was not assigned again';
-    is_deeply [grep { length } @{ $two->{assigned} }], ['t:2@2 t:3@2'], 'the other gets it, at the position of the first';
+    is_deeply [grep { length } @{ $one->{assigned} }], ['t:0@-2 t:1@-2 t:2@-2 t:3@-2'],
+        'and what stays was not assigned again';
+    is_deeply [grep { length } @{ $two->{assigned} }], ['t:2@2 t:3@2'],
+        'the other gets it, at the position of the first';
     is $one->{kafka}{cfg}{cursors}{'t:0'}, $cursor, 'fetching of what stays was not interrupted';
     is_deeply $two->{got}, [], 'nothing is delivered twice';
 };
@@ -294,7 +298,8 @@ subtest 'callbacks may do anything' => sub {
         wait_until { is_stable($dies) && @{ $dies->{got} } == 5 } 'joining';
         left($dies);
     };
-    is_deeply \@warnings, ["EV::Kafka: callback error: assign\n", "EV::Kafka: callback error: revoke\n"], 'die: a warning each';
+    is_deeply \@warnings, ["EV::Kafka: callback error: assign\n", "EV::Kafka: callback error: revoke\n"],
+        'die: a warning each';
 
     for my $where (qw(on_assign on_message on_revoke)) {
         for my $what (qw(unsubscribe close)) {
@@ -311,7 +316,8 @@ subtest 'callbacks may do anything' => sub {
             wait_until { $done } "$what in $where";
             turns();
             is_deeply [$done, $calls{$where}, errors($kafka)], [1, 1], "$what in $where";
-            wait_until { ($mock->group("$where-$what") || { state => 'Empty' })->{state} eq 'Empty' } 'the coordinator to hear of it';
+            wait_until { ($mock->group("$where-$what") || { state => 'Empty' })->{state} eq 'Empty' }
+                'the coordinator to hear of it';
         }
     }
 };

@@ -60,7 +60,8 @@ subtest 'consumer_group.pl, two of them' => sub {
         elsif ($line =~ /^taken: t:[01]$/) { kill INT => $second }
         elsif ($line =~ /^given: t:[01]$/) { kill INT => $pid }
     });
-    like $first, qr/^taken: (t:[01])\n(?:given: nothing\n)*given: \1\n/m, 'one partition goes to the other, and comes back';
+    like $first, qr/^taken: (t:[01])\n(?:given: nothing\n)*given: \1\n/m,
+        'one partition goes to the other, and comes back';
     wait_until { defined $status } 'the end of the other one';
     is $status, 0, 'the other one ends well';
 };
@@ -69,7 +70,8 @@ subtest 'manual_commit.pl' => sub {
     my $mock   = cluster(8);
     my $output = output_of('manual_commit', environment($mock, KAFKA_LIMIT => 8, KAFKA_BATCH => 3));
     is scalar(() = $output =~ /^done: v[1-8]$/mg), 8, 'works on every message';
-    is_deeply [$output =~ /^(\d) messages committed$/mg], [3, 3, 2], 'commits after each batch, and the rest at the end';
+    is_deeply [$output =~ /^(\d) messages committed$/mg], [3, 3, 2],
+        'commits after each batch, and the rest at the end';
     is committed($mock), 8, 'which the group remembers';
 };
 

@@ -13,16 +13,16 @@ use RealKafka;
 # and are killed, and so is the coordinator. Every record that was acknowledged is
 # delivered at least once, and at the end the partitions are spread evenly.
 #
-# GROUP_CHAOS_RECORDS: how many records (20000); GROUP_CHAOS_SEED repeats a run;
+# GROUP_CHAOS_RECORDS: how many records (15000); GROUP_CHAOS_SEED repeats a run;
 # GROUP_CHAOS_ROUNDS: which of sticky, cooperative-sticky and consumer (all).
 
-my $RECORDS    = $ENV{GROUP_CHAOS_RECORDS} // 20_000;
+my $RECORDS    = $ENV{GROUP_CHAOS_RECORDS} // 15_000;
 my $SEED       = $ENV{GROUP_CHAOS_SEED}    // int rand 1e9;
 my $PARTITIONS = 6;
 my $MEMBERS    = 8;
-my $CHUNKS     = 60;
+my $CHUNKS     = 50;
 # Records arrive for at least that long, or there would be no time for a rebalance.
-my $SECONDS_PER_CHUNK = 0.4;
+my $SECONDS_PER_CHUNK = 0.3;
 
 srand $SEED;
 diag "GROUP_CHAOS_SEED=$SEED";
@@ -93,7 +93,7 @@ sub chaos {
                 $acknowledged{"$topic:$placed->{partition}\@$placed->{base_offset}"} = 1;
             });
         }
-        my $step = $chunk++ > 5 && $chunk % 3 == 0 ? shift @steps : undef;
+        my $step = $chunk++ > 5 && $chunk % 2 == 0 ? shift @steps : undef;
         $step->() if $step;
     };
     wait_until("$RECORDS records to be sent", sub { $sent >= $RECORDS }, @members);
@@ -105,12 +105,14 @@ sub chaos {
     my $count = keys %acknowledged;
     my @missing;
     my $all = eval {
-        wait_until('all to be delivered', sub { keys %seen >= $count && !grep { !$seen{$_} } keys %acknowledged }, @members);
+        wait_until('all to be delivered',
+            sub { keys %seen >= $count && !grep { !$seen{$_} } keys %acknowledged }, @members);
     } or diag $@;
     @missing = sort grep { !$seen{$_} } keys %acknowledged;
     is_deeply [@missing[0 .. ($#missing > 9 ? 9 : $#missing)]], [], "$name: every one of $count was delivered";
     my $shares = join ' ', (0) x ($MEMBERS - $PARTITIONS), (1) x $PARTITIONS;
-    ok eval { wait_until('an even spread', sub { join(' ', sort(owners_of($PARTITIONS, @members))) eq $shares }, @members) },
+    my $is_even = sub { join(' ', sort(owners_of($PARTITIONS, @members))) eq $shares };
+    ok eval { wait_until('an even spread', $is_even, @members) },
         "$name: $MEMBERS members have $shares" or diag $@;
     my $times = 0;
     $times += $_ for values %seen;

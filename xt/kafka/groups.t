@@ -3,6 +3,7 @@ use warnings;
 
 use lib 'xt/lib';
 
+use List::Util qw(sum0);
 use Test::More;
 
 use RealGroups;
@@ -26,7 +27,8 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
         subtest 'cooperative members keep what stays' => sub {
             my $topic = create_topic($brokers, "$name-coop", 6);
             my ($one) = members_come_and_go($topic, "$topic-g", assignors => ['cooperative-sticky']);
-            like +($one->lines(qr/^revoke/))[0], qr/^revoke(?: \S+){3}$/, 'three of six were revoked when the second came';
+            like +($one->lines(qr/^revoke/))[0], qr/^revoke(?: \S+){3}$/,
+                'three of six were revoked when the second came';
             my $times = times_seen($one);
             is_deeply [grep { $times->{$_} > 1 } keys %$times], [], 'and nothing was delivered to it twice';
         };
@@ -48,7 +50,7 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             leave($one);
             my $shown = described($version, $group);
             is_deeply \%told, $shown, 'committed tells what Kafka shows';
-            is eval { my $sum = 0; $sum += $_ for values %$shown; $sum }, 200, 'which is what was delivered before the commit';
+            is sum0(values %$shown), 200, 'which is what was delivered before the commit';
 
             my $again = member(again => $topic, $group, { auto_commit => 0 });
             wait_until('the rest', sub { @{ $again->{records} } >= 100 }, $again);
@@ -108,8 +110,7 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             my $later = "$name-later-$$";
             my %fresh = (metadata_refresh => 0.3);
             my ($one, $two) = map { member($_ => [$topic, $later], "$topic-g", {}, \%fresh) } qw(one two);
-            wait_until('both members', sub { join(' ', map { scalar $_->lines(qr/^assign/) ? 1 : 0 } $one, $two) eq '1 1' },
-                $one, $two);
+            wait_until('both members', sub { 2 == grep { $_->lines(qr/^assign/) } $one, $two }, $one, $two);
             my @command = KafkaCluster::java_command($version, 'org.apache.kafka.tools.TopicCommand',
                 '--bootstrap-server', $brokers, '--alter', '--topic', $topic, '--partitions', 3);
             is system(@command), 0, 'the topic grows';
@@ -127,12 +128,13 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             my $group = "$topic-g";
             my $ours  = member(ours => $topic, $group);
             is_spread(6, [6], $ours);
-            my $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u', '-f', 'record %t:%p@%o %s\n',
-                '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
+            my $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u',
+                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
             my $java = GroupMember->run('java', KafkaCluster::java_command($version,
                 'org.apache.kafka.tools.consumer.ConsoleConsumer', '--bootstrap-server', $brokers, '--topic', $topic,
                 '--group', $group,
-                map { ($version lt '4' ? '--property' : '--formatter-property') => $_ } 'print.partition=true', 'print.offset=true'));
+                map { ($version lt '4' ? '--property' : '--formatter-property') => $_ }
+                    'print.partition=true', 'print.offset=true'));
             wait_until('two partitions to be left to us', sub { $ours->owns == 2 }, $ours, $kcat, $java);
             pass 'they share the partitions';
             my $sent  = 0;

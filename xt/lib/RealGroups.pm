@@ -29,7 +29,9 @@ sub member {
     my ($name, $topic, $group, $options, $behaviour) = @_;
     return GroupMember->start($name,
         brokers => $brokers, topics => [ref $topic ? @$topic : $topic], behaviour => $behaviour,
-        options => { group_id => $group, session_timeout => SESSION_MS, heartbeat_interval => 0.3, %{ $options || {} } },
+        options => {
+            group_id => $group, session_timeout => SESSION_MS, heartbeat_interval => 0.3, %{ $options || {} },
+        },
     );
 }
 

@@ -103,6 +103,21 @@ in are the members by id, each C<{ topics, owned, generation, instance }>, and t
 number of partitions of each topic; what comes out is a sorted list of
 C<[topic, partition]> for each member.
 
+=head1 METHODS
+
+=head2 names
+
+The names of all assignors.
+
+=head2 is_known($name), is_cooperative($name)
+
+Whether there is an assignor of that name, and whether its members keep what they have
+during a rebalance.
+
+=head2 assign($name, \%members, \%counts)
+
+Shares out the partitions. What the counts do not name does not exist.
+
 =head1 SEE ALSO
 
 L<EV::Kafka>, L<EV::Kafka::Assignor::Sticky>

@@ -17,6 +17,12 @@ use constant {
 # A transaction that includes the offset is still open (KIP-447).
 use constant UNSTABLE_OFFSET_COMMIT => 88;
 
+# The API that can be asked for stable offsets only, from which version on.
+use constant {
+    OFFSET_FETCH        => 9,
+    REQUIRE_STABLE_FROM => 7,
+};
+
 # Errors of a commit that tell of the membership.
 my %MEMBERSHIP_ERROR = map { $_ => 1 } 22, 25, 27, 82, 110;
 
@@ -249,12 +255,15 @@ sub _fetch_committed {
     });
 }
 
-# Always with require_stable: what a transaction is about to commit counts.
+# With require_stable wherever the broker knows it: what a transaction is about to
+# commit counts.
 sub _try_fetch_committed {
     my ($self, $group, $asked) = @_;
     return $self->_ask_coordinator($group, undef, sub {
         my (undef, $conn, $answered) = @_;
-        $conn->offset_fetch($group->{group_id}, $asked->{topics}, { require_stable => 1 }, $answered);
+        my $newest = ($conn->api_versions || {})->{ OFFSET_FETCH() } // 0;
+        $conn->offset_fetch($group->{group_id}, $asked->{topics},
+            { require_stable => $newest >= REQUIRE_STABLE_FROM ? 1 : 0 }, $answered);
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
         my ($code, $text) = $self->_first_error($answer);

@@ -68,9 +68,10 @@ sub _go_to_coordinator {
     return $self->_on_broker($entry->{kind} => $node_id, {
         run => sub {
             my ($self) = @_;
+            my $conn = $self->_ready_conn($entry->{kind}, $node_id)
+                or return $self->_coordinator_lost($id, $node_id, $op, 'the connection to the coordinator was lost');
             $entry->{tries} = 0;
             $op->{node_id} = $node_id;
-            my $conn = $self->_ready_conn($entry->{kind}, $node_id);
             # What dies here has been refused for good, and must not be tried again.
             $self->_run_ops({ %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } });
         },
@@ -78,11 +79,17 @@ sub _go_to_coordinator {
             my ($self, $error) = ($weak, $_[1]);
             # A client that goes out of scope cannot be reached any more, its callers can.
             return EV::Kafka::Events->_call($op->{cb}, undef, $error) if !$self || $self->{cfg}{closed};
-            push @{ $entry->{ops} }, $op;
-            delete $entry->{node_id} if ($entry->{node_id} // -1) == $node_id;
-            $self->_find_again($id, $error);
+            $self->_coordinator_lost($id, $node_id, $op, $error);
         },
     });
+}
+
+sub _coordinator_lost {
+    my ($self, $id, $node_id, $op, $error) = @_;
+    my $entry = $self->{cfg}{coordinators}{$id};
+    push @{ $entry->{ops} }, $op;
+    delete $entry->{node_id} if ($entry->{node_id} // -1) == $node_id;
+    return $self->_find_again($id, $error);
 }
 
 # Any broker knows, and the control connection leads to one that answers.

@@ -206,7 +206,10 @@ sub _left_group {
     $self->_change_assignment([]);
     my $next = delete $cfg->{next_group};
     $self->_begin_group($next) if $next;
-    $self->_call($_, grep { defined } $group->{leave_error}) for splice @{ $group->{leavers} || [] };
+    my @leavers = splice @{ $group->{leavers} || [] };
+    my $error   = $group->{leave_error};
+    $self->_report("unsubscribe: commit: $error") if defined $error && !@leavers;
+    $self->_call($_, grep { defined } $error) for @leavers;
     return;
 }
 

@@ -80,7 +80,12 @@ sub _give_up {
     $self->_change_assignment([grep { !$is_gone{ _key_of($_) } } @{ $cfg->{assignments} }]);
     my $failed;
     $self->_commit_positions($group, \@positions, sub { $failed = $_[1] }) if $commits;
-    $self->_when_committed($group, sub { my ($self) = @_; $then->($self, $failed) });
+    $self->_when_committed($group, sub {
+        my ($self) = @_;
+        $self->_report("group '$group->{group_id}': commit before partitions are given up: $failed")
+            if defined $failed && $self->_is_group($group) && $group->{state} ne 'leaving';
+        $then->($self, $failed);
+    });
     $self->_give_up($group, @$_) for @$next;
     return;
 }

@@ -169,6 +169,17 @@ another, and as few partitions move as that allows. When they do not, no partiti
 could be moved, directly or by way of other members, from one to another that has
 at least two fewer.
 
+=head1 FUNCTIONS
+
+=head2 assign(\%members, \%counts), assign_cooperatively(\%members, \%counts)
+
+What C<sticky> and C<cooperative-sticky> do. The second leaves out for now what one
+member is to have and another one still has.
+
+=head2 sorted(@partitions)
+
+By topic, then by number.
+
 =head1 SEE ALSO
 
 L<EV::Kafka>, L<EV::Kafka::Assignor>
