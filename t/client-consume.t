@@ -271,4 +271,41 @@ subtest 'an offset that is out of range' => sub {
     is_deeply [errors($kafka)], [], 'silently';
 };
 
+subtest 'positions that are being looked up' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 6);
+    $mock->append(t => 5, { value => 'v' });
+    my @received;
+    my $kafka = consumer($mock, [map { { topic => 't', partition => $_, offset => -2 } } 0 .. 5],
+        fetch_max_wait_ms => 30_000, on_message => sub { push @received, $_[1] });
+    $kafka->_start_consuming;
+    wait_until { @received } 'a message';
+    is $mock->request_count('Fetch'), 1, 'are waited for: one Fetch has them all';
+    is $mock->request_count('ListOffsets'), 6, 'when each of them is known';
+
+    $mock->fault(api => 'ListOffsets', topic => 't', partition => 3, hang => 1);
+    $kafka->assign([map { { topic => 't', partition => $_, offset => -2 } } 5, 3]);
+    $mock->append(t => 0, { value => 'ends the Fetch for the partitions of before' });
+    wait_until { @received == 2 } 'a message';
+    is_deeply \@received, [5, 5], 'but not for long';
+};
+
+subtest 'every partition gets its turn' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 3);
+    for my $partition (0 .. 2) {
+        $mock->append(t => $partition, { value => 'x' x 1000 }) for 1 .. 50;
+    }
+    my (%received, $worst);
+    my $kafka = consumer($mock, [map { { topic => 't', partition => $_ } } 0 .. 2], fetch_max_bytes => 5000,
+        on_message => sub {
+            $received{ $_[1] }++;
+            my ($least, undef, $most) = sort { $a <=> $b } map { $_ // 0 } @received{ 0 .. 2 };
+            $worst = $most - $least if $most - $least > ($worst // 0);
+        });
+    $kafka->_start_consuming;
+    wait_until { 3 == grep { ($_ // 0) == 50 } @received{ 0 .. 2 } } 'everything';
+    cmp_ok $worst, '<=', 10, 'none is further ahead than two answers';
+};
+
 done_testing;

@@ -211,6 +211,39 @@ subtest 'an answer that breaks off within a batch' => sub {
     is_deeply [errors($kafka)], [], 'and it is no error';
 };
 
+subtest 'what compaction leaves of batches' => sub {
+    my $batch = sub {
+        my ($offset, $last_offset_delta, @values) = @_;
+        my $batch = ScriptedBroker::batch($offset, [map { { value => $_ } } @values ? @values : 'removed']);
+        if (!@values) {
+            substr $batch, 61, length($batch) - 61, '';
+            substr $batch, 8, 4, pack 'N', length($batch) - 12;
+            substr $batch, 57, 4, pack 'N', 0;
+        }
+        substr $batch, 23, 4, pack 'N', $last_offset_delta;
+        substr $batch, 17, 4, pack 'N', EV::Kafka::_crc32c(substr $batch, 21);
+        return $batch;
+    };
+    my @log    = ($batch->(0, 4, 'a', 'b'), $batch->(5, 9), $batch->(20, 0, 'c'), $batch->(21, 3));
+    my $broker = ScriptedBroker->new(on_request => sub {
+        my (undef, undef, $request) = @_;
+        return undef unless $request->{api} eq 'Fetch';
+        my $offset = ScriptedBroker::fetched($request)->{offset};
+        my ($next) = grep { my ($base, $delta) = unpack 'q> x15 N', $_; $base + $delta >= $offset } @log;
+        return ScriptedBroker::fetch_answer($request, records => $next // '', high_watermark => 25);
+    });
+    my @received;
+    my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, "$_[2]$_[4]" });
+    $kafka->assign([{ topic => 't' }]);
+    my $timer = EV::timer 0, 0.01, sub { $kafka->poll };
+    wait_until { $kafka->position('t', 0) == 25 } 'the end';
+    is_deeply \@received, ['0a', '1b', '20c'], 'the records that are there';
+    my %asked = map { ScriptedBroker::fetched($_)->{offset} => 1 } $broker->requests('Fetch');
+    is_deeply [grep { $_ < 25 } sort { $a <=> $b } keys %asked], [0, 5, 15, 21],
+        'and the position behind each batch is its last offset plus one';
+    is_deeply [errors($kafka)], [], 'no error';
+};
+
 subtest 'without on_message' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

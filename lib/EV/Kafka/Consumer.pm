@@ -13,7 +13,7 @@ use Carp ();
 #                than what was delivered
 #   epoch        the leader epoch of the last batch before that, -1 if unknown
 #   position_epoch   the same of the position
-#   resolving    a lookup of its position is under way
+#   resolving    since when a lookup of its position is under way
 #   waiters      rounds of poll that wait for that lookup
 #   paused       nothing is fetched or delivered until resume
 #   kept         what was fetched and not delivered when it was paused
@@ -266,7 +266,7 @@ sub _resolve {
     my ($self, $assigned, $timestamp, $done) = @_;
     my $cursor     = $self->_cursor($assigned);
     my $generation = ++$cursor->{generation};
-    $cursor->{resolving} = 1;
+    $cursor->{resolving} = $self->_now;
     return $self->_lookup_offset(@$assigned{qw(topic partition)}, $timestamp, sub {
         my ($self, $offset, $error) = @_;
         if ($self->_is_current($assigned, $cursor) && $cursor->{generation} == $generation) {
@@ -281,6 +281,7 @@ sub _resolve {
 sub _resolved {
     my ($self, $assigned, $cursor, $error) = @_;
     $cursor->{resolving} = 0;
+    delete $cursor->{retry};
     my @rounds = splice @{ $cursor->{waiters} };
     my $leader = $self->_leader(@$assigned{qw(topic partition)});
     for my $round (@rounds) {

@@ -12,6 +12,10 @@ use constant {
     LEADER_FAILURES   => 5,
 };
 
+# Seconds for which a broker's next Fetch waits for positions that are being looked
+# up.
+use constant RESOLVING_GRACE => 0.1;
+
 # The largest answer that is asked for when a batch does not fit; the broker's
 # own limits are below it.
 use constant MAX_FETCH_BYTES => 2**27;
@@ -73,10 +77,29 @@ sub _fetch_on {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     return unless $cfg->{consuming} && $cfg->{connected} && !$cfg->{closed};
-    for my $node_id ($self->_nodes_to_ask) {
+    my @nodes = $self->_nodes_to_ask;
+    my $wait  = $self->_nodes_about_to_resolve;
+    for my $node_id (grep { !$wait->{$_} } @nodes) {
         $self->_fetch_from($node_id) unless $cfg->{fetches}{$node_id} || $self->_has_undelivered($node_id);
     }
     return;
+}
+
+# A Fetch that left without a partition whose position is known a moment later
+# would keep it waiting for as long as the broker has nothing of the others.
+sub _nodes_about_to_resolve {
+    my ($self) = @_;
+    my $since = $self->_now - RESOLVING_GRACE;
+    my %nodes;
+    for my $assigned (@{ $self->{cfg}{assignments} }) {
+        my $cursor = $self->_cursor($assigned);
+        next unless $cursor->{resolving} && $cursor->{resolving} > $since;
+        my $leader = $self->_leader(@$assigned{qw(topic partition)});
+        next unless defined $leader;
+        $nodes{$leader} = 1;
+        $cursor->{retry} ||= $self->_timer(RESOLVING_GRACE, '_fetch_on');
+    }
+    return \%nodes;
 }
 
 # The brokers that lead a partition whose position is known. Others are looked
