@@ -115,7 +115,8 @@ subtest 'coordinators move' => sub {
     wait_until { $found } 'found';
     is $found->{node_id}, 2, 'and is found';
     like $mock->coordinator(group => 'g'), qr/\A[02]\z/, 'of a group';
-    croaks_like sub { $mock->coordinator(topic => 'g') },        qr/\Acoordinator: neither 'group' nor 'transaction' at \Q$0\E/;
+    croaks_like sub { $mock->coordinator(topic => 'g') },
+        qr/\Acoordinator: neither 'group' nor 'transaction' at \Q$0\E/;
     croaks_like sub { $mock->set_coordinator(group => 'g', 9) }, qr/no broker 9/;
     croaks_like sub { $mock->records('t', 0, isolation_level => 'x') }, qr/\Arecords: unknown isolation_level 'x'/;
 };

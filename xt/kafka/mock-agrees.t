@@ -125,7 +125,7 @@ sub identity {
 # The first three arguments of what goes to the coordinator.
 sub by { @{ $_[0] }{qw(transactional_id producer_id producer_epoch)} }
 
-sub add { my ($side, $by, @partitions) = @_; [{ topic => $side->{topic}, partitions => [@partitions] }] }
+sub partitions { my ($side, @partitions) = @_; [{ topic => $side->{topic}, partitions => [@partitions] }] }
 
 sub visible {
     my ($side) = @_;
@@ -142,8 +142,8 @@ sub transactions {
     my $by = identity($side, own($side, 'tx'));
     told($side, 'commit without begin', end_txn => by($by), 1, $CB);
     write_batch($side, $by, 0, 1);
-    told($side, 'unknown partition', add_partitions_to_txn => by($by), add($side, $by, 0, 7), $CB);
-    told($side, 'add', add_partitions_to_txn => by($by), add($side, $by, 0), $CB);
+    told($side, 'unknown partition', add_partitions_to_txn => by($by), partitions($side, 0, 7), $CB);
+    told($side, 'add', add_partitions_to_txn => by($by), partitions($side, 0), $CB);
     write_batch($side, $by, 0, 2);
     write_batch($side, $by, 0, 2);
     write_batch($side, $by, 3, 1);
@@ -155,7 +155,7 @@ sub transactions {
     told($side, 'abort now',    end_txn => by($by), 0, $CB);
     visible($side);
     write_batch($side, $by, 2, 1);
-    told($side, 'add', add_partitions_to_txn => by($by), add($side, $by, 0), $CB);
+    told($side, 'add', add_partitions_to_txn => by($by), partitions($side, 0), $CB);
     write_batch($side, $by, 2, 1);
     told($side, 'abort',       end_txn => by($by), 0, $CB);
     told($side, 'abort again', end_txn => by($by), 0, $CB);
@@ -171,13 +171,13 @@ sub transactions {
     told($side, 'no transactional id',      end_txn => '', 1, 0, 1, $CB);
 
     # Another instance, while a transaction is open.
-    told($side, 'add', add_partitions_to_txn => by($bumped), add($side, $bumped, 0), $CB);
+    told($side, 'add', add_partitions_to_txn => by($bumped), partitions($side, 0), $CB);
     write_batch($side, $bumped, 0, 1);
     my $first = ask($side, init_producer_id => own($side, 'tx'), 60_000, $CB);
     note_down($side, 'the first question of another instance:', $first->{error_code});
     identity($side, own($side, 'tx'));
     write_batch($side, $bumped, 1, 1);
-    told($side, 'fenced add',    add_partitions_to_txn => by($bumped), add($side, $bumped, 0), $CB);
+    told($side, 'fenced add',    add_partitions_to_txn => by($bumped), partitions($side, 0), $CB);
     told($side, 'fenced group',  add_offsets_to_txn => by($bumped), 'g', $CB);
     told($side, 'fenced commit', end_txn => by($bumped), 1, $CB);
     visible($side);
@@ -188,7 +188,10 @@ sub transactions {
     return;
 }
 
-sub offsets { my ($side, $offset) = @_; [{ topic => $side->{topic}, partitions => [{ partition => 0, offset => $offset }] }] }
+sub offsets {
+    my ($side, $offset) = @_;
+    return [{ topic => $side->{topic}, partitions => [{ partition => 0, offset => $offset }] }];
+}
 
 sub stored {
     my ($side, $group, %options) = @_;
@@ -280,7 +283,8 @@ sub sync {
 
 sub beat {
     my ($member, $what) = @_;
-    return told($member->{side}, $what, heartbeat => $member->{group}, @$member{qw(generation id)}, $CB, $member->{name});
+    return told($member->{side}, $what, heartbeat => $member->{group}, @$member{qw(generation id)}, $CB,
+        $member->{name});
 }
 
 sub classic_groups {
@@ -324,8 +328,8 @@ sub classic_groups {
     await('the second joins', sub { my ($done) = @_; $joined ? $done->() : ($waits = $done) }) unless $joined;
     note_join($two, 'the second', $joined);
     beat($two, 'before it is assigned anything');
-    told($two->{side}, 'stores while the leader assigns', offset_commit => own($side, 'classic'), @$two{qw(generation id)},
-        offsets($side, 6), $CB);
+    told($two->{side}, 'stores while the leader assigns', offset_commit => own($side, 'classic'),
+        @$two{qw(generation id)}, offsets($side, 6), $CB);
     sync($one, 'the first assigns', $one, $two);
     sync($two, 'the second is told');
     join_now($two, 'a follower joins again');
@@ -409,7 +413,8 @@ sub new_groups {
     $first  = consumer_beat($side, 'gives all up', id => 'a', epoch => $first);
     $second = consumer_beat($side, 'stays',        id => 'b', epoch => $second);
     for my $off (-1, 0, 1) {
-        told($side, "stores $off off its epoch", offset_commit => own($side, 'new'), $second + $off, 'b', offsets($side, 5), $CB);
+        told($side, "stores $off off its epoch", offset_commit => own($side, 'new'), $second + $off, 'b',
+            offsets($side, 5), $CB);
     }
     told($side, 'a stranger stores', offset_commit => own($side, 'new'), $second, 'c', offsets($side, 5), $CB);
     told($side, 'nobody stores',     offset_commit => own($side, 'new'), -1, '', offsets($side, 5), $CB);

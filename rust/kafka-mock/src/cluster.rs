@@ -125,16 +125,18 @@ impl ProducerIds {
 ///
 /// Methods come in four kinds.
 /// - **Building and looking**: [`new`](Self::new), [`create_topic`](Self::create_topic),
-///   [`records`](Self::records), [`request_count`](Self::request_count) and their like.
+///   [`records`](Self::records), [`transactions`](Self::transactions), [`group`](Self::group),
+///   [`request_count`](Self::request_count) and their like.
 /// - **What comes from outside**: [`open`](Self::open) and [`close`](Self::close) a connection,
 ///   [`handle`](Self::handle) a request.
 /// - **Mischief**: [`fault`](Self::fault), [`stop_broker`](Self::stop_broker),
-///   [`set_leader`](Self::set_leader), [`set_api_versions`](Self::set_api_versions).
+///   [`set_leader`](Self::set_leader), [`set_coordinator`](Self::set_coordinator),
+///   [`set_api_versions`](Self::set_api_versions).
 /// - **What to do next**: [`poll`](Self::poll) for answers that were waiting, to be called after
 ///   anything above and when [`next_timeout`](Self::next_timeout) comes.
 ///
 /// As on a real broker the requests of one connection are carried out one at a time: a Fetch that
-/// waits for data holds up everything sent behind it. Time is milliseconds on a clock of the
+/// waits for data, or a JoinGroup that waits for other members, holds up everything sent behind it. Time is milliseconds on a clock of the
 /// caller's.
 #[derive(Debug)]
 pub struct Cluster {
