@@ -1,7 +1,7 @@
 use v5.14;
 use warnings;
 
-# A client that is not ours takes EV::Kafka::Mock for a broker: librdkafka, as kcat.
+# Clients that are not ours take EV::Kafka::Mock for a cluster: librdkafka, as kcat, and Java's.
 
 use EV;
 use lib 'xt/lib';
@@ -10,24 +10,28 @@ use File::Temp;
 use RealKafka;
 use Test::More;
 
-# Starts kcat, whose output goes to the hash while the loop runs.
-sub start_kcat {
-    my (@arguments) = @_;
-    my $pid = open my $output, '-|', 'kcat', @arguments or die "kcat: $!";
+sub start_kcat { return start('kcat', @_) }
+
+# Starts a program, whose output goes to the hash while the loop runs.
+sub start {
+    my (@command) = @_;
+    my $pid = open my $output, '-|', @command or die "$command[0]: $!";
+    # Closing the handle would wait for the child, and take its status away from EV.
     my $run = { pid => $pid, output => $output, text => '' };
-    $run->{watcher} = EV::io $output, EV::READ, sub {
-        return if sysread $output, $run->{text}, 65536, length $run->{text};
-        delete $run->{watcher};
-        $run->{ended}->() if $run->{ended};
+    $run->{reading} = EV::io $output, EV::READ, sub {
+        sysread $output, $run->{text}, 65536, length $run->{text} or delete $run->{reading};
     };
+    # EV reaps all children: this is the way to learn how one has ended.
+    $run->{ending} = EV::child $pid, 0, sub { $run->{status} = $_[0]->rstatus };
     return $run;
 }
 
+# How a program has ended, when it has.
 sub ended {
     my ($run) = @_;
-    await('the end of kcat', sub { my ($done) = @_; $run->{watcher} ? ($run->{ended} = $done) : $done->() });
-    close $run->{output};
-    return $?;
+    reached('the end of a program', sub { defined $run->{status} && !$run->{reading} });
+    delete $run->{ending};
+    return $run->{status};
 }
 
 # Runs the loop until the condition holds.
@@ -83,5 +87,37 @@ reached('nobody', sub { $mock->group('g')->{state} eq 'Empty' });
 my $offsets = $mock->offsets('g');
 is_deeply { map { $_ => $offsets->{$_}{offset} } keys %$offsets },
     { map { ("t:$_" => $mock->high_watermark(t => $_)) } 0 .. 3 }, 'positions are stored at the ends';
+
+# --- Java -----------------------------------------------------------------------
+
+my $JAVA = '4.3.1';
+my $count = 3000;
+$mock->create_topic(java => 4);
+my $written = start(KafkaCluster::java_command($JAVA, 'org.apache.kafka.tools.ProducerPerformance',
+    '--topic', 'java', '--num-records', $count, '--record-size', 50, '--throughput', -1,
+    '--bootstrap-server', $mock->bootstrap, '--transactional-id', 'from java', '--transaction-duration-ms', 20));
+is ended($written), 0, 'a transactional producer is content' or diag $written->{text};
+my ($transaction) = grep { $_->{transactional_id} eq 'from java' } $mock->transactions;
+is $transaction->{state}, 'CompleteCommit', 'its last transaction is committed';
+ok $mock->request_count('EndTxn') > 1, 'it was not the only one';
+my $committed = map { $mock->records(java => $_, isolation_level => 'read_committed') } 0 .. 3;
+is $committed, $count, 'everything is there';
+
+for my $protocol (qw(classic consumer)) {
+    my $group  = "java $protocol";
+    my $reader = start(KafkaCluster::java_command($JAVA, 'org.apache.kafka.tools.consumer.ConsoleConsumer',
+        '--bootstrap-server', $mock->bootstrap, '--topic', 'java', '--from-beginning', '--group', $group,
+        '--max-messages', $count, '--command-property', "group.protocol=$protocol",
+        '--command-property', 'isolation.level=read_committed'));
+    reached('a member', sub { my $known = $mock->group($group); $known && $known->{state} eq 'Stable' });
+    is $mock->group($group)->{protocol}, $protocol, "a group of the $protocol protocol";
+    is ended($reader), 0, 'its member is content';
+    is scalar(split /\n/, $reader->{text}), $count, 'and reads everything';
+    is $mock->group($group)->{state}, 'Empty', 'it has left';
+    my $stored = $mock->offsets($group);
+    # It stopped at the last record, which in some partitions has a marker behind it.
+    my @short = grep { $stored->{"java:$_"}{offset} < $mock->high_watermark(java => $_) - 1 } 0 .. 3;
+    is_deeply \@short, [], 'and stored its positions';
+}
 
 done_testing;
