@@ -38,17 +38,15 @@ for my $case (
     [compression => 'lzma'],
     [partitioner => 1], [on_error => 'x'], [on_connect => []], [on_message => {}],
     [fetch_max_wait_ms => -1], [fetch_max_bytes => 0], [fetch_min_bytes => 'x'],
-    [metadata_refresh => -1], [flush_timeout => 'x'], [delivery_timeout => -1], [loop => 'x'], [client_id => []],
+    [metadata_refresh => -1], [flush_timeout => 'x'], [delivery_timeout => -1], [transaction_timeout => 0], [transactional_id => []], [loop => 'x'], [client_id => []],
 ) {
     my ($name, $value) = @$case;
     like refused($name, $value), qr/^EV::Kafka: option '$name' .* at \Q$0\E line/s, "bad $name: $value";
 }
 like refused(compression => 'lzma'), qr/unsupported compression: lzma/, 'a compression that there is not';
 
-for my $name (qw(transactional_id)) {
-    like refused($name => 1), qr/^EV::Kafka: option '$name' is not yet supported at \Q$0\E/, "$name is not there yet";
-    is refused($name => undef), '', "$name => undef is nothing";
-}
+is refused(transactional_id => $_), '', 'no transactional id' for undef, '';
+is(EV::Kafka->new(transactional_id => 'x')->{cfg}{idempotent}, 1, 'transactional_id implies idempotent');
 
 {
     my @warnings;
@@ -71,13 +69,5 @@ is(EV::Kafka->new(loop => $loop)->{cfg}{loop}, $loop, 'a loop of its own');
 
 eval { EV::Kafka->new->{cfg}{on_error}->('boom') };
 like $@, qr/^EV::Kafka: boom/, 'on_error dies by default';
-
-my $kafka = EV::Kafka->new;
-for my $method (qw(
-    begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
-)) {
-    eval { $kafka->$method };
-    like $@, qr/^EV::Kafka: method '$method' is not yet supported at \Q$0\E/, "$method is not there yet";
-}
 
 done_testing;

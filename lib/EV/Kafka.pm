@@ -123,28 +123,6 @@ Reconnects by itself, and says once that a broker is lost.
 
 =back
 
-=head2 What it does not do yet
-
-In version 1.00 these documented features are not there. Using one croaks with a
-text that says so, instead of doing half of it:
-
-=over 4
-
-=item *
-
-The option C<transactional_id>, when it is given a true value:
-C<EV::Kafka: option 'NAME' is not yet supported>.
-
-=item *
-
-The methods C<begin_transaction>,
-C<send_offsets_to_transaction>, C<commit_transaction> and C<abort_transaction>:
-C<EV::Kafka: method 'NAME' is not yet supported>.
-
-=back
-
-They are described below as they will be, each with a note.
-
 =head1 ANYEVENT
 
 EV is one of AnyEvent's backends. A program that uses L<AnyEvent> can use
@@ -284,7 +262,15 @@ one. C<acks> is -1 whatever it was given, with a warning.
 
 =item transactional_id => 'Str'
 
-Produce in transactions. Implies C<idempotent>. I<Not yet supported.>
+Produce in transactions, see L</begin_transaction>. Implies C<idempotent>. Of all
+producers with the same id only the one that connected last can go on: it fences the
+others, and what they left open is aborted.
+
+=item transaction_timeout => Milliseconds (default 60000)
+
+A transaction that takes longer is aborted by its coordinator, and its producer is
+fenced. Brokers allow 15 minutes unless their C<transaction.max.timeout.ms> says
+otherwise.
 
 =item partitioner => $cb->($topic, $key, $num_partitions)
 
@@ -730,20 +716,60 @@ that does not answer holds this up for five seconds at most.
 
 =head2 begin_transaction
 
-I<Not yet supported.> Starts a transaction; needs C<transactional_id>.
+Starts a transaction; needs the option C<transactional_id>. What is produced from here
+on is part of it, also before C<connect>. What was produced before is sent without a
+transaction. It croaks while another transaction is open or still ending.
 
 =head2 send_offsets_to_transaction($group_id, [$cb])
 
-I<Not yet supported.> Makes the positions part of the transaction, so that what was
-consumed and what was produced become visible together.
+    $kafka->send_offsets_to_transaction('my-group', sub {
+        my ($result, $err) = @_;
+    });
+
+Makes the positions of all assigned partitions, as far as messages have been delivered,
+part of the transaction: they become the group's when it is committed, together with
+what was produced. A member of the group sends them as that member, and is refused once
+it has been thrown out of the group (KIP-447). The result is that of TxnOffsetCommit.
+From this call to the next C<begin_transaction> no message is delivered.
 
 =head2 commit_transaction([$cb])
 
-I<Not yet supported.> Makes the transaction's messages and offsets visible.
+Sends what has been produced, waits until all of it is acknowledged, and makes it
+visible to consumers with C<< isolation_level => 'read_committed' >>. The callback gets
+undef, or an error:
+
+=over 4
+
+=item *
+
+C<...: the transaction cannot be committed; call abort_transaction>. A message or an
+offset was refused. The transaction is still open. After C<abort_transaction> the next
+one can begin.
+
+=item *
+
+C<PRODUCER_FENCED>, C<INVALID_PRODUCER_EPOCH> and what else is final: another producer
+uses the transactional id, the transaction took longer than C<transaction_timeout>, or
+the client may not do this. The transaction is aborted, C<on_error> is told as well, and
+this client produces no more.
+
+=back
+
+While its coordinator cannot be reached nobody knows whether the transaction has been
+committed; it is asked until it answers, as long as that takes.
 
 =head2 abort_transaction([$cb])
 
-I<Not yet supported.> Drops the transaction's messages and offsets.
+Drops the transaction's messages and offsets. What was not sent yet fails with
+C<transaction aborted>. The positions go back to where they were at
+C<begin_transaction>. Messages whose answer is outstanding are waited for, for a second at
+most. The callback gets undef, or a final error.
+
+Like C<send_offsets_to_transaction> and C<commit_transaction> it croaks when no
+transaction is open.
+
+C<close> does not abort. The coordinator does, after C<transaction_timeout>, or as soon as
+another producer with the same C<transactional_id> connects.
 
 =head2 close([$cb])
 
@@ -1356,10 +1382,9 @@ and of a group's member:
 
 =head2 Process exactly once
 
-I<Not yet supported.>
-
     my $kafka = EV::Kafka->new(
         transactional_id => 'my-app',
+        isolation_level  => 'read_committed',
         on_message       => sub {
             my ($topic, $partition, $offset, $key, $value) = @_;
             $kafka->produce('output', $key, process($value));
@@ -1367,12 +1392,22 @@ I<Not yet supported.>
         ...
     );
 
-    $kafka->begin_transaction;
-    $kafka->poll(sub {
-        $kafka->send_offsets_to_transaction('my-group', sub {
-            $kafka->commit_transaction(sub { $kafka->begin_transaction });
+    my $step;
+    $step = sub {
+        $kafka->begin_transaction;
+        $kafka->poll(sub {
+            $kafka->send_offsets_to_transaction('my-group', sub {
+                $kafka->commit_transaction(sub {
+                    my ($error) = @_;
+                    return $step->() unless defined $error;
+                    $kafka->abort_transaction($step);
+                });
+            });
         });
-    });
+    };
+
+A program that starts again continues from the positions that the group has committed;
+F<eg/eos.pl> is such a program, complete.
 
 =head2 A cluster that wants TLS and a password
 

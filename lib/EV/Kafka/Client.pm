@@ -16,6 +16,8 @@ use parent qw(
     EV::Kafka::Delivery
     EV::Kafka::Retry
     EV::Kafka::Idempotence
+    EV::Kafka::Transactions
+    EV::Kafka::TransactionRequests
     EV::Kafka::Consumer
     EV::Kafka::Fetcher
     EV::Kafka::Dispatch
@@ -77,6 +79,7 @@ sub new {
         compression => $cfg->{compression} // 'none',
         timeout_ms  => PRODUCE_TIMEOUT_MS,
         idempotent  => $cfg->{idempotent},
+        transactional_id => $cfg->{transactional_id},
     });
     $self->_native_off if $cfg->{partitioner};
     return $self;
@@ -168,6 +171,7 @@ sub _shut_down {
 
     $self->_close_group;
     $self->_fail_coordinator_ops('client closed');
+    $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->_fail_all('client closed', 'disconnected');
     $self->_fail_lookups('disconnected');
@@ -192,17 +196,6 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 
 # Tests of programs call it by this name.
 sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }
-
-for my $method (qw(
-    begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
-)) {
-    no strict 'refs';
-    *$method = sub {
-        my ($self) = @_;
-        $self->_check_open;
-        Carp::croak("EV::Kafka: method '$method' is not yet supported");
-    };
-}
 
 1;
 
@@ -232,6 +225,8 @@ from modules with one task each:
 
 =item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
 C<produce> to the delivery callback
+
+=item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>
 
 =item L<EV::Kafka::Consumer>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
 

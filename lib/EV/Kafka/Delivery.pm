@@ -105,6 +105,7 @@ sub _unsettled {
 
 sub _check_flush {
     my ($self) = @_;
+    $self->_txn_advance if $self->{cfg}{txn};
     my $waiters = $self->{cfg}{flush_waiters};
     return if !@$waiters || $self->_unsettled;
     my @done = splice @$waiters;

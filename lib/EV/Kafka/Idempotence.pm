@@ -54,7 +54,8 @@ sub _producer_identified {
     @$cfg{qw(producer_id producer_epoch)} = ($id, $epoch);
     $self->_native_on if defined delete $cfg->{producer_error} && !$cfg->{partitioner};
     $self->_set_producer($id, $epoch);
-    $self->_send_ready;
+    $self->_txn_renewed if $cfg->{txn};
+    $self->_send_ready unless $cfg->{closed};
     return $cfg->{closed} ? undef : $self->_announce_connected;
 }
 

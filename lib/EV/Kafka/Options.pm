@@ -18,6 +18,7 @@ my %DEFAULT = (
     linger_ms         => 5,
     batch_size        => 16384,
     idempotent        => 0,
+    transaction_timeout => 60_000,
     fetch_max_wait_ms => 500,
     fetch_max_bytes   => 1048576,
     fetch_min_bytes   => 1,
@@ -47,6 +48,8 @@ my %CHECK = (
     flush_timeout     => _number_check(min => 0),
     delivery_timeout  => _number_check(min => 0),
     idempotent        => \&_flag,
+    transactional_id  => \&_text,
+    transaction_timeout => _integer_check(min => 1, %INT32_MAX),
     request_timeout   => _number_check(min => 0),
     loop              => \&_loop,
     tls               => \&_flag,
@@ -57,9 +60,7 @@ my %CHECK = (
     sasl              => \&EV::Kafka::Security::check_sasl,
 );
 
-my @NOT_YET = qw(transactional_id);
-
-my %KNOWN = map { $_ => 1 } keys %CHECK, @NOT_YET;
+my %KNOWN = map { $_ => 1 } keys %CHECK;
 
 # The configuration half of $client->{cfg}, from what the caller gave to new.
 sub parse {
@@ -70,11 +71,10 @@ sub parse {
     if (my @unknown = sort grep { !$KNOWN{$_} } keys %given) {
         Carp::croak('unknown option(s): ' . join ', ', @unknown);
     }
-    for my $name (grep { $given{$_} } @NOT_YET) {
-        Carp::croak("EV::Kafka: option '$name' is not yet supported");
-    }
 
     my %cfg = (%DEFAULT, map { $_ => $given{$_} } grep { defined $given{$_} } keys %given);
+    # '' and 0 are no ids: they were always taken as none.
+    delete $cfg{transactional_id} unless $cfg{transactional_id};
     for my $name (sort keys %cfg) {
         my $check = $CHECK{$name} or next;
         $cfg{$name} = $check->($name, $cfg{$name});

@@ -25,6 +25,7 @@ sub _produce_slow {
         message   => [$key, $value, @$opts{qw(headers timestamp)}],
         cb        => $cb,
         label     => DELIVERY,
+        transaction => $self->{cfg}{txn},
         run       => \&_append_message,
     });
 }

@@ -40,7 +40,8 @@ sub _batch_failed {
 sub _fail_batch {
     my ($self, $batch, $code, $text) = @_;
     $self->_fail_batches([$batch->{id}], $text, $code);
-    $self->_txn_batch_failed($code, $text) if $batch->{is_transactional} && !$self->{cfg}{closed};
+    $self->_txn_batch_failed($code, $text)
+        if $batch->{is_transactional} && !$batch->{is_past} && !$self->{cfg}{closed};
     return;
 }
 

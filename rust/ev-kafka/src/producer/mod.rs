@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use kafka_wire::Codec;
 use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
@@ -20,7 +21,7 @@ use delivery::{Delivery, End, Settled};
 use crate::conn::records::now_ms;
 
 /// What `_native_init` is told.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Config {
     /// -1, 0 or 1.
     acks: i16,
@@ -28,6 +29,8 @@ struct Config {
     timeout_ms: i32,
     /// What is in flight on a connection that is lost is sent again.
     idempotent: bool,
+    /// Brokers look at it for transactional batches only.
+    transactional_id: Option<Bytes>,
 }
 
 /// The time since this was first asked; it never goes back.

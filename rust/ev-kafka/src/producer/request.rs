@@ -132,6 +132,7 @@ fn encode(
         });
     }
     let request = ProduceRequest {
+        transactional_id: producer.config.transactional_id.clone(),
         acks: producer.config.acks,
         timeout_ms: producer.config.timeout_ms,
         topic_data: topics,
@@ -322,6 +323,7 @@ fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
         ("retries", batch.retries.into()),
         ("is_oldest", accumulator.is_oldest(failure.id).into()),
         ("is_transactional", batch.transaction.is_some().into()),
+        ("is_past", accumulator.is_past(batch).into()),
     ] {
         row.store_int(perl, key, value);
     }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, XsubDef};
 
 use super::accumulator::{BatchId, Identity, NewRecord};
@@ -109,6 +110,7 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
         acks: int("acks", -1)? as i16,
         timeout_ms: int("timeout_ms", 30_000)? as i32,
         idempotent: int("idempotent", 0)? != 0,
+        transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
     };
     let batch_size = usize::try_from(int("batch_size", 16_384)?).unwrap_or(0);
     let producer = Rc::new(Producer::new(config, batch_size, codec));

@@ -56,6 +56,11 @@ impl<C> Accumulator<C> {
         self.terms.transaction.is_some()
     }
 
+    /// Whether the batch is part of a transaction that is over.
+    pub fn is_past(&self, batch: &Sealed<C>) -> bool {
+        batch.transaction.is_some() && batch.transaction != self.terms.transaction
+    }
+
     /// Partitions whose next batch is part of the open transaction, which its coordinator does not know to write there
     /// yet. What was sent there before has been answered.
     pub fn unregistered(&self) -> Vec<Place> {

@@ -1,0 +1,306 @@
+package EV::Kafka::Transactions;
+use strict;
+use warnings;
+
+use Carp ();
+
+# Seconds that abort_transaction waits for batches that are under way. One that is
+# not answered by then could be written after the end of the transaction: a new
+# epoch of the producer keeps it out.
+use constant ABORT_PATIENCE => 1;
+
+# Codes of Produce after which the broker and this producer do not agree on the
+# sequence numbers, or no answer at all: a new epoch mends it.
+my %NEEDS_EPOCH = map { $_ => 1 } -1, 45, 47, 59;
+
+# PRODUCER_FENCED: another producer has taken the transactional id over.
+use constant PRODUCER_FENCED => 90;
+
+# The transaction that is open lies in {txn}:
+#   state      open, committing or aborting
+#   cb         of commit_transaction or abort_transaction
+#   error      why it cannot be committed any more
+#   added      the coordinator knows of it; ends by EndTxn
+#   asked      it has been asked to add something, and may have
+#   adding     AddPartitionsToTxn is under way
+#   offsets    calls of send_offsets_to_transaction under way
+#   positions  where the consumer was at begin
+#   new_epoch  the producer takes its next epoch after the abort
+# {txn_fatal} says why there will never be another one.
+
+sub begin_transaction {
+    my ($self) = @_;
+    $self->_check_open;
+    my $cfg = $self->{cfg};
+    Carp::croak("begin_transaction: give new the option 'transactional_id'") unless defined $cfg->{transactional_id};
+    Carp::croak("begin_transaction: $cfg->{txn_fatal}; only a new client can go on") if defined $cfg->{txn_fatal};
+    if (my $txn = $cfg->{txn}) {
+        Carp::croak('begin_transaction: a transaction is open; commit_transaction or abort_transaction ends it')
+            if $txn->{state} eq 'open';
+        Carp::croak("begin_transaction: the last transaction is still $txn->{state}; wait for the callback");
+    }
+    $cfg->{txn} = { state => 'open', offsets => {}, positions => [$self->_positions] };
+    $self->_txn_begin;
+    $self->_release_delivery if $cfg->{delivery_held};
+    return;
+}
+
+sub send_offsets_to_transaction {
+    my ($self, $group_id, $cb) = @_;
+    my $txn = $self->_open_txn('send_offsets_to_transaction');
+    Carp::croak('send_offsets_to_transaction: group id required') unless defined $group_id && length $group_id;
+    # What is delivered from here on is not part of these offsets.
+    my @positions = $self->_positions;
+    $self->_hold_delivery;
+    my $id   = ++$self->{cfg}{txn_number};
+    my $sent = $txn->{offsets}{$id} = {
+        id       => $id,
+        group_id => $group_id,
+        member   => [$self->_txn_member($group_id)],
+        topics   => _offsets_by_topic(@positions),
+        cb       => $cb,
+    };
+    return $self->_offsets_sent($txn, $sent, undef, _must_abort($txn)) if defined $txn->{error};
+    return $self->_offsets_sent($txn, $sent, { topics => [], throttle_time_ms => 0 }) unless @positions;
+    return $self->_send_offsets_when_ready;
+}
+
+sub commit_transaction {
+    my ($self, $cb) = @_;
+    my $txn = $self->_open_txn('commit_transaction');
+    @$txn{qw(state cb)} = ('committing', $cb);
+    $self->_flush_all_batches;
+    return $self->_txn_advance;
+}
+
+sub abort_transaction {
+    my ($self, $cb) = @_;
+    my $txn = $self->_open_txn('abort_transaction');
+    @$txn{qw(state cb)} = ('aborting', $cb);
+    $txn->{patience} = $self->_timer(ABORT_PATIENCE, '_abort_late');
+    $self->_fail_ops('transaction aborted', $self->_take_ops(sub { ($_[0]{transaction} || 0) == $txn }));
+    $self->_txn_fail_unsent('transaction aborted');
+    $self->_end_offsets($txn, 'transaction aborted');
+    return $self->_txn_advance;
+}
+
+# The open transaction, or a croak that says what to do.
+sub _open_txn {
+    my ($self, $method) = @_;
+    $self->_check_open;
+    my $cfg = $self->{cfg};
+    Carp::croak("$method: give new the option 'transactional_id'") unless defined $cfg->{transactional_id};
+    Carp::croak("$method: $cfg->{txn_fatal}; only a new client can go on") if defined $cfg->{txn_fatal};
+    my $txn = $cfg->{txn} or Carp::croak("$method: no transaction is open; begin_transaction first");
+    Carp::croak("$method: the transaction is $txn->{state} already; wait for the callback")
+        if $txn->{state} ne 'open';
+    return $txn;
+}
+
+sub _must_abort {
+    my ($txn) = @_;
+    return "$txn->{error}: the transaction cannot be committed; call abort_transaction";
+}
+
+# As a member of the group, the broker refuses what a member that was thrown out
+# sends (KIP-447).
+sub _txn_member {
+    my ($self, $group_id) = @_;
+    my $group = $self->{cfg}{group};
+    return (undef, undef) unless $group && $group->{group_id} eq $group_id && length($group->{member_id} // '');
+    return @$group{qw(generation member_id)};
+}
+
+sub _offsets_by_topic {
+    my (@positions) = @_;
+    my %topics;
+    for my $position (@positions) {
+        push @{ $topics{ $position->{topic} } },
+            { map { $_ => $position->{$_} } grep { defined $position->{$_} } qw(partition offset leader_epoch) };
+    }
+    return [map { { topic => $_, partitions => $topics{$_} } } sort keys %topics];
+}
+
+# --- what the producer tells ------------------------------------------------------
+
+sub _txn_aborting {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn};
+    return !$txn || $txn->{state} eq 'aborting';
+}
+
+sub _txn_batch_failed {
+    my ($self, $code, $text) = @_;
+    my $cfg = $self->{cfg};
+    return $self->_txn_failed_for_good($text) if $code == PRODUCER_FENCED;
+    my $txn = $cfg->{txn} or return;
+    $txn->{new_epoch} = 1 if $NEEDS_EPOCH{$code};
+    return $self->_txn_broken($txn, $text);
+}
+
+# An error after which the transaction can only be aborted.
+sub _txn_broken {
+    my ($self, $txn, $error) = @_;
+    my $cfg = $self->{cfg};
+    return if defined $txn->{error} || $cfg->{closed} || ($cfg->{txn} || 0) != $txn;
+    $txn->{error} = $error;
+    return if $txn->{state} eq 'aborting';
+    $self->_txn_fail_unsent(_must_abort($txn));
+    return if $cfg->{closed};
+    $self->_end_offsets($txn, _must_abort($txn));
+    return $self->_txn_advance;
+}
+
+# An error after which this client can only be closed.
+sub _txn_failed_for_good {
+    my ($self, $error) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || defined $cfg->{txn_fatal};
+    $cfg->{txn_fatal} = $error;
+    my $txn = delete $cfg->{txn};
+    if ($txn) {
+        $self->_txn_fail_unsent($error);
+        $self->_txn_end unless $cfg->{closed};
+        $self->_end_offsets($txn, $error);
+        $self->_call(delete $txn->{cb}, $error);
+    }
+    return $cfg->{closed} ? undef : $self->_producer_failed($error);
+}
+
+# When the client ends.
+sub _fail_txn {
+    my ($self, $error) = @_;
+    my $txn = delete $self->{cfg}{txn} or return;
+    delete $txn->{patience};
+    $self->{cfg}{txn_timers} = {};
+    $self->_end_offsets($txn, $error);
+    return $self->_call(delete $txn->{cb}, $error);
+}
+
+# --- towards the end --------------------------------------------------------------
+
+# Called whenever something has been settled.
+sub _txn_advance {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my $txn = $cfg->{txn} or return;
+    return if $cfg->{closed};
+    if ($txn->{state} eq 'open') {
+        $self->_txn_register_new;
+        return $self->_send_offsets_when_ready;
+    }
+    return if $txn->{ending};
+    my $unsettled = $self->_txn_unsettled || $txn->{adding} || %{ $txn->{offsets} };
+    if ($txn->{state} eq 'aborting') {
+        return $unsettled && !$txn->{late} ? undef : $self->_end_by_abort($txn);
+    }
+    if (defined $txn->{error}) {
+        $txn->{state} = 'open';
+        return $self->_call(delete $txn->{cb}, _must_abort($txn));
+    }
+    if ($unsettled || $self->_waits_for_topic) {
+        $self->_txn_register_new;
+        return $self->_send_offsets_when_ready;
+    }
+    return $self->_txn_ended($txn) unless $txn->{added};
+    # Nothing that is produced from now on is part of it.
+    $self->_txn_end;
+    $txn->{ending} = 1;
+    return $self->_end_txn($txn, 1);
+}
+
+# Whether records that were produced are in no batch yet.
+sub _waits_for_topic {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn};
+    return scalar grep { ($_->{transaction} || 0) == $txn } @{ $self->{cfg}{pending_ops} };
+}
+
+sub _abort_late {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn} or return;
+    @$txn{qw(late new_epoch)} = (1, 1) if $txn->{state} eq 'aborting';
+    return $self->_txn_advance;
+}
+
+sub _end_by_abort {
+    my ($self, $txn) = @_;
+    my $cfg = $self->{cfg};
+    $txn->{ending} = 1;
+    delete $txn->{patience};
+    $self->_txn_end;
+    # A producer that never got an id has nothing to abort.
+    return $self->_txn_ended($txn) unless $self->_producer_is_ready;
+    return $txn->{asked} ? $self->_end_txn($txn, 0) : $self->_txn_aborted($txn);
+}
+
+# After the end, not instead of it: a coordinator that aborts because an epoch is
+# asked for fences who asks (KIP-360).
+sub _txn_aborted {
+    my ($self, $txn) = @_;
+    return $self->_txn_ended($txn) unless $txn->{new_epoch};
+    $txn->{renewing} = 1;
+    return $self->_renew_producer;
+}
+
+sub _txn_renewed {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn} or return;
+    return $self->_txn_ended($txn) if $txn->{renewing};
+    return $self->_txn_advance;
+}
+
+sub _txn_ended {
+    my ($self, $txn, $error) = @_;
+    my $cfg = $self->{cfg};
+    return if ($cfg->{txn} || 0) != $txn;
+    $self->_txn_end unless $txn->{ending};
+    delete $cfg->{txn};
+    $self->_back_to($txn->{positions}) if $txn->{state} eq 'aborting';
+    $self->_call(delete $txn->{cb}, $error);
+    return $cfg->{closed} ? undef : $self->_send_ready;
+}
+
+sub _back_to {
+    my ($self, $positions) = @_;
+    my %now = map { ("$_->{topic}:$_->{partition}" => $_->{offset}) } $self->_positions;
+    for my $was (@$positions) {
+        my $assigned = $self->_assigned(@$was{qw(topic partition)}) or next;
+        my $offset   = $now{"$was->{topic}:$was->{partition}"} // -1;
+        $self->_move($assigned, $was->{offset}) if $offset != $was->{offset};
+    }
+    return;
+}
+
+sub _end_offsets {
+    my ($self, $txn, $error) = @_;
+    $self->_offsets_sent($txn, $_, undef, $error) for values %{ $txn->{offsets} };
+    return;
+}
+
+sub _offsets_sent {
+    my ($self, $txn, $sent, $result, $error) = @_;
+    delete $txn->{offsets}{ $sent->{id} } or return;
+    $self->_call($sent->{cb}, $result, $error);
+    return $self->{cfg}{closed} ? undef : $self->_txn_advance;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Transactions - an EV::Kafka client's transactions
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself: C<begin_transaction> to
+C<commit_transaction> and C<abort_transaction>, and what becomes of a transaction
+when something fails. The requests are those of L<EV::Kafka::TransactionRequests>.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

@@ -1,0 +1,354 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use TestKafka;
+
+# Transactions of the client against the mock: what readers of committed records
+# see, and what every kind of failure comes to.
+
+sub cluster {
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $mock->create_topic(in => 2);
+    $mock->create_topic(out => 2);
+    return $mock;
+}
+
+sub producer {
+    my ($mock, %options) = @_;
+    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
+}
+
+sub committed {
+    my ($mock) = @_;
+    return [sort map { $_->{value} } map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1];
+}
+
+sub state { my ($mock) = @_; return join ',', map { $_->{state} } $mock->transactions }
+
+# What the callback of a method gets.
+sub ended {
+    my ($kafka, $method, @args) = @_;
+    my @got;
+    $kafka->$method(@args, sub { push @got, [@_] });
+    wait_until { @got } $method;
+    turns;
+    is @got, 1, "$method calls back once" if @got != 1;
+    return @{ $got[0] };
+}
+
+sub write_out {
+    my ($kafka, @values) = @_;
+    my @errors;
+    $kafka->produce('out', $_, $_, sub { push @errors, $_[1] }) for @values;
+    return \@errors;
+}
+
+sub croak_of (&) {
+    my ($code) = @_;
+    return eval { $code->(); 1 } ? undef : $@;
+}
+
+sub transaction {
+    my ($kafka, $end, @values) = @_;
+    $kafka->begin_transaction;
+    write_out($kafka, @values);
+    return ended($kafka, $end);
+}
+
+subtest 'commit and abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    is $kafka->{cfg}{producer_id} >= 0, 1, 'connect gets a producer id';
+    is_deeply [transaction($kafka, 'commit_transaction', qw(a b c))], [undef], 'commit calls back with undef';
+    is_deeply committed($mock), [qw(a b c)], 'and the records can be seen';
+    is_deeply [transaction($kafka, 'abort_transaction', qw(d e))], [undef], 'so does abort';
+    is_deeply [transaction($kafka, 'commit_transaction', qw(f))], [undef], 'and the next one is another';
+    is_deeply committed($mock), [qw(a b c f)], 'what was aborted cannot be seen';
+    is_deeply [errors($kafka)], [], 'on_error hears nothing';
+};
+
+subtest 'records that were delivered before the abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $kafka->begin_transaction;
+    my $errors = write_out($kafka, 1 .. 20);
+    wait_until { @$errors == 20 } 'delivery';
+    is scalar(grep { defined } @$errors), 0, 'all are delivered';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    is state($mock), 'CompleteAbort', 'by the coordinator';
+    is_deeply committed($mock), [], 'none can be seen';
+};
+
+subtest 'before connect, and without a record' => sub {
+    my $mock  = cluster();
+    my $kafka = client(brokers => $mock->bootstrap, transactional_id => 'x');
+    $kafka->begin_transaction;
+    my $errors = write_out($kafka, 'a');
+    $kafka->connect;
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'commit waits for the connection';
+    is_deeply committed($mock), ['a'], 'and commits';
+    for my $end (qw(commit_transaction abort_transaction)) {
+        $kafka->begin_transaction;
+        is_deeply [ended($kafka, $end)], [undef], "$end of nothing";
+    }
+    is $mock->request_count('EndTxn'), 1, 'tells nobody';
+};
+
+subtest 'outside of transactions' => sub {
+    my $mock   = cluster();
+    my $kafka  = producer($mock);
+    my $errors = write_out($kafka, 'plain');
+    $kafka->begin_transaction;
+    wait_until { @$errors } 'delivery';
+    is_deeply $errors, [undef], 'records are delivered';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply committed($mock), ['plain'], 'what came before begin is not part of it';
+};
+
+subtest 'what croaks' => sub {
+    my $mock  = cluster();
+    my $plain = connected(brokers => $mock->bootstrap);
+    my @end   = ([commit_transaction => ()], [abort_transaction => ()], [send_offsets_to_transaction => 'g']);
+    for (['begin_transaction'], @end) {
+        my ($method, @args) = @$_;
+        like croak_of { $plain->$method(@args) }, qr/^$method: give new the option 'transactional_id' at \Q$0\E/, "$method of a plain client";
+    }
+    my $kafka = producer($mock);
+    for (@end) {
+        my ($method, @args) = @$_;
+        like croak_of { $kafka->$method(@args) }, qr/^$method: no transaction is open; begin_transaction first/, "$method without begin";
+    }
+    $kafka->begin_transaction;
+    like croak_of { $kafka->begin_transaction }, qr/^begin_transaction: a transaction is open; /, 'begin twice';
+    like croak_of { $kafka->send_offsets_to_transaction }, qr/^send_offsets_to_transaction: group id required/, 'no group';
+    write_out($kafka, 'a');
+    my $committed;
+    $kafka->commit_transaction(sub { $committed = 1 });
+    like croak_of { $kafka->begin_transaction }, qr/still committing; wait for the callback/, 'begin while it commits';
+    for (@end) {
+        my ($method, @args) = @$_;
+        like croak_of { $kafka->$method(@args) }, qr/^$method: the transaction is committing already/, "$method then";
+    }
+    wait_until { $committed } 'commit';
+    $kafka->close;
+    like croak_of { $kafka->begin_transaction }, qr/^EV::Kafka: client is closed/, 'a closed client';
+    like croak_of { EV::Kafka->new(transactional_id => 'x', transaction_timeout => 0) }, qr/transaction_timeout/, 'a wrong timeout';
+};
+
+my @REQUESTS = qw(InitProducerId AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit EndTxn);
+
+# A whole exactly-once step: consume, produce, send offsets, commit.
+sub step {
+    my ($mock, $fault) = @_;
+    $mock->append(in => 0, map { { value => $_ } } 1 .. 3);
+    my $seen = 0;
+    my $kafka;
+    $kafka = client(
+        brokers => $mock->bootstrap, transactional_id => 'x',
+        on_message => sub { $seen++; $kafka->produce(out => undef, $_[4]) },
+    );
+    $fault->($kafka) if $fault;
+    $kafka->assign([{ topic => 'in', partition => 0 }]);
+    $kafka->begin_transaction;
+    my @connected;
+    $kafka->connect(sub { push @connected, [@_] });
+    wait_until { @connected } 'connect';
+    fetch_until($kafka, sub { $seen >= 3 });
+    my (undef, $offsets_error) = ended($kafka, send_offsets_to_transaction => 'g');
+    my ($error) = ended($kafka, 'commit_transaction');
+    return ($kafka, $error, $offsets_error);
+}
+
+sub fetch_until {
+    my ($kafka, $condition) = @_;
+    my $timer = EV::timer 0, 0.01, sub { $kafka->poll };
+    return wait_until { $condition->() } 'messages';
+}
+
+sub offset_of {
+    my ($mock) = @_;
+    my $offsets = $mock->offsets('g');
+    return [map { "$_=$offsets->{$_}{offset}" } sort keys %$offsets];
+}
+
+subtest 'consume, process, produce' => sub {
+    my $mock = cluster();
+    my ($kafka, $error) = step($mock);
+    is $error, undef, 'committed';
+    is_deeply committed($mock), [1 .. 3], 'the records';
+    is_deeply offset_of($mock), ['in:0=3'], 'and the position';
+};
+
+for my $api (@REQUESTS) {
+    for my $code (14, 15, 16, 51) {
+        next if $code == 51 && $api eq 'TxnOffsetCommit';
+        subtest "$api answers " . EV::Kafka::_error_name($code) => sub {
+            my $mock = cluster();
+            $mock->fault(api => $api, error => $code, times => 2);
+            my ($kafka, $error, $offsets_error) = step($mock);
+            is_deeply [$error, $offsets_error], [undef, undef], 'is asked again';
+            is_deeply [committed($mock), offset_of($mock)], [[1 .. 3], ['in:0=3']], 'once';
+            is_deeply [errors($kafka)], [], 'on_error hears nothing';
+        };
+    }
+    for my $applied (0, 1) {
+        subtest "$api: a connection lost " . ($applied ? 'after' : 'before') . ' it took effect' => sub {
+            my $mock = cluster();
+            $mock->fault(api => $api, drop => 1, applied => $applied);
+            my ($kafka, $error, $offsets_error) = step($mock);
+            is_deeply [$error, $offsets_error], [undef, undef], 'is asked again';
+            is_deeply [committed($mock), offset_of($mock)], [[1 .. 3], ['in:0=3']], 'once';
+        };
+    }
+}
+
+for (['AddPartitionsToTxn', 29], ['AddOffsetsToTxn', 30], ['TxnOffsetCommit', 30], ['TxnOffsetCommit', 22],
+    ['TxnOffsetCommit', 25], ['TxnOffsetCommit', 82], ['Produce', 87], ['Produce', 29], ['Produce', 45], ['Produce', 47], ['Produce', 59])
+{
+    my ($api, $code) = @$_;
+    my $name = EV::Kafka::_error_name($code);
+    subtest "$api answers $name: abort and go on" => sub {
+        my $mock = cluster();
+        my ($kafka, $error) = step($mock, sub { $mock->fault(api => $api, error => $code) });
+        like $error, qr/$name.*: the transaction cannot be committed; call abort_transaction\z/s, $error;
+        like +(ended($kafka, 'commit_transaction'))[0], qr/$name/, 'another commit says the same';
+        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it can be aborted';
+        is_deeply [committed($mock), offset_of($mock)], [[], []], 'nothing can be seen';
+        is_deeply [map { $_->{offset} } @{ $kafka->{cfg}{assignments} }], [0], 'the position is that of begin';
+        is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one';
+        is_deeply committed($mock), ['next'], 'is committed';
+        is_deeply [errors($kafka)], [], 'on_error hears nothing';
+    };
+}
+
+for (['AddPartitionsToTxn', 47], ['AddPartitionsToTxn', 90], ['AddPartitionsToTxn', 53], ['AddOffsetsToTxn', 90],
+    ['EndTxn', 47], ['EndTxn', 90], ['Produce', 90])
+{
+    my ($api, $code) = @$_;
+    my $name = EV::Kafka::_error_name($code);
+    subtest "$api answers $name: the end" => sub {
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        $mock->fault(api => $api, error => $code);
+        $kafka->begin_transaction;
+        my $errors = write_out($kafka, 'a');
+        if ($api eq 'AddOffsetsToTxn') {
+            $kafka->assign([{ topic => 'in' }]);
+            $kafka->send_offsets_to_transaction('g');
+        }
+        my ($error) = ended($kafka, 'commit_transaction');
+        like $error, qr/$name/, $error;
+        is scalar(errors($kafka)), 1, 'on_error hears of it once';
+        like croak_of { $kafka->begin_transaction }, qr/$name.*only a new client can go on/, 'there is no other transaction';
+        my @late;
+        $kafka->produce('out', 'k', 'v', sub { push @late, $_[1] });
+        wait_until { @late } 'the callback';
+        like $late[0], qr/^idempotent producer unavailable: .*$name/, 'and no other record';
+        is_deeply committed($mock), [], 'nothing can be seen';
+        like +(ended($kafka, 'connect'))[1], qr/$name/, 'connect says so as well';
+        is scalar(errors($kafka)), 1, 'on_error hears nothing more';
+    };
+}
+
+subtest 'InitProducerId is refused' => sub {
+    my $mock = cluster();
+    $mock->fault(api => 'InitProducerId', error => 53);
+    my $kafka = client(brokers => $mock->bootstrap, transactional_id => 'x');
+    my (undef, $error) = ended($kafka, 'connect');
+    like $error, qr/^InitProducerId: TRANSACTIONAL_ID_AUTHORIZATION_FAILED/, 'connect says so';
+    is scalar(errors($kafka)), 1, 'and on_error, once';
+};
+
+subtest 'another instance takes over' => sub {
+    my $mock  = cluster();
+    my $first = producer($mock);
+    $first->begin_transaction;
+    my $errors = write_out($first, 'old');
+    wait_until { @$errors } 'delivery';
+    my $second = producer($mock);
+    is_deeply [transaction($second, 'commit_transaction', 'new')], [undef], 'the second commits';
+    like +(ended($first, 'commit_transaction'))[0], qr/^EndTxn: (?:PRODUCER_FENCED|INVALID_PRODUCER_EPOCH)/, 'the first is fenced';
+    is_deeply committed($mock), ['new'], 'what it had written is aborted';
+};
+
+subtest 'a coordinator that dies' => sub {
+    my $mock  = EV::Kafka::Mock->new(brokers => 3, replication_factor => 3);
+    $mock->create_topic(out => 2);
+    my $kafka = producer($mock);
+    $kafka->begin_transaction;
+    my $errors = write_out($kafka, 1 .. 10);
+    wait_until { @$errors == 10 } 'delivery';
+    $mock->stop_broker($mock->coordinator(transaction => 'x'));
+    my $more = write_out($kafka, 11 .. 20);
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one commits';
+    is_deeply [sort { $a <=> $b } @{ committed($mock) }], [1 .. 20], 'all of it';
+};
+
+subtest 'abort does not wait for what hangs' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, request_timeout => 5);
+    my $epoch = $kafka->{cfg}{producer_epoch};
+    $kafka->begin_transaction;
+    $mock->fault(api => 'Produce', hang => 1);
+    my $errors = write_out($kafka, 'late');
+    $kafka->flush;
+    wait_until { $mock->request_count('AddPartitionsToTxn') } 'the partition';
+    turns;
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+    isnt $kafka->{cfg}{producer_epoch}, $epoch, 'by a new epoch';
+    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one goes on';
+    is_deeply committed($mock), ['next'], 'alone';
+    $mock->stop_broker($_), $mock->start_broker($_) for 0, 1;
+    wait_until { @$errors } 'the callback of what hung';
+    is scalar(@$errors), 1, 'once';
+    is_deeply [transaction($kafka, 'commit_transaction', 'third')], [undef], 'which breaks nothing';
+};
+
+subtest 'no delivery from send_offsets to begin' => sub {
+    my $mock = cluster();
+    $mock->append(in => 0, map { { value => $_ } } 1 .. 3);
+    my @seen;
+    my $kafka = producer($mock, on_message => sub { push @seen, $_[4] });
+    $kafka->assign([{ topic => 'in', partition => 0 }]);
+    $kafka->begin_transaction;
+    fetch_until($kafka, sub { @seen == 3 });
+    my ($result, $error) = ended($kafka, send_offsets_to_transaction => 'g');
+    is $error, undef, 'sent';
+    is $result->{topics}[0]{topic}, 'in', 'with the result of TxnOffsetCommit';
+    my $fetches = $mock->request_count('Fetch');
+    $mock->append(in => 0, { value => 4 });
+    $kafka->poll;
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'committed';
+    turns(50);
+    is_deeply \@seen, [1 .. 3], 'nothing is delivered meanwhile';
+    $kafka->begin_transaction;
+    fetch_until($kafka, sub { @seen == 4 });
+    is_deeply \@seen, [1 .. 4], 'but after begin';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    $kafka->begin_transaction;
+    fetch_until($kafka, sub { @seen == 5 });
+    is_deeply \@seen, [1 .. 4, 4], 'brings back what came since begin';
+};
+
+subtest 'close and going out of scope' => sub {
+    for my $end (sub { $_[0]->close }, sub { undef $_[0] }) {
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        $mock->fault(api => 'EndTxn', hang => 1);
+        $kafka->begin_transaction;
+        my $errors = write_out($kafka, 'a');
+        my @got;
+        $kafka->commit_transaction(sub { push @got, [@_] });
+        wait_until { @$errors } 'delivery';
+        turns;
+        $end->($kafka);
+        is_deeply \@got, [['client closed']], 'commit hears of it, once';
+    }
+};
+
+done_testing;
