@@ -141,13 +141,12 @@ ports of 127.0.0.1, chosen by the kernel. It runs on the same L<EV> loop as
 the code under test: it needs no thread, no child process and no network, starts
 in less than a millisecond, and answers only while the loop runs.
 
-Any Kafka client may talk to it, L<EV::Kafka> or another, librdkafka and Java included. It speaks
-ApiVersions, Metadata, Produce, Fetch, ListOffsets, FindCoordinator,
-CreateTopics, DeleteTopics and what groups and transactions need at the versions that EV::Kafka
-speaks, checks what it is sent as a broker does, and answers with a broker's error
-codes. A request
-that it cannot read, or of a version that it does not advertise, makes it close
-the connection, which is what a broker does too.
+Any Kafka client may talk to it, L<EV::Kafka> or another, librdkafka and Java included.
+It speaks ApiVersions, Metadata, Produce, Fetch, ListOffsets, OffsetForLeaderEpoch,
+FindCoordinator, CreateTopics, DeleteTopics and what groups and transactions need, at the
+versions that EV::Kafka speaks, checks what it is sent as a broker does, and answers
+with a broker's error codes. A request that it cannot read, or of a version that it does
+not advertise, makes it close the connection, which is what a broker does too.
 
 Node ids are 0, 1, 2 and so on. Partition C<p> of a new topic is led by broker
 C<p> modulo the number of brokers. Records stay in memory until the object goes.
