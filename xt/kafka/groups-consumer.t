@@ -65,6 +65,11 @@ subtest 'static members' => sub {
     is scalar(() = $one->lines(qr/^revoke/)), $revokes, 'and disturbs nobody';
 };
 
+subtest 'a member that hangs is missed, and comes back' => sub {
+    my $topic = create_topic($brokers, 'k848-hang', 4);
+    members_hang($topic, "$topic-g", %CONSUMER);
+};
+
 subtest 'a topic grows, and one appears' => sub {
     my $topic = create_topic($brokers, 'k848-grows', 1);
     my $later = "k848-later-$$";

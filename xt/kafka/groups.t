@@ -105,6 +105,11 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             leave($slow);
         };
 
+        subtest 'a member that hangs is missed, and comes back' => sub {
+            my $topic = create_topic($brokers, "$name-hang", 4);
+            members_hang($topic, "$topic-g");
+        };
+
         subtest 'the leader rejoins when a topic grows or appears' => sub {
             my $topic = create_topic($brokers, "$name-grows", 1);
             my $later = "$name-later-$$";

@@ -13,7 +13,7 @@ use GroupMember qw(wait_until owners_of);
 use RealKafka;
 
 our @EXPORT = qw(
-    SESSION_MS group_brokers member is_spread leave fill times_seen count described members_come_and_go
+    SESSION_MS group_brokers member is_spread leave fill times_seen count described members_come_and_go members_hang
     wait_until owners_of
 );
 
@@ -99,6 +99,26 @@ sub members_come_and_go {
     is_deeply [map { $_->lines(qr/^error/) } $one, $two, $three], [], 'without an error';
     leave($one);
     return ($one, $two, $three);
+}
+
+# A member that hangs for longer than its session: others take over, and when it
+# goes on it has to find out.
+sub members_hang {
+    my ($topic, $group, %option) = @_;
+    $option{auto_commit_interval} = 0.2;
+    my ($one, $two) = map { member($_ => $topic, $group, \%option) } qw(one two);
+    is_spread(4, [2, 2], $one, $two);
+    $two->kill('STOP');
+    wait_until('the takeover', sub { $one->owns == 4 }, $one, $two);
+    fill($topic, 1, 100);
+    wait_until('the records', sub { @{ $one->{records} } >= 100 }, $one, $two);
+    $two->kill('CONT');
+    is_spread(4, [2, 2], $one, $two);
+    fill($topic, 101, 200);
+    wait_until('more records', sub { keys %{ times_seen($one, $two) } == 200 }, $one, $two);
+    is_deeply [grep { $_ > 1 } values %{ times_seen($one, $two) }], [], 'every record was delivered, and once';
+    leave($_) for $one, $two;
+    return;
 }
 
 # How many records a member has got, whatever client it is.

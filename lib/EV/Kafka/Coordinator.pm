@@ -23,7 +23,9 @@ use constant {
 # {coordinators} has for each "kind:key" that was asked for
 #   { kind, key, node_id?, ops, tries, timer?, asking? }
 # where ops are the operations that wait for it. An operation is { run, cb,
-# deadline }, and gets node_id when it runs.
+# deadline, parks }, and gets node_id and purpose, its connection, when it runs.
+# parks: the broker may let it wait for other members, so nothing else is sent on
+# its connection; what is to be asked meanwhile takes the main one.
 
 sub _with_coordinator {
     my ($self, $kind, $key, $op) = @_;
@@ -62,16 +64,19 @@ sub _pursue_coordinator {
 }
 
 sub _go_to_coordinator {
-    my ($self, $id, $node_id, $op) = @_;
+    my ($self, $id, $node_id, $op, $purpose) = @_;
     my $entry = $self->{cfg}{coordinators}{$id};
+    $purpose //= $entry->{kind};
     weaken(my $weak = $self);
-    return $self->_on_broker($entry->{kind} => $node_id, {
+    return $self->_on_broker($purpose => $node_id, {
         run => sub {
             my ($self) = @_;
-            my $conn = $self->_ready_conn($entry->{kind}, $node_id)
+            return $self->_go_to_coordinator($id, $node_id, $op, 'main')
+                if $purpose ne 'main' && !$op->{parks} && $self->_is_parked($id);
+            my $conn = $self->_ready_conn($purpose, $node_id)
                 or return $self->_coordinator_lost($id, $node_id, $op, 'the connection to the coordinator was lost');
             $entry->{tries} = 0;
-            $op->{node_id} = $node_id;
+            @$op{qw(node_id purpose)} = ($node_id, $purpose);
             # What dies here has been refused for good, and must not be tried again.
             $self->_run_ops({ %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } });
         },

@@ -81,6 +81,13 @@ sub _by_protocol {
     return $self->$method($group, @arguments);
 }
 
+# Whether a JoinGroup or SyncGroup is under way, by the coordinator's id.
+sub _is_parked {
+    my ($self, $id) = @_;
+    my $group = $self->{cfg}{group} or return 0;
+    return $group->{parked} && $id eq "group:$group->{group_id}";
+}
+
 sub _is_group {
     my ($self, $group) = @_;
     my $cfg = $self->{cfg};
@@ -127,37 +134,28 @@ sub _end_op {
 # One request to the group's coordinator: $send->($client, $conn, $answered), then
 # $done->($client, $answer), $done->($client, undef, $error) when the answer will
 # not come, or with a third argument that is true when nothing will ever help.
-# With $attempt it is not sent once that is over. Behind a JoinGroup or SyncGroup
-# it would wait as long as that one, so then it takes another connection.
+# With $attempt it is not sent once that is over. Further pairs are the operation's.
 sub _ask_coordinator {
-    my ($self, $group, $attempt, $send, $done) = @_;
-    my $op  = $self->_begin_op($done);
-    my $key = $group->{group_id};
+    my ($self, $group, $attempt, $send, $done, %more) = @_;
+    my $op = $self->_begin_op($done);
     weaken(my $weak = $self);
-    return $self->_with_coordinator(group => $key, {
+    return $self->_with_coordinator(group => $group->{group_id}, {
+        %more,
         deadline => 9**9**9,
         run      => sub {
             my ($self, $request, $conn) = @_;
             return unless $op->{done};
-            my $node_id = $request->{node_id};
             return $self->_end_op($op, undef, 'superseded')
                 if defined $attempt && !$self->_is_attempt($group, $attempt);
-            return $self->_send_to_coordinator($group, group => $node_id, $conn, $send, $op) unless $group->{parked};
-            return $self->_on_broker(main => $node_id, {
-                run => sub {
-                    my ($self) = @_;
-                    my $conn = $self->_ready_conn(main => $node_id);
-                    $self->_send_to_coordinator($group, main => $node_id, $conn, $send, $op);
-                },
-                cb => sub { $weak->_end_op($op, undef, $_[1]) if $weak },
-            });
+            return $self->_send_to_coordinator($group, $request, $conn, $send, $op);
         },
         cb => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
     });
 }
 
 sub _send_to_coordinator {
-    my ($self, $group, $purpose, $node_id, $conn, $send, $op) = @_;
+    my ($self, $group, $request, $conn, $send, $op) = @_;
+    my ($purpose, $node_id) = @$request{qw(purpose node_id)};
     weaken(my $weak = $self);
     $send->($self, $conn, sub {
         my ($answer, $error) = @_;

@@ -70,7 +70,7 @@ sub _assign_group {
 }
 
 # Members of other clients tell what they have in other ways, and some, as
-# EV::Kafka before 0.06, not at all: then what was assigned last counts.
+# EV::Kafka before 1.00, not at all: then what was assigned last counts.
 sub _read_members {
     my ($self, $members, $assignor, $topics) = @_;
     my $last = $self->{cfg}{last_assignment} || {};

@@ -67,7 +67,7 @@ sub _join_group {
         return $self->_stop_group($group, "JoinGroup: $error") if $is_final;
         return $self->_join_lost($group, "JoinGroup: $error") if defined $error;
         return $self->_join_answered($group, $answer);
-    });
+    }, parks => 1);
 }
 
 sub _join_answered {
@@ -137,7 +137,7 @@ sub _sync_group {
         return $self->_stop_group($group, "SyncGroup: $error") if $is_final;
         return $self->_join_lost($group, "SyncGroup (after JoinGroup): $error") if defined $error;
         return $self->_sync_answered($group, $answer);
-    });
+    }, parks => 1);
 }
 
 sub _sync_answered {
