@@ -28,10 +28,12 @@ Sections, all of them unless some are named:
 Messages with a short key, pipelined: C<acks> 1, a linger time of 5 ms and batches of up
 to 1,000,000 bytes for both. librdkafka has one delivery callback. EV::Kafka is measured
 without a callback, with one that all messages share, and with a fresh closure for each
-message, of which only so many are outstanding; beside that, with its own default
-options. A producer that stops at so few messages that they fill no batch waits for the
-linger time again and again, whoever it is; C<flushing> is one that calls C<flush> when
-it stops, since nothing more will come.
+message, which knows its number and of which only so many are outstanding; beside that,
+with its own default options; and both as idempotent producers.
+
+A producer that stops at so few messages that they fill no batch waits for the linger
+time again and again, whoever it is; C<flushing> is one that calls C<flush> when it
+stops, since nothing more will come.
 
 =item fire-and-forget
 
@@ -177,6 +179,9 @@ sub produce_section {
             ours('EV::Kafka, closures, 20,000 at a time', [fresh_closures => 20_000], $ours, @beside),
             ours('EV::Kafka, closures, 200,000 at a time', [fresh_closures => 200_000], $ours, @beside),
             ours('EV::Kafka, its default options', ['shared_callback'], {}, @beside),
+            theirs("$RDKAFKA, idempotent", 'produce', { %$theirs, acks => -1, 'enable.idempotence' => 'true' }),
+            ours('EV::Kafka, idempotent, one shared callback', ['shared_callback'],
+                { %$ours, acks => -1, idempotent => 1 }, beside => "$RDKAFKA, idempotent"),
         ],
     );
 }
