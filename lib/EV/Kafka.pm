@@ -778,7 +778,9 @@ another producer with the same C<transactional_id> connects.
 Stops all timers, drops all connections, then calls C<$cb>. What was produced and not
 sent gets the error C<client closed>, what was under way C<disconnected>; waiting
 C<flush> and C<poll> callbacks are called. Nothing is sent afterwards: C<flush> first
-if messages are to arrive. A second close only calls back.
+if messages are to arrive. A member of a group says goodbye, and commits if
+C<auto_commit> is on, but waits for no answer: C<unsubscribe> first if it matters. A
+second close only calls back.
 
 =head1 LOW-LEVEL CONNECTION METHODS
 

@@ -128,6 +128,13 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             $_->kill('KILL') for $one, $two;
         };
 
+        subtest 'the consumer protocol, which this broker does not have' => sub {
+            my $topic = create_topic($brokers, "$name-none", 1);
+            my $one   = member(one => $topic, "$topic-g", { group_protocol => 'consumer' });
+            wait_until('the refusal', sub { $one->lines(qr/^error/) }, $one);
+            like +($one->lines(qr/^error/))[0], qr/ConsumerGroupHeartbeat/, 'is an error, and no endless trying';
+        } if $version lt '4';
+
         subtest 'with kcat and the Java console consumer' => sub {
             my $topic = create_topic($brokers, "$name-mixed", 6);
             my $group = "$topic-g";

@@ -161,6 +161,8 @@ sub _send_to_coordinator {
         my ($answer, $error) = @_;
         my $self = $weak or return;
         $error //= 'incomplete answer' if $answer && $answer->{truncated};
+        # A connection that lives on has refused the request: the broker does not know it.
+        return $self->_end_op($op, undef, $error, 1) if defined $error && !$answer && $conn->connected;
         if (defined $error && !$self->{cfg}{closed}) {
             $self->_request_failed($purpose => $node_id);
             $self->_forget_coordinator(group => $group->{group_id});
