@@ -25,7 +25,7 @@ sub _batch_failed {
     my $code = $batch->{error_code};
     # The broker may have written it: without idempotence only the user can decide to send twice.
     return if $batch->{is_lost} && $self->{cfg}{idempotent} && $self->_retry_batch($batch);
-    return $self->_fail_batch($batch, -1, $transport_error) if defined $transport_error;
+    return $self->_fail_batch($batch, undef, $transport_error) if defined $transport_error;
     return if $TOO_LARGE{$code} && $self->_split($batch->{id});
     return if $self->_repair_sequence($batch);
     if (EV::Kafka::_is_retriable($code) && $self->_retry_batch($batch)) {
@@ -34,7 +34,7 @@ sub _batch_failed {
     my $text = $self->error_name($code) . " (code $code) from $batch->{topic}:$batch->{partition}";
     $text .= ": $batch->{message}" if length $batch->{message};
     $text .= " after $batch->{retries} retries" if $batch->{retries};
-    return $self->_fail_batch($batch, $code, $text);
+    return $self->_fail_batch($batch, $batch->{is_lost} ? undef : $code, $text);
 }
 
 sub _fail_batch {
@@ -86,7 +86,7 @@ sub _expire_batches {
     my $limit = $cfg->{delivery_timeout};
     my ($expired, $transactional) = $self->_expire($limit, MIN_RETRIES);
     return if $cfg->{closed};
-    $self->_txn_batch_failed(-1, "delivery timed out after $limit s") if $transactional;
+    $self->_txn_batch_failed(undef, "delivery timed out after $limit s") if $transactional;
     return if $cfg->{closed};
     if ($expired) {
         $self->_send_ready;

@@ -331,15 +331,18 @@ fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
         .collect()
 }
 
-/// `_fail_batches(\@ids, $text, $error_code)`
+/// `_fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one.
 fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let ids = read_ids(frame)?;
     let reason = text(frame, 2)?;
-    let error_code = frame.int(3)?.unwrap_or(-1) as i16;
+    let error_code = frame.int(3)?;
     let producer = frame.object::<Producer>()?;
     let end = match error_code {
-        -1 => End::Failed { reason },
-        error_code => End::Refused { error_code, reason },
+        None => End::Failed { reason },
+        Some(code) => End::Refused {
+            error_code: code as i16,
+            reason,
+        },
     };
     let ends = ids.into_iter().map(|id| (id, end.clone())).collect();
     producer.settle(frame.perl(), ends).ok()

@@ -28,6 +28,8 @@ pub struct Stamp {
     pub identity: Identity,
     /// The sequence number of its first record.
     pub base_sequence: i32,
+    /// How many batches were stamped before it under the same identity. Parts of a batch share that of the whole.
+    pub ordinal: u64,
 }
 
 /// The sequence number that many records later. After 2³¹ - 1 comes 0.

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use kafka_wire::records::{AppendError, BatchBuilder, SealOptions};
 use kafka_wire::Codec;
 
-pub use batch::{BatchId, Identity, Sealed};
+pub use batch::{sequence_after, BatchId, Identity, Sealed};
 
 use batch::{Open, ID_SPAN};
 use partition::{Partition, Terms};

@@ -5,7 +5,9 @@
 //!
 //! With idempotence (KIP-98) the broker takes a batch only if its sequence number follows the last one, and knows the
 //! last five batches again. From that the rules follow:
-//! - Up to five batches of a partition are stamped and unsettled (KAFKA-5494). More could not be told apart.
+//! - No batch leaves for the first time unless it is among the five that follow each other from the oldest unsettled
+//!   one on, settled ones included (KAFKA-5494): a broker forgets a batch when five more have been written, and would
+//!   not know it if it had to be sent again.
 //! - The first batch under an identity travels alone: a broker that knows nothing of an identity takes any sequence
 //!   number, so a second batch could be written although the first was refused.
 //! - A batch that is sent again goes when it is the partition's oldest unsettled one, with the stamp it has.
@@ -19,8 +21,8 @@ use std::collections::VecDeque;
 use super::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
 use super::NO_LEADER;
 
-/// Batches of a partition that the broker knows again: more must not be unsettled at a time (KIP-98).
-const MAX_STAMPED: usize = 5;
+/// How many of a producer's batches in a partition, counted from the last, a broker knows again (KIP-98).
+const REMEMBERED_BATCHES: u64 = 5;
 
 /// What all partitions have in common when it is decided what leaves.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,10 +41,20 @@ struct Numbering {
     identity: Identity,
     /// The sequence number of the next record.
     next: i32,
+    /// How many batches have been stamped.
+    stamped: u64,
     /// The broker has taken a batch under this identity.
     known: bool,
     /// Nothing new can follow under this identity.
     spent: bool,
+}
+
+/// A batch that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlight {
+    id: BatchId,
+    /// See [`Stamp`]; 0 without idempotence.
+    ordinal: u64,
 }
 
 pub(super) struct Partition<C> {
@@ -53,7 +65,7 @@ pub(super) struct Partition<C> {
     /// Stands in the accumulator's `ready` list.
     pub listed: bool,
     /// Batches that wait for their answer, in the order in which they left.
-    pub in_flight: Vec<BatchId>,
+    pub in_flight: Vec<InFlight>,
     /// Nothing leaves: a refused batch waits for its next try.
     pub paused: bool,
     /// The transaction coordinator knows that the open transaction writes here.
@@ -101,14 +113,21 @@ impl<C> Partition<C> {
 
     fn next_in_sequence(&self, front: &Sealed<C>, terms: &Terms) -> Option<usize> {
         if front.stamp.is_some() && (front.doubtful || !self.is_spent()) {
-            let is_oldest = self.in_flight.iter().all(|&id| id > front.id);
+            let is_oldest = self.in_flight.iter().all(|sent| sent.id > front.id);
             return is_oldest.then_some(0);
         }
         let identity = terms.identity?;
         match &self.numbering {
             Some(numbering) if front.stamp.is_none() && numbering.identity == identity => {
-                let limit = if numbering.known { MAX_STAMPED } else { 1 };
-                (!numbering.spent && self.in_flight.len() < limit).then_some(0)
+                let limit = match numbering.known {
+                    true => REMEMBERED_BATCHES,
+                    false => 1,
+                };
+                let under_way = match self.in_flight.iter().map(|sent| sent.ordinal).min() {
+                    Some(oldest) => numbering.stamped - oldest,
+                    None => 0,
+                };
+                (!numbering.spent && under_way < limit).then_some(0)
             }
             _ if !self.in_flight.is_empty() => None,
             // What may lie in the log is asked about under its old stamp before the identity changes.
@@ -137,10 +156,15 @@ impl<C> Partition<C> {
             batch.stamp(Stamp {
                 identity: numbering.identity,
                 base_sequence: numbering.next,
+                ordinal: numbering.stamped,
             });
             numbering.next = sequence_after(numbering.next, batch.count);
+            numbering.stamped += 1;
         }
-        self.in_flight.push(batch.id);
+        self.in_flight.push(InFlight {
+            id: batch.id,
+            ordinal: batch.stamp.map_or(0, |stamp| stamp.ordinal),
+        });
         Some(batch)
     }
 
@@ -152,6 +176,7 @@ impl<C> Partition<C> {
         self.numbering = Some(Numbering {
             identity,
             next: 0,
+            stamped: 0,
             known: false,
             spent: false,
         });
@@ -170,7 +195,7 @@ impl<C> Partition<C> {
 
     /// A batch is settled: no longer in flight, nor in the way of younger ones.
     pub fn leave_flight(&mut self, id: BatchId) {
-        self.in_flight.retain(|&other| other != id);
+        self.in_flight.retain(|sent| sent.id != id);
         if self.in_flight.is_empty() && self.sealed.front().is_none_or(|batch| batch.retries == 0) {
             self.in_turn = false;
         }
@@ -179,7 +204,7 @@ impl<C> Partition<C> {
     /// Whether no unsettled batch of the partition is older than this one.
     pub fn is_oldest(&self, id: BatchId) -> bool {
         let waits_longer = |batch: &Sealed<C>| batch.stamp.is_some() && batch.id < id;
-        self.in_flight.iter().all(|&other| other >= id)
+        self.in_flight.iter().all(|sent| sent.id >= id)
             && !self.sealed.front().is_some_and(waits_longer)
     }
 

@@ -1,0 +1,495 @@
+//! Idempotence as a property: whatever requests and answers are lost, refused, late or split, the logs of a model
+//! cluster, which checks sequence numbers as brokers do (KIP-98), end up with every record once and in order.
+
+// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
+#[allow(dead_code)]
+#[path = "../src/producer/accumulator/mod.rs"]
+mod accumulator;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use accumulator::{Accumulator, BatchId, Identity, NewRecord, Outgoing, Settings};
+use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
+use kafka_wire::Codec;
+
+const TOPIC: &[u8] = b"t";
+const PARTITIONS: usize = 2;
+const NODES: i32 = 2;
+const REQUESTS_IN_FLIGHT: usize = 5;
+const REMEMBERED: usize = 5;
+
+const TOO_LARGE: i16 = 10;
+const NOT_LEADER: i16 = 6;
+const TIMED_OUT: i16 = 7;
+const NOT_ENOUGH_REPLICAS: i16 = 19;
+const OUT_OF_ORDER: i16 = 45;
+const INVALID_RECORD: i16 = 87;
+
+/// xorshift64*: the same seed gives the same history.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// A partition of the cluster: all nodes share its log and what it knows of producers.
+#[derive(Default)]
+struct Log {
+    values: Vec<u32>,
+    known: HashMap<Identity, VecDeque<(i32, i32)>>,
+    leader: i32,
+}
+
+impl Log {
+    fn knows(&self, bytes: &bytes::Bytes) -> bool {
+        let (identity, first, last) = stamp(bytes);
+        let known = self.known.get(&identity);
+        known.is_some_and(|known| known.contains(&(first, last)))
+    }
+
+    fn append(&mut self, bytes: &bytes::Bytes) -> i16 {
+        let (identity, first, last) = stamp(bytes);
+        assert!(identity.id >= 0, "left without an identity");
+        match self.known.get(&identity) {
+            Some(known) if known.contains(&(first, last)) => return 0,
+            Some(known) => {
+                let (_, before) = *known.back().expect("never empty");
+                let next = ((i64::from(before) + 1) % (1 << 31)) as i32;
+                if first != next {
+                    return OUT_OF_ORDER;
+                }
+            }
+            // A stranger may begin anywhere.
+            None => {}
+        }
+        let known = self.known.entry(identity).or_default();
+        known.push_back((first, last));
+        if known.len() > REMEMBERED {
+            known.pop_front();
+        }
+        let batch = RecordBatches::new(bytes.clone())
+            .next()
+            .expect("a batch")
+            .expect("whole");
+        let records = batch.records(MAX_DECOMPRESSED_LEN).expect("sound");
+        self.values
+            .extend(records.iter().map(|r| number(r.value.expect("a value"))));
+        0
+    }
+}
+
+/// Who wrote a batch, and its first and last sequence number.
+fn stamp(bytes: &[u8]) -> (Identity, i32, i32) {
+    let header = batch_span(bytes).expect("a batch");
+    let identity = Identity {
+        id: header.producer_id,
+        epoch: header.producer_epoch,
+    };
+    let last = i64::from(header.base_sequence) + i64::from(header.last_offset_delta);
+    (identity, header.base_sequence, (last % (1 << 31)) as i32)
+}
+
+fn number(value: &[u8]) -> u32 {
+    u32::from_be_bytes(value[..4].try_into().expect("four bytes"))
+}
+
+struct InFlight {
+    batches: Vec<Outgoing>,
+    /// One code a batch, once the broker has looked at the request.
+    answer: Option<Vec<i16>>,
+}
+
+/// What may go wrong besides lost connections and moving leaders.
+#[derive(Clone, Copy)]
+struct Trouble {
+    /// Batches that are refused for good, and ones that expire.
+    losses: bool,
+}
+
+struct World {
+    dice: Dice,
+    trouble: Trouble,
+    calm: bool,
+    accumulator: Accumulator<u32>,
+    logs: Vec<Log>,
+    links: Vec<VecDeque<InFlight>>,
+    /// Requests that a broker still has although their connection is gone.
+    zombies: Vec<(i32, Vec<Outgoing>)>,
+    held: BTreeSet<usize>,
+    next_producer: i64,
+    produced: Vec<u32>,
+    acknowledged: HashSet<u32>,
+    failed: HashSet<u32>,
+    offsets_seen: usize,
+}
+
+impl World {
+    fn new(seed: u64, trouble: Trouble) -> World {
+        let mut accumulator = Accumulator::new(Settings {
+            batch_size: 200,
+            codec: if seed.is_multiple_of(3) {
+                Codec::Lz4
+            } else {
+                Codec::None
+            },
+            idempotent: true,
+            clock: || Duration::ZERO,
+        });
+        accumulator.route(TOPIC, &[0; PARTITIONS]);
+        World {
+            dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            trouble,
+            calm: false,
+            accumulator,
+            logs: (0..PARTITIONS).map(|_| Log::default()).collect(),
+            links: (0..NODES).map(|_| VecDeque::new()).collect(),
+            zombies: Vec::new(),
+            held: BTreeSet::new(),
+            next_producer: 1000,
+            produced: vec![0; PARTITIONS],
+            acknowledged: HashSet::new(),
+            failed: HashSet::new(),
+            offsets_seen: 0,
+        }
+    }
+
+    /// A record of a partition: its number tells both.
+    fn produce(&mut self) {
+        let partition = self.dice.below(PARTITIONS);
+        let number = self.produced[partition] * PARTITIONS as u32 + partition as u32;
+        self.produced[partition] += 1;
+        let mut value = number.to_be_bytes().to_vec();
+        value.resize(4 + self.dice.below(60), b'.');
+        let record = NewRecord {
+            timestamp: 5,
+            key: None,
+            value: Some(&value),
+            headers: NO_HEADERS.into_iter(),
+        };
+        let topic = self.accumulator.topic_index(TOPIC);
+        self.accumulator
+            .append(topic, partition, record, Some(number))
+            .expect("small");
+    }
+
+    fn send(&mut self) {
+        for node in 0..NODES {
+            while self.links[node as usize].len() < REQUESTS_IN_FLIGHT {
+                let batches = self.accumulator.take_request(node);
+                if batches.is_empty() {
+                    break;
+                }
+                self.links[node as usize].push_back(InFlight {
+                    batches,
+                    answer: None,
+                });
+            }
+        }
+        self.check_limits();
+    }
+
+    /// No more batches of a partition under way than brokers remember.
+    fn check_limits(&self) {
+        for partition in 0..PARTITIONS {
+            let under_way = self.links.iter().flatten().flat_map(|r| &r.batches);
+            let count = under_way.filter(|b| b.place.partition == partition).count();
+            assert!(count <= REMEMBERED, "{count} batches in flight");
+        }
+    }
+
+    fn broker_reads(&mut self, node: i32) {
+        let Some(index) = self.links[node as usize]
+            .iter()
+            .position(|request| request.answer.is_none())
+        else {
+            return;
+        };
+        let batches: Vec<_> = self.links[node as usize][index]
+            .batches
+            .iter()
+            .map(|batch| (batch.place.partition, batch.bytes.clone()))
+            .collect();
+        let answer = batches
+            .iter()
+            .map(|(partition, bytes)| self.judge(node, *partition, bytes))
+            .collect();
+        self.links[node as usize][index].answer = Some(answer);
+    }
+
+    fn judge(&mut self, node: i32, partition: usize, bytes: &bytes::Bytes) -> i16 {
+        if self.logs[partition].leader != node {
+            return NOT_LEADER;
+        }
+        if !self.calm && self.dice.one_in(4) {
+            match self.dice.below(if self.trouble.losses { 7 } else { 6 }) {
+                0 => return NOT_ENOUGH_REPLICAS,
+                1 | 2 => {
+                    // Written, and yet not a success for who asked.
+                    let code = self.logs[partition].append(bytes);
+                    let late = [TIMED_OUT, NOT_LEADER][self.dice.below(2)];
+                    return if code == 0 { late } else { code };
+                }
+                3 => return NOT_LEADER,
+                // What is too large or bad has never been taken, and a broker that has lost count does not know the
+                // batch; nor do they learn of it later.
+                4.. if self.is_haunted(partition) || self.logs[partition].knows(bytes) => {}
+                4 => return TOO_LARGE,
+                5 => return OUT_OF_ORDER,
+                _ => return INVALID_RECORD,
+            }
+        }
+        self.logs[partition].append(bytes)
+    }
+
+    fn is_haunted(&self, partition: usize) -> bool {
+        self.zombies
+            .iter()
+            .flat_map(|(_, batches)| batches)
+            .any(|batch| batch.place.partition == partition)
+    }
+
+    fn answer_arrives(&mut self, node: i32) {
+        let link = &mut self.links[node as usize];
+        if link.front().is_none_or(|request| request.answer.is_none()) {
+            return;
+        }
+        let request = link.pop_front().expect("looked at");
+        for (batch, code) in request
+            .batches
+            .iter()
+            .zip(request.answer.expect("looked at"))
+        {
+            self.answered(batch.id, batch.place.partition, code);
+        }
+    }
+
+    /// What the client's Perl code and `request.rs` make of a code.
+    fn answered(&mut self, id: BatchId, partition: usize, code: i16) {
+        match code {
+            0 => {
+                let (_, batch) = self.accumulator.acknowledge(id).expect("in flight");
+                for number in batch.callbacks.into_iter().flatten() {
+                    assert!(self.acknowledged.insert(number), "called back twice");
+                }
+            }
+            TOO_LARGE if self.accumulator.split(id) => {}
+            TOO_LARGE | NOT_ENOUGH_REPLICAS => self.hold(id, partition),
+            OUT_OF_ORDER => {
+                self.accumulator.dispel_doubt(id);
+                if self.accumulator.is_oldest(id) {
+                    self.accumulator.break_sequence(id);
+                }
+                self.hold(id, partition);
+            }
+            INVALID_RECORD => {
+                let (_, batch) = self.accumulator.fail(id).expect("in flight");
+                self.fail(batch.callbacks);
+            }
+            _ => {
+                self.accumulator.doubt(id);
+                self.hold(id, partition);
+            }
+        }
+    }
+
+    fn fail(&mut self, callbacks: Vec<Option<u32>>) {
+        for number in callbacks.into_iter().flatten() {
+            assert!(!self.acknowledged.contains(&number), "called back twice");
+            assert!(self.failed.insert(number), "called back twice");
+        }
+    }
+
+    fn hold(&mut self, id: BatchId, partition: usize) {
+        assert!(self.accumulator.hold(id), "in flight");
+        self.held.insert(partition);
+    }
+
+    fn disconnect(&mut self, node: i32) {
+        let requests = std::mem::take(&mut self.links[node as usize]);
+        let mut unread = Vec::new();
+        for request in requests {
+            for batch in &request.batches {
+                self.accumulator.doubt(batch.id);
+                self.hold(batch.id, batch.place.partition);
+            }
+            if request.answer.is_none() {
+                unread.push(request.batches);
+            }
+        }
+        // A broker reads a connection's requests one by one, to the end of what has reached it.
+        let reached = self.dice.below(unread.len() + 1);
+        for batches in unread.into_iter().take(reached) {
+            self.zombies.push((node, batches));
+        }
+    }
+
+    fn zombie_awakes(&mut self) {
+        if self.zombies.is_empty() {
+            return;
+        }
+        let (node, batches) = self.zombies.remove(0);
+        for batch in batches {
+            let partition = batch.place.partition;
+            if self.logs[partition].leader == node {
+                self.logs[partition].append(&batch.bytes);
+            }
+        }
+    }
+
+    fn refresh_metadata(&mut self) {
+        let leaders: Vec<i32> = self.logs.iter().map(|log| log.leader).collect();
+        self.accumulator.route(TOPIC, &leaders);
+    }
+
+    fn identify(&mut self) {
+        self.next_producer += 1;
+        self.accumulator.set_identity(Identity {
+            id: self.next_producer,
+            epoch: 0,
+        });
+    }
+
+    fn resume(&mut self) {
+        for partition in std::mem::take(&mut self.held) {
+            if self.calm || self.dice.one_in(2) {
+                self.accumulator.resume(TOPIC, partition);
+            } else {
+                self.held.insert(partition);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let node = self.dice.below(NODES as usize) as i32;
+        match self.dice.below(100) {
+            0..=19 => self.produce(),
+            20..=27 => self.accumulator.seal_all(),
+            28..=39 => self.send(),
+            40..=59 => self.broker_reads(node),
+            60..=79 => self.answer_arrives(node),
+            80..=86 => self.resume(),
+            87..=89 => self.refresh_metadata(),
+            90..=91 => {
+                let partition = self.dice.below(PARTITIONS);
+                self.logs[partition].leader = node;
+            }
+            92..=93 => self.disconnect(node),
+            94..=95 => self.zombie_awakes(),
+            96..=97 if self.accumulator.needs_identity() => self.identify(),
+            // A new identity that other partitions needed.
+            98 if self.dice.one_in(4) => self.identify(),
+            // A request that a broker still has after delivery_timeout could follow the gap that its batch has left: that
+            // no client can exclude.
+            99 if self.trouble.losses && self.zombies.is_empty() && self.dice.one_in(4) => {
+                for (_, batch) in self.accumulator.expire(Duration::ZERO, 3) {
+                    self.fail(batch.callbacks);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing goes wrong any more: everything is settled in the end.
+    fn settle(&mut self) {
+        self.calm = true;
+        for _ in 0..10_000 {
+            if self.accumulator.queued().0 == 0 {
+                return;
+            }
+            self.accumulator.seal_all();
+            self.refresh_metadata();
+            self.resume();
+            if self.accumulator.needs_identity() {
+                self.identify();
+            }
+            self.send();
+            for node in 0..NODES {
+                self.broker_reads(node);
+                self.answer_arrives(node);
+            }
+        }
+        panic!("not settled: {:?} left", self.accumulator.queued());
+    }
+
+    fn check(&mut self) {
+        while !self.zombies.is_empty() {
+            self.zombie_awakes();
+        }
+        for (partition, log) in self.logs.iter().enumerate() {
+            let mut once = HashSet::new();
+            for value in &log.values {
+                assert!(once.insert(*value), "{value} is in the log twice");
+            }
+            let kept: Vec<_> = log
+                .values
+                .iter()
+                .filter(|value| !self.failed.contains(value))
+                .copied()
+                .collect();
+            let expected: Vec<_> = (0..self.produced[partition])
+                .map(|n| n * PARTITIONS as u32 + partition as u32)
+                .filter(|value| !self.failed.contains(value))
+                .collect();
+            assert_eq!(kept, expected, "partition {partition}");
+            self.offsets_seen += kept.len();
+        }
+        let settled = self.acknowledged.len() + self.failed.len();
+        assert_eq!(settled as u32, self.produced.iter().sum::<u32>());
+        assert_eq!(self.accumulator.queued(), (0, 0));
+    }
+}
+
+/// Plays so many histories and gives the number of records that went through.
+fn histories(seeds: std::ops::Range<u64>, trouble: Trouble) -> usize {
+    let mut records = 0;
+    for seed in seeds {
+        let played = std::panic::catch_unwind(|| {
+            let mut world = World::new(seed, trouble);
+            world.send();
+            assert_eq!(world.links.iter().flatten().count(), 0, "no identity yet");
+            world.identify();
+            for _ in 0..2_000 {
+                world.step();
+            }
+            world.settle();
+            world.check();
+            world.offsets_seen
+        });
+        records += played.unwrap_or_else(|_| panic!("seed {seed}"));
+    }
+    records
+}
+
+fn scale() -> u64 {
+    let given = std::env::var("EV_KAFKA_HISTORIES").ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(150)
+}
+
+#[test]
+fn every_record_is_in_the_log_once_and_in_order() {
+    let records = histories(0..scale(), Trouble { losses: false });
+    assert!(records as u64 > scale() * 100, "{records}");
+}
+
+#[test]
+fn records_that_failed_neither_double_nor_disturb_the_others() {
+    let records = histories(0..scale(), Trouble { losses: true });
+    assert!(records as u64 > scale() * 100, "{records}");
+}
+
+#[test]
+fn sequence_numbers_go_round() {
+    assert_eq!(accumulator::sequence_after(i32::MAX, 1), 0);
+    assert_eq!(accumulator::sequence_after(i32::MAX - 2, 5), 2);
+    assert_eq!(accumulator::sequence_after(7, 3), 10);
+}
