@@ -272,7 +272,12 @@ A transaction that takes longer is aborted by its coordinator, and its producer 
 fenced. Brokers allow 15 minutes unless their C<transaction.max.timeout.ms> says
 otherwise.
 
-=item partitioner => $cb->($topic, $key, $num_partitions)
+=item partitioner => 'sticky' | $cb->($topic, $key, $num_partitions)
+
+C<sticky>: messages whose key is undef stay on a partition until its batch is full or
+due, and then go on to another one that has a leader (KIP-480). Batches are
+fuller and fewer so. Keys choose as they do by default.
+
 
 Chooses the partition of every message that does not name one. It must return a
 number from 0 to C<$num_partitions - 1>. Without it a key chooses its partition by
@@ -339,6 +344,17 @@ metadata when a request fails stays.
 
 How many seconds L</flush([$cb])> waits before it gives up. Without it, or with 0,
 it waits until everything is settled.
+
+=item buffer_memory => Int (default 0)
+
+How many bytes of messages may be queued; 0 means no limit. A message for which there is
+no room fails at once: its callback gets C<producer buffer full>, or, if it has none,
+C<on_error> does, once until there has been room again. See L</buffered> and
+L</on_drain($cb)>.
+
+=item on_drain => $cb->()
+
+As with L</on_drain($cb)>.
 
 =item delivery_timeout => Num (default 120)
 
@@ -433,6 +449,21 @@ Milliseconds since the epoch. The default is the time of the call.
 Callbacks are cheapest when many messages share one code reference. A closure of
 its own for each message is fine for up to a few thousand outstanding ones; beyond
 that perl itself takes longer and longer to free them.
+
+=head2 buffered
+
+    my ($messages, $bytes) = $kafka->buffered;
+
+How much has been accepted and is neither delivered nor failed.
+
+=head2 on_drain($cb)
+
+    $kafka->on_drain(sub { resume_reading() });
+
+Sets what is called, without arguments, when a message has been refused for lack of
+C<buffer_memory> and no more than half of that is taken any more. undef clears it. A
+program that reads faster than brokers write stops reading when C<buffered> nears the
+limit, or at the first C<producer buffer full>, and goes on here.
 
 =head2 produce_many(\@messages, [$cb])
 

@@ -13,6 +13,7 @@ use parent qw(
     EV::Kafka::Bootstrap
     EV::Kafka::Metadata
     EV::Kafka::Producer
+    EV::Kafka::Buffer
     EV::Kafka::Delivery
     EV::Kafka::Retry
     EV::Kafka::Idempotence
@@ -55,6 +56,7 @@ sub new {
         pending_ops     => [],
         flush_waiters   => [],
         held            => {},
+        parked          => {},
         assignments     => [],
         cursors         => {},
         fetches         => {},
@@ -80,6 +82,8 @@ sub new {
         timeout_ms  => PRODUCE_TIMEOUT_MS,
         idempotent  => $cfg->{idempotent},
         transactional_id => $cfg->{transactional_id},
+        sticky        => $cfg->{sticky},
+        buffer_memory => $cfg->{buffer_memory},
     });
     $self->_native_off if $cfg->{partitioner};
     return $self;
@@ -223,7 +227,7 @@ from modules with one task each:
 
 =item L<EV::Kafka::Connections>, L<EV::Kafka::Pending>, connections to brokers and what waits for them
 
-=item L<EV::Kafka::Producer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
+=item L<EV::Kafka::Producer>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
 C<produce> to the delivery callback
 
 =item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>

@@ -77,7 +77,7 @@ sub _produce_answered {
     return if $cfg->{closed};
     $self->_renew_producer if $self->_needs_producer;
     $self->_send_ready_to($node_id) if $self->_ready_conn(main => $node_id);
-    return $self->_check_flush;
+    return $self->_check_buffer;
 }
 
 sub flush {
@@ -94,13 +94,6 @@ sub flush {
     }
     push @{ $cfg->{flush_waiters} }, $waiter;
     return $self->_flush_all_batches;
-}
-
-# Messages that were accepted and have not been delivered or failed.
-sub _unsettled {
-    my ($self) = @_;
-    my ($messages) = $self->_queued;
-    return $messages + grep { ($_->{label} || '') eq EV::Kafka::Producer::DELIVERY() } @{ $self->{cfg}{pending_ops} };
 }
 
 sub _check_flush {

@@ -70,8 +70,8 @@ sub _producer_failed {
     my @waiters = splice @{ $cfg->{connect_waiters} };
     $self->_call($_, undef, $error) for @waiters;
     $self->_fail_waiting($text);
-    $self->_fail_ops($text, $self->_take_ops(sub { ($_[0]{label} || '') eq EV::Kafka::Producer::DELIVERY() }));
-    return $cfg->{closed} ? undef : $self->_check_flush;
+    $self->_fail_ops($text, $self->_take_ops(sub { ($_[0]{label} || '') eq EV::Kafka::Buffer::DELIVERY() }));
+    return $cfg->{closed} ? undef : $self->_check_buffer;
 }
 
 # Any broker gives an id to a producer without transactions. An answer that

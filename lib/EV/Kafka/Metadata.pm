@@ -95,7 +95,7 @@ sub _metadata_answered {
     return if $cfg->{closed};
     if   (@{ $cfg->{flush_waiters} }) { $self->_flush_all_batches }
     else                              { $self->_send_ready }
-    $self->_check_flush;
+    $self->_check_buffer;
     $self->_fetch_on;
     $self->_group_metadata_changed;
     return $self->_pump_metadata;
@@ -265,7 +265,7 @@ sub _count_tries {
             delete $tries->{$topic};
             $self->_fail_pending_topic($topic,
                 "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests");
-            $self->_check_flush;
+            $self->_check_buffer;
         }
     }
     return;

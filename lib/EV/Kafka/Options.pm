@@ -25,6 +25,7 @@ my %DEFAULT = (
     isolation_level   => 'read_uncommitted',
     metadata_refresh  => 300,
     delivery_timeout  => 120,
+    buffer_memory     => 0,
 );
 
 my %INT32_MAX = (max => 2**31 - 1);
@@ -35,7 +36,9 @@ my %CHECK = (
     linger_ms         => _number_check(min => 0),
     batch_size        => _integer_check(min => 1, %INT32_MAX),
     compression       => \&_compression,
-    partitioner       => \&_callback,
+    partitioner       => \&_partitioner,
+    on_drain          => \&_callback,
+    buffer_memory     => _integer_check(min => 0, max => 2**53),
     on_error          => \&_callback,
     on_connect        => \&_callback,
     on_message        => \&_callback,
@@ -83,6 +86,8 @@ sub parse {
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     _bad(on_batch => 'takes the place of on_message: only one of them can be given')
         if $cfg{on_batch} && $cfg{on_message};
+    $cfg{sticky} = 1 if defined $cfg{partitioner} && !ref $cfg{partitioner};
+    delete $cfg{partitioner} if $cfg{sticky};
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
     $cfg{security} = EV::Kafka::Security->model(\%cfg);
@@ -150,6 +155,13 @@ sub _isolation_level {
 sub _callback {
     my ($name, $value) = @_;
     _bad($name, 'must be a code reference') unless ref $value && (reftype $value) eq 'CODE';
+    return $value;
+}
+
+sub _partitioner {
+    my ($name, $value) = @_;
+    return $value if $value eq 'sticky';
+    _bad($name, "must be a code reference or 'sticky'") unless ref $value && (reftype $value) eq 'CODE';
     return $value;
 }
 

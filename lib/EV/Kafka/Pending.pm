@@ -5,7 +5,7 @@ use warnings;
 # Operations that wait for something the client does not have yet: for the first
 # metadata (neither key), for a topic's leader (topic, perhaps partition), or
 # for a connection to a broker (node_id, and the purpose of the connection).
-# An operation is { run, cb?, label?, … }; run is called with the client and the
+# An operation is { run, cb?, label?, bytes?, … }; run is called with the client and the
 # operation itself, so that what it needs lies in the operation and no closure
 # has to hold the client.
 
@@ -21,6 +21,7 @@ sub _take_ops {
     my (@taken, @kept);
     push @{ $wanted->($_) ? \@taken : \@kept }, $_ for @$ops;
     @$ops = @kept;
+    $self->_release($_->{bytes}) for grep { $_->{bytes} } @taken;
     return @taken;
 }
 

@@ -6,9 +6,6 @@ use Carp ();
 use Scalar::Util ();
 use Time::HiRes ();
 
-# The label of warnings about delivery callbacks that die.
-use constant DELIVERY => 'produce callback';
-
 my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp);
 
 # Everything that the native produce does not do itself comes here: messages with
@@ -24,7 +21,7 @@ sub _produce_slow {
         partition => $opts->{partition},
         message   => [$key, $value, @$opts{qw(headers timestamp)}],
         cb        => $cb,
-        label     => DELIVERY,
+        label     => EV::Kafka::Buffer::DELIVERY(),
         transaction => $self->{cfg}{txn},
         run       => \&_append_message,
     });
@@ -39,15 +36,15 @@ sub _produce_message {
     }
     # The broker would else see the time at which the topic became known.
     $op->{message}[3] //= int(Time::HiRes::time() * 1000);
-    return $self->_on_topic($op);
+    return defined $op->{partition} || $cfg->{partitioner} ? $self->_queue_message($op) : $self->_park_message($op);
 }
 
 sub _append_message {
     my ($self, $op) = @_;
     my ($key, $value, $headers, $timestamp) = @{ $op->{message} };
     my $partition = $op->{partition} // $self->_choose_partition($op->{topic}, $key);
-    $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb});
-    return;
+    return if $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb});
+    return $self->_buffer_full($op);
 }
 
 sub _choose_partition {
@@ -152,6 +149,6 @@ messages of C<produce_many>.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::Delivery>
+L<EV::Kafka>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>
 
 =cut

@@ -85,14 +85,13 @@ sub _expire_batches {
     delete $cfg->{_expiry_timer};
     my $limit = $cfg->{delivery_timeout};
     my ($expired, $transactional) = $self->_expire($limit, MIN_RETRIES);
+    $self->_expire_messages($limit) unless $cfg->{closed};
     return if $cfg->{closed};
     $self->_txn_batch_failed(undef, "delivery timed out after $limit s") if $transactional;
     return if $cfg->{closed};
-    if ($expired) {
-        $self->_send_ready;
-        $self->_check_flush;
-    }
-    $self->_watch_expiry if !$cfg->{closed} && ($self->_queued)[0];
+    $self->_send_ready if $expired;
+    $self->_check_buffer;
+    $self->_watch_expiry if !$cfg->{closed} && $self->_unsettled;
     return;
 }
 

@@ -21,6 +21,8 @@ fn with_codec(codec: Codec) -> Accumulator<u32> {
     let mut accumulator = Accumulator::new(Settings {
         batch_size: BATCH_SIZE,
         codec,
+        buffer_memory: usize::MAX,
+        sticky: false,
         idempotent: false,
         clock: || Duration::ZERO,
     });

@@ -2,6 +2,7 @@
 //! topics, sends what is ready and decides what becomes of batches that failed.
 
 mod accumulator;
+mod buffer_xsubs;
 pub(crate) mod delivery;
 mod request;
 mod transaction_xsubs;
@@ -12,10 +13,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_wire::Codec;
 use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
-use accumulator::{Accumulator, BatchId, NewRecord, Place, Sealed, Settings};
+use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
 use delivery::{Delivery, End, Settled};
 
 use crate::conn::records::now_ms;
@@ -27,8 +27,6 @@ struct Config {
     acks: i16,
     /// How long the broker may wait for its replicas, in milliseconds.
     timeout_ms: i32,
-    /// What is in flight on a connection that is lost is sent again.
-    idempotent: bool,
     /// Brokers look at it for transactional batches only.
     transactional_id: Option<Bytes>,
 }
@@ -63,13 +61,7 @@ impl Native for Producer {
 }
 
 impl Producer {
-    fn new(config: Config, batch_size: usize, codec: Codec) -> Producer {
-        let settings = Settings {
-            batch_size,
-            codec,
-            idempotent: config.idempotent,
-            clock,
-        };
+    fn new(config: Config, settings: Settings) -> Producer {
         Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
             config,
@@ -114,27 +106,31 @@ impl Producer {
         self.delivery.deliver(perl, settled)
     }
 
-    /// Calls back what the accumulator has given up.
+    /// Calls back what the accumulator has given up; the text is made of where that belongs.
     fn give_up(
         &self,
         perl: Perl,
-        batches: Vec<(Place, Sealed<Sv>)>,
+        batches: Vec<GivenUp<Sv>>,
         text: impl Fn(&str) -> String,
     ) -> Flow {
         let settled = {
             let accumulator = self.accumulator.borrow();
-            let end_of = |place: &Place| {
-                let topic = String::from_utf8_lossy(accumulator.topic_name(place.topic));
-                let reason = text(&format!("{topic}:{}", place.partition));
-                End::Failed { reason }
+            let settle = |given_up: GivenUp<Sv>| {
+                let topic = accumulator.topic_name(given_up.topic);
+                let mut place = String::from_utf8_lossy(topic).into_owned();
+                if let Some(partition) = given_up.partition {
+                    place.push_str(&format!(":{partition}"));
+                }
+                let end = End::Failed {
+                    reason: text(&place),
+                };
+                let place = Place {
+                    topic: given_up.topic,
+                    partition: given_up.partition.unwrap_or_default(),
+                };
+                settled(&accumulator, place, given_up.batch, end)
             };
-            batches
-                .into_iter()
-                .map(|(place, batch)| {
-                    let end = end_of(&place);
-                    settled(&accumulator, place, batch, end)
-                })
-                .collect()
+            batches.into_iter().map(settle).collect()
         };
         self.delivery.deliver(perl, settled)
     }
@@ -188,6 +184,7 @@ fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
     perl_xs::register(perl, transaction_xsubs::XSUBS);
+    perl_xs::register(perl, buffer_xsubs::XSUBS);
     perl_xs::register_fast3::<Producer>(
         perl,
         FastXsub {

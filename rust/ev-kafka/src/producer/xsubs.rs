@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, XsubDef};
 
-use super::accumulator::{BatchId, Identity, NewRecord};
+use super::accumulator::{Appended, BatchId, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
-use super::{request, Config, Producer};
+use super::{clock, request, Config, Producer};
 use crate::conn::records::{codec, headers, now_ms};
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
@@ -91,10 +91,6 @@ pub(super) static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Client::_fail_all",
         body: fail_all,
     },
-    XsubDef {
-        name: "EV::Kafka::Client::_queued",
-        body: queued,
-    },
 ];
 
 /// `_native_init(\%conf)`
@@ -109,11 +105,20 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let config = Config {
         acks: int("acks", -1)? as i16,
         timeout_ms: int("timeout_ms", 30_000)? as i32,
-        idempotent: int("idempotent", 0)? != 0,
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
     };
-    let batch_size = usize::try_from(int("batch_size", 16_384)?).unwrap_or(0);
-    let producer = Rc::new(Producer::new(config, batch_size, codec));
+    let settings = Settings {
+        batch_size: usize::try_from(int("batch_size", 16_384)?).unwrap_or(0),
+        codec,
+        buffer_memory: match usize::try_from(int("buffer_memory", 0)?) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(bytes) => bytes,
+        },
+        sticky: int("sticky", 0)? != 0,
+        idempotent: int("idempotent", 0)? != 0,
+        clock,
+    };
+    let producer = Rc::new(Producer::new(config, settings));
     let object = frame.arg(0).ok_or("_native_init: expected an object")?;
     let handle = attach(perl, object, producer.clone())?;
     producer.object.replace(handle);
@@ -132,7 +137,7 @@ fn native_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb)`
+/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb)`: false when the buffer is full.
 fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
@@ -160,8 +165,30 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
         };
         accumulator.append(topic, partition as usize, record, callback)
     };
+    let taken = taken(frame, appended.map(Some))?;
+    frame.ret_int(taken.into());
+    Ok(())
+}
+
+/// Whether a record was taken, and what follows from that.
+pub(super) fn taken(
+    frame: &Frame<'_>,
+    appended: Result<Option<Appended>, Refused>,
+) -> Result<bool, Croak> {
+    match appended {
+        Ok(appended) => {
+            follow_up(frame, appended.unwrap_or_default())?;
+            Ok(true)
+        }
+        Err(Refused::BufferFull) => Ok(false),
+        Err(Refused::TooLarge(error)) => Err(Croak::from(format!("produce: {error}"))),
+    }
+}
+
+/// Tells the client that records have come.
+pub(super) fn follow_up(frame: &Frame<'_>, appended: Appended) -> Result<(), Croak> {
+    let perl = frame.perl();
     let object = frame.arg(0).ok_or("produce: expected an object")?.clone();
-    let appended = appended.map_err(|error| Croak::from(format!("produce: {error}")))?;
     if appended.first {
         call_method(perl, &object, "_linger_begin", &[]).ok()?;
     }
@@ -277,7 +304,7 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let age = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let producer = frame.object::<Producer>()?;
     let expired = producer.accumulator.borrow_mut().expire(age, retries);
-    let transactional = expired.iter().filter(|(_, b)| b.transaction.is_some());
+    let transactional = expired.iter().filter(|e| e.batch.transaction.is_some());
     let counts = [expired.len(), transactional.count()];
     let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
     producer.give_up(frame.perl(), expired, text).ok()?;
@@ -348,7 +375,7 @@ fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     producer.settle(frame.perl(), ends).ok()
 }
 
-fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
+pub(super) fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
     let text = frame.bytes(index)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -374,13 +401,4 @@ fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
     producer
         .fail(frame.perl(), unsent.into_iter(), &for_unsent)
         .ok()
-}
-
-/// `_queued`: messages and bytes that are accepted and not settled yet.
-fn queued(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let producer = frame.object::<Producer>()?;
-    let (messages, bytes) = producer.accumulator.borrow().queued();
-    frame.ret_int(messages as i64);
-    frame.ret_int(bytes as i64);
-    Ok(())
 }

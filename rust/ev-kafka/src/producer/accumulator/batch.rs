@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_wire::records::{
-    assign_producer, BatchBuilder, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
+    assign_producer, AppendError, BatchBuilder, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
 };
 use kafka_wire::Codec;
+
+use super::NewRecord;
 
 /// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
 pub type BatchId = u64;
@@ -33,7 +35,7 @@ pub struct Stamp {
 }
 
 /// The sequence number that many records later. After 2³¹ - 1 comes 0.
-pub fn sequence_after(sequence: i32, records: usize) -> i32 {
+pub(super) fn sequence_after(sequence: i32, records: usize) -> i32 {
     ((i64::from(sequence) + records as i64) & i64::from(i32::MAX)) as i32
 }
 
@@ -51,6 +53,51 @@ impl<C> Open<C> {
             builder: BatchBuilder::new(),
             callbacks: Vec::new(),
             born,
+        }
+    }
+
+    /// Takes a record, and keeps the callback at its index.
+    #[inline]
+    pub fn push<'a, H>(
+        &mut self,
+        record: NewRecord<'a, H>,
+        callback: Option<C>,
+    ) -> Result<(), AppendError>
+    where
+        H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    {
+        let index =
+            self.builder
+                .append(record.timestamp, record.key, record.value, record.headers)?;
+        if let Some(callback) = callback {
+            if self.callbacks.len() < index {
+                self.callbacks.resize_with(index, || None);
+            }
+            self.callbacks.push(Some(callback));
+        }
+        Ok(())
+    }
+
+    /// Closes the batch.
+    pub fn seal(mut self, id: BatchId, codec: Codec, transaction: Option<u64>) -> Sealed<C> {
+        let count = self.builder.count();
+        let bytes = self.builder.seal(SealOptions {
+            codec,
+            transactional: transaction.is_some(),
+            ..SealOptions::default()
+        });
+        Sealed {
+            id,
+            span: ID_SPAN,
+            bytes,
+            count,
+            callbacks: self.callbacks,
+            born: self.born,
+            transaction,
+            stamp: None,
+            retries: 0,
+            doubtful: false,
+            renewed: false,
         }
     }
 }
@@ -144,7 +191,8 @@ impl<C> Sealed<C> {
             transaction: self.transaction,
             stamp: None,
             retries: self.retries,
-            doubtful: self.doubtful,
+            // No broker has ever taken what is too large for it.
+            doubtful: false,
             renewed: self.renewed,
         }
     }
@@ -167,5 +215,17 @@ impl<C> Sealed<C> {
         };
         let [first, second] = &mut halves;
         Some(((first.seal(options), second.seal(options)), size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sequence_after;
+
+    #[test]
+    fn sequence_numbers_go_round() {
+        assert_eq!(sequence_after(7, 3), 10);
+        assert_eq!(sequence_after(i32::MAX, 1), 0);
+        assert_eq!(sequence_after(i32::MAX - 2, 5), 2);
     }
 }

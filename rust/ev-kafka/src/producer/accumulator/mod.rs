@@ -11,6 +11,7 @@
 //! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
 
 mod batch;
+mod parked;
 mod partition;
 mod topic;
 mod transaction;
@@ -19,10 +20,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_wire::records::{AppendError, BatchBuilder, SealOptions};
+use kafka_wire::records::{AppendError, BatchBuilder};
 use kafka_wire::Codec;
 
-pub use batch::{sequence_after, BatchId, Identity, Sealed};
+pub use batch::{BatchId, Identity, Sealed};
 
 use batch::{Open, ID_SPAN};
 use partition::{Partition, Terms};
@@ -35,6 +36,9 @@ pub const NO_LEADER: i32 = -1;
 /// would drop the connection, yet enough that 1 MB batches of several partitions share a request.
 const MAX_REQUEST_BYTES: usize = 8 << 20;
 
+/// How long after its time a batch that is owed a try waits for a leader: a few times as long as the delay between tries.
+const RETRY_GRACE: Duration = Duration::from_secs(10);
+
 /// What a header costs beside its name and value, at the most: their two lengths.
 const HEADER_OVERHEAD: usize = 10;
 
@@ -45,6 +49,10 @@ pub struct Settings {
     pub batch_size: usize,
     /// Compression of sealed batches.
     pub codec: Codec,
+    /// Bytes that may be queued: what would go beyond is refused. `usize::MAX` for no limit.
+    pub buffer_memory: usize,
+    /// Records without a key stay on a partition until its batch is sealed (KIP-480).
+    pub sticky: bool,
     /// Batches carry an identity and sequence numbers (KIP-98), and none leaves before there is an identity.
     pub idempotent: bool,
     /// The time that batches' ages are measured by; it never goes back.
@@ -70,6 +78,25 @@ pub struct Appended {
     pub first: bool,
     /// A batch was sealed: something may be sent.
     pub sealed: bool,
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No batch can carry it.
+    TooLarge(AppendError),
+    /// [`Settings::buffer_memory`] is used up.
+    BufferFull,
+}
+
+/// Records that were given up before they were in flight.
+pub struct GivenUp<C> {
+    /// Index for [`Accumulator::topic_name`].
+    pub topic: usize,
+    /// None for records whose partition was not chosen yet.
+    pub partition: Option<usize>,
+    /// The records.
+    pub batch: Sealed<C>,
 }
 
 /// Where a batch belongs.
@@ -164,7 +191,11 @@ impl<C> Accumulator<C> {
         let name = Bytes::copy_from_slice(name);
         let index = self.topics.len();
         self.by_name.insert(name.clone(), index);
-        self.topics.push(Topic::new(name, self.settings.batch_size));
+        self.topics.push(Topic::new(
+            name,
+            self.settings.batch_size,
+            self.settings.sticky,
+        ));
         index
     }
 
@@ -203,7 +234,7 @@ impl<C> Accumulator<C> {
     /// single record can be larger.
     ///
     /// # Errors
-    /// The record has more than 2 GiB, which no batch can carry: nothing was taken.
+    /// Nothing was taken: the record has more than 2 GiB, which no batch can carry, or the buffer is full.
     #[inline]
     pub fn append<'a, H>(
         &mut self,
@@ -211,11 +242,50 @@ impl<C> Accumulator<C> {
         partition: usize,
         record: NewRecord<'a, H>,
         callback: Option<C>,
-    ) -> Result<Appended, AppendError>
+    ) -> Result<Appended, Refused>
     where
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
         let size = size_bound(&record);
+        self.check_room(size)?;
+        self.write(topic, partition, record, callback, size)
+            .map_err(Refused::TooLarge)
+    }
+
+    #[inline]
+    fn check_room(&self, size: usize) -> Result<(), Refused> {
+        match self.bytes.saturating_add(size) > self.settings.buffer_memory {
+            true => Err(Refused::BufferFull),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts bytes that the caller keeps for a record elsewhere. False, and nothing is counted, when the buffer is full.
+    pub fn reserve(&mut self, bytes: usize) -> bool {
+        let has_room = self.check_room(bytes).is_ok();
+        if has_room {
+            self.bytes += bytes;
+        }
+        has_room
+    }
+
+    /// Bytes that were reserved are free again.
+    pub fn release(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    #[inline]
+    fn write<'a, H>(
+        &mut self,
+        topic: usize,
+        partition: usize,
+        record: NewRecord<'a, H>,
+        callback: Option<C>,
+        size: usize,
+    ) -> Result<Appended, AppendError>
+    where
+        H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    {
         let batch_size = self.topics[topic].batch_size;
         let state = self.topics[topic].partition(partition);
         let mut sealed = false;
@@ -238,15 +308,7 @@ impl<C> Accumulator<C> {
             }
         };
         let before = open.builder.len();
-        let index =
-            open.builder
-                .append(record.timestamp, record.key, record.value, record.headers)?;
-        if let Some(callback) = callback {
-            if open.callbacks.len() < index {
-                open.callbacks.resize_with(index, || None);
-            }
-            open.callbacks.push(Some(callback));
-        }
+        open.push(record, callback)?;
         let after = open.builder.len();
         self.messages += 1;
         self.bytes += after - before;
@@ -269,36 +331,18 @@ impl<C> Accumulator<C> {
             self.open.swap_remove(index);
         }
         let state = &mut self.topics[place.topic].partitions[place.partition];
-        let Some(mut open) = state.open.take() else {
+        let Some(open) = state.open.take() else {
             return;
         };
-        let (count, size) = (open.builder.count(), open.builder.len());
-        if count == 0 {
+        let size = open.builder.len();
+        if open.builder.is_empty() {
             return;
         }
-        let transaction = self.terms.transaction;
-        let bytes = open.builder.seal(SealOptions {
-            codec: self.settings.codec,
-            transactional: transaction.is_some(),
-            ..SealOptions::default()
-        });
-        self.bytes = self.bytes + bytes.len() - size;
-        let id = self.next_id;
+        let batch = open.seal(self.next_id, self.settings.codec, self.terms.transaction);
         self.next_id += ID_SPAN;
-        self.transactions.sealed(transaction, count);
-        state.sealed.push_back(Sealed {
-            id,
-            span: ID_SPAN,
-            bytes,
-            count,
-            callbacks: open.callbacks,
-            born: open.born,
-            transaction,
-            stamp: None,
-            retries: 0,
-            doubtful: false,
-            renewed: false,
-        });
+        self.bytes = self.bytes + batch.bytes.len() - size;
+        self.transactions.sealed(batch.transaction, batch.count);
+        state.sealed.push_back(batch);
         self.list(place);
     }
 
@@ -492,9 +536,9 @@ impl<C> Accumulator<C> {
         self.list(place);
     }
 
-    /// Gives up what waits and fits, in the order of the batches: the records are failed by the caller.
-    fn fail_waiting(&mut self, unwanted: impl Fn(&Sealed<C>) -> bool) -> Vec<(Place, Sealed<C>)> {
-        let mut failed = Vec::new();
+    /// Gives up what waits and is unwanted, oldest first: the records are failed by the caller.
+    fn fail_waiting(&mut self, unwanted: impl Fn(&Sealed<C>) -> bool) -> Vec<GivenUp<C>> {
+        let mut failed = self.fail_parked_if(&unwanted);
         for place in self.places() {
             let state = self.state(&place);
             if !state.sealed.iter().any(&unwanted) {
@@ -507,25 +551,34 @@ impl<C> Accumulator<C> {
             for batch in out {
                 self.spend(&place, &batch);
                 self.settled(&place, &batch);
-                failed.push((place.clone(), batch));
+                failed.push(GivenUp {
+                    topic: place.topic,
+                    partition: Some(place.partition),
+                    batch,
+                });
             }
         }
-        failed.sort_by_key(|(_, batch)| batch.id);
+        failed.sort_by_key(|given_up| given_up.batch.id);
         failed
     }
 
     /// Gives up batches that wait and whose first record came at least `age` ago. A batch that was sent before has
-    /// `retries` tries all the same.
-    pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<(Place, Sealed<C>)> {
+    /// `retries` tries all the same, unless no leader takes it for [`RETRY_GRACE`] more.
+    pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<GivenUp<C>> {
         let now = (self.settings.clock)();
         self.fail_waiting(|batch| {
-            let is_old = now.saturating_sub(batch.born) >= age;
-            is_old && (batch.retries == 0 || batch.retries >= retries)
+            let waited = now.saturating_sub(batch.born);
+            let has_tries = (1..=retries).contains(&batch.retries);
+            let limit = match has_tries {
+                true => age.saturating_add(RETRY_GRACE),
+                false => age,
+            };
+            waited >= limit
         })
     }
 
     /// Gives up everything that is not in flight: the records are failed by the caller.
-    pub fn fail_unsent(&mut self) -> Vec<(Place, Sealed<C>)> {
+    pub fn fail_unsent(&mut self) -> Vec<GivenUp<C>> {
         self.seal_all();
         self.fail_waiting(|_| true)
     }
@@ -578,7 +631,8 @@ impl<C> Accumulator<C> {
         let mut sent: Vec<_> = self.sent.drain().map(|(_, (_, batch))| batch).collect();
         sent.sort_by_key(|batch| batch.id);
         self.seal_all();
-        let mut unsent = Vec::new();
+        let parked = self.fail_parked_if(|_| true);
+        let mut unsent: Vec<_> = parked.into_iter().map(|parked| parked.batch).collect();
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
             unsent.extend(state.clear());
         }

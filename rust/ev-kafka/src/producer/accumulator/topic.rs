@@ -1,8 +1,11 @@
 //! Topics: their partitions, and which of these a record goes to.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use kafka_wire::murmur2;
 
+use super::batch::{Open, Sealed};
 use super::partition::Partition;
 use super::NO_LEADER;
 
@@ -13,6 +16,12 @@ pub(super) struct Topic<C> {
     /// Of those, the ones with a leader: null keys go round these.
     led: Vec<usize>,
     round_robin: usize,
+    /// Where records without a key go until the batch there is sealed, if they do not go round.
+    sticky: Option<usize>,
+    /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more, with the transaction
+    /// that these are part of.
+    pub parked: VecDeque<Sealed<C>>,
+    pub parking: Option<(Open<C>, Option<u64>)>,
     /// Size in bytes, before compression, at which a batch is sealed: less than the client's `batch_size` once the
     /// broker has refused a batch as too large.
     pub batch_size: usize,
@@ -21,12 +30,15 @@ pub(super) struct Topic<C> {
 }
 
 impl<C> Topic<C> {
-    pub fn new(name: Bytes, batch_size: usize) -> Self {
+    pub fn new(name: Bytes, batch_size: usize, sticky: bool) -> Self {
         Topic {
             name,
             routed: 0,
             led: Vec::new(),
             round_robin: 0,
+            sticky: sticky.then_some(0),
+            parked: VecDeque::new(),
+            parking: None,
             batch_size,
             partitions: Vec::new(),
         }
@@ -54,15 +66,34 @@ impl<C> Topic<C> {
     pub fn partition_for(&mut self, key: Option<&[u8]>) -> usize {
         match key {
             Some(key) => murmur2(key) as usize % self.routed,
-            None => {
-                let turn = self.round_robin;
-                self.round_robin = turn.wrapping_add(1);
-                match self.led.len() {
-                    0 => turn % self.routed,
-                    led => self.led[turn % led],
+            None => match self.sticky {
+                Some(partition) if self.is_filling(partition) => partition,
+                Some(_) => {
+                    let partition = self.next_in_turn();
+                    self.sticky = Some(partition);
+                    partition
                 }
-            }
+                None => self.next_in_turn(),
+            },
         }
+    }
+
+    fn next_in_turn(&mut self) -> usize {
+        let turn = self.round_robin;
+        self.round_robin = turn.wrapping_add(1);
+        match self.led.len() {
+            0 => turn % self.routed,
+            led => self.led[turn % led],
+        }
+    }
+
+    /// Whether a partition that records may go to has an open batch.
+    fn is_filling(&self, partition: usize) -> bool {
+        let state = self.partitions.get(partition);
+        partition < self.routed
+            && state.is_some_and(|state| {
+                state.open.is_some() && (state.leader != NO_LEADER || self.led.is_empty())
+            })
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Accumulator, Place, Sealed};
+use super::{Accumulator, GivenUp, Place};
 
 /// Counts the transactions and their sealed records.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ impl<C> Accumulator<C> {
     }
 
     /// Gives up the transactional batches that are not in flight, oldest first: their records are failed by the caller.
-    pub fn fail_transactional(&mut self) -> Vec<(Place, Sealed<C>)> {
+    pub fn fail_transactional(&mut self) -> Vec<GivenUp<C>> {
         if self.in_transaction() {
             self.seal_all();
         }
