@@ -278,8 +278,7 @@ C<sticky>: messages whose key is undef stay on a partition until its batch is fu
 due, and then go on to another one that has a leader (KIP-480). Batches are
 fuller and fewer so. Keys choose as they do by default.
 
-
-Chooses the partition of every message that does not name one. It must return a
+A code reference chooses the partition of every message that does not name one. It must return a
 number from 0 to C<$num_partitions - 1>. Without it a key chooses its partition by
 its murmur2 hash, as Java's client does, and messages whose key is undef go to the
 partitions in turn.
