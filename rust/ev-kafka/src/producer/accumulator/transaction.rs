@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Accumulator, GivenUp, Place};
+use super::{Accumulator, GivenUp, Place, Sealed};
 
 /// Counts the transactions and their sealed records.
 #[derive(Debug, Default)]
