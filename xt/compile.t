@@ -15,7 +15,7 @@ find({ no_chdir => 1, wanted => sub {
 sub first_line { open my $in, '<', $_[0] or die "$_[0]: $!"; scalar(readline $in) // '' }
 
 for my $file (sort @files) {
-    my @command = ($^X, qw(-Iblib/lib -Iblib/arch -Ilib -It/lib -Ixt/lib -Iscript/lib -wc), $file);
+    my @command = ($^X, qw(-Iblib/lib -Iblib/arch -Ilib -It/lib -Ixt/lib -Iscript/lib -Ibench/lib -wc), $file);
     open my $run, '-|', "@command 2>&1" or die "$^X: $!";
     is join('', <$run>), "$file syntax OK\n", $file;
 }

@@ -109,8 +109,10 @@ once and in order, whatever happens to brokers and connections.
 
 =item *
 
-Consumes partitions that are assigned by hand, from any offset, with C<seek>,
-C<lag> and C<offsets_for>.
+Consumes partitions that are assigned by hand, from any offset, with C<seek>, C<pause>,
+C<lag>, C<offsets_for> and C<offsets_for_times>; message by message or batch by batch, under
+C<read_committed> too. The next fetch is on its way while the last one is delivered. Logs that were
+truncated by an unclean election, and topics that were created anew, are noticed.
 
 =item *
 
@@ -1532,8 +1534,8 @@ The old message formats 0 and 1 (before Kafka 0.11) are not read.
 
 =item *
 
-C<on_message> may still be called for the rest of a batch after C<seek> was called
-from within it.
+After C<seek>, what L</poll([$cb])> has asked for before is still delivered, also when C<seek>
+was called from within C<on_message>.
 
 =item *
 
