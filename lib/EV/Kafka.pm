@@ -1516,10 +1516,6 @@ A broker that says it is throttling is left alone for as long as it says (KIP-21
 
 =item *
 
-What is not there yet, see L</What it does not do yet>.
-
-=item *
-
 SASL is PLAIN, SCRAM and OAUTHBEARER; there is no GSSAPI.
 
 =item *

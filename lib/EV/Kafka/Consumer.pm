@@ -86,6 +86,7 @@ sub _change_assignment {
 
 sub _assignment_changed {
     my ($self, @rounds) = @_;
+    $self->_note_positions if $self->{cfg}{txn};
     $self->_interrupt_delivery;
     $self->_end_part($_) for @rounds;
     $self->_schedule_delivery;

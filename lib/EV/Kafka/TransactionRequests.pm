@@ -161,6 +161,8 @@ sub _txn_register_new {
     return if $txn->{adding} || defined $txn->{error} || $txn->{ending} || $txn->{state} eq 'aborting';
     return if !$self->_producer_is_ready || $cfg->{init_producer};
     my @new = $self->_txn_unregistered or return;
+    $self->_watch_generation($txn);
+    return if defined $txn->{error} || $cfg->{closed};
     my %topics;
     push @{ $topics{ $_->[0] } }, $_->[1] for @new;
     @$txn{qw(adding asked)} = (1, 1);

@@ -24,7 +24,8 @@ use constant PRODUCER_FENCED => 90;
 #   asked      it has been asked to add something, and may have
 #   adding     AddPartitionsToTxn is under way
 #   offsets    calls of send_offsets_to_transaction under way
-#   positions  where the consumer was at begin
+#   positions  of the consumer at begin, by topic:partition
+#   generation of the group when the first message was produced
 #   new_epoch  the producer takes its next epoch after the abort
 # {txn_fatal} says why there will never be another one.
 
@@ -39,7 +40,8 @@ sub begin_transaction {
             if $txn->{state} eq 'open';
         Carp::croak("begin_transaction: the last transaction is still $txn->{state}; wait for the callback");
     }
-    $cfg->{txn} = { state => 'open', offsets => {}, positions => [$self->_positions] };
+    $cfg->{txn} = { state => 'open', offsets => {}, positions => {} };
+    $self->_note_positions;
     $self->_txn_begin;
     $self->_release_delivery if $cfg->{delivery_held};
     return;
@@ -60,6 +62,8 @@ sub send_offsets_to_transaction {
         topics   => _offsets_by_topic(@positions),
         cb       => $cb,
     };
+    $self->_watch_generation($txn);
+    return if $self->{cfg}{closed};
     return $self->_offsets_sent($txn, $sent, undef, _must_abort($txn)) if defined $txn->{error};
     return $self->_offsets_sent($txn, $sent, { topics => [], throttle_time_ms => 0 }) unless @positions;
     return $self->_send_offsets_when_ready;
@@ -109,6 +113,17 @@ sub _txn_member {
     my $group = $self->{cfg}{group};
     return (undef, undef) unless $group && $group->{group_id} eq $group_id && length($group->{member_id} // '');
     return @$group{qw(generation member_id)};
+}
+
+# What was consumed of a partition that is another member's by now would be in the
+# transaction, its position would not.
+sub _watch_generation {
+    my ($self, $txn) = @_;
+    my $generation = ($self->{cfg}{group} || {})->{generation} // -1;
+    return if $generation < 0;
+    $txn->{generation} //= $generation;
+    return if $txn->{generation} == $generation;
+    return $self->_txn_broken($txn, 'the group was rebalanced in the middle of the transaction');
 }
 
 sub _offsets_by_topic {
@@ -256,17 +271,27 @@ sub _txn_ended {
     return if ($cfg->{txn} || 0) != $txn;
     $self->_txn_end unless $txn->{ending};
     delete $cfg->{txn};
-    $self->_back_to($txn->{positions}) if $txn->{state} eq 'aborting';
+    $self->_back_to(values %{ $txn->{positions} }) if $txn->{state} eq 'aborting';
     $self->_call(delete $txn->{cb}, $error);
     return $cfg->{closed} ? undef : $self->_send_ready;
 }
 
+# Where each partition was at begin, or when it was assigned after that.
+sub _note_positions {
+    my ($self) = @_;
+    my $positions = $self->{cfg}{txn}{positions};
+    for my $assigned (@{ $self->{cfg}{assignments} }) {
+        my ($offset) = $self->_position_of($assigned);
+        $positions->{"$assigned->{topic}:$assigned->{partition}"} ||= { %$assigned, offset => $offset };
+    }
+    return;
+}
+
 sub _back_to {
-    my ($self, $positions) = @_;
-    my %now = map { ("$_->{topic}:$_->{partition}" => $_->{offset}) } $self->_positions;
-    for my $was (@$positions) {
+    my ($self, @positions) = @_;
+    for my $was (@positions) {
         my $assigned = $self->_assigned(@$was{qw(topic partition)}) or next;
-        my $offset   = $now{"$was->{topic}:$was->{partition}"} // -1;
+        my ($offset) = $self->_position_of($assigned);
         $self->_move($assigned, $was->{offset}) if $offset != $was->{offset};
     }
     return;
