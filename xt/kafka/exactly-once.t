@@ -15,9 +15,9 @@ use Test::More;
 my $RECORDS    = $ENV{KAFKA_EOS_RECORDS} // 10_000;
 my $PARTITIONS = 4;
 
-# The records come in so many portions, each before a process is started, so that
-# none of them finds all its work done.
-my $PORTIONS = 8;
+# Records come all the time, for so many seconds and in so many steps a second:
+# whenever a process is killed it is in the middle of something.
+my ($FEED_SECONDS, $FEED_RATE) = (15, 100);
 
 # Seconds that a process lives, at least and at most, and when giving up.
 my ($LIFE_MIN, $LIFE_MAX, $PATIENCE) = (0.3, 2, 600);
@@ -30,23 +30,20 @@ sub copies_once {
     my ($version) = @_;
     my $brokers = shared_cluster($version)->bootstrap;
     my ($in, $out) = map { create_topic($brokers, "eos-$_", $PARTITIONS) } qw(in out);
-    my ($kills, $ends, $filled) = (0, 0, 0);
+    my ($kills, $ends) = (0, 0);
+    my $feed = feed($brokers, $in);
     my %environment = (KAFKA_BROKER => $brokers, KAFKA_TOPIC => $in, KAFKA_OUTPUT => $out,
         KAFKA_GROUP_ID => "$in-group", KAFKA_TRANSACTIONAL_ID => "$in-copy");
     my $log  = File::Temp->new;
     my $give_up = EV::now() + $PATIENCE;
     while (committed_position($brokers, $in, "$in-group") < $RECORDS) {
         last if EV::now() > $give_up;
-        if ($filled < $RECORDS) {
-            my $to = $filled + POSIX::ceil($RECORDS / $PORTIONS);
-            $to = $RECORDS if $to > $RECORDS;
-            fill($brokers, $in, $filled + 1, $to);
-            $filled = $to;
-        }
         my ($status, $killed) = run_for($LIFE_MIN + rand $LIFE_MAX - $LIFE_MIN, \%environment, "$log");
         $killed ? $kills++ : $ends++;
     }
-    cmp_ok $kills, '>=', $PORTIONS, "killed $kills times";
+    is_deeply $feed->{errors}, [], 'all records were written';
+    await('close', sub { $feed->{kafka}->close(@_) });
+    cmp_ok $kills, '>=', 5, "killed $kills times";
     is $ends, 0, 'it never ended by itself' or diag do { local $/; open my $file, '<', "$log"; readline $file };
 
     my @wanted = sort map { "V$_" } 1 .. $RECORDS;
@@ -65,14 +62,19 @@ sub copies_once {
     note "$version: killed $kills times; ", $all - $RECORDS, " of $all records were aborted";
 }
 
-sub fill {
-    my ($brokers, $topic, $from, $to) = @_;
-    my $kafka = connected_client(brokers => $brokers, acks => -1);
-    my @errors;
-    $kafka->produce($topic, "k$_", "v$_", sub { push @errors, $_[1] if defined $_[1] }) for $from .. $to;
-    await('the records', sub { $kafka->flush(@_) });
-    is_deeply \@errors, [], "records $from to $to";
-    await('close', sub { $kafka->close(@_) });
+# Writes the records, while the loop runs.
+sub feed {
+    my ($brokers, $topic) = @_;
+    my $feed = { errors => [], written => 0, kafka => connected_client(brokers => $brokers, idempotent => 1) };
+    my $step = POSIX::ceil($RECORDS / $FEED_SECONDS / $FEED_RATE);
+    $feed->{timer} = EV::timer 0, 1 / $FEED_RATE, sub {
+        for (1 .. $step) {
+            return delete $feed->{timer} if $feed->{written} == $RECORDS;
+            my $n = ++$feed->{written};
+            $feed->{kafka}->produce($topic, "k$n", "v$n", sub { push @{ $feed->{errors} }, $_[1] if defined $_[1] });
+        }
+    };
+    return $feed;
 }
 
 # Runs the example for so many seconds -> its status, whether we killed it.
