@@ -135,6 +135,45 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             like +($one->lines(qr/^error/))[0], qr/ConsumerGroupHeartbeat/, 'is an error, and no endless trying';
         } if $version lt '4';
 
+        for my $case (['sticky', 'StickyAssignor'], ['cooperative-sticky', 'CooperativeStickyAssignor', 'kcat']) {
+            my ($assignor, $class, $with_kcat) = @$case;
+            subtest "$assignor with the same of other clients, whoever leads" => sub {
+                my $topic = create_topic($brokers, "$name-mixed-$assignor", 6);
+                my $group = "$topic-g";
+                my $java  = GroupMember->run('java', KafkaCluster::java_command($version,
+                    'org.apache.kafka.tools.consumer.ConsoleConsumer', '--bootstrap-server', $brokers,
+                    '--topic', $topic, '--group', $group, '--from-beginning', '--consumer-property',
+                    "partition.assignment.strategy=org.apache.kafka.clients.consumer.$class"));
+                my $sent = 0;
+                my $rounds = 0;
+                wait_until('records to Java', sub {
+                    fill($topic, $sent + 1, $sent += 20) if $rounds++ % 50 == 0;
+                    count($java);
+                }, $java);
+                my $ours = member(ours => $topic, $group, { assignors => [$assignor] });
+                wait_until('three partitions for us', sub { $ours->owns == 3 }, $ours, $java);
+                pass 'Java leads';
+                my $kcat;
+                if ($with_kcat) {
+                    $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u',
+                        '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS,
+                        '-X', "partition.assignment.strategy=$assignor", $topic);
+                    wait_until('two partitions for us', sub { $ours->owns == 2 }, $ours, $java, $kcat);
+                }
+                $java->kill('TERM');
+                my $rest = $with_kcat ? 3 : 6;
+                wait_until('what Java leaves', sub { $ours->owns == $rest }, $ours);
+                fill($topic, $sent + 1, $sent += 20);
+                my @all = grep { defined } $ours, $java, $kcat;
+                wait_until('every record', sub {
+                    my %seen = map { $_ => 1 } map { (map { $_->[2] } @{ $_->{records} }), @{ $_->{lines} } } @all;
+                    !grep { !$seen{"v$_"} } 1 .. $sent;
+                }, @all);
+                pass "we lead, and none of $sent records was skipped";
+                leave($ours);
+            };
+        }
+
         subtest 'with kcat and the Java console consumer' => sub {
             my $topic = create_topic($brokers, "$name-mixed", 6);
             my $group = "$topic-g";
