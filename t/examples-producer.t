@@ -100,4 +100,14 @@ END
         'the headers';
 };
 
+subtest 'backpressure.pl' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $output = output_of('backpressure', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't', KAFKA_COUNT => 30_000 });
+    like $output, qr/\A30000 messages written, stopped [1-9]\d* times\n\z/, 'had to stop';
+    my %times;
+    $times{ $_->{key} }++ for $mock->records(t => 0);
+    is_deeply [scalar(keys %times), grep { $_ > 1 } values %times], [30_000], 'every message is there once';
+};
+
 done_testing;

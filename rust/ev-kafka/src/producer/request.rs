@@ -136,7 +136,6 @@ fn encode(
         acks: producer.config.acks,
         timeout_ms: producer.config.timeout_ms,
         topic_data: topics,
-        ..Default::default()
     };
     let mut body = Writer::new();
     request
