@@ -385,6 +385,23 @@ subtest 'leaving while the group waits for others' => sub {
     is_deeply [errors($_->{kafka})], [], 'without an error' for $one, $two;
 };
 
+subtest 'leaving and what waits' => sub {
+    my $mock  = filled(2, 3);
+    my $one   = joined(member($mock));
+    my $two   = member($mock, client => { linger_ms => 100_000 });
+    my $kafka = $two->{kafka};
+    wait_until { state_of($two) eq 'joining' } 'the wait';
+    my (@commits, @produced);
+    $kafka->commit(sub { push @commits, $_[0] // 'ok' });
+    $kafka->produce(t => 'key', 'value', sub { push @produced, $_[1] // 'ok' });
+    is left($two), 'left', 'the member leaves';
+    is_deeply \@commits, ['the group has been left'], 'a commit that waited for the group is called back';
+    is_deeply \@produced, [], 'messages are no concern of the group';
+    $kafka->flush;
+    wait_until { @produced } 'the delivery';
+    is_deeply \@produced, ['ok'], 'and are delivered';
+};
+
 subtest 'the end of the client' => sub {
     my $mock   = filled(1, 5);
     my $member = joined(member($mock));

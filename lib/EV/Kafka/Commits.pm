@@ -75,7 +75,7 @@ sub _run_waiting {
     return;
 }
 
-sub _fail_waiting {
+sub _fail_deferred {
     my ($self, $group, $error) = @_;
     $_->($self, $error) for splice @{ $group->{waiting} || [] };
     return;
@@ -116,7 +116,7 @@ sub _when_committed {
 
 sub _try_commit {
     my ($self, $group, $commit) = @_;
-    my $offsets = _by_topic($commit->{positions}, qw(offset leader_epoch));
+    my $offsets = _offsets_of($commit->{positions}, qw(offset leader_epoch));
     return $self->_ask_coordinator($group, undef, sub {
         my (undef, $conn, $answered) = @_;
         $conn->offset_commit($group->{group_id}, @{ $commit->{member} }, $offsets, $answered,
@@ -168,7 +168,7 @@ sub _later {
 }
 
 # { topic, partition, … }, … as Kafka's [{ topic, partitions => [{ partition, … }] }].
-sub _by_topic {
+sub _offsets_of {
     my ($partitions, @keys) = @_;
     my %topics;
     for my $given (@$partitions) {
@@ -215,7 +215,7 @@ sub _part_silently {
     return if $group->{parked} || $group->{member_id} eq '' || $group->{state} eq 'stopped';
     my @positions = $group->{auto_commit} && $group->{state} eq 'stable' ? $self->_positions : ();
     $conn->offset_commit(@$group{qw(group_id generation member_id)},
-        _by_topic(\@positions, qw(offset leader_epoch)), sub { }, $group->{group_instance_id}) if @positions;
+        _offsets_of(\@positions, qw(offset leader_epoch)), sub { }, $group->{group_instance_id}) if @positions;
     return $self->_by_protocol($group, part => $conn, sub { });
 }
 

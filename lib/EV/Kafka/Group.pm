@@ -187,7 +187,7 @@ sub _leave_group {
     $cfg->{group_timers} = {};
     $self->_group_timer(leave => LEAVE_PATIENCE, '_left_group');
     $self->_stop_consuming;
-    $self->_fail_waiting($group, 'the group has been left');
+    $self->_fail_deferred($group, 'the group has been left');
     return unless $self->_is_group($group);
     return $self->_give_up($group, sub { 1 }, $group->{auto_commit} && $was ne 'stopped', sub {
         my ($self, $error) = @_;
@@ -220,7 +220,7 @@ sub _stop_group {
     $group->{attempt}++;
     $self->{cfg}{group_timers} = {};
     $self->_stop_consuming;
-    $self->_fail_waiting($group, $reason);
+    $self->_fail_deferred($group, $reason);
     return unless $self->_is_group($group);
     $self->_give_up($group, sub { 1 }, 0, sub { });
     return if $self->{cfg}{closed};
@@ -235,7 +235,7 @@ sub _close_group {
     delete $cfg->{next_group};
     $cfg->{group_timers} = {};
     $self->_part_silently($group) if $group;
-    $self->_fail_waiting($group, 'client closed') if $group;
+    $self->_fail_deferred($group, 'client closed') if $group;
     my @ops = values %{ $cfg->{group_ops} };
     $self->_end_op($_, undef, 'client closed') for @ops;
     $self->_call($_) for $group ? splice @{ $group->{leavers} || [] } : ();
