@@ -110,6 +110,38 @@ subtest 'outside of transactions' => sub {
     is_deeply committed($mock), ['plain'], 'what came before begin is not part of it';
 };
 
+subtest 'outside of transactions, before the end of the last one is written' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [undef], 'a transaction';
+    $mock->fault(api => 'Produce', topic => 'out', error => 48, times => 2);
+    my $errors = write_out($kafka, 'b');
+    wait_until { @$errors } 'the delivery';
+    is_deeply $errors, [undef], 'a record waits for the end';
+    is_deeply committed($mock), [qw(a b)], 'and is written';
+};
+
+subtest 'records of topics that are not known yet' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    my @ends;
+    $mock->create_topic('fresh' => 1);
+    $kafka->produce('fresh', 'plain', 'plain', sub { push @ends, ['plain', $_[1]] });
+    $kafka->begin_transaction;
+    $kafka->produce('fresh', 'a', 'a', sub { push @ends, ['a', $_[1]] });
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    wait_until { @ends == 2 } 'both ends';
+    is_deeply [sort { $a->[0] cmp $b->[0] } @ends], [['a', 'transaction aborted'], ['plain', undef]],
+        'one goes with the transaction, the one before it does not';
+    $mock->create_topic('other' => 1);
+    $kafka->begin_transaction;
+    $kafka->produce('other', 'b', 'b', sub { push @ends, ['b', $_[1]] });
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'commit waits for what has no partition yet';
+    is_deeply $ends[2], ['b', undef], 'it is written';
+    is_deeply [map { $_->{value} } $mock->records('other', 0, isolation_level => 'read_committed')], ['b'], 'and committed';
+    is_deeply [map { $_->{value} } $mock->records('fresh', 0)], ['plain'], 'what was aborted never left';
+};
+
 subtest 'what croaks' => sub {
     my $mock  = cluster();
     my $plain = connected(brokers => $mock->bootstrap);

@@ -17,6 +17,10 @@ use constant {
     EXPIRY_PERIOD_MAX => 1,
 };
 
+# INVALID_TXN_STATE: for a record outside of transactions it means that the end of
+# the last one has been promised, but not yet written to this partition.
+use constant INVALID_TXN_STATE => 48;
+
 # MESSAGE_TOO_LARGE and RECORD_LIST_TOO_LARGE: half of the batch may pass.
 my %TOO_LARGE = map { $_ => 1 } 10, 18;
 
@@ -28,6 +32,8 @@ sub _batch_failed {
     return $self->_fail_batch($batch, undef, $transport_error) if defined $transport_error;
     return if $TOO_LARGE{$code} && $self->_split($batch->{id});
     return if $self->_repair_sequence($batch);
+    return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && $self->{cfg}{transactional_id}
+        && $self->_retry_batch($batch);
     if (EV::Kafka::_is_retriable($code) && $self->_retry_batch($batch)) {
         return $self->_refresh_metadata_for_topic($batch->{topic});
     }
