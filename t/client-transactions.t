@@ -142,6 +142,102 @@ subtest 'records of topics that are not known yet' => sub {
     is_deeply [map { $_->{value} } $mock->records('fresh', 0)], ['plain'], 'what was aborted never left';
 };
 
+subtest 'a record with a partition, of a topic that becomes known in a later transaction' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $mock->create_topic('fresh' => 1);
+    my @ends;
+    $kafka->produce('fresh', 'plain', 'plain', { partition => 0 }, sub { push @ends, ['plain', $_[1]] });
+    $kafka->begin_transaction;
+    $kafka->produce('fresh', 'a', 'a', { partition => 0 }, sub { push @ends, ['a', $_[1]] });
+    wait_until { grep { $_->[0] eq 'plain' } @ends } 'the record from before begin';
+    wait_until { grep { $_->[0] eq 'a' } @ends } 'the one of the transaction';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply \@ends, [['plain', undef], ['a', undef]], 'each is written once, in order';
+    is_deeply [map { $_->{value} } $mock->records('fresh', 0, isolation_level => 'read_committed')], ['plain'],
+        'only what came after begin is aborted';
+};
+
+subtest 'what is produced after the transaction has failed' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $kafka->begin_transaction;
+    $mock->fault(api => 'AddPartitionsToTxn', error => 29);
+    my $first = write_out($kafka, 'a');
+    wait_until { @$first } 'the failure';
+    my $second = write_out($kafka, 'b');
+    is_deeply [ended($kafka, 'flush')], [], 'flush has nothing to wait for';
+    like "@$second", qr/TOPIC_AUTHORIZATION_FAILED .* call abort_transaction/, 'the callback is told to abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [undef], 'and on';
+    is_deeply committed($mock), ['c'], 'with what came then';
+};
+
+subtest 'a connection lost while a transaction is aborted' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    my $epoch = $kafka->{cfg}{producer_epoch};
+    my @warnings;
+    local $SIG{__WARN__} = sub { push @warnings, @_ };
+    $kafka->begin_transaction;
+    $mock->fault(api => 'Produce', hang => 1);
+    my $errors = write_out($kafka, 'late');
+    $kafka->flush;
+    wait_until { $mock->request_count('Produce') } 'the record to leave';
+    my @aborted;
+    $kafka->abort_transaction(sub { push @aborted, [@_] });
+    $mock->stop_broker($_), $mock->start_broker($_) for 0, 1;
+    wait_until { @aborted } 'abort';
+    is_deeply \@aborted, [[undef]], 'it is aborted';
+    wait_until { @$errors } 'the callback';
+    is scalar(@$errors), 1, 'which is called once';
+    is_deeply \@warnings, [], 'without warnings';
+    isnt $kafka->{cfg}{producer_epoch}, $epoch, 'a new epoch keeps out what may still be under way';
+    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one goes on';
+    is_deeply committed($mock), ['next'], 'alone';
+};
+
+subtest 'the next transaction begins in the callback of the abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, delivery_timeout => 5);
+    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [undef], 'the broker knows the producer';
+    $kafka->begin_transaction;
+    $mock->fault(api => 'Produce', error => 87);
+    my $errors = write_out($kafka, 'bad');
+    wait_until { @$errors } 'the refusal';
+    my (@ends, $next);
+    $kafka->abort_transaction(sub {
+        push @ends, [abort => @_];
+        $kafka->begin_transaction;
+        $next = write_out($kafka, 'bad');
+        $kafka->commit_transaction(sub { push @ends, [commit => @_] });
+    });
+    wait_until { @ends == 2 } 'both ends';
+    is_deeply \@ends, [[abort => undef], [commit => undef]], 'one is aborted, the next is committed';
+    is_deeply $next, [undef], 'its record is delivered';
+    is_deeply committed($mock), [qw(a bad)], 'and can be seen';
+};
+
+subtest 'abort in the callback of offsets that failed' => sub {
+    my $mock = cluster();
+    $mock->append(in => 0, { value => $_ }) for 1, 2;
+    my $kafka = producer($mock);
+    $kafka->assign([{ topic => 'in', partition => 0, offset => 0 }]);
+    $kafka->begin_transaction;
+    $mock->fault(api => 'AddOffsetsToTxn', error => 30);
+    my (@ends, @aborted);
+    for my $group (qw(g h i)) {
+        $kafka->send_offsets_to_transaction($group, sub {
+            push @ends, $_[1];
+            $kafka->abort_transaction(sub { push @aborted, $_[0] }) if @ends == 1;
+        });
+    }
+    wait_until { @aborted } 'abort';
+    is_deeply \@aborted, [undef], 'it is aborted';
+    is scalar(@ends), 3, 'each callback has been called once';
+    is scalar(grep { defined } @ends), 3, 'with an error';
+};
+
 subtest 'what croaks' => sub {
     my $mock  = cluster();
     my $plain = connected(brokers => $mock->bootstrap);

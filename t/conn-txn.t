@@ -54,6 +54,11 @@ my @REQUESTS = (
     [$COMMIT, 5, 4, txn_offset_commit => [], $TAGS . cstring('x') . cstring('g') . i64($id) . i16(5) . i32(7) . cstring('m') . cnull
         . carray(cstring('t') . carray(i32(1) . i64(9) . i32(-1) . cstring('') . $TAGS,
             i32(0) . i64(0) . i32(-1) . cstring('') . $TAGS) . $TAGS) . $TAGS],
+    [$COMMIT, 2, 2, txn_offset_commit => ['i'], string('x') . string('g') . i64($id) . i16(5)
+        . array(string('t') . array(i32(1) . i64(9) . i32(-1) . string(''), i32(0) . i64(0) . i32(-1) . string('')))],
+    [$COMMIT, 3, 3, txn_offset_commit => ['i'], $TAGS . cstring('x') . cstring('g') . i64($id) . i16(5) . i32(7)
+        . cstring('m') . cstring('i') . carray(cstring('t') . carray(i32(1) . i64(9) . i32(-1) . cstring('') . $TAGS,
+            i32(0) . i64(0) . i32(-1) . cstring('') . $TAGS) . $TAGS) . $TAGS],
 );
 
 subtest 'requests' => sub {

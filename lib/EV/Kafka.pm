@@ -1138,11 +1138,11 @@ C<< topics => [{ topic, partitions => [{ partition, error_code }] }] >>.
 Makes the positions of a group part of the transaction; C<txn_offset_commit> then
 stores them. The result has C<error_code>.
 
-=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb)
+=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb, [$group_instance_id])
 
 Stores positions as part of the transaction; goes to the group's coordinator. Offsets
-and result are those of C<offset_commit>. Generation and member are not sent below
-version 3; undef stands for a producer that is no member.
+and result are those of C<offset_commit>. Generation, member and instance are not sent
+below version 3; undef stands for a producer that is no member.
 
 =head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
 

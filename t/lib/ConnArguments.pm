@@ -216,7 +216,7 @@ sub of_transactions {
         positional(add_offsets_to_txn => @of_txn, $group, @callback),
         positional(end_txn => @of_txn, [committed => given => 1], @callback),
         positional(txn_offset_commit => $id, $group, @of_producer, [generation => int32 => 7], $member,
-            $offsets, @callback),
+            $offsets, @callback, @static),
         of_topics(txn_offset_commit => 'x', 'g', 1, 5, 7, 'm'),
     );
 }

@@ -36,7 +36,7 @@ sub _producer_is_ready {
 sub _renew_producer {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    return if $cfg->{closed} || $cfg->{init_producer};
+    return if $cfg->{closed} || $cfg->{init_producer} || $self->_txn_must_end_first;
     $cfg->{init_producer} = 1;
     my $init = $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {

@@ -43,7 +43,10 @@ sub _append_message {
     my ($self, $op) = @_;
     my ($key, $value, $headers, $timestamp) = @{ $op->{message} };
     my $partition = $op->{partition} // $self->_choose_partition($op->{topic}, $key);
-    return if $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb});
+    # It may have waited for its topic since before begin_transaction.
+    my $txn      = $self->{cfg}{txn};
+    my $is_plain = $txn && ($op->{transaction} || 0) != $txn ? 1 : 0;
+    return if $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb}, $is_plain);
     return $self->_buffer_full($op);
 }
 

@@ -158,7 +158,10 @@ sub _txn_register_new {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     my $txn = $cfg->{txn} or return;
-    return if $txn->{adding} || defined $txn->{error} || $txn->{ending} || $txn->{state} eq 'aborting';
+    return if $txn->{ending} || $txn->{state} eq 'aborting';
+    # What is produced after the failure has no end to wait for either.
+    return $self->_txn_fail_late($txn) if defined $txn->{error};
+    return if $txn->{adding};
     return if !$self->_producer_is_ready || $cfg->{init_producer};
     my @new = $self->_txn_unregistered or return;
     $self->_watch_generation($txn);
@@ -198,7 +201,8 @@ sub _send_offsets_when_ready {
     my $cfg = $self->{cfg};
     my $txn = $cfg->{txn} or return;
     return if !$cfg->{connected} || !$self->_producer_is_ready || $cfg->{init_producer};
-    for my $sent (grep { !$_->{under_way}++ } values %{ $txn->{offsets} }) {
+    my @new = grep { !$_->{under_way}++ } values %{ $txn->{offsets} };
+    for my $sent (@new) {
         $txn->{asked} = 1;
         $self->_ask_for_txn({
             name             => 'AddOffsetsToTxn',
@@ -232,7 +236,9 @@ sub _txn_commit_offsets {
         send             => sub {
             my ($self, $conn, $answered) = @_;
             my ($id, @producer) = $self->_txn_identity;
-            $conn->txn_offset_commit($id, $sent->{group_id}, @producer, @{ $sent->{member} }, $sent->{topics}, $answered);
+            my ($generation, $member_id, $instance_id) = @{ $sent->{member} };
+            $conn->txn_offset_commit($id, $sent->{group_id}, @producer, $generation, $member_id, $sent->{topics},
+                $answered, $instance_id);
         },
         done => sub {
             my ($self, $result, $code, $error) = @_;

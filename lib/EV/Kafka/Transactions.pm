@@ -11,7 +11,8 @@ use constant ABORT_PATIENCE => 1;
 
 # Codes of Produce after which the broker and this producer do not agree on the
 # sequence numbers, or no answer at all: a new epoch mends it.
-my %NEEDS_EPOCH = map { $_ => 1 } -1, 45, 47, 59;
+use constant NO_ANSWER => -1;
+my %NEEDS_EPOCH = map { $_ => 1 } NO_ANSWER, 45, 47, 59;
 
 # PRODUCER_FENCED: another producer has taken the transactional id over.
 use constant PRODUCER_FENCED => 90;
@@ -42,6 +43,8 @@ sub begin_transaction {
     }
     $cfg->{txn} = { state => 'open', offsets => {}, positions => {} };
     $self->_note_positions;
+    # In a transaction it would have to be aborted first.
+    $self->_renew_producer if $self->_needs_producer;
     $self->_txn_begin;
     $self->_release_delivery if $cfg->{delivery_held};
     return;
@@ -112,7 +115,7 @@ sub _txn_member {
     my ($self, $group_id) = @_;
     my $group = $self->{cfg}{group};
     return (undef, undef) unless $group && $group->{group_id} eq $group_id && length($group->{member_id} // '');
-    return @$group{qw(generation member_id)};
+    return @$group{qw(generation member_id group_instance_id)};
 }
 
 # What was consumed of a partition that is another member's by now would be in the
@@ -147,6 +150,7 @@ sub _txn_aborting {
 sub _txn_batch_failed {
     my ($self, $code, $text) = @_;
     my $cfg = $self->{cfg};
+    $code //= NO_ANSWER;
     return $self->_txn_failed_for_good($text) if $code == PRODUCER_FENCED;
     my $txn = $cfg->{txn} or return;
     $txn->{new_epoch} = 1 if $NEEDS_EPOCH{$code};
@@ -164,6 +168,13 @@ sub _txn_broken {
     return if $cfg->{closed};
     $self->_end_offsets($txn, _must_abort($txn));
     return $self->_txn_advance;
+}
+
+sub _txn_fail_late {
+    my ($self, $txn) = @_;
+    return unless $self->_txn_unregistered;
+    $self->_txn_fail_unsent(_must_abort($txn));
+    return $self->{cfg}{closed} ? undef : $self->_check_buffer;
 }
 
 # An error after which this client can only be closed.
@@ -258,6 +269,13 @@ sub _txn_aborted {
     return $self->_renew_producer;
 }
 
+# A new epoch asked for now would fence the end that is under way.
+sub _txn_must_end_first {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn};
+    return $txn && $txn->{ending} && !$txn->{renewing};
+}
+
 sub _txn_renewed {
     my ($self) = @_;
     my $txn = $self->{cfg}{txn} or return;
@@ -299,7 +317,9 @@ sub _back_to {
 
 sub _end_offsets {
     my ($self, $txn, $error) = @_;
-    $self->_offsets_sent($txn, $_, undef, $error) for values %{ $txn->{offsets} };
+    # A callback may end the others, too.
+    my @sent = values %{ $txn->{offsets} };
+    $self->_offsets_sent($txn, $_, undef, $error) for @sent;
     return;
 }
 

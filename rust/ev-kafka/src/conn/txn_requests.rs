@@ -122,7 +122,7 @@ fn end_txn(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets,
-/// $cb)`
+/// $cb, [$group_instance_id])`
 fn txn_offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "txn_offset_commit");
@@ -140,12 +140,14 @@ fn txn_offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     };
     let generation_id = args.int(5, "generation", NO_GENERATION)?;
     let member_id = args.string(6, "member_id")?;
+    let group_instance_id = args.nullable_string(9, "group_instance_id")?;
     let callback = args.callback(8)?;
     let handle = frame.object::<ConnHandle>()?;
     // Older brokers do not look whether the member may still commit: there is nothing to tell them.
     if version_or_lowest(&handle, ApiKey::TxnOffsetCommit) >= TXN_OFFSET_COMMIT_MEMBER_FROM {
         request.generation_id = generation_id;
         request.member_id = member_id;
+        request.group_instance_id = group_instance_id;
     }
     handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
 }

@@ -137,7 +137,8 @@ fn native_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb)`: false when the buffer is full.
+/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $is_plain)`: false when the buffer is full.
+/// A plain message is no part of the transaction that is open.
 fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
@@ -146,6 +147,7 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let headers = headers(perl, frame.value(5)?.as_ref(), "produce")?;
     let timestamp = frame.int(6)?.unwrap_or_else(now_ms);
     let callback = frame.code(7)?;
+    let is_plain = frame.int(8)?.unwrap_or(0) != 0;
     let producer = frame.object::<Producer>()?;
     if !(0..MAX_PARTITIONS).contains(&partition) {
         return Err(Croak::from(format!(
@@ -163,7 +165,11 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
                 .iter()
                 .map(|(name, value)| (&name[..], value.as_deref())),
         };
-        accumulator.append(topic, partition as usize, record, callback)
+        let partition = partition as usize;
+        match is_plain {
+            true => accumulator.append_plain(topic, partition, record, callback),
+            false => accumulator.append(topic, partition, record, callback),
+        }
     };
     let taken = taken(frame, appended.map(Some))?;
     frame.ret_int(taken.into());

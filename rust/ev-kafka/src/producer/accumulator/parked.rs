@@ -106,7 +106,7 @@ impl<C> Accumulator<C> {
         appended
     }
 
-    fn change_transaction(&mut self, transaction: Option<u64>) {
+    pub(super) fn change_transaction(&mut self, transaction: Option<u64>) {
         if transaction != self.terms.transaction {
             self.seal_all();
             self.terms.transaction = transaction;

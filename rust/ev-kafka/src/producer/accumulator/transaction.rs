@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Accumulator, GivenUp, Place, Sealed};
+use super::{Accumulator, Appended, GivenUp, NewRecord, Place, Refused, Sealed};
 
 /// Counts the transactions and their sealed records.
 #[derive(Debug, Default)]
@@ -49,6 +49,30 @@ impl<C> Accumulator<C> {
             state.registered = false;
         }
         self.list_all();
+    }
+
+    /// As [`append`](Self::append), for a record that came before the open transaction and is no part of it.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_plain<'a, H>(
+        &mut self,
+        topic: usize,
+        partition: usize,
+        record: NewRecord<'a, H>,
+        callback: Option<C>,
+    ) -> Result<Appended, Refused>
+    where
+        H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
+    {
+        let transaction = self.terms.transaction;
+        self.change_transaction(None);
+        let appended = self.append(topic, partition, record, callback);
+        self.change_transaction(transaction);
+        appended.map(|appended| Appended {
+            sealed: appended.sealed || transaction.is_some(),
+            ..appended
+        })
     }
 
     /// Whether a transaction is open.
