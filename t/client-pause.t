@@ -53,6 +53,62 @@ subtest 'pause from within on_message' => sub {
     is_deeply of(0, \@received), [0 .. 9], 'which comes once and in order';
 };
 
+subtest 'resume while poll waits for what comes behind' => sub {
+    my $mock = cluster();
+    my (@received, @done, $kafka);
+    $kafka = consumer($mock, fetch_max_bytes => 100, on_message => sub {
+        push @received, [@_[1, 2]];
+        $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
+    });
+    my $polls = 0;
+    my $poll;
+    $poll = sub {
+        push @done, [@_];
+        return if ++$polls > 20;
+        $kafka->poll($poll);
+        $kafka->resume([$P0]);
+    };
+    $kafka->poll($poll);
+    wait_until { $polls > 20 } 'polls';
+    is_deeply of($_, \@received), [0 .. 9], "partition $_ comes once and in order" for 0, 1;
+    undef $poll;
+};
+
+subtest 'resume while what comes behind is being delivered' => sub {
+    my $mock = cluster();
+    my (@received, $kafka);
+    $kafka = consumer($mock, fetch_max_bytes => 100);
+    my $cfg     = $kafka->{cfg};
+    my $resumed = 0;
+    $cfg->{on_message} = sub {
+        push @received, [@_[1, 2]];
+        $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
+        if ($_[1] == 1 && $kafka->_cursor($kafka->_assigned('t', 0))->{paused}) {
+            $kafka->resume([$P0]);
+            $resumed++;
+        }
+    };
+    $kafka->_start_consuming;
+    wait_until { @received >= 20 } 'everything';
+    turns 50;
+    ok $resumed, 'resumed from within on_message of the other partition';
+    is_deeply of($_, \@received), [0 .. 9], "partition $_ comes once and in order" for 0, 1;
+};
+
+subtest 'close with answers that wait' => sub {
+    my $mock = cluster();
+    my (@received, @done);
+    my $kafka = consumer($mock, on_message => sub { push @received, [@_[1, 2]] });
+    $kafka->_hold_delivery;
+    $kafka->poll(sub { push @done, [@_] });
+    wait_until { @{ $kafka->{cfg}{answers} } } 'an answer';
+    $kafka->close;
+    wait_until { @done } 'the callback of poll';
+    turns;
+    is scalar(@done), 1, 'poll calls back once';
+    is scalar(@received), 0, 'and nothing is delivered';
+};
+
 subtest 'pause while a fetch is under way' => sub {
     my $mock = cluster();
     my (@received, $kafka);

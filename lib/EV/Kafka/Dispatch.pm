@@ -66,7 +66,8 @@ sub _is_deliverable {
     return $self->{cfg}{consuming} || @{ $answer->{rounds} };
 }
 
-# The answer to go on with. When it is a new one, its broker has nothing to do any
+# The answer to go on with. What came before one that poll waits for goes first: it
+# may be of the same partition. When it is a new one, its broker has nothing to do any
 # more: the next Fetch leaves before the first message is delivered.
 sub _current_answer {
     my ($self) = @_;
@@ -74,9 +75,8 @@ sub _current_answer {
     my $delivery = $cfg->{delivery};
     return $delivery->{answer} if $delivery->{answer};
     my $answers = $cfg->{answers};
-    my ($first) = grep { $self->_is_deliverable($answers->[$_]) } 0 .. $#$answers or return;
-    my ($answer) = splice @$answers, $first, 1;
-    $delivery->{answer} = $answer;
+    return unless grep { $self->_is_deliverable($_) } @$answers;
+    my $answer = $delivery->{answer} = shift @$answers;
     $self->_fetch_ahead($answer);
     return $answer;
 }
@@ -174,9 +174,16 @@ sub _release_delivery {
     return $self->_schedule_delivery;
 }
 
+# The answer that is being delivered may have what follows, so that it must go
+# before the rest of it, but behind the part that native code is at.
 sub _deliver_kept {
     my ($self, @parts) = @_;
     return unless @parts;
+    my $delivery = $self->{cfg}{delivery};
+    if (my $answer = $delivery->{answer}) {
+        splice @{ $answer->{parts} }, $delivery->{part} ? 1 : 0, 0, @parts;
+        return $self->_schedule_delivery;
+    }
     unshift @{ $self->{cfg}{answers} }, { parts => \@parts, rounds => [] };
     return $self->_schedule_delivery;
 }
@@ -227,7 +234,7 @@ sub _drop_answers {
     my $delivery = $self->{cfg}{delivery};
     $self->_interrupt_delivery;
     delete $delivery->{timer};
-    my @answers = (grep { defined } delete $delivery->{answer}), splice @{ $self->{cfg}{answers} };
+    my @answers = ((grep { defined } delete $delivery->{answer}), splice @{ $self->{cfg}{answers} });
     $self->_end_answer($_, $error) for @answers;
     return;
 }
