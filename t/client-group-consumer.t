@@ -150,6 +150,40 @@ subtest 'a topic that is still to come' => sub {
     is_deeply [errors($member->{kafka})], [], 'without an error';
 };
 
+subtest 'a member that has stopped takes nothing over' => sub {
+    my $mock   = cluster(1, 0);
+    my $member = joined(consumer($mock));
+    my $cfg    = $member->{kafka}{cfg};
+    wait_until { owned($member) } 'its partition';
+    my $told = @{ $member->{assigned} };
+    $mock->fault(api => 'ConsumerGroupHeartbeat', error => 111);
+    wait_until { state_of($member) eq 'stopped' } 'the end';
+    my ($known) = grep { $_->{name} eq 't' } @{ $cfg->{meta}{topics} };
+    $cfg->{group}{target} = [{ topic => $known->{topic_id}, partitions => [0] }];
+    my $before = $mock->request_count('Metadata');
+    $member->{kafka}->_refresh_metadata;
+    wait_until { $mock->request_count('Metadata') > $before } 'metadata';
+    turns();
+    is state_of($member), 'stopped', 'also when metadata names what was assigned before';
+    is @{ $member->{assigned} }, $told, 'on_assign is not called';
+};
+
+subtest 'processes that were forked have member ids of their own' => sub {
+    srand 1;
+    my $mine = EV::Kafka::Client->_new_member_id;
+    my $pid  = open my $child, '-|';
+    if (!$pid) {
+        srand 1;
+        print EV::Kafka::Client->_new_member_id;
+        close STDOUT;
+        require POSIX;
+        POSIX::_exit(0);
+    }
+    my $other = <$child>;
+    like $other, qr/\A[0-9a-f]{8}(?:-[0-9a-f]{8}){3}\z/, 'the id';
+    isnt $other, $mine, 'differs with the same random numbers';
+};
+
 subtest 'unsubscribe and close from within callbacks' => sub {
     for my $where (qw(on_assign on_revoke)) {
         for my $what (qw(unsubscribe close)) {

@@ -402,6 +402,32 @@ subtest 'leaving and what waits' => sub {
     is_deeply \@produced, ['ok'], 'and are delivered';
 };
 
+subtest 'a coordinator that is silent' => sub {
+    my $mock   = filled(1, 3);
+    my $member = joined(member($mock, rebalance_timeout => 300));
+    my $kafka  = $member->{kafka};
+    wait_until { @{ $member->{got} } == 3 } 'the records';
+    $mock->fault(api => 'OffsetCommit', hang => 1, times => undef);
+    $mock->fault(api => 'OffsetFetch', hang => 1, times => undef);
+    my @told;
+    $kafka->commit(sub { push @told, 'commit ' . ($_[0] // 'ok') });
+    $kafka->committed(sub { push @told, 'committed ' . ($_[1] // 'ok') });
+    wait_until { @told == 2 } 'both callbacks';
+    is_deeply [sort @told], ['commit timed out after 0.3 seconds', 'committed timed out after 0.3 seconds'],
+        'commit and committed do not wait for ever';
+    is left($member), 'left no answer within 5 seconds',
+        'nor does unsubscribe, which tells that its commit may be lost';
+    is scalar @told, 2, 'each callback is called once';
+};
+
+subtest 'a static leader that has come back watches the topics' => sub {
+    my $mock  = filled(1, 0);
+    my $first = joined(member($mock, group_instance_id => 'one'));
+    is left($first), 'left', 'it leaves for a while';
+    my $again = joined(member($mock, group_instance_id => 'one'));
+    is_deeply $again->{kafka}{cfg}{group}{led}, { t => 1 }, 'it knows what the group subscribes to';
+};
+
 subtest 'the end of the client' => sub {
     my $mock   = filled(1, 5);
     my $member = joined(member($mock));

@@ -727,7 +727,8 @@ C<< $kafka->{cfg}{group}{state} >> is C<stopped>.
 Commits what has been delivered so far, up to and including the record that
 C<on_message> is being called with. The callback gets undef, or an error if any
 partition has one; without a callback C<on_error> gets the error. During a rebalance
-the commit waits for its end, and fails for partitions that have gone to others.
+the commit waits for its end, and fails for partitions that have gone to others. After
+C<rebalance_timeout> it fails with C<timed out>, and may still be done later.
 
 =head2 committed($cb)
 
@@ -737,14 +738,16 @@ the commit waits for its end, and fails for partitions that have gone to others.
     });
 
 The group's committed offsets of the partitions that are assigned now; undef where
-there is none. Offsets of transactions that are still open are waited for.
+there is none. Offsets of transactions that are still open are waited for, at most
+C<rebalance_timeout>.
 
 =head2 unsubscribe([$cb])
 
 Leaves the group: C<on_revoke> is called, positions are committed if C<auto_commit> is
 on, and the coordinator is told, so that the others get the partitions at once (not by
 a static member). The callback gets undef, or the error of that commit. A coordinator
-that does not answer holds this up for five seconds at most.
+that does not answer holds this up for five seconds at most; a commit that is
+unanswered by then counts as failed.
 
 =head2 begin_transaction
 

@@ -39,6 +39,7 @@ sub commit {
         return defined $error && !$self->{cfg}{closed} ? $self->_report("commit: $error") : undef;
     });
     my $group = $self->{cfg}{group} or return $self->_end_op($op, undef, 'not subscribed to a group');
+    $self->_limit_wait($group, $op);
     my @positions = $self->_positions;
     return $self->_when_stable($group, sub {
         my ($self, $error) = @_;
@@ -53,6 +54,14 @@ sub commit {
             $self->_end_op($op, undef, $error);
         });
     });
+}
+
+# A rebalance is over by then; without a coordinator there is no end to wait for.
+sub _limit_wait {
+    my ($self, $group, $op) = @_;
+    my $seconds = $group->{rebalance_timeout} / 1000;
+    $op->{timer} = $self->_timer($seconds, _end_op => $op, undef, "timed out after $seconds seconds");
+    return;
 }
 
 # Runs $code->($client) when requests may be sent in the name of the member, or
@@ -229,6 +238,7 @@ sub committed {
         return $self->_call($cb, $committed, $error);
     });
     my $group = $self->{cfg}{group} or return $self->_end_op($op, undef, 'not subscribed to a group');
+    $self->_limit_wait($group, $op);
     return $self->_when_stable($group, sub {
         my ($self, $error) = @_;
         return $self->_end_op($op, undef, $error) if defined $error;

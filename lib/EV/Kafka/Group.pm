@@ -185,7 +185,7 @@ sub _leave_group {
     $group->{state} = 'leaving';
     $group->{attempt}++;
     $cfg->{group_timers} = {};
-    $self->_group_timer(leave => LEAVE_PATIENCE, '_left_group');
+    $self->_group_timer(leave => LEAVE_PATIENCE, '_leave_unanswered');
     $self->_stop_consuming;
     $self->_fail_deferred($group, 'the group has been left');
     return unless $self->_is_group($group);
@@ -196,6 +196,14 @@ sub _leave_group {
         return $self->_left_group($group) if $was eq 'stopped';
         $self->_by_protocol($group, leave => sub { my ($self) = @_; $self->_left_group($group) });
     });
+}
+
+# A commit that nobody has answered is not known to be done.
+sub _leave_unanswered {
+    my ($self, $group) = @_;
+    $group->{leave_error} //= "no answer within ${\ LEAVE_PATIENCE } seconds"
+        if $group->{auto_commit} && $group->{commits};
+    return $self->_left_group($group);
 }
 
 sub _left_group {

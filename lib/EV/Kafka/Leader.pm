@@ -45,7 +45,7 @@ sub _flat {
 
 sub _lead_group {
     my ($self, $group, $answer) = @_;
-    my $members = $self->_read_members($answer->{members}, $group->{assignor}, $group->{topics});
+    my $members = $self->_read_group($group, $answer);
     my %topics  = map { $_ => 1 } map { @{ $_->{topics} } } values %$members;
     my $counts  = $self->_partition_counts;
     my @unknown = grep { !$counts->{$_} } sort keys %topics;
@@ -62,11 +62,21 @@ sub _assign_group {
     delete $self->{cfg}{group_timers}{lead};
     my $leading = delete $group->{leading} or return;
     return unless $group->{state} eq 'joining';
-    my $counts = $self->_partition_counts;
-    my %topics = map { $_ => $counts->{$_} || 0 } map { @{ $_->{topics} } } values %{ $leading->{members} };
-    $group->{led} = \%topics;
+    $group->{led} = $self->_topics_of($leading->{members});
     return $self->_sync_group($group,
         $self->_share_out($group->{assignor}, $leading->{members}, $leading->{order}));
+}
+
+sub _read_group {
+    my ($self, $group, $answer) = @_;
+    return $self->_read_members($answer->{members}, $group->{assignor}, $group->{topics});
+}
+
+# What the members subscribe to, and how many partitions of it are known.
+sub _topics_of {
+    my ($self, $members) = @_;
+    my $counts = $self->_partition_counts;
+    return { map { $_ => $counts->{$_} || 0 } map { @{ $_->{topics} } } values %$members };
 }
 
 # Members of other clients tell what they have in other ways, and some, as

@@ -75,9 +75,10 @@ sub _join_answered {
     my $code = $answer->{error_code};
     if (!$code) {
         @$group{qw(member_id generation assignor)} = @$answer{qw(member_id generation_id protocol_name)};
-        return $self->_lead_group($group, $answer)
-            if $answer->{leader} eq $answer->{member_id} && !$answer->{skip_assignment};
-        $group->{led} = undef;
+        my $leads = $answer->{leader} eq $answer->{member_id};
+        return $self->_lead_group($group, $answer) if $leads && !$answer->{skip_assignment};
+        # A static leader that has come back shares nothing out, and watches all the same (KIP-814).
+        $group->{led} = $leads ? $self->_topics_of($self->_read_group($group, $answer)) : undef;
         return $self->_sync_group($group, []);
     }
     if ($code == MEMBER_ID_REQUIRED) {

@@ -27,15 +27,23 @@ use constant {
     GROUP_BACKOFF_MAX => 1,
 };
 
+# Who gives everything up takes nothing over, also when the name of a topic that was
+# assigned before becomes known only now.
+my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
+
 # A member makes its id itself, and keeps it also when it has been fenced (KIP-1082).
 sub _enter_consumer_group {
     my ($self, $group) = @_;
-    $group->{member_id} = join '-', map { sprintf '%08x', rand 2**32 } 1 .. 4 if $group->{member_id} eq '';
+    $group->{member_id} = _new_member_id() if $group->{member_id} eq '';
     @$group{qw(generation state)} = (JOIN_EPOCH, 'joining');
     $group->{attempt}++;
     delete @$group{qw(told target reconciling heartbeat_sent)};
     return $self->_group_heartbeat($group);
 }
+
+# Forked processes may have inherited the same random numbers: their ids differ by
+# the process.
+sub _new_member_id { return sprintf '%08x-%08x-%08x-%08x', $$, map { rand 2**32 } 1 .. 3 }
 
 # Everything is told when the coordinator may not know it: on joining, and after a
 # heartbeat that may have been lost.
@@ -89,7 +97,7 @@ sub _group_heartbeat_answered {
 # One assignment at a time; of those that come meanwhile the last one counts.
 sub _reconcile {
     my ($self, $group) = @_;
-    return if $group->{reconciling} || !$group->{target};
+    return if $group->{reconciling} || !$group->{target} || $TAKES_NOTHING{ $group->{state} };
     my $names = $self->_topic_names;
     my @known = grep { exists $names->{ $_->{topic} } } @{ $group->{target} };
     if (@known < @{ $group->{target} }) { $self->_refresh_metadata }
