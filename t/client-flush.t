@@ -92,4 +92,18 @@ subtest 'flush_timeout' => sub {
     is_deeply $flushed[1], [], 'in time there is no error';
 };
 
+subtest 'close after a flush under acks 0' => sub {
+    my $mock = EV::Kafka::Mock->new(brokers => 1);
+    $mock->create_topic(many => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, acks => 0);
+    $kafka->produce(many => undef, 'x' x 1000) for 1 .. 20_000;
+    my @flushed;
+    $kafka->flush(sub { push @flushed, [@_]; $kafka->close });
+    wait_until { @flushed } 'flush';
+    turns;
+    is_deeply \@flushed, [[]], 'flush calls back once';
+    my @records = $mock->records(many => 0);
+    is scalar(@records), 20_000, 'and nothing is lost';
+};
+
 done_testing;

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use Carp ();
+use Scalar::Util qw(weaken);
 
 # Produce requests under way to one broker; batches that become ready meanwhile
 # wait and leave together when one is answered.
@@ -54,6 +55,7 @@ sub _send_ready_to {
     local $cfg->{sending}{$node_id} = 1;
     while (!$cfg->{closed} && ($cfg->{in_flight}{$node_id} || 0) < MAX_IN_FLIGHT) {
         $cfg->{in_flight}{$node_id}++;
+        $cfg->{unconfirmed}{$node_id} = 1 unless $cfg->{acks};
         next if $self->_send_batches($conn, $node_id);
         $cfg->{in_flight}{$node_id}--;
         last;
@@ -84,7 +86,7 @@ sub flush {
     my ($self, $cb) = @_;
     $self->_check_open;
     my $cfg = $self->{cfg};
-    if (!$self->_unsettled) {
+    if (!$self->_unsettled && !%{ $cfg->{unconfirmed} || {} }) {
         $self->_call($cb);
         return;
     }
@@ -93,7 +95,8 @@ sub flush {
         $waiter->{timer} = $self->_timer($cfg->{flush_timeout}, _flush_timed_out => $waiter);
     }
     push @{ $cfg->{flush_waiters} }, $waiter;
-    return $self->_flush_all_batches;
+    $self->_flush_all_batches;
+    return $cfg->{closed} ? undef : $self->_check_flush;
 }
 
 sub _check_flush {
@@ -101,7 +104,33 @@ sub _check_flush {
     $self->_txn_advance if $self->{cfg}{txn};
     my $waiters = $self->{cfg}{flush_waiters};
     return if !@$waiters || $self->_unsettled;
-    my @done = splice @$waiters;
+    my @done = grep { !$_->{confirming} } @$waiters;
+    return $self->_confirm(@done) if @done && !$self->{cfg}{acks};
+    return $self->_flushed(@done);
+}
+
+# Under acks 0 nobody says that records have arrived, and most may still lie here.
+# An answer to what was sent after them says so.
+sub _confirm {
+    my ($self, @waiters) = @_;
+    my $cfg   = $self->{cfg};
+    my @conns = grep { $_ } map { $self->_ready_conn(main => $_) } keys %{ $cfg->{unconfirmed} || {} };
+    return $self->_flushed(@waiters) unless @conns;
+    $_->{confirming} = 1 for @waiters;
+    my $left = @conns;
+    weaken(my $weak = $self);
+    my $confirmed = sub { $weak->_flushed(@waiters) if !--$left && $weak };
+    $_->metadata([], $confirmed) for @conns;
+    return;
+}
+
+sub _flushed {
+    my ($self, @done) = @_;
+    my $waiters = $self->{cfg}{flush_waiters};
+    my %waits   = map { $_ => 1 } @$waiters;
+    @done = grep { $waits{$_} } @done;
+    my %done = map { $_ => 1 } @done;
+    @$waiters = grep { !$done{$_} } @$waiters;
     delete $_->{timer} for @done;
     $self->_call($_->{cb}) for @done;
     return;
