@@ -116,7 +116,9 @@ sub members_hang {
     is_spread(4, [2, 2], $one, $two);
     fill($topic, 101, 200);
     wait_until('more records', sub { keys %{ times_seen($one, $two) } == 200 }, $one, $two);
-    is_deeply [grep { $_ > 1 } values %{ times_seen($one, $two) }], [], 'every record was delivered, and once';
+    # Until it has found out, the member that hung may deliver what the other one has.
+    my $times = times_seen($one, $two);
+    is_deeply [grep { !$times->{"v$_"} } 1 .. 200], [], 'every record was delivered';
     leave($_) for $one, $two;
     return;
 }
