@@ -126,7 +126,7 @@ sub consume {
     my ($turn, $poll);
     $poll = sub {
         $kafka->poll(sub {
-            croak "poll: $_[0]" if defined $_[0];
+            croak "poll: $_[0]" if $poll && defined $_[0];
             $turn = EV::timer 0, 0, $poll if $poll;
         });
     };
