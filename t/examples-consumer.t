@@ -31,8 +31,8 @@ subtest 'consume.pl, interrupted' => sub {
     $mock->create_topic(t => 1);
     $mock->append(t => 0, { key => 'k', value => 'one' });
     my $output = output_of('consume', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't' }, sub {
-        my (undef, $pid) = @_;
-        kill INT => $pid;
+        my ($line, $pid) = @_;
+        kill INT => $pid if $line =~ /one/;
     });
     is $output, "t:0 \@ 0  k = one\n1 messages\n", 'ends in an orderly way';
     wait_until { !$mock->connections } 'the connections to be closed';
