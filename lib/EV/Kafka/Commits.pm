@@ -4,6 +4,8 @@ use warnings;
 
 use Carp ();
 
+use EV::Kafka::Partitions;
+
 # Positions to the group's coordinator and back. What is committed was delivered,
 # never more.
 
@@ -125,7 +127,7 @@ sub _when_committed {
 
 sub _try_commit {
     my ($self, $group, $commit) = @_;
-    my $offsets = _offsets_of($commit->{positions}, qw(offset leader_epoch));
+    my $offsets = EV::Kafka::Partitions::offsets_by_topic(@{ $commit->{positions} });
     return $self->_ask_coordinator($group, undef, sub {
         my (undef, $conn, $answered) = @_;
         $conn->offset_commit($group->{group_id}, @{ $commit->{member} }, $offsets, $answered,
@@ -176,16 +178,6 @@ sub _later {
     return;
 }
 
-# { topic, partition, … }, … as Kafka's [{ topic, partitions => [{ partition, … }] }].
-sub _offsets_of {
-    my ($partitions, @keys) = @_;
-    my %topics;
-    for my $given (@$partitions) {
-        push @{ $topics{ $given->{topic} } }, { map { $_ => $given->{$_} } 'partition', @keys };
-    }
-    return [map { { topic => $_, partitions => $topics{$_} } } sort keys %topics];
-}
-
 # The code and the text of the first error in an answer about partitions.
 sub _first_error {
     my ($self, $answer) = @_;
@@ -224,7 +216,7 @@ sub _part_silently {
     return if $group->{parked} || $group->{member_id} eq '' || $group->{state} eq 'stopped';
     my @positions = $group->{auto_commit} && $group->{state} eq 'stable' ? $self->_positions : ();
     $conn->offset_commit(@$group{qw(group_id generation member_id)},
-        _offsets_of(\@positions, qw(offset leader_epoch)), sub { }, $group->{group_instance_id}) if @positions;
+        EV::Kafka::Partitions::offsets_by_topic(@positions), sub { }, $group->{group_instance_id}) if @positions;
     return $self->_by_protocol($group, part => $conn, sub { });
 }
 
@@ -255,10 +247,8 @@ sub committed {
 sub _fetch_committed {
     my ($self, $group, $partitions, $most_tries, $done) = @_;
     return $done->($self, {}) unless @$partitions;
-    my %topics;
-    push @{ $topics{ $_->[0] } }, $_->[1] for @$partitions;
     return $self->_try_fetch_committed($group, {
-        topics     => [map { { topic => $_, partitions => $topics{$_} } } sort keys %topics],
+        topics     => EV::Kafka::Partitions::by_topic(@$partitions),
         most_tries => $most_tries,
         tries      => 0,
         op         => $self->_begin_op($done),

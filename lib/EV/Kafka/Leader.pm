@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Partitions;
 
 # Seconds the leader waits for the metadata of topics that others subscribe to,
 # while the whole group waits for the leader.
@@ -28,18 +29,7 @@ sub _offers {
     } } @{ $group->{assignors} }];
 }
 
-# [topic, partition], … as [{ topic, partitions }].
-sub _by_topic {
-    my (@partitions) = @_;
-    my %by_topic;
-    push @{ $by_topic{ $_->[0] } }, $_->[1] for @partitions;
-    return [map { { topic => $_, partitions => [sort { $a <=> $b } @{ $by_topic{$_} }] } } sort keys %by_topic];
-}
-
-sub _flat {
-    my ($topics) = @_;
-    return map { my $topic = $_; map { [$topic->{topic}, $_] } @{ $topic->{partitions} } } @$topics;
-}
+sub _by_topic { return EV::Kafka::Partitions::by_topic(sort { $a->[1] <=> $b->[1] } @_) }
 
 # --- leading --------------------------------------------------------------------
 
@@ -95,7 +85,7 @@ sub _read_members {
         elsif (defined $data && $assignor eq 'cooperative-sticky') {
             $told->{generation} //= EV::Kafka::_decode_cooperative_data($data);
         }
-        my @owned = _flat($told->{owned});
+        my @owned = EV::Kafka::Partitions::flat($told->{owned});
         @owned = @{ $last->{ $member->{member_id} } || [] } unless @owned || defined $told->{generation};
         $read{ $member->{member_id} } = {
             topics     => $told->{topics},

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Partitions;
 
 # The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. While one of
 # the first two is under way nothing else is sent to the coordinator: a broker
@@ -148,8 +149,7 @@ sub _sync_answered {
     return $self->_stop_group($group, 'SyncGroup: the assignment cannot be read') unless $assigned;
     @$group{qw(lost delays)} = (0, 0);
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
-    my @partitions = map { my $topic = $_; map { [$topic->{topic}, $_] } @{ $topic->{partitions} } } @$assigned;
-    return $self->_take_assignment($group, \@partitions);
+    return $self->_take_assignment($group, [EV::Kafka::Partitions::flat($assigned)]);
 }
 
 # --- staying --------------------------------------------------------------------

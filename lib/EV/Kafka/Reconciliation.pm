@@ -2,6 +2,8 @@ package EV::Kafka::Reconciliation;
 use strict;
 use warnings;
 
+use EV::Kafka::Partitions;
+
 # The consumer protocol (KIP-848): one request, ConsumerGroupHeartbeat, joins,
 # stays and leaves. The coordinator assigns. What it says the member may have is
 # taken over step by step: what goes is given up and acknowledged, and what comes
@@ -102,7 +104,7 @@ sub _reconcile {
     my @known = grep { exists $names->{ $_->{topic} } } @{ $group->{target} };
     if (@known < @{ $group->{target} }) { $self->_refresh_metadata }
     else                                { delete $group->{target} }
-    my @partitions = map { my $topic = $_; map { [$names->{ $topic->{topic} }, $_] } @{ $topic->{partitions} } } @known;
+    my @partitions = map { [$names->{ $_->[0] }, $_->[1]] } EV::Kafka::Partitions::flat(\@known);
     my %owned = map { ("$_->{topic}:$_->{partition}" => 1) } @{ $self->{cfg}{assignments} };
     my $same  = @partitions == keys %owned && !grep { !$owned{"$_->[0]:$_->[1]"} } @partitions;
     return if $same && $group->{state} eq 'stable';
@@ -172,9 +174,9 @@ sub _topic_names {
 sub _owned_by_id {
     my ($self) = @_;
     my %ids = reverse %{ $self->_topic_names };
-    my %owned;
-    push @{ $owned{ $_->{topic} } }, $_->{partition} for @{ $self->{cfg}{assignments} };
-    return [map { { topic => $ids{$_}, partitions => $owned{$_} } } grep { defined $ids{$_} } sort keys %owned];
+    return EV::Kafka::Partitions::by_topic(
+        map { [$ids{ $_->{topic} }, $_->{partition}] } grep { defined $ids{ $_->{topic} } } @{ $self->{cfg}{assignments} },
+    );
 }
 
 1;

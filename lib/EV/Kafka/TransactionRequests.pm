@@ -4,6 +4,8 @@ use warnings;
 
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Partitions;
+
 # Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms); less
 # while the coordinator still ends the transaction before this one.
 use constant {
@@ -166,8 +168,6 @@ sub _txn_register_new {
     my @new = $self->_txn_unregistered or return;
     $self->_watch_generation($txn);
     return if defined $txn->{error} || $cfg->{closed};
-    my %topics;
-    push @{ $topics{ $_->[0] } }, $_->[1] for @new;
     @$txn{qw(adding asked)} = (1, 1);
     return $self->_ask_for_txn({
         name             => 'AddPartitionsToTxn',
@@ -175,8 +175,7 @@ sub _txn_register_new {
         only_while_alive => 1,
         send             => sub {
             my ($self, $conn, $answered) = @_;
-            $conn->add_partitions_to_txn($self->_txn_identity,
-                [map { { topic => $_, partitions => $topics{$_} } } sort keys %topics], $answered);
+            $conn->add_partitions_to_txn($self->_txn_identity, EV::Kafka::Partitions::by_topic(@new), $answered);
         },
         done => sub {
             my ($self, undef, $code, $error) = @_;

@@ -4,6 +4,8 @@ use warnings;
 
 use Carp ();
 
+use EV::Kafka::Partitions;
+
 # Seconds that abort_transaction waits for batches that are under way. One that is
 # not answered by then could be written after the end of the transaction: a new
 # epoch of the producer keeps it out.
@@ -62,7 +64,7 @@ sub send_offsets_to_transaction {
         id       => $id,
         group_id => $group_id,
         member   => [$self->_txn_member($group_id)],
-        topics   => _offsets_by_topic(@positions),
+        topics   => EV::Kafka::Partitions::offsets_by_topic(@positions),
         cb       => $cb,
     };
     $self->_watch_generation($txn);
@@ -127,16 +129,6 @@ sub _watch_generation {
     $txn->{generation} //= $generation;
     return if $txn->{generation} == $generation;
     return $self->_txn_broken($txn, 'the group was rebalanced in the middle of the transaction');
-}
-
-sub _offsets_by_topic {
-    my (@positions) = @_;
-    my %topics;
-    for my $position (@positions) {
-        push @{ $topics{ $position->{topic} } },
-            { map { $_ => $position->{$_} } grep { defined $position->{$_} } qw(partition offset leader_epoch) };
-    }
-    return [map { { topic => $_, partitions => $topics{$_} } } sort keys %topics];
 }
 
 # --- what the producer tells ------------------------------------------------------

@@ -1,0 +1,63 @@
+package EV::Kafka::Partitions;
+use strict;
+use warnings;
+
+sub by_topic {
+    my (@pairs) = @_;
+    my %of;
+    push @{ $of{ $_->[0] } }, $_->[1] for @pairs;
+    return [map { { topic => $_, partitions => $of{$_} } } sort keys %of];
+}
+
+sub flat {
+    my ($topics) = @_;
+    return map { my $topic = $_; map { [$topic->{topic}, $_] } @{ $topic->{partitions} } } @$topics;
+}
+
+sub offsets_by_topic {
+    my (@positions) = @_;
+    return by_topic(map {
+        my $position = $_;
+        [$position->{topic},
+            { map { $_ => $position->{$_} } grep { defined $position->{$_} } qw(partition offset leader_epoch) }];
+    } @positions);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Partitions - partitions as the client keeps them, and as Kafka's requests list them
+
+=head1 DESCRIPTION
+
+Functions for the modules of L<EV::Kafka::Client>, not for use by themselves. The
+client thinks of partitions one by one; requests and answers list them by topic.
+
+=head1 FUNCTIONS
+
+None is exported.
+
+=head2 by_topic(@pairs)
+
+    by_topic(['a', 0], ['b', 1], ['a', 2])
+    # [{ topic => 'a', partitions => [0, 2] }, { topic => 'b', partitions => [1] }]
+
+The topics are sorted; what belongs to one stays in order, whatever it is.
+
+=head2 flat(\@topics)
+
+The other way round: the list of pairs.
+
+=head2 offsets_by_topic(@positions)
+
+C<by_topic> for hashes of C<topic>, C<partition>, C<offset> and C<leader_epoch>: what
+is defined of the last three stands in C<partitions>.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut
