@@ -2,8 +2,6 @@ package EV::Kafka::Commits;
 use strict;
 use warnings;
 
-use Carp ();
-
 use EV::Kafka::Partitions;
 
 # Positions to the group's coordinator and back. What is committed was delivered,

@@ -2,7 +2,6 @@ package EV::Kafka::Delivery;
 use strict;
 use warnings;
 
-use Carp ();
 use Scalar::Util qw(weaken);
 
 # Produce requests under way to one broker; batches that become ready meanwhile

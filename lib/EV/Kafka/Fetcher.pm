@@ -26,9 +26,6 @@ use constant {
     UNKNOWN_TOPIC_OR_PARTITION => 3,
 };
 
-# The leader is another broker, or about to be.
-my %LEADER_ERROR = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
-
 # A round is one call of poll: { cb, left, error }. It ends when the Fetch
 # requests that it started or joined have been answered and delivered.
 #
@@ -351,9 +348,10 @@ sub _fetch_refused {
     }
     $self->_delay($cursor);
     return if $code == OFFSET_OUT_OF_RANGE;
-    if ($LEADER_ERROR{$code} || $code == UNKNOWN_TOPIC_OR_PARTITION) {
+    my $is_moved = $self->_is_leader_error($code);
+    if ($is_moved || $code == UNKNOWN_TOPIC_OR_PARTITION) {
         $self->_refresh_metadata_for_topic($assigned->{topic});
-        return if $LEADER_ERROR{$code} && $cursor->{failures} < LEADER_FAILURES;
+        return if $is_moved && $cursor->{failures} < LEADER_FAILURES;
     }
     return $self->_report_once($assigned, $cursor, $code, "fetch of %s at offset $offset: $name (code $code)");
 }

@@ -25,6 +25,11 @@ use constant REBOOTSTRAP_REQUIRED => 129;
 # table of leaders has room for so many partitions of a topic.
 use constant { MAX_PORT => 65535, MAX_PARTITIONS => 1 << 20 };
 
+# The leader is another broker, or about to be: fresh metadata will tell.
+my %LEADER_ERROR = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
+
+sub _is_leader_error { return $LEADER_ERROR{ $_[1] } }
+
 sub _refresh_metadata { $_[0]->_want_metadata(ALL_TOPICS) }
 
 sub _refresh_metadata_for_topic {

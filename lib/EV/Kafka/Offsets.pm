@@ -19,7 +19,7 @@ use constant {
     LOOKUP_BACKOFF_MAX => 1,
 };
 
-my %LEADER_ERROR = map { $_ => 1 } 3, 5, 6, 9, 56, 74, 75, 78;
+use constant UNKNOWN_TOPIC_OR_PARTITION => 3;
 
 sub offsets_for {
     my ($self, $topic, $cb) = @_;
@@ -182,7 +182,8 @@ sub _lookup_answered {
     my $code = $answer->{error_code};
     return $self->_end_lookup($lookup, $answer->{offset}, undef, $answer) unless $code;
 
-    if ($LEADER_ERROR{$code} && ++$lookup->{tries} < LOOKUP_TRIES && !$self->{cfg}{closed}) {
+    my $is_moved = $self->_is_leader_error($code) || $code == UNKNOWN_TOPIC_OR_PARTITION;
+    if ($is_moved && ++$lookup->{tries} < LOOKUP_TRIES && !$self->{cfg}{closed}) {
         $self->_refresh_metadata_for_topic($lookup->{topic});
         $lookup->{timer} = $self->_timer(
             $self->_backoff($lookup->{tries}, LOOKUP_BACKOFF, LOOKUP_BACKOFF_MAX),
