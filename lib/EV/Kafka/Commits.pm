@@ -148,7 +148,7 @@ sub _try_commit {
 sub _commit_again {
     my ($self, $group, $commit, $error, $code) = @_;
     if (($code || 0) == STALE_MEMBER_EPOCH) { $commit->{member}[0] = $group->{generation} }
-    elsif ($code)                          { $self->_coordinator_refused($group, $code) }
+    elsif ($code)                          { $self->_coordinator_refused(group => $group->{group_id}, $code) }
     return $self->_end_op($commit->{op}, undef, $error) if ++$commit->{tries} >= COORDINATOR_TRIES;
     # A commit that came later has the last word.
     my $later = $group->{committed_by} || {};
@@ -267,7 +267,7 @@ sub _try_fetch_committed {
         my ($code, $text) = $self->_first_error($answer);
         return $self->_end_op($asked->{op}, undef, $error) if $is_final || $self->{cfg}{closed};
         if (defined $error || $code && ($code == UNSTABLE_OFFSET_COMMIT || $self->_is_coordinator_error($code))) {
-            $self->_coordinator_refused($group, $code) if $code && $code != UNSTABLE_OFFSET_COMMIT;
+            $self->_coordinator_refused(group => $group->{group_id}, $code) if $code && $code != UNSTABLE_OFFSET_COMMIT;
             return $self->_end_op($asked->{op}, undef, $error // $text)
                 if ++$asked->{tries} >= $asked->{most_tries} || !$self->_is_group($group);
             return $self->_later($asked, _try_fetch_committed => $group);

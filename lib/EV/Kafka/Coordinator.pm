@@ -7,11 +7,14 @@ use Scalar::Util qw(weaken);
 # FindCoordinator's key types.
 my %KEY_TYPE = (group => 0, txn => 1);
 
-# The coordinator is being elected or loaded: asking again will help.
-my %RETRIABLE = map { $_ => 1 } 14, 15, 16;
+use constant {
+    COORDINATOR_LOAD_IN_PROGRESS => 14,
+    COORDINATOR_NOT_AVAILABLE    => 15,
+    NOT_COORDINATOR              => 16,
+};
 
-# Seconds that an operation waits for a coordinator unless it says otherwise.
-use constant PATIENCE => 60;
+# Another broker is the coordinator by now, or will be.
+my %MOVED = map { $_ => 1 } COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR;
 
 # Seconds between two tries. For some seconds after a broker has died the others
 # still name it.
@@ -22,8 +25,8 @@ use constant {
 
 # {coordinators} has for each "kind:key" that was asked for
 #   { kind, key, node_id?, ops, tries, timer?, asking? }
-# where ops are the operations that wait for it. An operation is { run, cb,
-# deadline, parks }, and gets node_id and purpose, its connection, when it runs.
+# where ops are the operations that wait for it, however long that takes. An operation
+# is { run, cb, parks }, and gets node_id and purpose, its connection, when it runs.
 # parks: the broker may let it wait for other members, so nothing else is sent on
 # its connection; what is to be asked meanwhile takes the main one.
 
@@ -31,12 +34,23 @@ sub _with_coordinator {
     my ($self, $kind, $key, $op) = @_;
     my $cfg = $self->{cfg};
     return $self->_fail_ops('client closed', $op) if $cfg->{closed};
-    $op->{deadline} //= $self->_now + PATIENCE;
     my $id = "$kind:$key";
     my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0 };
     push @{ $entry->{ops} }, $op;
     return if $entry->{asking} || $entry->{timer};
     return $self->_pursue_coordinator($id);
+}
+
+# Whether asking again will help.
+sub _is_coordinator_error {
+    my ($self, $code) = @_;
+    return $MOVED{$code} || $code == COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+# It has answered with one of these codes, which may mean that it is another one.
+sub _coordinator_refused {
+    my ($self, $kind, $key, @codes) = @_;
+    return grep({ $MOVED{$_} } @codes) ? $self->_forget_coordinator($kind, $key) : undef;
 }
 
 sub _forget_coordinator {
@@ -74,7 +88,7 @@ sub _go_to_coordinator {
             return $self->_go_to_coordinator($id, $node_id, $op, 'main')
                 if $purpose ne 'main' && !$op->{parks} && $self->_is_parked($id);
             my $conn = $self->_ready_conn($purpose, $node_id)
-                or return $self->_coordinator_lost($id, $node_id, $op, 'the connection to the coordinator was lost');
+                or return $self->_coordinator_lost($id, $node_id, $op);
             $entry->{tries} = 0;
             @$op{qw(node_id purpose)} = ($node_id, $purpose);
             # What dies here has been refused for good, and must not be tried again.
@@ -84,17 +98,17 @@ sub _go_to_coordinator {
             my ($self, $error) = ($weak, $_[1]);
             # A client that goes out of scope cannot be reached any more, its callers can.
             return EV::Kafka::Events->_call($op->{cb}, undef, $error) if !$self || $self->{cfg}{closed};
-            $self->_coordinator_lost($id, $node_id, $op, $error);
+            $self->_coordinator_lost($id, $node_id, $op);
         },
     });
 }
 
 sub _coordinator_lost {
-    my ($self, $id, $node_id, $op, $error) = @_;
+    my ($self, $id, $node_id, $op) = @_;
     my $entry = $self->{cfg}{coordinators}{$id};
     push @{ $entry->{ops} }, $op;
     delete $entry->{node_id} if ($entry->{node_id} // -1) == $node_id;
-    return $self->_find_again($id, $error);
+    return $self->_find_again($id);
 }
 
 # Any broker knows, and the control connection leads to one that answers.
@@ -107,11 +121,11 @@ sub _find_coordinator {
     return $self->_ask_for_coordinator($id, $conn) if $conn && $conn->connected;
     my @nodes = keys %{ $cfg->{broker_map} };
     my ($node_id) = ((grep { $self->_ready_conn(main => $_) } @nodes), $nodes[rand @nodes]);
-    return $self->_coordinator_not_found($id, 'no broker is known') unless defined $node_id;
+    return $self->_coordinator_not_found($id) unless defined $node_id;
     weaken(my $weak = $self);
     return $self->_on_broker(main => $node_id, {
         run => sub { my ($self) = @_; $self->_ask_for_coordinator($id, $self->_ready_conn(main => $node_id)) },
-        cb  => sub { $weak->_coordinator_not_found($id, $_[1]) if $weak },
+        cb  => sub { $weak->_coordinator_not_found($id) if $weak },
     });
 }
 
@@ -122,11 +136,10 @@ sub _ask_for_coordinator {
     $conn->find_coordinator($entry->{key}, sub {
         my ($found, $error) = @_;
         return unless $weak;
-        return $weak->_coordinator_not_found($id, "FindCoordinator: $error") if defined $error;
-        return $weak->_coordinator_found($id, $found) unless $found->{error_code};
-        my $code = $found->{error_code};
-        my $text = 'FindCoordinator: ' . $weak->error_name($code) . " (code $code)";
-        return $weak->_coordinator_not_found($id, $text, !$RETRIABLE{$code});
+        return $weak->_coordinator_not_found($id) if defined $error;
+        my $code = $found->{error_code} or return $weak->_coordinator_found($id, $found);
+        return $weak->_coordinator_not_found($id) if $weak->_is_coordinator_error($code);
+        return $weak->_coordinator_not_found($id, 'FindCoordinator: ' . $weak->error_name($code) . " (code $code)");
     }, $KEY_TYPE{ $entry->{kind} });
     return;
 }
@@ -141,27 +154,22 @@ sub _coordinator_found {
     return $self->_pursue_coordinator($id);
 }
 
+# With an error when it will never be found.
 sub _coordinator_not_found {
-    my ($self, $id, $error, $is_final) = @_;
+    my ($self, $id, $error) = @_;
     my $entry = $self->{cfg}{coordinators}{$id} or return;
     delete $entry->{asking};
-    return $self->_fail_ops($error, splice @{ $entry->{ops} }) if $is_final;
-    return $self->_find_again($id, $error);
+    return defined $error ? $self->_fail_ops($error, splice @{ $entry->{ops} }) : $self->_find_again($id);
 }
 
-# Who has waited long enough hears why.
 sub _find_again {
-    my ($self, $id, $error) = @_;
+    my ($self, $id) = @_;
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
-    my $now   = $self->_now;
-    my @late  = grep { $_->{deadline} <= $now } @{ $entry->{ops} };
-    @{ $entry->{ops} } = grep { $_->{deadline} > $now } @{ $entry->{ops} };
-    if (@{ $entry->{ops} } && !$entry->{timer} && !$entry->{asking} && !$cfg->{closed}) {
-        my $wait = $self->_backoff(++$entry->{tries}, FIND_BACKOFF, FIND_BACKOFF_MAX);
-        $entry->{timer} = $self->_timer($wait, _pursue_coordinator => $id);
-    }
-    return $self->_fail_ops($error, @late);
+    return if !@{ $entry->{ops} } || $entry->{timer} || $entry->{asking} || $cfg->{closed};
+    my $wait = $self->_backoff(++$entry->{tries}, FIND_BACKOFF, FIND_BACKOFF_MAX);
+    $entry->{timer} = $self->_timer($wait, _pursue_coordinator => $id);
+    return;
 }
 
 sub _fail_coordinator_ops {
@@ -185,7 +193,7 @@ EV::Kafka::Coordinator - finds the broker that looks after a group or a transact
 A part of L<EV::Kafka::Client>, not for use by itself. Operations for a
 coordinator run on a connection of their own to it, which is found first when it
 is not known; a coordinator that moves, dies or is not ready yet is looked for
-again, ever more slowly, until the operation's deadline.
+again, ever more slowly. Who will not wait for ever sets a timer.
 
 =head1 SEE ALSO
 

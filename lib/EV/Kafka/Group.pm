@@ -141,8 +141,7 @@ sub _ask_coordinator {
     weaken(my $weak = $self);
     return $self->_with_coordinator(group => $group->{group_id}, {
         %more,
-        deadline => 9**9**9,
-        run      => sub {
+        run => sub {
             my ($self, $request, $conn) = @_;
             return unless $op->{done};
             return $self->_end_op($op, undef, 'superseded')

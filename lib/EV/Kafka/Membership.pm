@@ -10,19 +10,12 @@ use EV::Kafka::Partitions;
 # answers a connection's requests in turn, and these may wait for everybody.
 
 use constant {
-    COORDINATOR_LOAD_IN_PROGRESS => 14,
-    COORDINATOR_NOT_AVAILABLE    => 15,
-    NOT_COORDINATOR              => 16,
-    ILLEGAL_GENERATION           => 22,
-    UNKNOWN_MEMBER_ID            => 25,
-    REBALANCE_IN_PROGRESS        => 27,
-    MEMBER_ID_REQUIRED           => 79,
-    FENCED_INSTANCE_ID           => 82,
+    ILLEGAL_GENERATION    => 22,
+    UNKNOWN_MEMBER_ID     => 25,
+    REBALANCE_IN_PROGRESS => 27,
+    MEMBER_ID_REQUIRED    => 79,
+    FENCED_INSTANCE_ID    => 82,
 };
-
-# The coordinator is another one, or not ready yet; it will answer soon.
-my %COORDINATOR_ERROR
-    = map { $_ => 1 } COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR;
 
 # Tries that were sent and lost, and the seconds before the next, doubling.
 use constant {
@@ -35,14 +28,6 @@ use constant {
     GROUP_BACKOFF     => 0.1,
     GROUP_BACKOFF_MAX => 1,
 };
-
-sub _is_coordinator_error { return $COORDINATOR_ERROR{ $_[1] } }
-
-sub _coordinator_refused {
-    my ($self, $group, $code) = @_;
-    return if $code == COORDINATOR_LOAD_IN_PROGRESS || $self->{cfg}{closed};
-    return $self->_forget_coordinator(group => $group->{group_id});
-}
 
 sub _is_cooperative {
     my ($self, $group) = @_;
@@ -92,7 +77,7 @@ sub _join_answered {
 sub _join_refused {
     my ($self, $group, $request, $code) = @_;
     if ($self->_is_coordinator_error($code)) {
-        $self->_coordinator_refused($group, $code);
+        $self->_coordinator_refused(group => $group->{group_id}, $code);
         return $self->_join_later($group);
     }
     return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
@@ -181,7 +166,7 @@ sub _heartbeat {
 # A heartbeat or a commit has told that we are not what we think we are.
 sub _membership_refused {
     my ($self, $group, $request, $code) = @_;
-    return $self->_coordinator_refused($group, $code) if $self->_is_coordinator_error($code);
+    return $self->_coordinator_refused(group => $group->{group_id}, $code) if $self->_is_coordinator_error($code);
     return $self->_rejoin($group) if $code == REBALANCE_IN_PROGRESS;
     return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
     return $self->_stop_group($group, $self->_refusal($group, $request, $code));

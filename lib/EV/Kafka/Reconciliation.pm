@@ -10,9 +10,8 @@ use EV::Kafka::Partitions;
 # is in a later answer, once nobody else has it any more.
 
 use constant {
-    COORDINATOR_LOAD_IN_PROGRESS => 14,
-    UNKNOWN_MEMBER_ID            => 25,
-    FENCED_MEMBER_EPOCH          => 110,
+    UNKNOWN_MEMBER_ID   => 25,
+    FENCED_MEMBER_EPOCH => 110,
 };
 
 # The epoch that joins, and those that leave: for good, and as a static member
@@ -126,7 +125,7 @@ sub _reconciled {
 sub _group_refused {
     my ($self, $group, $request, $code, $message) = @_;
     if ($self->_is_coordinator_error($code)) {
-        $self->_coordinator_refused($group, $code);
+        $self->_coordinator_refused(group => $group->{group_id}, $code);
         return $self->_heartbeat_lost($group);
     }
     if ($code == UNKNOWN_MEMBER_ID || $code == FENCED_MEMBER_EPOCH) {

@@ -26,7 +26,6 @@ use constant { INIT_PRODUCER_ID => 22, ADD_OFFSETS_TO_TXN => 25, NEXT_EPOCH_SINC
 # NETWORK_EXCEPTION, the coordinator's own, CONCURRENT_TRANSACTIONS,
 # THROTTLING_QUOTA_EXCEEDED.
 my %AGAIN = map { $_ => 1 } 3, 7, 13, 14, 15, 16, 51, 89;
-my %MOVED = map { $_ => 1 } 15, 16;
 
 # What leaves the producer alive: TOPIC_ and GROUP_AUTHORIZATION_FAILED,
 # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS,
@@ -43,15 +42,20 @@ sub _ask_for_txn {
     my ($self, $ask) = @_;
     return if $self->{cfg}{closed} || $self->_is_over($ask);
     weaken(my $weak = $self);
-    return $self->_with_coordinator($ask->{kind} || 'txn', $ask->{key} // $self->{cfg}{transactional_id}, {
-        deadline => 9**9**9,
-        run      => sub { my ($self, $op, $conn) = @_; $self->_send_for_txn($ask, $op->{node_id}, $conn) },
-        cb       => sub {
+    return $self->_with_coordinator(_coordinator_of($self, $ask), {
+        run => sub { my ($self, $op, $conn) = @_; $self->_send_for_txn($ask, $op->{node_id}, $conn) },
+        cb  => sub {
             my (undef, $error) = @_;
             return if !$weak || $weak->{cfg}{closed};
             $ask->{done}->($weak, undef, $error =~ /\(code (\d+)\)/ ? $1 : -1, "$ask->{name}: $error");
         },
     });
+}
+
+# Its own kind and key: the transaction's, unless it says otherwise.
+sub _coordinator_of {
+    my ($self, $ask) = @_;
+    return ($ask->{kind} || 'txn', $ask->{key} // $self->{cfg}{transactional_id});
 }
 
 sub _is_over {
@@ -72,9 +76,9 @@ sub _send_for_txn {
         return $weak->_txn_answered($ask, $result) unless defined $error;
         # A connection that lives on has refused to send the request.
         return $ask->{done}->($weak, undef, -1, "$ask->{name}: $error") if !$result && $conn->connected;
-        my $kind = $ask->{kind} || 'txn';
+        my ($kind, $key) = _coordinator_of($weak, $ask);
         $weak->_request_failed($kind => $node_id) unless $result;
-        $weak->_forget_coordinator($kind => $ask->{key} // $weak->{cfg}{transactional_id});
+        $weak->_forget_coordinator($kind, $key);
         $weak->_ask_again_for_txn($ask);
     });
     return;
@@ -90,8 +94,7 @@ sub _txn_answered {
     if (my ($code) = grep { !$AGAIN{$_} } @codes) {
         return $ask->{done}->($self, $result, $code, "$ask->{name}: " . $self->error_name($code) . " (code $code)");
     }
-    $self->_forget_coordinator($ask->{kind} || 'txn', $ask->{key} // $self->{cfg}{transactional_id})
-        if grep { $MOVED{$_} } @codes;
+    $self->_coordinator_refused(_coordinator_of($self, $ask), @codes);
     return $self->_ask_again_for_txn($ask, $codes[0]);
 }
 
