@@ -26,12 +26,18 @@ use EV::Kafka::Subscription;
 # and with commits is the same for both.
 my %PROTOCOL = (
     classic => {
-        join  => '_join_group',  refused => '_membership_refused', taken => '_assignment_taken',
-        leave => '_say_goodbye', part    => '_send_leave_group',
+        join       => '_join_group',
+        refused    => '_membership_refused',
+        taken      => '_assignment_taken',
+        must_leave => '_must_leave',
+        part       => '_send_leave_group',
     },
     consumer => {
-        join  => '_enter_consumer_group', refused => '_group_refused', taken => '_reconciled',
-        leave => '_leave_consumer_group', part    => '_send_leaving_heartbeat',
+        join       => '_enter_consumer_group',
+        refused    => '_group_refused',
+        taken      => '_reconciled',
+        must_leave => '_must_leave_consumer_group',
+        part       => '_send_leaving_heartbeat',
     },
 );
 
@@ -193,7 +199,20 @@ sub _leave_group {
         return unless $self->_is_group($group);
         $group->{leave_error} = $error;
         return $self->_left_group($group) if $was eq 'stopped';
-        $self->_by_protocol($group, leave => sub { my ($self) = @_; $self->_left_group($group) });
+        return $self->_say_goodbye($group);
+    });
+}
+
+# Whatever the coordinator says to it: it is done with us.
+sub _say_goodbye {
+    my ($self, $group) = @_;
+    return $self->_left_group($group) unless $self->_by_protocol($group, 'must_leave');
+    return $self->_ask_coordinator($group, undef, sub {
+        my ($self, $conn, $answered) = @_;
+        $self->_by_protocol($group, part => $conn, $answered);
+    }, sub {
+        my ($self) = @_;
+        return $self->_left_group($group);
     });
 }
 

@@ -36,23 +36,36 @@ sub _is_cooperative {
 
 sub _join_group {
     my ($self, $group) = @_;
-    my $attempt = ++$group->{attempt};
+    $group->{attempt}++;
     $group->{state} = 'joining';
     delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
-    return $self->_ask_coordinator($group, $attempt, sub {
+    return $self->_ask_parked($group, JoinGroup => sub {
         my ($self, $conn, $answered) = @_;
-        $group->{parked} = 1;
         $conn->_join_group(
             @$group{qw(group_id member_id)}, $self->_offers($group), $answered,
             @$group{qw(session_timeout rebalance_timeout group_instance_id)},
         );
     }, sub {
+        my ($self, $answer) = @_;
+        return $self->_join_answered($group, $answer);
+    });
+}
+
+# A request whose answer may have to wait for the other members.
+sub _ask_parked {
+    my ($self, $group, $name, $send, $answered) = @_;
+    my $attempt = $group->{attempt};
+    return $self->_ask_coordinator($group, $attempt, sub {
+        $group->{parked} = 1;
+        return $send->(@_);
+    }, sub {
         my ($self, $answer, $error, $is_final) = @_;
         $group->{parked} = 0;
         return unless $self->_is_attempt($group, $attempt);
-        return $self->_stop_group($group, "JoinGroup: $error") if $is_final;
-        return $self->_join_lost($group, "JoinGroup: $error") if defined $error;
-        return $self->_join_answered($group, $answer);
+        return $self->_stop_group($group, "$name: $error") if $is_final;
+        return $self->_join_lost($group, $name eq 'JoinGroup' ? "$name: $error" : "$name (after JoinGroup): $error")
+            if defined $error;
+        return $answered->($self, $answer);
     }, parks => 1);
 }
 
@@ -109,22 +122,16 @@ sub _join_lost {
 
 sub _sync_group {
     my ($self, $group, $assignments) = @_;
-    my $attempt = $group->{attempt};
     $group->{state} = 'syncing';
-    return $self->_ask_coordinator($group, $attempt, sub {
+    return $self->_ask_parked($group, SyncGroup => sub {
         my (undef, $conn, $answered) = @_;
-        $group->{parked} = 1;
         $conn->sync_group(
             @$group{qw(group_id generation member_id)}, $assignments, $answered, $group->{group_instance_id},
         );
     }, sub {
-        my ($self, $answer, $error, $is_final) = @_;
-        $group->{parked} = 0;
-        return unless $self->_is_attempt($group, $attempt);
-        return $self->_stop_group($group, "SyncGroup: $error") if $is_final;
-        return $self->_join_lost($group, "SyncGroup (after JoinGroup): $error") if defined $error;
+        my ($self, $answer) = @_;
         return $self->_sync_answered($group, $answer);
-    }, parks => 1);
+    });
 }
 
 sub _sync_answered {
@@ -205,16 +212,9 @@ sub _membership_lost {
 # --- leaving --------------------------------------------------------------------
 
 # A static member keeps its place for the session timeout: it may come back (KIP-345).
-sub _say_goodbye {
-    my ($self, $group, $then) = @_;
-    return $then->($self) if defined $group->{group_instance_id} || $group->{member_id} eq '';
-    return $self->_ask_coordinator($group, undef, sub {
-        my ($self, $conn, $answered) = @_;
-        $self->_send_leave_group($group, $conn, $answered);
-    }, sub {
-        my ($self) = @_;
-        return $then->($self);
-    });
+sub _must_leave {
+    my ($self, $group) = @_;
+    return !defined $group->{group_instance_id} && $group->{member_id} ne '';
 }
 
 sub _send_leave_group {

@@ -142,16 +142,9 @@ sub _group_refused {
     return $self->_stop_group($group, $text);
 }
 
-sub _leave_consumer_group {
-    my ($self, $group, $then) = @_;
-    return $then->($self) if $group->{generation} < 0 || $group->{member_id} eq '';
-    return $self->_ask_coordinator($group, undef, sub {
-        my ($self, $conn, $answered) = @_;
-        $self->_send_leaving_heartbeat($group, $conn, $answered);
-    }, sub {
-        my ($self) = @_;
-        return $then->($self);
-    });
+sub _must_leave_consumer_group {
+    my ($self, $group) = @_;
+    return $group->{generation} >= 0 && $group->{member_id} ne '';
 }
 
 sub _send_leaving_heartbeat {
