@@ -207,14 +207,22 @@ fn partitions(args: &Arguments<'_, '_>, index: usize) -> Result<Vec<TopicPartiti
 fn topic_list(perl: Perl, topics: &[TopicPartitions]) -> Sv {
     let mut list = Av::with_capacity(perl, topics.len());
     for topic in topics {
-        let mut partitions = Av::with_capacity(perl, topic.partitions.len());
-        for &partition in &topic.partitions {
-            partitions.push(perl, Sv::int(perl, partition.into()));
-        }
-        let mut hash = Hv::new(perl);
-        hash.store_bytes(perl, "topic", &topic.topic);
-        hash.store(perl, "partitions", partitions.into_ref(perl));
-        list.push(perl, hash.into_ref(perl));
+        list.push(
+            perl,
+            topic_hash(perl, &topic.topic, &topic.partitions).into_ref(perl),
+        );
     }
     list.into_ref(perl)
+}
+
+/// `{ topic, partitions }`, the topic by its name or its id.
+pub fn topic_hash(perl: Perl, topic: &[u8], numbers: &[i32]) -> Hv {
+    let mut partitions = Av::with_capacity(perl, numbers.len());
+    for &number in numbers {
+        partitions.push(perl, Sv::int(perl, number.into()));
+    }
+    let mut hash = Hv::new(perl);
+    hash.store_bytes(perl, "topic", topic);
+    hash.store(perl, "partitions", partitions.into_ref(perl));
+    hash
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use kafka_wire::messages::consumer_group_heartbeat::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatTopicPartitions,
 };
-use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
+use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
 use super::arguments::Arguments;
 use super::handle::ConnHandle;
 use super::request::{check_connected, completion};
 use super::results::{list, store_optional};
+use crate::groups::topic_hash;
 
 /// Kafka's word for a rebalance timeout that has not changed.
 const NO_CHANGE: i32 = -1;
@@ -82,14 +83,7 @@ pub(super) fn result(
     store_optional(perl, &mut hash, "member_id", response.member_id.as_deref());
     if let Some(assignment) = &response.assignment {
         let topics = list(perl, &assignment.topic_partitions, |topic| {
-            let mut partitions = Av::with_capacity(perl, topic.partitions.len());
-            for &partition in &topic.partitions {
-                partitions.push(perl, Sv::int(perl, partition.into()));
-            }
-            let mut hash = Hv::new(perl);
-            hash.store_bytes(perl, "topic", &topic.topic_id);
-            hash.store(perl, "partitions", partitions.into_ref(perl));
-            hash
+            topic_hash(perl, &topic.topic_id, &topic.partitions)
         });
         hash.store(perl, "assignment", topics);
     }

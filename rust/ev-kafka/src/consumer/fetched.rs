@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
 use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
-use perl_xs::{CallLoop, Flow, Native, Perl, Rows, Sv};
+use perl_xs::{CallLoop, Calls, Flow, Native, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
@@ -130,9 +130,7 @@ impl Fetched {
             rest,
             headers: None,
         };
-        let mut call_loop = self.call_loop.take().unwrap_or_default();
-        let flow = call_loop.run(perl, &mut calls, ON_MESSAGE);
-        self.call_loop.set(Some(call_loop));
+        let flow = self.call(perl, &mut calls, ON_MESSAGE);
         (
             self.put_back(index, calls.rest, partition.next_offset),
             flow,
@@ -162,14 +160,20 @@ impl Fetched {
             rest,
             rows: pool.rows.take().unwrap_or_default(),
         };
-        let mut call_loop = self.call_loop.take().unwrap_or_default();
-        let flow = call_loop.run(perl, &mut calls, ON_BATCH);
-        self.call_loop.set(Some(call_loop));
+        let flow = self.call(perl, &mut calls, ON_BATCH);
         pool.rows.set(Some(calls.rows));
         (
             self.put_back(index, calls.rest, partition.next_offset),
             flow,
         )
+    }
+
+    /// The loop is kept for the next time, unless it runs already.
+    fn call(&self, perl: Perl, calls: &mut impl Calls, label: &str) -> Flow {
+        let mut call_loop = self.call_loop.take().unwrap_or_default();
+        let flow = call_loop.run(perl, calls, label);
+        self.call_loop.set(Some(call_loop));
+        flow
     }
 
     /// Pauses the delivery after the record that is being delivered.

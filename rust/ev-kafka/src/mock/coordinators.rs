@@ -1,7 +1,8 @@
 //! What the coordinators know: transactions, groups and their positions; and who they are.
 
+use bytes::Bytes;
 use kafka_mock::CoordinatorKey;
-use perl_xs::{Av, Croak, Frame, Hv, Sv};
+use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv};
 
 use super::server::Server;
 use super::{croak, int32, text};
@@ -50,11 +51,7 @@ pub(super) fn transactions(frame: &mut Frame<'_>) -> Result<(), Croak> {
         hash.store_int(perl, "producer_id", transaction.producer_id);
         hash.store_int(perl, "producer_epoch", transaction.producer_epoch.into());
         hash.store(perl, "timeout_ms", Sv::uint(perl, transaction.timeout_ms));
-        let mut partitions = Av::new(perl);
-        for (topic, partition) in &transaction.partitions {
-            partitions.push(perl, Sv::bytes(perl, &partition_key(topic, *partition)));
-        }
-        hash.store(perl, "partitions", partitions.into_ref(perl));
+        hash.store(perl, "partitions", keys(perl, &transaction.partitions));
         let mut groups = Av::new(perl);
         for group in &transaction.groups {
             groups.push(perl, Sv::bytes(perl, group));
@@ -81,11 +78,7 @@ pub(super) fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let name = member.instance_id.as_deref();
         hash.store(perl, "group_instance_id", Sv::bytes_or_undef(perl, name));
         hash.store_int(perl, "generation", member.epoch.into());
-        let mut assigned = Av::new(perl);
-        for (topic, partition) in &member.assigned {
-            assigned.push(perl, Sv::bytes(perl, &partition_key(topic, *partition)));
-        }
-        hash.store(perl, "assigned", assigned.into_ref(perl));
+        hash.store(perl, "assigned", keys(perl, &member.assigned));
         members.push(perl, hash.into_ref(perl));
     }
     let mut hash = Hv::new(perl);
@@ -120,6 +113,15 @@ pub(super) fn offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
     }
     frame.ret(hash.into_ref(perl));
     Ok(())
+}
+
+/// The names of partitions, `["topic:0", …]`.
+fn keys<'a>(perl: Perl, partitions: impl IntoIterator<Item = &'a (Bytes, i32)>) -> Sv {
+    let mut list = Av::new(perl);
+    for (topic, partition) in partitions {
+        list.push(perl, Sv::bytes(perl, &partition_key(topic, *partition)));
+    }
+    list.into_ref(perl)
 }
 
 fn partition_key(topic: &[u8], partition: i32) -> Vec<u8> {
