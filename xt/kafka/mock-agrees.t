@@ -53,21 +53,9 @@ sub own {
     return "$side->{topic}.$name";
 }
 
-sub codes {
-    my ($value) = @_;
-    return map { codes($_) } @$value if ref $value eq 'ARRAY';
-    return () unless ref $value eq 'HASH';
-    return map { $_ eq 'error_code' ? $value->{$_} : codes($value->{$_}) } sort keys %$value;
-}
-
 sub ask_patiently {
     my (@call) = @_;
-    while (1) {
-        my $result = ask(@call);
-        return $result unless grep { $TRANSIENT{$_} } codes($result);
-        my $timer;
-        await('the next try', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, $done });
-    }
+    return ask_while(\%TRANSIENT, sub { ask(@call) });
 }
 
 # Asks, and notes down the error codes.
@@ -75,7 +63,7 @@ sub told {
     my ($side, $what, @call) = @_;
     my $result = ask_patiently($side, @call);
     # Partitions come in whatever order.
-    note_down($side, "$what:", sort { $a <=> $b } codes($result));
+    note_down($side, "$what:", sort { $a <=> $b } error_codes($result));
     return $result;
 }
 
@@ -197,7 +185,7 @@ sub stored {
     my ($side, $group, %options) = @_;
     my $asked = [{ topic => $side->{topic}, partitions => [0, 1] }];
     my $result = ask_patiently($side, offset_fetch => $group, $asked, \%options, $CB);
-    note_down($side, 'stored:', codes($result), map { $_->{offset} } @{ $result->{topics}[0]{partitions} });
+    note_down($side, 'stored:', error_codes($result), map { $_->{offset} } @{ $result->{topics}[0]{partitions} });
     return;
 }
 
@@ -228,7 +216,7 @@ sub settled {
     while (1) {
         my $asked  = [{ topic => $side->{topic}, partitions => [0] }];
         my $result = ask($side, offset_fetch => own($side, 'g'), $asked, { require_stable => 1 }, $CB);
-        return unless grep { $_ == 88 } codes($result);
+        return unless grep { $_ == 88 } error_codes($result);
         my $timer;
         await('the markers', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, $done });
     }

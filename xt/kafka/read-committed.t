@@ -23,16 +23,14 @@ srand 5;
 # request($what, $send) -> the answer, once it has no error code that asks for patience.
 sub request {
     my ($what, $send) = @_;
-    while (1) {
+    my $result = ask_while(\%AGAIN, sub {
         my ($result, $error) = await($what, $send);
         die "$what: $error\n" if defined $error;
-        my ($code) = grep { $_ } $result->{error_code},
-            map { map { $_->{error_code} } @{ $_->{partitions} } } @{ $result->{topics} || [] };
-        return $result unless $code;
-        die "$what: " . EV::Kafka::_error_name($code) . "\n" unless $AGAIN{$code};
-        my $pause;
-        await('the next try', sub { my ($done) = @_; $pause = EV::timer 0.05, 0, $done });
-    }
+        return $result;
+    });
+    my ($code) = grep { $_ } error_codes($result);
+    die "$what: " . EV::Kafka::_error_name($code) . "\n" if $code;
+    return $result;
 }
 
 sub transactional_producer {

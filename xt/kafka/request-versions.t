@@ -43,29 +43,16 @@ sub ask {
     return $result;
 }
 
-# codes($result) -> every error code in it.
-sub codes {
-    my ($value) = @_;
-    return map { codes($_) } @$value if ref $value eq 'ARRAY';
-    return () unless ref $value eq 'HASH';
-    return map { $_ eq 'error_code' ? $value->{$_} : codes($value->{$_}) } sort keys %$value;
-}
-
 # Asks again while the answer is one that time mends.
 sub ask_patiently {
     my (@call) = @_;
-    while (1) {
-        my $result = ask(@call);
-        return $result unless grep { $TRANSIENT{$_} } codes($result);
-        my $timer;
-        await('the next try', sub { my ($done) = @_; $timer = EV::timer 0.1, 0, $done });
-    }
+    return ask_while(\%TRANSIENT, sub { ask(@call) });
 }
 
 sub good {
     my (@call) = @_;
     my $result = ask_patiently(@call);
-    ok !(grep { $_ } codes($result)), "$call[1]: good" or diag explain $result;
+    ok !(grep { $_ } error_codes($result)), "$call[1]: good" or diag explain $result;
     ok !$result->{truncated}, 'and whole';
     return $result;
 }
@@ -73,7 +60,7 @@ sub good {
 # An answer that has this error and no other.
 sub bad {
     my ($code, @call) = @_;
-    my %seen = map { $_ => 1 } grep { $_ } codes(ask(@call));
+    my %seen = map { $_ => 1 } grep { $_ } error_codes(ask(@call));
     is_deeply [keys %seen], [$code], "$call[1]: " . EV::Kafka::_error_name($code);
 }
 

@@ -16,7 +16,7 @@ use lib dirname(__FILE__) . '/../../script/lib';
 use KafkaCluster;
 
 our @EXPORT = qw(
-    await cluster shared_cluster create_topic connected_conn connected_client
+    await error_codes ask_while cluster shared_cluster create_topic connected_conn connected_client
     consume kcat kcat_produce kcat_consume java_produce header_text same_records
 );
 
@@ -39,6 +39,26 @@ sub await {
     EV::run until $state;
     croak "nothing after $seconds s: $what" if $state eq 'late';
     return wantarray ? @result : $result[0];
+}
+
+# error_codes($result) -> every error code in it.
+sub error_codes {
+    my ($value) = @_;
+    return map { error_codes($_) } @$value if ref $value eq 'ARRAY';
+    return () unless ref $value eq 'HASH';
+    return map { $_ eq 'error_code' ? $value->{$_} : error_codes($value->{$_}) } sort keys %$value;
+}
+
+# ask_while(\%transient, $ask) -> the first of $ask's results without such a code,
+# which time mends.
+sub ask_while {
+    my ($transient, $ask) = @_;
+    while (1) {
+        my $result = $ask->();
+        return $result unless grep { $transient->{$_} } error_codes($result);
+        my $timer;
+        await('the next try', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, $done });
+    }
 }
 
 # cluster(%options of KafkaCluster->start): one that ends with this process.
