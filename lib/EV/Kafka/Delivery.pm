@@ -126,10 +126,10 @@ sub _confirm {
 sub _flushed {
     my ($self, @done) = @_;
     my $waiters = $self->{cfg}{flush_waiters};
-    my %waits   = map { $_ => 1 } @$waiters;
-    @done = grep { $waits{$_} } @done;
-    my %done = map { $_ => 1 } @done;
-    @$waiters = grep { !$done{$_} } @$waiters;
+    my %is_done = map { $_ => 1 } @done;
+    # Without those that have timed out meanwhile.
+    @done     = grep { $is_done{$_} } @$waiters;
+    @$waiters = grep { !$is_done{$_} } @$waiters;
     delete $_->{timer} for @done;
     $self->_call($_->{cb}) for @done;
     return;
