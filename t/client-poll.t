@@ -8,6 +8,7 @@ use EV::Kafka;
 use EV::Kafka::Mock;
 use ScriptedBroker;
 use TestKafka;
+use Time::HiRes qw(time);
 
 subtest 'messages arrive with all that belongs to them' => sub {
     my $mock = EV::Kafka::Mock->new;
@@ -54,6 +55,89 @@ subtest 'poll with nothing to do calls back at once' => sub {
     is $polled, 2, 'no known leader';
     $kafka->poll;
     is_deeply [errors($kafka)], [], 'no error';
+};
+
+# Polls from the callback of the last poll, as the documentation advises.
+sub poll_on {
+    my ($kafka) = @_;
+    my %loop = (polled => 0, depth => 0, deepest => 0, answers => []);
+    $loop{poll} = sub {
+        return if $loop{stopped} || $loop{polled}++ > 50;
+        local $loop{depth} = $loop{depth} + 1;
+        $loop{deepest} = $loop{depth} if $loop{depth} > $loop{deepest};
+        $kafka->poll(sub { push @{ $loop{answers} }, [@_]; $loop{poll}->() });
+    };
+    $loop{poll}->();
+    return \%loop;
+}
+
+{
+    my $mock = EV::Kafka::Mock->new(auto_create => 0);
+    $mock->create_topic(t => 1);
+    my %nothing = (
+        'nothing assigned'  => sub { },
+        'no known leader'   => sub { $_[0]->assign([{ topic => 'unknown' }]) },
+        'everything paused' => sub { $_[0]->assign([{ topic => 't' }]); $_[0]->pause([{ topic => 't' }]) },
+        'a leader that is not in the cluster' =>
+            sub { $_[0]->assign([{ topic => 't' }]); $_[0]{cfg}{leaders}{'t:0'} = 7 },
+        'the same, without a position' =>
+            sub { $_[0]->assign([{ topic => 't', offset => -2 }]); $_[0]{cfg}{leaders}{'t:0'} = 7 },
+    );
+    for my $name (sort keys %nothing) {
+        subtest "polling on with $name" => sub {
+            my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 100);
+            # Metadata would put the leader right.
+            no warnings 'redefine';
+            local *EV::Kafka::Client::_want_metadata = sub { };
+            $nothing{$name}->($kafka);
+            my $began = time;
+            my $loop  = poll_on($kafka);
+            cmp_ok $loop->{deepest}, '<=', 2, 'does not recurse';
+            wait_until { @{ $loop->{answers} } >= 4 } 'polls';
+            cmp_ok time - $began, '>', 0.25, 'each waits as for a broker that has nothing';
+            cmp_ok $loop->{deepest}, '<=', 2, 'and comes from the event loop';
+            my $answers = @{ $loop->{answers} };
+            $loop->{stopped} = 1;
+            $kafka->close;
+            is scalar(@{ $loop->{answers} }), $answers + 1, 'close ends the last one';
+            like $loop->{answers}[-1][0], qr/^client closed$|left the cluster$/, 'and it hears why';
+        };
+    }
+}
+
+subtest 'a poll that waits with nothing to fetch from' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic($_ => 1) for qw(t u);
+    $mock->append(t => 0, { value => $_ }) for 0 .. 2;
+    my @received;
+    my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 3_600_000,
+        on_message => sub { push @received, $_[4] });
+    my $polled = 0;
+    $kafka->poll(sub { $kafka->poll(sub { $polled++ }) });
+    turns;
+    is $polled, 0, 'waits';
+    $kafka->assign([{ topic => 't', offset => 2 }]);
+    wait_until { $polled } 'the callback';
+    is_deeply \@received, [2], 'goes on with an assignment';
+
+    $kafka->pause([{ topic => 't' }]);
+    $kafka->seek('t', 0, 0);
+    $kafka->poll(sub { $polled++ }) for 1 .. 2;
+    $kafka->poll;
+    turns;
+    is $polled, 1, 'waits while everything is paused';
+    $kafka->resume([{ topic => 't' }]);
+    wait_until { $polled == 3 } 'the callbacks';
+    is_deeply \@received, [2, 0, 1, 2], 'goes on with a resume, one Fetch for all';
+
+    $kafka->assign([{ topic => 'new', offset => -2 }]);
+    $kafka->poll(sub { $kafka->poll(sub { $polled++ }) });
+    is $polled, 3, 'waits for a leader';
+    $mock->create_topic('new');
+    $mock->append(new => 0, { value => 'n' });
+    wait_until { $polled == 4 } 'the callback';
+    is $received[-1], 'n', 'goes on when there is one';
+    is_deeply $kafka->{cfg}{idle_rounds}, [], 'none is left';
 };
 
 subtest 'poll before metadata waits for it' => sub {

@@ -570,7 +570,7 @@ Fetches once from every broker that leads an assigned partition, and calls
 C<on_message> for each message. C<$cb> is called once, when all answers have arrived
 and have been delivered. A broker that has not answered the last fetch yet gets no
 other; this call then waits for the answer to that one. With nothing assigned, or
-nothing that has a leader, the callback is called at once. Before the client is
+nothing that has a leader, the callback is called at once, from within poll. Before the client is
 connected, it waits until it is.
 
 Delivering takes turns with the event loop: after some milliseconds in C<on_message> the
@@ -582,8 +582,10 @@ To consume as fast as possible, poll again from the callback:
 
     sub consume { $kafka->poll(sub { my ($err) = @_; ...; consume() }) }
 
-which must do something about the case that there is nothing to fetch from: the
-callback is called at once then.
+A poll from within the callback of another one, and any while everything is paused, never
+calls back from within: with nothing to fetch from it waits C<fetch_max_wait_ms>, as for a
+broker that has nothing, unless L</resume(\@partitions)>, L</assign(\@partitions)> or a new
+leader gives it something to fetch before.
 
 What can go wrong with a partition:
 

@@ -60,6 +60,7 @@ sub new {
         assignments     => [],
         cursors         => {},
         fetches         => {},
+        idle_rounds     => [],
         consuming       => 0,
         answers         => [],
         delivery        => {},

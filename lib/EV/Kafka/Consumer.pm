@@ -90,6 +90,7 @@ sub _assignment_changed {
     $self->_interrupt_delivery;
     $self->_end_part($_) for @rounds;
     $self->_schedule_delivery;
+    $self->_poll_again;
     return $self->_fetch_on;
 }
 
@@ -198,6 +199,7 @@ sub resume {
         push @kept, splice @{ $cursor->{kept} };
     }
     $self->_deliver_kept(@kept);
+    $self->_poll_again;
     return $self->_fetch_on;
 }
 
@@ -289,7 +291,9 @@ sub _resolved {
         $self->_fetch_from($leader, $round) if !defined $error && defined $leader && !$self->{cfg}{closed};
         $self->_end_part($round, $error);
     }
-    return defined $error ? undef : $self->_fetch_on;
+    return if defined $error;
+    $self->_poll_again;
+    return $self->_fetch_on;
 }
 
 1;

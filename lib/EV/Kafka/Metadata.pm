@@ -101,6 +101,7 @@ sub _metadata_answered {
     if   (@{ $cfg->{flush_waiters} }) { $self->_flush_all_batches }
     else                              { $self->_send_ready }
     $self->_check_buffer;
+    $self->_poll_again;
     $self->_fetch_on;
     $self->_group_metadata_changed;
     return $self->_pump_metadata;
