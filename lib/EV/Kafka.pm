@@ -266,7 +266,8 @@ one. C<acks> is -1 whatever it was given, with a warning.
 
 Produce in transactions, see L</begin_transaction>. Implies C<idempotent>. Of all
 producers with the same id only the one that connected last can go on: it fences the
-others, and what they left open is aborted.
+others, and what they left open is aborted. The empty string means no transactions, as
+undef does.
 
 =item transaction_timeout => Milliseconds (default 60000)
 

@@ -35,7 +35,7 @@ sub _send_ready {
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
     $self->_renew_producer if $self->_needs_producer;
     my @nodes = $self->_ready_nodes;
-    $self->_txn_register_new if $self->{cfg}{transactional_id};
+    $self->_txn_register_new if defined $self->{cfg}{transactional_id};
     if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
     else                          { $self->{cfg}{leaderless_tries} = 0 }
     $self->_send_ready_to($_) for grep { $_ >= 0 } @nodes;

@@ -38,7 +38,7 @@ sub _renew_producer {
     my $cfg = $self->{cfg};
     return if $cfg->{closed} || $cfg->{init_producer} || $self->_txn_must_end_first;
     $cfg->{init_producer} = 1;
-    my $init = $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
+    my $init = defined $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
         my ($self, $id, $epoch, $code, $error) = @_;
         return if $self->{cfg}{closed};

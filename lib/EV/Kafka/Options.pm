@@ -76,8 +76,8 @@ sub parse {
     }
 
     my %cfg = (%DEFAULT, map { $_ => $given{$_} } grep { defined $given{$_} } keys %given);
-    # '' and 0 are no ids: they were always taken as none.
-    delete $cfg{transactional_id} unless $cfg{transactional_id};
+    # '' is no id.
+    delete $cfg{transactional_id} unless length $cfg{transactional_id};
     for my $name (sort keys %cfg) {
         my $check = $CHECK{$name} or next;
         $cfg{$name} = $check->($name, $cfg{$name});

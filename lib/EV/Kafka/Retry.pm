@@ -32,7 +32,7 @@ sub _batch_failed {
     return $self->_fail_batch($batch, undef, $transport_error) if defined $transport_error;
     return if $TOO_LARGE{$code} && $self->_split($batch->{id});
     return if $self->_repair_sequence($batch);
-    return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && $self->{cfg}{transactional_id}
+    return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && defined $self->{cfg}{transactional_id}
         && $self->_retry_batch($batch);
     if (EV::Kafka::_is_retriable($code) && $self->_retry_batch($batch)) {
         return $self->_refresh_metadata_for_topic($batch->{topic});
