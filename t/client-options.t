@@ -55,6 +55,20 @@ is(EV::Kafka->new(transactional_id => 'x')->{cfg}{idempotent}, 1, 'transactional
     is_deeply \@warnings, [], 'warns of nothing';
     is(EV::Kafka->new(idempotent => 1, acks => 1)->{cfg}{acks}, -1, 'idempotence makes any acks -1');
     like "@warnings", qr/acks 1 is taken as -1 at \Q$0\E/, 'and says so';
+
+    for my $acks (0, 1) {
+        @warnings = ();
+        is(EV::Kafka->new(transactional_id => 'x', acks => $acks)->{cfg}{acks}, -1, "transactions make acks $acks -1");
+        like "@warnings", qr/^EV::Kafka: .* acks $acks is taken as -1 at \Q$0\E line \d+\.\n\z/, 'with a warning';
+    }
+    @warnings = ();
+    is(EV::Kafka->new(transactional_id => 'x', idempotent => 0)->{cfg}{idempotent}, 1, 'transactions are idempotent');
+    like "@warnings", qr/^EV::Kafka: .*transactional_id.* idempotent 0 is taken as 1 at \Q$0\E line \d+\.\n\z/,
+        'and say so to who wanted it otherwise';
+    @warnings = ();
+    EV::Kafka->new(transactional_id => 'x', acks => -1, idempotent => $_) for 1, undef;
+    EV::Kafka->new(transactional_id => '', acks => 0, idempotent => 0);
+    is_deeply \@warnings, [], 'but only to them';
 }
 
 for my $compression (qw(lz4 gzip zstd snappy none), undef) {

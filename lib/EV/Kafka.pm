@@ -264,7 +264,8 @@ one. C<acks> is -1 whatever it was given, with a warning.
 
 =item transactional_id => 'Str'
 
-Produce in transactions, see L</begin_transaction>. Implies C<idempotent>. Of all
+Produce in transactions, see L</begin_transaction>. Implies C<idempotent>, and so
+C<acks> -1: other values of either are warned about and not obeyed. Of all
 producers with the same id only the one that connected last can go on: it fences the
 others, and what they left open is aborted. The empty string means no transactions, as
 undef does.

@@ -82,7 +82,7 @@ sub parse {
         my $check = $CHECK{$name} or next;
         $cfg{$name} = $check->($name, $cfg{$name});
     }
-    $cfg{idempotent} = 1 if defined $cfg{transactional_id};
+    _force_idempotence(\%cfg, defined $given{idempotent}) if defined $cfg{transactional_id};
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     _bad(on_batch => 'takes the place of on_message: only one of them can be given')
         if $cfg{on_batch} && $cfg{on_message};
@@ -92,6 +92,15 @@ sub parse {
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
     $cfg{security} = EV::Kafka::Security->model(\%cfg);
     return \%cfg;
+}
+
+# A batch that is written twice would be committed twice.
+sub _force_idempotence {
+    my ($cfg, $is_given) = @_;
+    Carp::carp('EV::Kafka: a producer with a transactional_id is idempotent: idempotent 0 is taken as 1')
+        if $is_given && !$cfg->{idempotent};
+    $cfg->{idempotent} = 1;
+    return;
 }
 
 # A broker can only promise that a batch is written once if all replicas have it.
