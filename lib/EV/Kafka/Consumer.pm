@@ -275,6 +275,7 @@ sub _resolve {
         if ($self->_is_current($assigned, $cursor) && $cursor->{generation} == $generation) {
             if (defined $error) { $self->_resolved($assigned, $cursor, $error) }
             else                { $self->_move($assigned, $offset) }
+            $self->_note_positions if $self->{cfg}{txn};
         }
         $done->($self, $error);
     });

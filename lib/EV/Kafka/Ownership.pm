@@ -33,6 +33,7 @@ sub _find_offsets {
         return $self->_stop_group($group, "OffsetFetch: $error") if defined $error;
         my $reset = $self->_reset_timestamp;
         my $had   = $group->{had} || {};
+        $self->_txn_takes_over($_) for grep { defined $committed->{$_} } keys %$committed;
         return $self->_taken($group, [map {
             my $key = "$_->[0]:$_->[1]";
             { topic => $_->[0], partition => $_->[1], offset => $committed->{$key} // $had->{$key} // $reset };
@@ -77,6 +78,7 @@ sub _give_up {
     my %is_gone   = map { (_key_of($_) => 1) } @gone;
     my @positions = grep { $is_gone{ _key_of($_) } } $self->_positions;
     $group->{had}{ _key_of($_) } = $_->{offset} for @positions;
+    $self->_txn_gives_up(@positions);
     $self->_change_assignment([grep { !$is_gone{ _key_of($_) } } @{ $cfg->{assignments} }]);
     my $failed;
     $self->_commit_positions($group, \@positions, sub { $failed = $_[1] }) if $commits;

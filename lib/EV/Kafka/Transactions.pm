@@ -19,6 +19,8 @@ my %NEEDS_EPOCH = map { $_ => 1 } NO_ANSWER, 45, 47, 59;
 # PRODUCER_FENCED: another producer has taken the transactional id over.
 use constant PRODUCER_FENCED => 90;
 
+use constant REBALANCED => 'the group was rebalanced in the middle of the transaction';
+
 # The transaction that is open lies in {txn}:
 #   state      open, committing or aborting
 #   cb         of commit_transaction or abort_transaction
@@ -28,6 +30,7 @@ use constant PRODUCER_FENCED => 90;
 #   adding     AddPartitionsToTxn is under way
 #   offsets    calls of send_offsets_to_transaction under way
 #   positions  of the consumer at begin, by topic:partition
+#   given_up   a partition that it has records of was taken away by the group
 #   generation of the group when the first message was produced
 #   new_epoch  the producer takes its next epoch after the abort
 # {txn_fatal} says why there will never be another one.
@@ -68,6 +71,7 @@ sub send_offsets_to_transaction {
         cb       => $cb,
     };
     $self->_watch_generation($txn);
+    $self->_txn_broken($txn, REBALANCED) if $txn->{given_up};
     return if $self->{cfg}{closed};
     return $self->_offsets_sent($txn, $sent, undef, _must_abort($txn)) if defined $txn->{error};
     return $self->_offsets_sent($txn, $sent, { topics => [], throttle_time_ms => 0 }) unless @positions;
@@ -128,7 +132,26 @@ sub _watch_generation {
     return if $generation < 0;
     $txn->{generation} //= $generation;
     return if $txn->{generation} == $generation;
-    return $self->_txn_broken($txn, 'the group was rebalanced in the middle of the transaction');
+    return $self->_txn_broken($txn, REBALANCED);
+}
+
+# The same, whatever the generation: the group takes these partitions away, and the
+# positions up to which this transaction has them cannot be sent with it any more.
+sub _txn_gives_up {
+    my ($self, @positions) = @_;
+    my $txn = $self->{cfg}{txn} or return;
+    for my $position (@positions) {
+        my $was = $txn->{positions}{"$position->{topic}:$position->{partition}"} or next;
+        $txn->{given_up} = 1 if $position->{offset} != $was->{offset};
+    }
+    return;
+}
+
+# It comes back, and the group knows a position: that is where an abort leads to.
+sub _txn_takes_over {
+    my ($self, $key) = @_;
+    delete $self->{cfg}{txn}{positions}{$key} if $self->{cfg}{txn};
+    return;
 }
 
 # --- what the producer tells ------------------------------------------------------
@@ -286,20 +309,27 @@ sub _txn_ended {
     return $cfg->{closed} ? undef : $self->_send_ready;
 }
 
-# Where each partition was at begin, or when it was assigned after that.
+# Where each partition was at begin, or when it was assigned after that: the offset
+# once that is known, or `latest` would be a later one when it is asked for again.
 sub _note_positions {
     my ($self) = @_;
     my $positions = $self->{cfg}{txn}{positions};
     for my $assigned (@{ $self->{cfg}{assignments} }) {
+        my $key = "$assigned->{topic}:$assigned->{partition}";
+        next if $positions->{$key} && $positions->{$key}{offset} >= 0;
         my ($offset) = $self->_position_of($assigned);
-        $positions->{"$assigned->{topic}:$assigned->{partition}"} ||= { %$assigned, offset => $offset };
+        $positions->{$key} = { %$assigned, offset => $offset };
     }
     return;
 }
 
+# Also of those that the group has taken away, and may give back where they were.
 sub _back_to {
     my ($self, @positions) = @_;
+    my $had = ($self->{cfg}{group} || {})->{had} || {};
     for my $was (@positions) {
+        my $key = "$was->{topic}:$was->{partition}";
+        $had->{$key} = $was->{offset} if exists $had->{$key};
         my $assigned = $self->_assigned(@$was{qw(topic partition)}) or next;
         my ($offset) = $self->_position_of($assigned);
         $self->_move($assigned, $was->{offset}) if $offset != $was->{offset};
