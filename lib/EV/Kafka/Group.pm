@@ -45,6 +45,12 @@ my %PROTOCOL = (
 # out by itself, after the session timeout.
 use constant LEAVE_PATIENCE => 5;
 
+# Seconds before a coordinator that was not ready, or would not have us, is asked again.
+use constant {
+    GROUP_BACKOFF     => 0.1,
+    GROUP_BACKOFF_MAX => 1,
+};
+
 sub subscribe {
     my ($self, @arguments) = @_;
     $self->_check_open;
@@ -110,6 +116,13 @@ sub _group_timer {
     my ($self, $name, $after, $method) = @_;
     $self->{cfg}{group_timers}{$name} = $self->_timer($after, _group_timer_fired => $name, $method);
     return;
+}
+
+# The same, later each time until the coordinator has taken us in.
+sub _group_delay {
+    my ($self, $group, $name, $method) = @_;
+    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
+    return $self->_group_timer($name => $wait, $method);
 }
 
 sub _group_timer_fired {

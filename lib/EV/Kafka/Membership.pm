@@ -23,12 +23,6 @@ use constant {
     JOIN_BACKOFF => 0.5,
 };
 
-# Seconds before a coordinator that was not ready is asked again.
-use constant {
-    GROUP_BACKOFF     => 0.1,
-    GROUP_BACKOFF_MAX => 1,
-};
-
 sub _is_cooperative {
     my ($self, $group) = @_;
     return !grep { !EV::Kafka::Assignor->is_cooperative($_) } @{ $group->{assignors} };
@@ -82,7 +76,7 @@ sub _join_answered {
     }
     if ($code == MEMBER_ID_REQUIRED) {
         $group->{member_id} = $answer->{member_id};
-        return $self->_join_group($group);
+        return $self->_join_anew($group, $code);
     }
     return $self->_join_refused($group, JoinGroup => $code);
 }
@@ -105,11 +99,16 @@ sub _refusal {
     return "$text: another member has joined as '$group->{group_instance_id}'";
 }
 
+# At once, unless the coordinator has said the same before and not let us in since.
+sub _join_anew {
+    my ($self, $group, $code) = @_;
+    return $group->{refusals}{$code}++ ? $self->_join_later($group) : $self->_join_group($group);
+}
+
 sub _join_later {
     my ($self, $group) = @_;
     $group->{attempt}++;
-    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
-    return $self->_group_timer(join => $wait, '_join_group');
+    return $self->_group_delay($group, join => '_join_group');
 }
 
 sub _join_lost {
@@ -139,7 +138,7 @@ sub _sync_answered {
     return $self->_join_refused($group, SyncGroup => $answer->{error_code}) if $answer->{error_code};
     my $assigned = length($answer->{assignment} // '') ? EV::Kafka::_decode_assignment($answer->{assignment}) : [];
     return $self->_stop_group($group, 'SyncGroup: the assignment cannot be read') unless $assigned;
-    @$group{qw(lost delays)} = (0, 0);
+    @$group{qw(lost delays refusals)} = (0, 0, {});
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
     return $self->_take_assignment($group, [EV::Kafka::Partitions::flat($assigned)]);
 }
@@ -205,7 +204,7 @@ sub _membership_lost {
     delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
     return $self->_give_up($group, sub { 1 }, 0, sub {
         my ($self) = @_;
-        $self->_join_group($group) if $self->_is_attempt($group, $attempt);
+        $self->_join_anew($group, $code) if $self->_is_attempt($group, $attempt);
     });
 }
 

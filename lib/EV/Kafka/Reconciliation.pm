@@ -22,12 +22,6 @@ use constant {
     LEAVE_STATIC_EPOCH => -2,
 };
 
-# Seconds before a coordinator that was not there is asked again.
-use constant {
-    GROUP_BACKOFF     => 0.1,
-    GROUP_BACKOFF_MAX => 1,
-};
-
 # Who gives everything up takes nothing over, also when the name of a topic that was
 # assigned before becomes known only now.
 my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
@@ -81,13 +75,19 @@ sub _group_heartbeat {
 sub _heartbeat_lost {
     my ($self, $group) = @_;
     delete $group->{told};
-    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
-    return $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
+    return $self->_group_delay($group, heartbeat => '_group_heartbeat');
+}
+
+# At once, unless the coordinator has said the same before and not let us in since.
+sub _enter_anew {
+    my ($self, $group, $code) = @_;
+    return $self->_enter_consumer_group($group) unless $group->{refusals}{$code}++;
+    return $self->_group_delay($group, heartbeat => '_enter_consumer_group');
 }
 
 sub _group_heartbeat_answered {
     my ($self, $group, $answer) = @_;
-    @$group{qw(told delays generation)} = (1, 0, $answer->{member_epoch});
+    @$group{qw(told delays refusals generation)} = (1, 0, {}, $answer->{member_epoch});
     $group->{member_id} = $answer->{member_id} if length($answer->{member_id} // '');
     $group->{target}    = $answer->{assignment} if $answer->{assignment};
     my $wait = delete $group->{heartbeat_again} ? 0 : $answer->{heartbeat_interval_ms} / 1000;
@@ -134,7 +134,7 @@ sub _group_refused {
         delete $self->{cfg}{group_timers}{heartbeat};
         return $self->_give_up($group, sub { 1 }, 0, sub {
             my ($self) = @_;
-            $self->_enter_consumer_group($group) if $self->_is_attempt($group, $attempt);
+            $self->_enter_anew($group, $code) if $self->_is_attempt($group, $attempt);
         });
     }
     my $text = $self->_refusal($group, $request, $code);
