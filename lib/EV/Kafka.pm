@@ -749,7 +749,8 @@ C<rebalance_timeout>.
 
 Leaves the group: C<on_revoke> is called, positions are committed if C<auto_commit> is
 on, and the coordinator is told, so that the others get the partitions at once (not by
-a static member). The callback gets undef, or the error of that commit. A coordinator
+a static member). The callback gets undef, or the error of that commit, or
+C<client closed> when C<close> comes first. A coordinator
 that does not answer holds this up for five seconds at most; a commit that is
 unanswered by then counts as failed.
 

@@ -211,8 +211,8 @@ sub _commit_periodically {
 sub _part_silently {
     my ($self, $group) = @_;
     my $conn = $self->_ready_coordinator(group => $group->{group_id}) or return;
-    return if $group->{parked} || $group->{member_id} eq '' || $group->{state} eq 'stopped';
-    my @positions = $group->{auto_commit} && $group->{state} eq 'stable' ? $self->_positions : ();
+    return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
+    my @positions = $group->{auto_commit} && $group->{generation} >= 0 ? $self->_positions : ();
     $conn->offset_commit(@$group{qw(group_id generation member_id)},
         EV::Kafka::Partitions::offsets_by_topic(@positions), sub { }, $group->{group_instance_id}) if @positions;
     return $self->_by_protocol($group, part => $conn, sub { });

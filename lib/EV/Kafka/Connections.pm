@@ -124,6 +124,15 @@ sub _link_down {
     return $self->_broker_lost($link, $reason);
 }
 
+# On purpose, which is no loss: what is under way there is of no interest any more.
+sub _close_link {
+    my ($self, $key) = @_;
+    my $link = $self->{cfg}{links}{$key} or return;
+    $link->{state} = 'idle';
+    $link->{conn}->disconnect;
+    return;
+}
+
 sub _retry_link {
     my ($self, $key) = @_;
     my $link = $self->{cfg}{links}{$key} or return;

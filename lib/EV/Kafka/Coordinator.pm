@@ -28,7 +28,8 @@ use constant {
 # where ops are the operations that wait for it, however long that takes. An operation
 # is { run, cb, parks }, and gets node_id and purpose, its connection, when it runs.
 # parks: the broker may let it wait for other members, so nothing else is sent on
-# its connection; what is to be asked meanwhile takes the main one.
+# its connection; what is to be said meanwhile takes the main one, which is opened
+# beforehand since close does not wait for it.
 
 sub _with_coordinator {
     my ($self, $kind, $key, $op) = @_;
@@ -60,11 +61,12 @@ sub _forget_coordinator {
     return;
 }
 
-# The connection to the coordinator, if there is one now.
+# A connection to the coordinator on which it listens, if there is one now.
 sub _ready_coordinator {
     my ($self, $kind, $key) = @_;
-    my $node_id = ($self->{cfg}{coordinators}{"$kind:$key"} || {})->{node_id};
-    return defined $node_id ? $self->_ready_conn($kind, $node_id) : undef;
+    my $id      = "$kind:$key";
+    my $node_id = ($self->{cfg}{coordinators}{$id} || {})->{node_id};
+    return defined $node_id ? $self->_ready_conn($self->_is_parked($id) ? 'main' : $kind, $node_id) : undef;
 }
 
 sub _pursue_coordinator {
@@ -91,6 +93,7 @@ sub _go_to_coordinator {
                 or return $self->_coordinator_lost($id, $node_id, $op);
             $entry->{tries} = 0;
             @$op{qw(node_id purpose)} = ($node_id, $purpose);
+            $self->_open_link($self->_link(main => $node_id)) if $op->{parks};
             # What dies here has been refused for good, and must not be tried again.
             $self->_run_ops({ %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } });
         },

@@ -16,7 +16,8 @@ use EV::Kafka::Subscription;
 #   assignor     the one that the group has chosen
 #   assigned     [topic, partition] of the last assignment, taken or not
 #   had          positions of the partitions that were given up last
-#   parked       a JoinGroup or SyncGroup is under way
+#   parked       a JoinGroup or SyncGroup is under way: the key of its connection
+#   leaves_with_id   as soon as JoinGroup has told under which one
 #   waiting      what is done once the group is stable, or told why not
 #   leavers      the callbacks of unsubscribe
 # Timers stand in {group_timers} and operations in {group_ops}: neither may hold
@@ -150,7 +151,8 @@ sub _end_op {
     return $done->($self, @result);
 }
 
-# One request to the group's coordinator: $send->($client, $conn, $answered), then
+# One request to the group's coordinator: $send->($client, $conn, $answered, $request),
+# where the request is the coordinator's operation, then
 # $done->($client, $answer), $done->($client, undef, $error) when the answer will
 # not come, or with a third argument that is true when nothing will ever help.
 # With $attempt it is not sent once that is over. Further pairs are the operation's.
@@ -186,7 +188,7 @@ sub _send_to_coordinator {
             $self->_forget_coordinator(group => $group->{group_id});
         }
         $self->_end_op($op, defined $error ? (undef, $error) : $answer);
-    });
+    }, $request);
     return;
 }
 
@@ -220,6 +222,7 @@ sub _leave_group {
 sub _say_goodbye {
     my ($self, $group) = @_;
     return $self->_left_group($group) unless $self->_by_protocol($group, 'must_leave');
+    return $group->{leaves_with_id} = 1 if $group->{member_id} eq '';
     return $self->_ask_coordinator($group, undef, sub {
         my ($self, $conn, $answered) = @_;
         $self->_by_protocol($group, part => $conn, $answered);
@@ -242,6 +245,8 @@ sub _left_group {
     my $cfg = $self->{cfg};
     return unless $self->_is_group($group);
     @$cfg{qw(group group_timers)} = (undef, {});
+    # Behind what still waits there nothing would be answered.
+    $self->_close_link($group->{parked}) if $group->{parked};
     $self->_change_assignment([]);
     my $next = delete $cfg->{next_group};
     $self->_begin_group($next) if $next;
@@ -270,14 +275,15 @@ sub _stop_group {
 sub _close_group {
     my ($self) = @_;
     my $cfg   = $self->{cfg};
-    my $group = delete $cfg->{group};
+    my $group = $cfg->{group};
     delete $cfg->{next_group};
     $cfg->{group_timers} = {};
     $self->_part_silently($group) if $group;
+    delete $cfg->{group};
     $self->_fail_deferred($group, 'client closed') if $group;
     my @ops = values %{ $cfg->{group_ops} };
     $self->_end_op($_, undef, 'client closed') for @ops;
-    $self->_call($_) for $group ? splice @{ $group->{leavers} || [] } : ();
+    $self->_call($_, 'client closed') for $group ? splice @{ $group->{leavers} || [] } : ();
     return;
 }
 

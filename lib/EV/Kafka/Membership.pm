@@ -50,11 +50,13 @@ sub _ask_parked {
     my ($self, $group, $name, $send, $answered) = @_;
     my $attempt = $group->{attempt};
     return $self->_ask_coordinator($group, $attempt, sub {
-        $group->{parked} = 1;
-        return $send->(@_);
+        my ($self, $conn, $answered, $request) = @_;
+        $group->{parked} = "$request->{purpose}:$request->{node_id}";
+        return $send->($self, $conn, $answered);
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
-        $group->{parked} = 0;
+        delete $group->{parked};
+        return $self->_learn_id_and_leave($group, $answer) if delete $group->{leaves_with_id};
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "$name: $error") if $is_final;
         return $self->_join_lost($group, $name eq 'JoinGroup' ? "$name: $error" : "$name (after JoinGroup): $error")
@@ -213,7 +215,16 @@ sub _membership_lost {
 # A static member keeps its place for the session timeout: it may come back (KIP-345).
 sub _must_leave {
     my ($self, $group) = @_;
-    return !defined $group->{group_instance_id} && $group->{member_id} ne '';
+    return !defined $group->{group_instance_id} && ($group->{member_id} ne '' || $group->{parked});
+}
+
+# Who leaves before the coordinator has given it an id waits for it: a coordinator
+# that has given one lets the others wait for its member.
+sub _learn_id_and_leave {
+    my ($self, $group, $answer) = @_;
+    return unless $self->_is_group($group);
+    $group->{member_id} = $answer->{member_id} if $answer;
+    return $self->_say_goodbye($group);
 }
 
 sub _send_leave_group {
