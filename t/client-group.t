@@ -426,6 +426,20 @@ subtest 'a static leader that has come back watches the topics' => sub {
     is left($first), 'left', 'it leaves for a while';
     my $again = joined(member($mock, group_instance_id => 'one'));
     is_deeply $again->{kafka}{cfg}{group}{led}, { t => 1 }, 'it knows what the group subscribes to';
+
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->create_topic(u => 2);
+    my $other = joined(member($mock, topics => ['u']));
+    wait_until { owned($other) == 2 && is_stable($again) } 'the sharing';
+    is left($again), 'left', 'it leaves again';
+    my $generation = $mock->group('g')->{generation};
+    $kafka->subscribe('t', group_id => 'g', group_instance_id => 'one', heartbeat_interval => 0.05);
+    wait_until { (($kafka->{cfg}{group}{led} || {})->{u} // 0) == 2 } 'the partitions of a topic that is new to it';
+    my $before = $mock->request_count('Metadata');
+    $kafka->_refresh_metadata;
+    wait_until { $mock->request_count('Metadata') > $before && !$kafka->{cfg}{metadata_request} } 'metadata';
+    turns();
+    is $mock->group('g')->{generation}, $generation, 'which are not new to the group';
 };
 
 subtest 'the end of the client' => sub {

@@ -52,7 +52,7 @@ sub _assign_group {
     delete $self->{cfg}{group_timers}{lead};
     my $leading = delete $group->{leading} or return;
     return unless $group->{state} eq 'joining';
-    $group->{led} = $self->_topics_of($leading->{members});
+    @$group{qw(led uncounted)} = ($self->_topics_of($leading->{members}), []);
     return $self->_sync_group($group,
         $self->_share_out($group->{assignor}, $leading->{members}, $leading->{order}));
 }
@@ -60,6 +60,24 @@ sub _assign_group {
 sub _read_group {
     my ($self, $group, $answer) = @_;
     return $self->_read_members($answer->{members}, $group->{assignor}, $group->{topics});
+}
+
+# Of a topic that is not known yet, what metadata says first is what has been shared out.
+sub _watch_for_group {
+    my ($self, $group, $members) = @_;
+    my $led = $group->{led} = $self->_topics_of($members);
+    $group->{uncounted} = [grep { !$led->{$_} } keys %$led];
+    $self->_refresh_metadata_for_topic($_) for @{ $group->{uncounted} };
+    return;
+}
+
+sub _count_uncounted {
+    my ($self, $group, $counts) = @_;
+    my $uncounted = $group->{uncounted} || [];
+    my @asked     = grep { !defined $self->{cfg}{metadata_due}{$_} } @$uncounted;
+    @{ $group->{led} }{@asked} = map { $_ || 0 } @$counts{@asked};
+    @$uncounted = grep { defined $self->{cfg}{metadata_due}{$_} } @$uncounted;
+    return;
 }
 
 # What the members subscribe to, and how many partitions of it are known.
@@ -138,8 +156,10 @@ sub _group_metadata_changed {
         return $self->_assign_group($group);
     }
     return $self->_reconcile($group) if $group->{target};
-    return unless $group->{state} eq 'stable' && $group->{led};
+    return unless $group->{led};
     my $counts = $self->_partition_counts;
+    $self->_count_uncounted($group, $counts);
+    return unless $group->{state} eq 'stable';
     my @grown  = grep { ($counts->{$_} || 0) > $group->{led}{$_} } keys %{ $group->{led} };
     return @grown ? $self->_rejoin($group) : undef;
 }

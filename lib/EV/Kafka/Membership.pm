@@ -73,7 +73,7 @@ sub _join_answered {
         my $leads = $answer->{leader} eq $answer->{member_id};
         return $self->_lead_group($group, $answer) if $leads && !$answer->{skip_assignment};
         # A static leader that has come back shares nothing out, and watches all the same (KIP-814).
-        $group->{led} = $leads ? $self->_topics_of($self->_read_group($group, $answer)) : undef;
+        $self->_watch_for_group($group, $leads ? $self->_read_group($group, $answer) : {});
         return $self->_sync_group($group, []);
     }
     if ($code == MEMBER_ID_REQUIRED) {
