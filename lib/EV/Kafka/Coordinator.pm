@@ -23,10 +23,18 @@ use constant {
     FIND_BACKOFF_MAX => 1,
 };
 
+# Seconds that a coordinator may take to answer where the program lets requests take
+# for ever: it is looked for again then, and may be another one.
+use constant PATIENCE => 30;
+
 # {coordinators} has for each "kind:key" that was asked for
 #   { kind, key, node_id?, ops, tries, timer?, asking? }
 # where ops are the operations that wait for it, however long that takes. An operation
-# is { run, cb, parks }, and gets node_id and purpose, its connection, when it runs.
+# is { run, cb, parks, patience, is_over }, and gets node_id and purpose, its connection,
+# when it runs.
+# patience: the most seconds that its answer may take, beyond what the request itself
+# lets the broker wait. The connection is given up then, as with request_timeout.
+# is_over: nobody waits for it any more.
 # parks: the broker may let it wait for other members, so nothing else is sent on
 # its connection; what is to be said meanwhile takes the main one, which is opened
 # beforehand since close does not wait for it.
@@ -95,7 +103,8 @@ sub _go_to_coordinator {
             @$op{qw(node_id purpose)} = ($node_id, $purpose);
             $self->_open_link($self->_link(main => $node_id)) if $op->{parks};
             # What dies here has been refused for good, and must not be tried again.
-            $self->_run_ops({ %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } });
+            my $run = { %$op, run => sub { my ($self) = @_; $op->{run}->($self, $op, $conn) } };
+            return $self->_send_within($self->_patience($op->{patience}), $conn, sub { $self->_run_ops($run) });
         },
         cb => sub {
             my ($self, $error) = ($weak, $_[1]);
@@ -114,6 +123,21 @@ sub _coordinator_lost {
     return $self->_find_again($id);
 }
 
+sub _patience {
+    my ($self, $most) = @_;
+    my $timeout = $self->{cfg}{request_timeout} || PATIENCE;
+    return $most && $most < $timeout ? $most : $timeout;
+}
+
+# What is sent here has its own time to be answered in.
+sub _send_within {
+    my ($self, $seconds, $conn, $send) = @_;
+    $conn->request_timeout($seconds);
+    $send->();
+    $conn->request_timeout($self->{cfg}{request_timeout});
+    return;
+}
+
 # Any broker knows, and the control connection leads to one that answers.
 sub _find_coordinator {
     my ($self, $id) = @_;
@@ -127,7 +151,11 @@ sub _find_coordinator {
     return $self->_coordinator_not_found($id) unless defined $node_id;
     weaken(my $weak = $self);
     return $self->_on_broker(main => $node_id, {
-        run => sub { my ($self) = @_; $self->_ask_for_coordinator($id, $self->_ready_conn(main => $node_id)) },
+        run => sub {
+            my ($self) = @_;
+            my $conn = $self->_ready_conn(main => $node_id);
+            $self->_send_within($self->_answer_timeout, $conn, sub { $self->_ask_for_coordinator($id, $conn) });
+        },
         cb  => sub { $weak->_coordinator_not_found($id) if $weak },
     });
 }
@@ -169,6 +197,7 @@ sub _find_again {
     my ($self, $id) = @_;
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
+    @{ $entry->{ops} } = grep { !$_->{is_over} || !$_->{is_over}->() } @{ $entry->{ops} };
     return if !@{ $entry->{ops} } || $entry->{timer} || $entry->{asking} || $cfg->{closed};
     my $wait = $self->_backoff(++$entry->{tries}, FIND_BACKOFF, FIND_BACKOFF_MAX);
     $entry->{timer} = $self->_timer($wait, _pursue_coordinator => $id);
@@ -196,7 +225,8 @@ EV::Kafka::Coordinator - finds the broker that looks after a group or a transact
 A part of L<EV::Kafka::Client>, not for use by itself. Operations for a
 coordinator run on a connection of their own to it, which is found first when it
 is not known; a coordinator that moves, dies or is not ready yet is looked for
-again, ever more slowly. Who will not wait for ever sets a timer.
+again, ever more slowly. Who will not wait for ever sets a timer. A request that was
+sent is given up after C<request_timeout>, and after 30 seconds when that is 0.
 
 =head1 SEE ALSO
 

@@ -169,7 +169,8 @@ sub _ask_coordinator {
                 if defined $attempt && !$self->_is_attempt($group, $attempt);
             return $self->_send_to_coordinator($group, $request, $conn, $send, $op);
         },
-        cb => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
+        cb      => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
+        is_over => sub { !$op->{done} },
     });
 }
 

@@ -23,6 +23,9 @@ use constant {
     JOIN_BACKOFF => 0.5,
 };
 
+# Seconds that a coordinator may take to answer a heartbeat, however short its session.
+use constant LEAST_PATIENCE => 1;
+
 sub _is_cooperative {
     my ($self, $group) = @_;
     return !grep { !EV::Kafka::Assignor->is_cooperative($_) } @{ $group->{assignors} };
@@ -149,15 +152,12 @@ sub _sync_answered {
 
 sub _heartbeat {
     my ($self, $group) = @_;
-    my $now = $self->_now;
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
-    if (my $since = $group->{heartbeat_sent}) {
-        # A coordinator that is silent for that long has lost its members anyway.
-        return if ($now - $since) * 1000 < $group->{session_timeout};
-        $self->_forget_coordinator(group => $group->{group_id});
-    }
-    $group->{heartbeat_sent} = $now;
+    return if $group->{heartbeat_sent};
+    $group->{heartbeat_sent} = 1;
     my $attempt = $group->{attempt};
+    # Half the session, so that the other half is left to find the coordinator again.
+    my $patience = $group->{session_timeout} / 2000;
     return $self->_ask_coordinator($group, $attempt, sub {
         my (undef, $conn, $answered) = @_;
         $conn->heartbeat(@$group{qw(group_id generation member_id)}, $answered, $group->{group_instance_id});
@@ -168,7 +168,7 @@ sub _heartbeat {
         return $self->_stop_group($group, "Heartbeat: $error") if $is_final;
         return if defined $error;
         return $self->_membership_refused($group, Heartbeat => $answer->{error_code}) if $answer->{error_code};
-    });
+    }, patience => $patience > LEAST_PATIENCE ? $patience : LEAST_PATIENCE);
 }
 
 # A heartbeat or a commit has told that we are not what we think we are.

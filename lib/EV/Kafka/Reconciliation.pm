@@ -22,6 +22,15 @@ use constant {
     LEAVE_STATIC_EPOCH => -2,
 };
 
+# A coordinator that has been silent for so many heartbeat intervals is looked for again.
+# With Kafka's defaults a session lasts nine. No interval is known before the first answer;
+# no fewer seconds than these.
+use constant {
+    SILENT_INTERVALS => 2,
+    DEFAULT_INTERVAL => 5,
+    LEAST_PATIENCE   => 1,
+};
+
 # Who gives everything up takes nothing over, also when the name of a topic that was
 # assigned before becomes known only now.
 my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
@@ -69,7 +78,13 @@ sub _group_heartbeat {
         return $self->_group_refused($group, ConsumerGroupHeartbeat => $answer->{error_code}, $answer->{error_message})
             if $answer->{error_code};
         return $self->_group_heartbeat_answered($group, $answer);
-    });
+    }, patience => _heartbeat_patience($group));
+}
+
+sub _heartbeat_patience {
+    my ($group) = @_;
+    my $seconds = SILENT_INTERVALS * ($group->{interval} // DEFAULT_INTERVAL);
+    return $seconds > LEAST_PATIENCE ? $seconds : LEAST_PATIENCE;
 }
 
 sub _heartbeat_lost {
@@ -90,7 +105,8 @@ sub _group_heartbeat_answered {
     @$group{qw(told delays refusals generation)} = (1, 0, {}, $answer->{member_epoch});
     $group->{member_id} = $answer->{member_id} if length($answer->{member_id} // '');
     $group->{target}    = $answer->{assignment} if $answer->{assignment};
-    my $wait = delete $group->{heartbeat_again} ? 0 : $answer->{heartbeat_interval_ms} / 1000;
+    $group->{interval}  = $answer->{heartbeat_interval_ms} / 1000;
+    my $wait = delete $group->{heartbeat_again} ? 0 : $group->{interval};
     $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
     return $self->_reconcile($group);
 }
