@@ -421,6 +421,10 @@ asked for up to 10 times, which makes brokers create it if they are set up to do
 and then fails with a text that contains C<unavailable after>. If no callback was
 given, C<on_error> gets it.
 
+A batch that fails with messages that have no callback is reported to C<on_error>, once
+for all of them; not if its connection was lost, which is reported itself, nor in a
+transaction, whose end says so.
+
 The callback is called once, with the result (see L</Produce result>), or with an
 error as second argument. C<base_offset> in the result is the offset of this very
 message. If a broker refused the message, the result is there, too, and its

@@ -109,8 +109,9 @@ sub _queue_message {
 sub _expire_messages {
     my ($self, $age) = @_;
     my $since = $self->_now - $age;
-    my @old   = $self->_take_ops(sub { defined $_[0]{born} && $_[0]{born} <= $since });
-    $self->_fail_ops("delivery timed out after $age s: $_->{topic}", $_) for @old;
+    my %old;
+    push @{ $old{ $_->{topic} } }, $_ for $self->_take_ops(sub { defined $_[0]{born} && $_[0]{born} <= $since });
+    $self->_fail_ops("delivery timed out after $age s: $_", @{ $old{$_} }) for sort keys %old;
     return;
 }
 

@@ -27,9 +27,11 @@ my %TOO_LARGE = map { $_ => 1 } 10, 18;
 sub _batch_failed {
     my ($self, $batch, $transport_error) = @_;
     my $code = $batch->{error_code};
+    return $self->_fail_batch($batch, undef, $batch->{message}) if $batch->{is_unsent};
     # The broker may have written it: without idempotence only the user can decide to send twice.
     return if $batch->{is_lost} && $self->{cfg}{idempotent} && $self->_retry_batch($batch);
-    return $self->_fail_batch($batch, undef, $transport_error) if defined $transport_error;
+    # on_error hears of the connection.
+    return $self->_fail_batch({ %$batch, is_reported => 1 }, undef, $transport_error) if defined $transport_error;
     return if $TOO_LARGE{$code} && $self->_split($batch->{id});
     return if $self->_repair_sequence($batch);
     return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && defined $self->{cfg}{transactional_id}
@@ -45,9 +47,15 @@ sub _batch_failed {
 
 sub _fail_batch {
     my ($self, $batch, $code, $text) = @_;
-    $self->_fail_batches([$batch->{id}], $text, $code);
-    $self->_txn_batch_failed($code, $text)
-        if $batch->{is_transactional} && !$batch->{is_past} && !$self->{cfg}{closed};
+    my $unheard = $self->_fail_batches([$batch->{id}], $text, $code);
+    return if $self->{cfg}{closed};
+    if (!$batch->{is_transactional}) {
+        $self->_report($text) if $unheard && !$batch->{is_reported};
+    }
+    # The end of the transaction says so to who has no callback.
+    elsif (!$batch->{is_past}) {
+        $self->_txn_batch_failed($code, $text);
+    }
     return;
 }
 
@@ -90,7 +98,11 @@ sub _expire_batches {
     my $cfg = $self->{cfg};
     delete $cfg->{_expiry_timer};
     my $limit = $cfg->{delivery_timeout};
-    my ($expired, $transactional) = $self->_expire($limit, MIN_RETRIES);
+    my ($expired, $transactional, @unheard) = $self->_expire($limit, MIN_RETRIES);
+    for my $text (@unheard) {
+        return if $cfg->{closed};
+        $self->_report($text);
+    }
     $self->_expire_messages($limit) unless $cfg->{closed};
     return if $cfg->{closed};
     $self->_txn_batch_failed(undef, "delivery timed out after $limit s") if $transactional;

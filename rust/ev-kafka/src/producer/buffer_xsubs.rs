@@ -4,7 +4,7 @@ use perl_xs::{Croak, Frame, XsubDef};
 
 use super::accumulator::NewRecord;
 use super::xsubs::{follow_up, taken, text};
-use super::Producer;
+use super::{unheard, Producer};
 use crate::conn::records::{headers, now_ms};
 
 pub(super) static XSUBS: &[XsubDef] = &[
@@ -84,10 +84,7 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let topic = accumulator.topic_index(&topic);
         accumulator.fail_parked(topic)
     };
-    let unheard: usize = failed
-        .iter()
-        .map(|failed| failed.batch.count - failed.batch.callbacks.iter().flatten().count())
-        .sum();
+    let unheard: usize = failed.iter().map(|failed| unheard(&failed.batch)).sum();
     producer
         .give_up(frame.perl(), failed, |_| reason.clone())
         .ok()?;

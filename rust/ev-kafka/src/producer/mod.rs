@@ -106,6 +106,23 @@ impl Producer {
         self.delivery.deliver(perl, settled)
     }
 
+    /// Where records that were given up belong, as texts name it.
+    fn place_name(&self, given_up: &GivenUp<Sv>) -> String {
+        let accumulator = self.accumulator.borrow();
+        let topic = String::from_utf8_lossy(accumulator.topic_name(given_up.topic));
+        match given_up.partition {
+            Some(partition) => format!("{topic}:{partition}"),
+            None => topic.into_owned(),
+        }
+    }
+
+    /// Records of batches in flight that have no callback: nobody hears of their failure.
+    fn unheard(&self, ids: &[BatchId]) -> usize {
+        let accumulator = self.accumulator.borrow();
+        let batches = ids.iter().filter_map(|&id| accumulator.sent_batch(id));
+        batches.map(|(_, batch)| unheard(batch)).sum()
+    }
+
     /// Calls back what the accumulator has given up; the text is made of where that belongs.
     fn give_up(
         &self,
@@ -116,13 +133,8 @@ impl Producer {
         let settled = {
             let accumulator = self.accumulator.borrow();
             let settle = |given_up: GivenUp<Sv>| {
-                let topic = accumulator.topic_name(given_up.topic);
-                let mut place = String::from_utf8_lossy(topic).into_owned();
-                if let Some(partition) = given_up.partition {
-                    place.push_str(&format!(":{partition}"));
-                }
                 let end = End::Failed {
-                    reason: text(&place),
+                    reason: text(&self.place_name(&given_up)),
                 };
                 let place = Place {
                     topic: given_up.topic,
@@ -134,6 +146,11 @@ impl Producer {
         };
         self.delivery.deliver(perl, settled)
     }
+}
+
+/// Records of a batch that have no callback.
+fn unheard(batch: &Sealed<Sv>) -> usize {
+    batch.count - batch.callbacks.iter().flatten().count()
 }
 
 fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: End) -> Settled {

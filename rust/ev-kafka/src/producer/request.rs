@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_wire::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
-use kafka_wire::{error, ApiKey, Codec, ErrorCode, Message, Writer};
+use kafka_wire::{ApiKey, Codec, ErrorCode, Message, Writer};
 use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
 
 use super::accumulator::{BatchId, Outgoing};
@@ -19,11 +19,21 @@ use crate::conn::{Answer, Completion, ConnHandle};
 /// The first version that knows zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
 
+/// How a batch has failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It cannot be sent at all.
+    Unsent,
+    /// No broker has said anything about it.
+    Lost,
+    /// A broker has refused it.
+    Refused,
+}
+
 /// A failed batch, as Perl decides over it.
 struct Failure {
     id: BatchId,
-    /// No broker has said anything about it.
-    is_lost: bool,
+    fate: Fate,
     error_code: i16,
     message: String,
 }
@@ -46,10 +56,14 @@ pub fn send(
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
         Err(reason) => {
-            let end = End::Failed { reason };
-            let ends = batches.iter().map(|b| (b.id, end.clone())).collect();
-            producer.settle(perl, ends).ok()?;
-            answered(perl, producer, node, &[], None).ok()?;
+            let unsent = |batch: &Outgoing| Failure {
+                id: batch.id,
+                fate: Fate::Unsent,
+                error_code: -1,
+                message: reason.clone(),
+            };
+            let failures: Vec<_> = batches.iter().map(unsent).collect();
+            answered(perl, producer, node, &failures, None).ok()?;
             return Ok(batches.len());
         }
     };
@@ -172,7 +186,7 @@ fn complete(
                 .iter()
                 .map(|batch| Failure {
                     id: batch.id,
-                    is_lost: true,
+                    fate: Fate::Lost,
                     error_code: -1,
                     message: reason.clone(),
                 })
@@ -253,13 +267,16 @@ fn sort(
             }
             Some(answer) => failures.push(Failure {
                 id: batch.id,
-                is_lost: false,
+                fate: Fate::Refused,
                 error_code: answer.error_code,
-                message: refusal(answer.error_code, answer.error_message.as_ref()),
+                message: answer
+                    .error_message
+                    .as_ref()
+                    .map_or_else(String::new, |m| String::from_utf8_lossy(m).into_owned()),
             }),
             None => failures.push(Failure {
                 id: batch.id,
-                is_lost: true,
+                fate: Fate::Lost,
                 error_code: -1,
                 message: "the broker's answer lacks the partition".to_owned(),
             }),
@@ -271,14 +288,6 @@ fn sort(
 /// The broker has the batch from an earlier try, but no longer knows where.
 fn is_known_already(error_code: i16) -> bool {
     error_code == ErrorCode::DuplicateSequenceNumber.code()
-}
-
-fn refusal(error_code: i16, message: Option<&Bytes>) -> String {
-    let name = error::name(error_code);
-    match message {
-        Some(message) => format!("{name}: {}", String::from_utf8_lossy(message)),
-        None => name.to_owned(),
-    }
 }
 
 /// Tells the client's Perl code that a request has ended.
@@ -318,7 +327,8 @@ fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
         ("partition", place.partition as i64),
         ("error_code", failure.error_code.into()),
         ("records", batch.count as i64),
-        ("is_lost", failure.is_lost.into()),
+        ("is_unsent", (failure.fate == Fate::Unsent).into()),
+        ("is_lost", (failure.fate == Fate::Lost).into()),
         ("retries", batch.retries.into()),
         ("is_oldest", accumulator.is_oldest(failure.id).into()),
         ("is_transactional", batch.transaction.is_some().into()),

@@ -1,14 +1,15 @@
 //! The seam between the client's Perl code and the accumulator.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, XsubDef};
+use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
-use super::accumulator::{Appended, BatchId, Identity, NewRecord, Refused, Settings};
+use super::accumulator::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
-use super::{clock, request, Config, Producer};
+use super::{clock, request, unheard, Config, Producer};
 use crate::conn::records::{codec, headers, now_ms};
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
@@ -303,8 +304,10 @@ fn split(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `_expire($seconds, $retries)`: fails what waits for longer than that and, if it was sent before, has had its retries.
-/// Gives the number of batches, and of those that are part of a transaction.
+/// Gives the number of batches, that of batches that are part of a transaction, and for each place where other ones have
+/// records without a callback a text that says so.
 fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
     let seconds = frame.float(1)?.unwrap_or(0.0);
     let retries = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
     let age = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
@@ -313,11 +316,28 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let transactional = expired.iter().filter(|e| e.batch.transaction.is_some());
     let counts = [expired.len(), transactional.count()];
     let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
-    producer.give_up(frame.perl(), expired, text).ok()?;
+    let reports = reports(&producer, &expired, text);
+    producer.give_up(perl, expired, text).ok()?;
     counts
         .into_iter()
         .for_each(|count| frame.ret_int(count as i64));
+    reports
+        .iter()
+        .for_each(|text| frame.ret(Sv::bytes(perl, text.as_bytes())));
     Ok(())
+}
+
+/// What nobody else hears of the failure of these batches: a transaction says itself that it has failed.
+fn reports(
+    producer: &Producer,
+    failed: &[GivenUp<Sv>],
+    text: impl Fn(&str) -> String,
+) -> BTreeSet<String> {
+    let failed = failed.iter().map(|given_up| (given_up, &given_up.batch));
+    failed
+        .filter(|(_, batch)| batch.transaction.is_none() && unheard(batch) > 0)
+        .map(|(given_up, _)| text(&producer.place_name(given_up)))
+        .collect()
 }
 
 /// `_set_producer($producer_id, $epoch)`: the identity of batches that were never sent or must be sent anew.
@@ -364,7 +384,8 @@ fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
         .collect()
 }
 
-/// `_fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one.
+/// `_fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one. Gives the number of messages that
+/// had no callback.
 fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let ids = read_ids(frame)?;
     let reason = text(frame, 2)?;
@@ -377,8 +398,11 @@ fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
             reason,
         },
     };
+    let unheard = producer.unheard(&ids);
     let ends = ids.into_iter().map(|id| (id, end.clone())).collect();
-    producer.settle(frame.perl(), ends).ok()
+    producer.settle(frame.perl(), ends).ok()?;
+    frame.ret_int(unheard as i64);
+    Ok(())
 }
 
 pub(super) fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
