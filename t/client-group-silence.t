@@ -39,4 +39,69 @@ for my $case ([classic => 'Heartbeat'], [consumer => 'ConsumerGroupHeartbeat']) 
     }
 }
 
+# A member whose on_message sleeps at the first record, after on_sleep => sub { ($member) }.
+# Of the first two records it writes down how many heartbeats had been sent, and
+# whether delivery was held.
+sub sleeper {
+    my ($mock, $api, $seconds, %option) = @_;
+    my $on_sleep = delete $option{on_sleep};
+    my $member;
+    $member = member($mock, %option, client => { on_message => sub {
+        my (undef, undef, $offset) = @_;
+        push @{ $member->{got} }, $offset;
+        return if @{ $member->{got} } > 2;
+        push @{ $member->{heartbeats} }, $mock->request_count($api);
+        push @{ $member->{held} }, $member->{kafka}{cfg}{delivery_held} ? 1 : 0;
+        return if @{ $member->{got} } > 1;
+        $on_sleep->($member);
+        select undef, undef, undef, $seconds;
+    } });
+    return $member;
+}
+
+my %SLEEP = (
+    classic  => { api => 'Heartbeat',              seconds => 0.5, lost => 25 },
+    consumer => { api => 'ConsumerGroupHeartbeat', seconds => 3.2, lost => 110 },
+);
+
+for my $protocol (sort keys %SLEEP) {
+    my ($api, $seconds, $lost) = @{ $SLEEP{$protocol} }{qw(api seconds lost)};
+    my %option = (group_protocol => $protocol);
+
+    subtest "a member of the $protocol protocol that has slept longer than its session" => sub {
+        my $mock   = filled(1, 1000, consumer_heartbeat_interval_ms => 30);
+        my $member = sleeper($mock, $api, $seconds, %option, session_timeout => 300, on_sleep => sub {
+            $mock->fault(api => $api, error => $lost);
+        });
+        wait_until { @{ $member->{revoked} } } 'the revocation';
+        is_deeply [@{ $member->{revoked} }], ['t:0@1'], 'delivers nothing before it knows that it still is one';
+        wait_until { @{ $member->{got} } >= 1000 } 'the other records';
+        is_deeply [errors($member->{kafka})], [], 'then it goes on, without an error';
+    };
+
+    subtest "a member of the $protocol protocol that was not missed" => sub {
+        my $mock   = filled(1, 1000, consumer_heartbeat_interval_ms => 30);
+        my $member = sleeper($mock, $api, $seconds, %option, on_sleep => sub {
+            $_[0]{kafka}{cfg}{group}{session_timeout} = 300;
+            $mock->fault(api => $api, delay_ms => 100);
+        });
+        wait_until { @{ $member->{got} } == 1000 } 'the records';
+        cmp_ok $member->{heartbeats}[1], '>', $member->{heartbeats}[0], 'has asked, before it went on';
+        is_deeply $member->{held}, [0, 0], 'and has been told';
+        is_deeply $member->{revoked}, [], 'its partition is still its own';
+    };
+}
+
+subtest 'an answer to a heartbeat from before the sleep' => sub {
+    my $mock   = filled(1, 0);
+    my $member = sleeper($mock, 'Heartbeat', 0.5, on_sleep => sub { $_[0]{kafka}{cfg}{group}{session_timeout} = 300 });
+    wait_until { owned($member) } 'its partition';
+    my $before = $mock->request_count('Heartbeat');
+    $mock->fault(api => 'Heartbeat', delay_ms => 300);
+    wait_until { $mock->request_count('Heartbeat') > $before } 'a heartbeat';
+    $mock->append(t => 0, { value => $_ }) for 1, 2;
+    wait_until { @{ $member->{got} } == 2 } 'the records';
+    cmp_ok $member->{heartbeats}[1], '>', $member->{heartbeats}[0], 'confirms nothing: another one is sent';
+};
+
 done_testing;

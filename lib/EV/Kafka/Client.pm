@@ -28,6 +28,7 @@ use parent qw(
     EV::Kafka::Group
     EV::Kafka::Membership
     EV::Kafka::Reconciliation
+    EV::Kafka::Session
     EV::Kafka::Leader
     EV::Kafka::Ownership
     EV::Kafka::Commits
@@ -238,7 +239,7 @@ C<produce> to the delivery callback
 =item L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>, C<poll> to C<on_message>
 
 =item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>,
-L<EV::Kafka::Reconciliation>, C<subscribe> to C<unsubscribe>
+L<EV::Kafka::Reconciliation>, L<EV::Kafka::Session>, C<subscribe> to C<unsubscribe>
 
 =item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::Commits>, assignments and committed offsets
 

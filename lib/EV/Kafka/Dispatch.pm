@@ -30,6 +30,7 @@ sub _deliver_answers {
     my $delivery = $cfg->{delivery};
     return if $delivery->{active};
     delete $delivery->{timer};
+    $self->_before_delivery;
     my $until = EV::time() + SLICE_MS / 1000;
     {
         local $delivery->{active} = 1;
@@ -161,15 +162,19 @@ sub _interrupt_delivery {
     return;
 }
 
-# Nothing is delivered between the two; what arrives waits.
+# Nothing is delivered between the two, for as long as anybody holds it; what arrives
+# waits.
 sub _hold_delivery {
-    my ($self) = @_;
-    $self->{cfg}{delivery_held} = 1;
+    my ($self, $holder) = @_;
+    $self->{cfg}{delivery_held}{ $holder // 'transaction' } = 1;
     return $self->_interrupt_delivery;
 }
 
 sub _release_delivery {
-    my ($self) = @_;
+    my ($self, $holder) = @_;
+    my $held = $self->{cfg}{delivery_held} or return;
+    delete $held->{ $holder // 'transaction' };
+    return if %$held;
     delete $self->{cfg}{delivery_held};
     return $self->_schedule_delivery;
 }

@@ -32,6 +32,7 @@ my %PROTOCOL = (
         taken      => '_assignment_taken',
         must_leave => '_must_leave',
         part       => '_send_leave_group',
+        heartbeat  => '_heartbeat',
     },
     consumer => {
         join       => '_enter_consumer_group',
@@ -39,6 +40,7 @@ my %PROTOCOL = (
         taken      => '_reconciled',
         must_leave => '_must_leave_consumer_group',
         part       => '_send_leaving_heartbeat',
+        heartbeat  => '_group_heartbeat',
     },
 );
 
@@ -248,6 +250,7 @@ sub _left_group {
     @$cfg{qw(group group_timers)} = (undef, {});
     # Behind what still waits there nothing would be answered.
     $self->_close_link($group->{parked}) if $group->{parked};
+    $self->_session_confirmed($group);
     $self->_change_assignment([]);
     my $next = delete $cfg->{next_group};
     $self->_begin_group($next) if $next;
@@ -268,6 +271,7 @@ sub _stop_group {
     $self->_fail_deferred($group, $reason);
     return unless $self->_is_group($group);
     $self->_give_up($group, sub { 1 }, 0, sub { });
+    $self->_session_confirmed($group);
     return if $self->{cfg}{closed};
     return $self->_report("group '$group->{group_id}': $reason");
 }

@@ -144,6 +144,7 @@ sub _sync_answered {
     my $assigned = length($answer->{assignment} // '') ? EV::Kafka::_decode_assignment($answer->{assignment}) : [];
     return $self->_stop_group($group, 'SyncGroup: the assignment cannot be read') unless $assigned;
     @$group{qw(lost delays refusals)} = (0, 0, {});
+    $self->_session_begins($group);
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
     return $self->_take_assignment($group, [EV::Kafka::Partitions::flat($assigned)]);
 }
@@ -152,10 +153,11 @@ sub _sync_answered {
 
 sub _heartbeat {
     my ($self, $group) = @_;
+    $self->_see_to_session($group);
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
     return if $group->{heartbeat_sent};
     $group->{heartbeat_sent} = 1;
-    my $attempt = $group->{attempt};
+    my ($attempt, $confirms) = @$group{qw(attempt overslept)};
     # Half the session, so that the other half is left to find the coordinator again.
     my $patience = $group->{session_timeout} / 2000;
     return $self->_ask_coordinator($group, $attempt, sub {
@@ -167,7 +169,11 @@ sub _heartbeat {
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "Heartbeat: $error") if $is_final;
         return if defined $error;
-        return $self->_membership_refused($group, Heartbeat => $answer->{error_code}) if $answer->{error_code};
+        my $code = $answer->{error_code};
+        $self->_membership_refused($group, Heartbeat => $code) if $code;
+        return if !$self->_is_group($group) || $self->_is_coordinator_error($code);
+        return $self->_session_confirmed($group) if $confirms;
+        return $group->{overslept} && !$code ? $self->_heartbeat($group) : undef;
     }, patience => $patience > LEAST_PATIENCE ? $patience : LEAST_PATIENCE);
 }
 

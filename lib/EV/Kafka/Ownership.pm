@@ -45,6 +45,7 @@ sub _taken {
     my ($self, $group, $added, $revoked) = @_;
     $group->{state} = 'stable';
     $group->{had}   = {};
+    $self->_session_confirmed($group);
     my $attempt = $group->{attempt};
     $self->_change_assignment([@{ $self->{cfg}{assignments} }, @$added]) if @$added;
     $self->_call($group->{on_assign}, [map { {%$_} } @$added]);

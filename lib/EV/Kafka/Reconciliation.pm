@@ -55,12 +55,13 @@ sub _group_heartbeat {
     my ($self, $group) = @_;
     my $cfg = $self->{cfg};
     delete $cfg->{group_timers}{heartbeat};
+    $self->_see_to_session($group);
     if ($group->{heartbeat_sent}) {
         $group->{heartbeat_again} = 1;
         return;
     }
     $group->{heartbeat_sent} = 1;
-    my $attempt  = $group->{attempt};
+    my ($attempt, $confirms) = @$group{qw(attempt overslept)};
     my $tells_all = !$group->{told};
     my $owned     = $tells_all || delete $group->{acknowledge} ? $self->_owned_by_id : undef;
     return $self->_ask_coordinator($group, $attempt, sub {
@@ -77,6 +78,7 @@ sub _group_heartbeat {
         return $self->_heartbeat_lost($group) if defined $error;
         return $self->_group_refused($group, ConsumerGroupHeartbeat => $answer->{error_code}, $answer->{error_message})
             if $answer->{error_code};
+        $self->_session_confirmed($group) if $confirms;
         return $self->_group_heartbeat_answered($group, $answer);
     }, patience => _heartbeat_patience($group));
 }
