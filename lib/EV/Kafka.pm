@@ -373,7 +373,8 @@ lets it wait: a fetch C<fetch_max_wait_ms>, a produce request 30 s for its repli
 the connection is given up (C<request timed out: ...>), since answers come in order, and
 what was under way there ends as when a broker is lost: see L</What is tried again>.
 Fractions are allowed; 0 waits for ever. When a broker does not answer for Metadata the
-next one is asked after this time, and after 10 s at the latest.
+next one is asked after this time, and after 10 s at the latest. Coordinators of groups
+and transactions have 30 s also with 0, and for a heartbeat half the session timeout.
 
 =item loop => $ev_loop
 
@@ -706,7 +707,8 @@ where this member has come to before, or as C<auto_offset_reset> says.
 Heartbeats are sent while the event loop turns, and it turns between two calls of
 C<on_message>. Handlers that are slow together do not lose the membership; B<one
 call> that takes longer than C<session_timeout> does, and the group goes on without
-this member until that call has ended.
+this member until that call has ended. Then, as after having been stopped for so long,
+nothing more is delivered before the coordinator has said who has the partitions now.
 
 With C<< group_protocol => 'consumer' >> the group speaks the protocol of Kafka 4
 (KIP-848) instead of C<classic>: the coordinator assigns, members are told one by one,
