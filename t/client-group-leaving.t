@@ -8,7 +8,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest;
-use TestKafka qw(wait_until turns errors);
+use TestKafka qw(wait_until turns connected errors);
 
 # Leaving a group at every moment: the others must not wait for who is gone.
 
@@ -70,6 +70,42 @@ subtest 'a static member subscribes again while the group waits for others' => s
     is $mock->group('g')->{state}, 'PreparingRebalance', 'although the first still waits';
     is_deeply [errors($_->{kafka})], [], 'without an error' for $one, $two;
 };
+
+# { api, error, and what is wanted of the member }, then how often the coordinator is told.
+for my $case (
+    [{ api => 'OffsetFetch', error => 30 }, 1],
+    [{ api => 'SyncGroup', error => 30 }, 1],
+    [{ api => 'JoinGroup', error => 23 }, 0, 'it knows nothing of it yet'],
+    [{ api => 'Heartbeat', error => 30 }, 1],
+    [{ api => 'Heartbeat', error => 82, group_instance_id => 'one' }, 0, 'the name is taken'],
+    [{ api => 'OffsetFetch', error => 30, group_instance_id => 'one' }, 0, 'static members may come back'],
+    [{ api => 'ConsumerGroupHeartbeat', error => 42, group_protocol => 'consumer' }, 1],
+    [{ api => 'ConsumerGroupHeartbeat', error => 111, group_protocol => 'consumer', group_instance_id => 'one' }, 0,
+        'the name is taken'],
+) {
+    my ($stop, $leaves, $why) = @$case;
+    my %option = %$stop;
+    my ($api, $error) = delete @option{qw(api error)};
+    subtest "a member that stops since $api is answered $error" . ($option{group_instance_id} ? ' (static)' : '') => sub {
+        my $mock = filled(1, 0, consumer_heartbeat_interval_ms => 30);
+        my $is_consumer = ($option{group_protocol} // '') eq 'consumer';
+        my $told = $is_consumer ? 'ConsumerGroupHeartbeat' : 'LeaveGroup';
+        $mock->fault(api => $api, error => $error) unless $api =~ /Heartbeat/;
+        my $member = member($mock, %option);
+        if ($api =~ /Heartbeat/) {
+            joined($member);
+            $mock->fault(api => $api, error => $error);
+        }
+        wait_until { state_of($member) eq 'stopped' } 'stopping';
+        my $before = $mock->request_count($told);
+        is left($member), 'left', 'unsubscribe waits for nothing';
+        wait_until { $mock->group('g')->{state} eq 'Empty' } 'the others to be free of it' if $leaves;
+        # Some traffic, in which it would have been heard.
+        connected(brokers => $mock->bootstrap);
+        is $mock->request_count($told) - $before, $leaves, $leaves ? 'tells the coordinator' : "says nothing: $why";
+        is scalar(() = errors($member->{kafka})), 1, 'and has one error';
+    };
+}
 
 subtest 'close cuts unsubscribe off' => sub {
     for my $api (qw(OffsetCommit LeaveGroup)) {

@@ -48,6 +48,9 @@ my %PROTOCOL = (
 # out by itself, after the session timeout.
 use constant LEAVE_PATIENCE => 5;
 
+# FENCED_INSTANCE_ID and UNRELEASED_INSTANCE_ID: the static member is another one.
+my %IS_ANOTHERS = map { $_ => 1 } 82, 111;
+
 # Seconds before a coordinator that was not ready, or would not have us, is asked again.
 use constant {
     GROUP_BACKOFF     => 0.1,
@@ -162,7 +165,7 @@ sub _ask_coordinator {
     my ($self, $group, $attempt, $send, $done, %more) = @_;
     my $op = $self->_begin_op($done);
     weaken(my $weak = $self);
-    return $self->_with_coordinator(group => $group->{group_id}, {
+    $self->_with_coordinator(group => $group->{group_id}, {
         %more,
         run => sub {
             my ($self, $request, $conn) = @_;
@@ -174,6 +177,7 @@ sub _ask_coordinator {
         cb      => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
         is_over => sub { !$op->{done} },
     });
+    return $op;
 }
 
 sub _send_to_coordinator {
@@ -235,6 +239,18 @@ sub _say_goodbye {
     });
 }
 
+# Nobody waits for it.
+sub _tell_of_end {
+    my ($self, $group) = @_;
+    return unless $self->_by_protocol($group, 'must_leave');
+    my $op = $self->_ask_coordinator($group, undef, sub {
+        my ($self, $conn, $answered) = @_;
+        $self->_by_protocol($group, part => $conn, $answered);
+    }, sub { });
+    $op->{timer} = $self->_timer(LEAVE_PATIENCE, _end_op => $op);
+    return;
+}
+
 # A commit that nobody has answered is not known to be done.
 sub _leave_unanswered {
     my ($self, $group) = @_;
@@ -261,9 +277,10 @@ sub _left_group {
     return;
 }
 
-# Nothing more can be done: on_error hears why.
+# Nothing more can be done: on_error hears why. The coordinator, which may well think
+# that it has a member, hears of it too, unless it has the name for another one.
 sub _stop_group {
-    my ($self, $group, $reason) = @_;
+    my ($self, $group, $reason, $code) = @_;
     $group->{state} = 'stopped';
     $group->{attempt}++;
     $self->{cfg}{group_timers} = {};
@@ -273,6 +290,7 @@ sub _stop_group {
     $self->_give_up($group, sub { 1 }, 0, sub { });
     $self->_session_confirmed($group);
     return if $self->{cfg}{closed};
+    $self->_tell_of_end($group) unless $IS_ANOTHERS{ $code // 0 };
     return $self->_report("group '$group->{group_id}': $reason");
 }
 

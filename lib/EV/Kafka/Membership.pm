@@ -94,7 +94,7 @@ sub _join_refused {
     }
     return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
     return $self->_join_later($group) if $code == REBALANCE_IN_PROGRESS;
-    return $self->_stop_group($group, $self->_refusal($group, $request, $code));
+    return $self->_stop_group($group, $self->_refusal($group, $request, $code), $code);
 }
 
 sub _refusal {
@@ -183,7 +183,7 @@ sub _membership_refused {
     return $self->_coordinator_refused(group => $group->{group_id}, $code) if $self->_is_coordinator_error($code);
     return $self->_rejoin($group) if $code == REBALANCE_IN_PROGRESS;
     return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
-    return $self->_stop_group($group, $self->_refusal($group, $request, $code));
+    return $self->_stop_group($group, $self->_refusal($group, $request, $code), $code);
 }
 
 # Takes part in a rebalance: cooperative members keep what they have until they

@@ -157,7 +157,7 @@ sub _group_refused {
     }
     my $text = $self->_refusal($group, $request, $code);
     $text .= ": $message" if length($message // '');
-    return $self->_stop_group($group, $text);
+    return $self->_stop_group($group, $text, $code);
 }
 
 sub _must_leave_consumer_group {
