@@ -167,7 +167,9 @@ sub _ask_for_coordinator {
     $conn->find_coordinator($entry->{key}, sub {
         my ($found, $error) = @_;
         return unless $weak;
-        return $weak->_coordinator_not_found($id) if defined $error;
+        # A connection that lives on has refused the request: the broker does not know it.
+        return $weak->_coordinator_not_found($id, !$found && $conn->connected ? "FindCoordinator: $error" : undef)
+            if defined $error;
         my $code = $found->{error_code} or return $weak->_coordinator_found($id, $found);
         return $weak->_coordinator_not_found($id) if $weak->_is_coordinator_error($code);
         return $weak->_coordinator_not_found($id, 'FindCoordinator: ' . $weak->error_name($code) . " (code $code)");

@@ -14,6 +14,8 @@ use constant {
     FENCED_MEMBER_EPOCH => 110,
 };
 
+use constant CONSUMER_GROUP_HEARTBEAT => 68;
+
 # The epoch that joins, and those that leave: for good, and as a static member
 # that may come back.
 use constant {
@@ -66,6 +68,8 @@ sub _group_heartbeat {
     my $owned     = $tells_all || delete $group->{acknowledge} ? $self->_owned_by_id : undef;
     return $self->_ask_coordinator($group, $attempt, sub {
         my ($self, $conn, $answered) = @_;
+        return $answered->(undef, "the broker does not speak it: group_protocol => 'consumer' is for Kafka 4")
+            unless exists(($conn->api_versions || {})->{ CONSUMER_GROUP_HEARTBEAT() });
         $conn->_consumer_group_heartbeat(
             @$group{qw(group_id member_id generation)}, $tells_all ? $group->{topics} : undef, $owned, $answered,
             $tells_all ? @$group{qw(rebalance_timeout group_instance_id group_remote_assignor)} : (),
