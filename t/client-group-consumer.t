@@ -150,6 +150,21 @@ subtest 'a topic that is still to come' => sub {
     is_deeply [errors($member->{kafka})], [], 'without an error';
 };
 
+subtest 'a topic that metadata never names' => sub {
+    my $mock   = cluster(1, 0);
+    my $member = joined(consumer($mock));
+    wait_until { owned($member) } 'its partition';
+    my $kafka = $member->{kafka};
+    my $group = $kafka->{cfg}{group};
+    $group->{target} = [{ topic => 'x' x 16, partitions => [0] }];
+    my $begun  = EV::time;
+    my $before = $mock->request_count('Metadata');
+    $kafka->_reconcile($group);
+    wait_until { $mock->request_count('Metadata') == $before + 5 } 'the search for it';
+    # At once, then after 0.2, 0.4, 0.8 and 1 seconds, each with a quarter of jitter.
+    cmp_ok EV::time - $begun, '>=', 0.75 * 2.4, 'it is looked for ever more slowly';
+};
+
 subtest 'a member that has stopped takes nothing over' => sub {
     my $mock   = cluster(1, 0);
     my $member = joined(consumer($mock));

@@ -33,6 +33,13 @@ use constant {
     LEAST_PATIENCE   => 1,
 };
 
+# Seconds between looks for the names of topics that were assigned, and at most: who else
+# wants metadata waits for them too.
+use constant {
+    NAME_BACKOFF     => 0.2,
+    NAME_BACKOFF_MAX => 1,
+};
+
 # Who gives everything up takes nothing over, also when the name of a topic that was
 # assigned before becomes known only now.
 my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
@@ -123,8 +130,8 @@ sub _reconcile {
     return if $group->{reconciling} || !$group->{target} || $TAKES_NOTHING{ $group->{state} };
     my $names = $self->_topic_names;
     my @known = grep { exists $names->{ $_->{topic} } } @{ $group->{target} };
-    if (@known < @{ $group->{target} }) { $self->_refresh_metadata }
-    else                                { delete $group->{target} }
+    if (@known < @{ $group->{target} }) { $self->_look_for_names($group) }
+    else                                { delete @$group{qw(target looks_for_names)} }
     my @partitions = map { [$names->{ $_->[0] }, $_->[1]] } EV::Kafka::Partitions::flat(\@known);
     my %owned = map { ("$_->{topic}:$_->{partition}" => 1) } @{ $self->{cfg}{assignments} };
     my $same  = @partitions == keys %owned && !grep { !$owned{"$_->[0]:$_->[1]"} } @partitions;
@@ -183,6 +190,16 @@ sub _topic_names {
     my ($self) = @_;
     return { map { $_->{topic_id} => $_->{name} } grep { defined $_->{topic_id} }
         @{ ($self->{cfg}{meta} || {})->{topics} || [] } };
+}
+
+# The coordinator may know a topic before other brokers do, and one that this client
+# may not see.
+sub _look_for_names {
+    my ($self, $group) = @_;
+    return if defined $self->{cfg}{metadata_due}{ EV::Kafka::Metadata::ALL_TOPICS() };
+    my $try  = $group->{looks_for_names}++;
+    my $wait = $try ? $self->_backoff($try, NAME_BACKOFF, NAME_BACKOFF_MAX) : 0;
+    return $self->_want_metadata(EV::Kafka::Metadata::ALL_TOPICS(), $wait);
 }
 
 sub _owned_by_id {
