@@ -68,6 +68,30 @@ for my $name (sort keys %BROKERS) {
         is scalar(errors($kafka)), 1, 'and one report';
     };
 
+    subtest "$name: records behind a committed offset are lost while nobody reads" => sub {
+        my $mock = cluster($prepare);
+        my (@received, @assigned);
+        my $consume = sub {
+            @received = ();
+            my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @received, $_[4] });
+            $kafka->subscribe('t', group_id => 'g', on_assign => sub { push @assigned, @{ $_[0] } });
+            return $kafka;
+        };
+        my $kafka = $consume->();
+        wait_until { @received == 10 } 'what was there';
+        my $left;
+        $kafka->unsubscribe(sub { $left = 1 });
+        wait_until { $left } 'the commit';
+        $mock->lose_records(t => 0, 5);
+        $mock->append(t => 0, map { { value => "new $_" } } 5 .. 11);
+        $kafka = $consume->();
+        wait_until { @received >= 7 } 'what is new';
+        is_deeply \@received, [map { "new $_" } 5 .. 11], 'is read from where the logs part';
+        is_deeply [map { join ' ', sort keys %$_ } @assigned], [('offset partition topic') x 4],
+            'on_assign is told what it always is';
+        is scalar(errors($kafka)), 1, 'and on_error knows';
+    };
+
     subtest "$name: records behind the position are lost" => sub {
         my $mock = cluster($prepare);
         my (@received, $kafka);

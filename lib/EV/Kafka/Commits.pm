@@ -234,14 +234,14 @@ sub committed {
         return $self->_end_op($op, undef, $error) if defined $error;
         my @partitions = map { [@$_{qw(topic partition)}] } @{ $self->{cfg}{assignments} };
         return $self->_fetch_committed($group, \@partitions, COORDINATOR_TRIES, sub {
-            my ($self, @result) = @_;
-            $self->_end_op($op, @result);
+            my ($self, $committed, $error) = @_;
+            $self->_end_op($op, $committed, $error);
         });
     });
 }
 
-# $done->($client, { "topic:partition" => $offset, undef if there is none }), or
-# $done->($client, undef, $error).
+# $done->($client, { "topic:partition" => $offset, undef if there is none }, undef,
+# { "topic:partition" => $leader_epoch }), or $done->($client, undef, $error).
 sub _fetch_committed {
     my ($self, $group, $partitions, $most_tries, $done) = @_;
     return $done->($self, {}) unless @$partitions;
@@ -273,13 +273,15 @@ sub _try_fetch_committed {
             return $self->_later($asked, _try_fetch_committed => $group);
         }
         return $self->_end_op($asked->{op}, undef, $text) if $code;
-        return $self->_end_op($asked->{op}, {
-            map {
-                my $topic = $_;
-                map { ("$topic->{topic}:$_->{partition}" => $_->{offset} < 0 ? undef : $_->{offset}) }
-                    @{ $topic->{partitions} }
-            } @{ $answer->{topics} }
-        });
+        my (%offsets, %epochs);
+        for my $topic (@{ $answer->{topics} }) {
+            for my $partition (@{ $topic->{partitions} }) {
+                my $key = "$topic->{topic}:$partition->{partition}";
+                $offsets{$key} = $partition->{offset} < 0 ? undef : $partition->{offset};
+                $epochs{$key}  = $partition->{leader_epoch};
+            }
+        }
+        return $self->_end_op($asked->{op}, \%offsets, undef, \%epochs);
     });
 }
 

@@ -28,7 +28,7 @@ sub _find_offsets {
     my ($self, $group, $attempt, $added, $revoked) = @_;
     return $self->_taken($group, [], $revoked) unless @$added;
     return $self->_fetch_committed($group, $added, 9**9**9, sub {
-        my ($self, $committed, $error) = @_;
+        my ($self, $committed, $error, $epochs) = @_;
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "OffsetFetch: $error") if defined $error;
         my $reset = $self->_reset_timestamp;
@@ -36,7 +36,13 @@ sub _find_offsets {
         $self->_txn_takes_over($_) for grep { defined $committed->{$_} } keys %$committed;
         return $self->_taken($group, [map {
             my $key = "$_->[0]:$_->[1]";
-            { topic => $_->[0], partition => $_->[1], offset => $committed->{$key} // $had->{$key} // $reset };
+            {
+                topic     => $_->[0],
+                partition => $_->[1],
+                offset    => $committed->{$key} // $had->{$key} // $reset,
+                # Tells whether what was read up to there still is in the log (KIP-320).
+                defined $committed->{$key} ? (leader_epoch => $epochs->{$key}) : (),
+            };
         } @$added], $revoked);
     });
 }
@@ -48,7 +54,9 @@ sub _taken {
     $self->_session_confirmed($group);
     my $attempt = $group->{attempt};
     $self->_change_assignment([@{ $self->{cfg}{assignments} }, @$added]) if @$added;
-    $self->_call($group->{on_assign}, [map { {%$_} } @$added]);
+    $self->_call($group->{on_assign}, [map {
+        { topic => $_->{topic}, partition => $_->{partition}, offset => $_->{offset} }
+    } @$added]);
     return unless $self->_is_attempt($group, $attempt);
     $self->_run_waiting($group);
     return unless $self->_is_attempt($group, $attempt) && $group->{state} eq 'stable';
