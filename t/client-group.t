@@ -420,6 +420,17 @@ subtest 'a coordinator that is silent' => sub {
     is scalar @told, 2, 'each callback is called once';
 };
 
+subtest 'the leader watches for topics that only others subscribe to' => sub {
+    my $mock = filled(1, 0, auto_create => 0);
+    my $one  = joined(member($mock));
+    my $two  = joined(member($mock, topics => ['u']));
+    wait_until { is_stable($one) && $mock->group('g')->{state} eq 'Stable' && owned($one) == 1 } 'both members';
+    is $mock->group('g')->{leader}, $one->{kafka}{cfg}{group}{member_id}, 'the first one leads';
+    $mock->create_topic(u => 2);
+    wait_until { owned($two) == 2 } 'the partitions of the new topic';
+    is owned($one), 1, 'the others stay where they are';
+};
+
 subtest 'a static leader that has come back watches the topics' => sub {
     my $mock  = filled(1, 0);
     my $first = joined(member($mock, group_instance_id => 'one'));

@@ -53,6 +53,7 @@ sub _assign_group {
     my $leading = delete $group->{leading} or return;
     return unless $group->{state} eq 'joining';
     @$group{qw(led uncounted)} = ($self->_topics_of($leading->{members}), []);
+    $self->_watch_topics unless $self->{cfg}{group_timers}{watch};
     return $self->_sync_group($group,
         $self->_share_out($group->{assignor}, $leading->{members}, $leading->{order}));
 }
@@ -68,15 +69,19 @@ sub _watch_for_group {
     my $led = $group->{led} = $self->_topics_of($members);
     $group->{uncounted} = [grep { !$led->{$_} } keys %$led];
     $self->_refresh_metadata_for_topic($_) for @{ $group->{uncounted} };
+    $self->_watch_topics unless $self->{cfg}{group_timers}{watch};
     return;
 }
 
 sub _count_uncounted {
     my ($self, $group, $counts) = @_;
-    my $uncounted = $group->{uncounted} || [];
-    my @asked     = grep { !defined $self->{cfg}{metadata_due}{$_} } @$uncounted;
-    @{ $group->{led} }{@asked} = map { $_ || 0 } @$counts{@asked};
-    @$uncounted = grep { defined $self->{cfg}{metadata_due}{$_} } @$uncounted;
+    my $due = $self->{cfg}{metadata_due};
+    my @left;
+    for my $topic (@{ $group->{uncounted} || [] }) {
+        if ($counts->{$topic})        { $group->{led}{$topic} = $counts->{$topic} }
+        elsif (defined $due->{$topic}) { push @left, $topic }
+    }
+    $group->{uncounted} = \@left;
     return;
 }
 
@@ -164,12 +169,14 @@ sub _group_metadata_changed {
     return @grown ? $self->_rejoin($group) : undef;
 }
 
-# Topics that are to come are looked for more often than metadata is refreshed.
+# Topics that are to come are looked for more often than metadata is refreshed: a
+# member's own, and the leader looks for everybody's.
 sub _watch_topics {
     my ($self) = @_;
     my $group  = $self->{cfg}{group};
     my $counts = $self->_partition_counts;
-    my @absent = grep { !$counts->{$_} } @{ $group->{topics} } or return;
+    my %topics = map { $_ => 1 } @{ $group->{topics} }, keys %{ $group->{led} || {} };
+    my @absent = grep { !$counts->{$_} } keys %topics or return;
     $self->_refresh_metadata_for_topic($_) for @absent;
     my $wait = $self->_backoff(++$group->{looks}, TOPIC_BACKOFF, TOPIC_BACKOFF_MAX);
     return $self->_group_timer(watch => $wait, '_watch_topics');
