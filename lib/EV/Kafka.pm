@@ -352,8 +352,8 @@ it waits until everything is settled.
 
 How many bytes of messages may be queued; 0 means no limit. A message for which there is
 no room fails at once: its callback gets C<producer buffer full>, or, if it has none,
-C<on_error> does, once until there has been room again. See L</buffered> and
-L</on_drain($cb)>.
+C<on_error> does, once until there has been room again; a transaction that it was part of
+cannot be committed. See L</buffered> and L</on_drain($cb)>.
 
 =item on_drain => $cb->()
 
@@ -788,8 +788,8 @@ undef, or an error:
 
 =item *
 
-C<...: the transaction cannot be committed; call abort_transaction>. A message or an
-offset was refused. The transaction is still open. After C<abort_transaction> the next
+C<...: the transaction cannot be committed; call abort_transaction>. A message has failed,
+for whatever reason, C<producer buffer full> among them, or an offset was refused. The transaction is still open. After C<abort_transaction> the next
 one can begin.
 
 =item *

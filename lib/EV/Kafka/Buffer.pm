@@ -39,8 +39,8 @@ sub _buffer_full {
     my ($self, $op) = @_;
     my $cfg = $self->{cfg};
     $cfg->{buffer_full} ||= {};
-    if ($op->{cb}) {
-        $self->_call_as(DELIVERY, $op->{cb}, undef, BUFFER_FULL);
+    if ($op->{cb} || $op->{transaction}) {
+        $self->_fail_ops(BUFFER_FULL, $op);
     }
     elsif (!$cfg->{buffer_full}{reported}++) {
         $self->_report(BUFFER_FULL);
@@ -89,8 +89,9 @@ sub _parked_failed {
     my ($self, $topic, $error) = @_;
     my $cfg = $self->{cfg};
     delete $cfg->{parked}{$topic};
-    my $unheard = $self->_fail_parked($topic, $error);
+    my ($unheard, $is_transactional) = $self->_fail_parked($topic, $error);
     $self->_report($error) if $unheard && !$cfg->{closed};
+    $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
     return;
 }
 

@@ -74,7 +74,8 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     follow_up(frame, appended)
 }
 
-/// `_fail_parked($topic, $text)`: gives the number of messages that had no callback.
+/// `_fail_parked($topic, $text)`: gives the number of messages outside of transactions that had no callback, and whether
+/// there were messages of a transaction.
 fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let reason = text(frame, 2)?;
@@ -84,11 +85,14 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let topic = accumulator.topic_index(&topic);
         accumulator.fail_parked(topic)
     };
-    let unheard: usize = failed.iter().map(|failed| unheard(&failed.batch)).sum();
+    let plain = failed.iter().filter(|f| f.batch.transaction.is_none());
+    let unheard: usize = plain.map(|failed| unheard(&failed.batch)).sum();
+    let is_transactional = failed.iter().any(|f| f.batch.transaction.is_some());
     producer
         .give_up(frame.perl(), failed, |_| reason.clone())
         .ok()?;
     frame.ret_int(unheard as i64);
+    frame.ret_int(is_transactional.into());
     Ok(())
 }
 
