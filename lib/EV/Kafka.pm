@@ -808,8 +808,7 @@ committed; it is asked until it answers, as long as that takes.
 
 Drops the transaction's messages and offsets. What was not sent yet fails with
 C<transaction aborted>. The positions go back to where they were at
-C<begin_transaction>. Messages whose answer is outstanding are waited for, for a second at
-most. The callback gets undef, or a final error.
+C<begin_transaction>. What has no answer yet is waited for, for a second at most. The callback gets undef, or a final error.
 
 Like C<send_offsets_to_transaction> and C<commit_transaction> it croaks when no
 transaction is open.

@@ -27,6 +27,10 @@ use constant { INIT_PRODUCER_ID => 22, ADD_OFFSETS_TO_TXN => 25, NEXT_EPOCH_SINC
 # THROTTLING_QUOTA_EXCEEDED.
 my %AGAIN = map { $_ => 1 } 3, 7, 13, 14, 15, 16, 51, 89;
 
+# Codes of requests to add something to the transaction after which it may have been
+# added all the same: the coordinator's log may have it.
+my %MAY_BE_ADDED = map { $_ => 1 } 7, 13, 15, 16;
+
 # What leaves the producer alive: TOPIC_ and GROUP_AUTHORIZATION_FAILED,
 # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS,
 # FENCED_INSTANCE_ID, OFFSET_METADATA_TOO_LARGE, INVALID_COMMIT_OFFSET_SIZE,
@@ -37,7 +41,7 @@ my %NEEDS_EPOCH = map { $_ => 1 } 49, 59;
 # Asks a coordinator until there is an answer; then $ask->{done}->($client,
 # $result, $code, $error), with an error for all but code 0. An $ask for a
 # transaction that is over, or being aborted when it says only_while_alive, is
-# dropped.
+# dropped. One that adds something to the transaction says so.
 sub _ask_for_txn {
     my ($self, $ask) = @_;
     return if $self->{cfg}{closed} || $self->_is_over($ask);
@@ -68,20 +72,31 @@ sub _send_for_txn {
     my ($self, $ask, $node_id, $conn) = @_;
     return if $self->{cfg}{closed} || $self->_is_over($ask);
     return $self->_ask_again_for_txn($ask) unless $conn;
+    my $txn = $ask->{txn} || {};
+    $txn->{on_wire}++;
+    $txn->{may_have}++ if $ask->{adds};
     weaken(my $weak = $self);
     $ask->{send}->($self, $conn, sub {
         my ($result, $error) = @_;
+        $txn->{on_wire}--;
         return if !$weak || $weak->{cfg}{closed};
         $error = 'incomplete answer' if $result && $result->{truncated};
-        return $weak->_txn_answered($ask, $result) unless defined $error;
-        # A connection that lives on has refused to send the request.
-        return $ask->{done}->($weak, undef, -1, "$ask->{name}: $error") if !$result && $conn->connected;
-        my ($kind, $key) = _coordinator_of($weak, $ask);
-        $weak->_request_failed($kind => $node_id) unless $result;
-        $weak->_forget_coordinator($kind, $key);
-        $weak->_ask_again_for_txn($ask);
+        if   (defined $error) { $weak->_txn_unanswered($ask, $node_id, $conn, $result, $error) }
+        else                  { $weak->_txn_answered($ask, $result) }
+        # An abort has waited for it.
+        $weak->_txn_advance if $weak->_is_over($ask);
     });
     return;
+}
+
+sub _txn_unanswered {
+    my ($self, $ask, $node_id, $conn, $result, $error) = @_;
+    # A connection that lives on has refused to send the request.
+    return $ask->{done}->($self, undef, -1, "$ask->{name}: $error") if !$result && $conn->connected;
+    my ($kind, $key) = _coordinator_of($self, $ask);
+    $self->_request_failed($kind => $node_id) unless $result;
+    $self->_forget_coordinator($kind, $key);
+    return $self->_ask_again_for_txn($ask);
 }
 
 sub _txn_answered {
@@ -91,6 +106,7 @@ sub _txn_answered {
     # OPERATION_NOT_ATTEMPTED stands beside what was refused.
     @codes = grep { $_ != 55 } @codes if grep { $_ != 55 } @codes;
     return $ask->{done}->($self, $result, 0) unless @codes;
+    $ask->{txn}{may_have}-- if $ask->{adds} && !grep { $MAY_BE_ADDED{$_} } @codes;
     if (my ($code) = grep { !$AGAIN{$_} } @codes) {
         return $ask->{done}->($self, $result, $code, "$ask->{name}: " . $self->error_name($code) . " (code $code)");
     }
@@ -175,6 +191,7 @@ sub _txn_register_new {
     return $self->_ask_for_txn({
         name             => 'AddPartitionsToTxn',
         txn              => $txn,
+        adds             => 1,
         only_while_alive => 1,
         send             => sub {
             my ($self, $conn, $answered) = @_;
@@ -209,6 +226,7 @@ sub _send_offsets_when_ready {
         $self->_ask_for_txn({
             name             => 'AddOffsetsToTxn',
             txn              => $txn,
+            adds             => 1,
             only_while_alive => 1,
             send             => sub {
                 my ($self, $conn, $answered) = @_;

@@ -26,7 +26,9 @@ use constant REBALANCED => 'the group was rebalanced in the middle of the transa
 #   cb         of commit_transaction or abort_transaction
 #   error      why it cannot be committed any more
 #   added      the coordinator knows of it; ends by EndTxn
-#   asked      it has been asked to add something, and may have
+#   asked      something is to be added
+#   may_have   requests to add something that it may have obeyed
+#   on_wire    requests that it has not answered
 #   adding     AddPartitionsToTxn is under way
 #   offsets    calls of send_offsets_to_transaction under way
 #   positions  of the consumer at begin, by topic:partition
@@ -231,10 +233,12 @@ sub _txn_advance {
         return $self->_send_offsets_when_ready;
     }
     return if $txn->{ending};
-    my $unsettled = $self->_txn_unsettled || $txn->{adding} || %{ $txn->{offsets} };
     if ($txn->{state} eq 'aborting') {
-        return $unsettled && !$txn->{late} ? undef : $self->_end_by_abort($txn);
+        # What is on its way could take effect after the end, in the next transaction.
+        my $is_quiet = $txn->{late} || !$self->_txn_unsettled && !$txn->{on_wire};
+        return $is_quiet ? $self->_end_by_abort($txn) : undef;
     }
+    my $unsettled = $self->_txn_unsettled || $txn->{adding} || %{ $txn->{offsets} };
     if (defined $txn->{error}) {
         $txn->{state} = 'open';
         return $self->_call(delete $txn->{cb}, _must_abort($txn));
@@ -272,7 +276,7 @@ sub _end_by_abort {
     $self->_txn_end;
     # A producer that never got an id has nothing to abort.
     return $self->_txn_ended($txn) unless $self->_producer_is_ready;
-    return $txn->{asked} ? $self->_end_txn($txn, 0) : $self->_txn_aborted($txn);
+    return $txn->{may_have} ? $self->_end_txn($txn, 0) : $self->_txn_aborted($txn);
 }
 
 # After the end, not instead of it: a coordinator that aborts because an epoch is

@@ -1,0 +1,165 @@
+use strict;
+use warnings;
+use Test::More;
+
+use lib 't/lib';
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use TestKafka;
+
+# What abort_transaction waits for, and what it does not.
+
+sub cluster {
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $mock->create_topic($_ => 2) for qw(in out);
+    return $mock;
+}
+
+sub producer {
+    my ($mock, %options) = @_;
+    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
+}
+
+sub ended {
+    my ($kafka, $method, @args) = @_;
+    my @got;
+    $kafka->$method(@args, sub { push @got, [@_] });
+    wait_until { @got } $method;
+    turns;
+    is @got, 1, "$method calls back once" if @got != 1;
+    return @{ $got[0] };
+}
+
+sub committed {
+    my ($mock) = @_;
+    return [sort map { $_->{value} } map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1];
+}
+
+# The next transaction is committed, under the epoch that the producer has had all along.
+sub goes_on {
+    my ($kafka, $mock, $epoch) = @_;
+    $mock->clear_faults;
+    $kafka->begin_transaction;
+    $kafka->produce('out', 'next', 'next');
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
+    is_deeply committed($mock), ['next'], 'is committed, alone';
+    is $kafka->{cfg}{producer_epoch}, $epoch, 'by the same epoch';
+    is_deeply [errors($kafka)], [], 'on_error hears nothing';
+    return;
+}
+
+for my $case ([51, 0], [14, 0], [15, 1], [16, 1], [3, 0]) {
+    my ($code, $may_be_added) = @$case;
+    subtest 'while AddPartitionsToTxn is answered ' . EV::Kafka::_error_name($code) => sub {
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        my $epoch = $kafka->{cfg}{producer_epoch};
+        $mock->fault(api => 'AddPartitionsToTxn', error => $code, times => undef);
+        $kafka->begin_transaction;
+        my @ends;
+        $kafka->produce('out', 'k', 'dropped', sub { push @ends, $_[1] });
+        wait_until { $mock->request_count('AddPartitionsToTxn') >= 2 } 'another try';
+        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+        is_deeply \@ends, ['transaction aborted'], 'with its record';
+        is $mock->request_count('EndTxn'), $may_be_added,
+            $may_be_added ? 'the coordinator is told, which may know of it' : 'there is nothing to end';
+        my $asked = $mock->request_count('AddPartitionsToTxn');
+        goes_on($kafka, $mock, $epoch);
+        is $mock->request_count('AddPartitionsToTxn'), $asked + 1, 'the dropped one is not asked for again';
+    };
+}
+
+subtest 'before the coordinator is known' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    my $epoch = $kafka->{cfg}{producer_epoch};
+    my $node  = $mock->coordinator(transaction => 'x');
+    $mock->set_coordinator(transaction => 'x', 1 - $node);
+    $mock->fault(api => 'FindCoordinator', error => 15, times => undef);
+    $kafka->begin_transaction;
+    $kafka->produce('out', 'k', 'dropped');
+    wait_until { $mock->request_count('FindCoordinator') >= 3 } 'the search';
+    my @ended;
+    $kafka->abort_transaction(sub { push @ended, [@_] });
+    turns;
+    $mock->clear_faults;
+    wait_until { @ended } 'abort';
+    is_deeply \@ended, [[undef]], 'it is aborted';
+    goes_on($kafka, $mock, $epoch);
+};
+
+subtest 'a request whose answer was lost' => sub {
+    for my $applied (0, 1) {
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        my $epoch = $kafka->{cfg}{producer_epoch};
+        $mock->fault(api => 'AddPartitionsToTxn', drop => 1, applied => $applied);
+        $kafka->begin_transaction;
+        $kafka->produce('out', 'k', 'dropped');
+        wait_until { $mock->request_count('AddPartitionsToTxn') } 'the first try';
+        $mock->fault(api => 'AddPartitionsToTxn', error => 51, times => undef);
+        wait_until { $mock->request_count('AddPartitionsToTxn') >= 2 } 'another try';
+        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+        is $mock->request_count('EndTxn'), 1, 'by its coordinator';
+        is_deeply [map { $_->{state} } $mock->transactions], [$applied ? 'CompleteAbort' : 'Empty'], 'whatever that knows';
+        $mock->clear_faults;
+        $kafka->begin_transaction;
+        $kafka->produce('out', 'next', 'next');
+        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
+        is_deeply committed($mock), ['next'], 'is committed, alone';
+        is $kafka->{cfg}{producer_epoch}, $epoch, 'by the same epoch';
+    }
+};
+
+# Sends the offsets of a transaction, one request of which is slow.
+sub with_slow {
+    my ($api) = @_;
+    my $mock = cluster();
+    $mock->append(in => 0, { value => 1 });
+    my @seen;
+    my $kafka = producer($mock, on_message => sub { push @seen, $_[4] });
+    $kafka->assign([{ topic => 'in' }]);
+    $kafka->begin_transaction;
+    fetch_all($kafka, \@seen, 1);
+    my $epoch = $kafka->{cfg}{producer_epoch};
+    $mock->fault(api => $api, delay_ms => 250);
+    my @ends;
+    $kafka->produce('out', 'k', 'dropped');
+    $kafka->send_offsets_to_transaction('g', sub { push @ends, $_[1] });
+    wait_until { $mock->request_count($api) } $api;
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+    is_deeply \@ends, ['transaction aborted'], 'with its offsets';
+    return ($mock, $kafka, $epoch);
+}
+
+for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
+    subtest "a slow $api" => sub {
+        my ($mock, $kafka, $epoch) = with_slow($api);
+        is_deeply [map { $_->{state} } $mock->transactions], ['CompleteAbort'], 'is waited for';
+        is_deeply $mock->offsets('g'), {}, 'no position is committed';
+        goes_on($kafka, $mock, $epoch);
+        is_deeply $mock->offsets('g'), {}, 'then neither';
+    };
+    subtest "$api that is never answered" => sub {
+        my $mock  = cluster();
+        my $kafka = producer($mock, request_timeout => 2);
+        my $epoch = $kafka->{cfg}{producer_epoch};
+        $mock->append(in => 0, { value => 1 });
+        $mock->fault(api => $api, hang => 1);
+        $kafka->assign([{ topic => 'in', offset => 1 }]);
+        $kafka->begin_transaction;
+        $kafka->produce('out', 'k', 'dropped');
+        $kafka->send_offsets_to_transaction('g');
+        wait_until { $mock->request_count($api) } $api;
+        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'is not waited for';
+        isnt $kafka->{cfg}{producer_epoch}, $epoch, 'a new epoch keeps it out';
+        $mock->clear_faults;
+        $kafka->begin_transaction;
+        $kafka->produce('out', 'next', 'next');
+        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
+        is_deeply committed($mock), ['next'], 'is committed, alone';
+    };
+}
+
+done_testing;
