@@ -764,7 +764,9 @@ unanswered by then counts as failed.
 
 Starts a transaction; needs the option C<transactional_id>. What is produced from here
 on is part of it, also before C<connect>. What was produced before is sent without a
-transaction. It croaks while another transaction is open or still ending.
+transaction; if that fails and leaves a gap, see L</Idempotence>, its partition goes on all
+the same. Only if it is not certain what became of it, and the transaction has begun to
+write, the transaction must be aborted first. It croaks while another transaction is open or still ending.
 
 =head2 send_offsets_to_transaction($group_id, [$cb])
 

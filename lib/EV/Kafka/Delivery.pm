@@ -65,7 +65,7 @@ sub _send_ready_to {
 # Native code calls this once for each Produce request, after the delivery
 # callbacks of what was accepted. $failed lists the batches that were not:
 # { id, topic, partition, error_code, message, records, retries, age (seconds),
-#   is_unsent, is_lost, is_oldest, is_transactional, is_past }.
+#   is_unsent, is_lost, is_oldest, follows_gap, is_transactional, is_past }.
 sub _produce_answered {
     my ($self, $node_id, $failed, $transport_error) = @_;
     my $cfg = $self->{cfg};

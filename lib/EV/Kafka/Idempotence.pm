@@ -36,7 +36,8 @@ sub _producer_is_ready {
 sub _renew_producer {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    return if $cfg->{closed} || $cfg->{init_producer} || $self->_txn_must_end_first;
+    return if $cfg->{closed} || $cfg->{init_producer};
+    return $self->_txn_needs_epoch if $self->_txn_must_end_first;
     $cfg->{init_producer} = 1;
     my $init = defined $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
@@ -132,13 +133,15 @@ sub _retry_init_producer {
 
 # The broker says that a batch does not follow what it has of this producer. If it
 # is younger than one that is unanswered, that one was refused as well: both are
-# sent again. Else only a new id helps (KIP-360), once for a batch. In a
+# sent again. If it is younger than one that has failed, it is that one's number
+# which is missing. Else only a new id helps (KIP-360), once for a batch. In a
 # transaction that is for the transaction to decide.
 sub _repair_sequence {
     my ($self, $batch) = @_;
     my $code = $batch->{error_code};
     return 0 unless $self->{cfg}{idempotent};
-    return $self->_retry_batch($batch) if $code == OUT_OF_ORDER_SEQUENCE_NUMBER && !$batch->{is_oldest};
+    return $self->_retry_batch($batch)
+        if $code == OUT_OF_ORDER_SEQUENCE_NUMBER && (!$batch->{is_oldest} || $batch->{follows_gap});
     return 0 unless grep { $code == $_ }
         OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID;
     return 0 if $batch->{is_transactional};

@@ -143,16 +143,12 @@ sub _txn_refused {
 sub _init_transactional_producer {
     my ($self, $id, $epoch, $done) = @_;
     my $cfg = $self->{cfg};
-    my $txn = $cfg->{txn};
     if (defined $cfg->{txn_fatal}) {
         # on_error has heard of it.
         delete $cfg->{init_producer};
         $self->_call($_, undef, $cfg->{txn_fatal}) for splice @{ $cfg->{connect_waiters} };
         return;
     }
-    # It aborts what is open.
-    $self->_txn_broken($txn, 'the producer needs a new epoch') if $txn && $txn->{asked} && !$txn->{renewing};
-    return if $cfg->{closed};
     return $self->_ask_for_txn({
         name => 'InitProducerId',
         send => sub {

@@ -50,7 +50,7 @@ sub begin_transaction {
     }
     $cfg->{txn} = { state => 'open', offsets => {}, positions => {} };
     $self->_note_positions;
-    # In a transaction it would have to be aborted first.
+    # Later the transaction would have to be aborted first.
     $self->_renew_producer if $self->_needs_producer;
     $self->_txn_begin;
     $self->_release_delivery if $cfg->{delivery_held};
@@ -288,11 +288,21 @@ sub _txn_aborted {
     return $self->_renew_producer;
 }
 
-# A new epoch asked for now would fence the end that is under way.
+# A new epoch asked for now would fence the end that is under way, or what the
+# coordinator has of the transaction.
 sub _txn_must_end_first {
     my ($self) = @_;
     my $txn = $self->{cfg}{txn};
-    return $txn && $txn->{ending} && !$txn->{renewing};
+    return $txn && ($txn->{ending} || $txn->{asked}) && !$txn->{renewing};
+}
+
+# Records from before it have failed so that their partition cannot go on.
+sub _txn_needs_epoch {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn};
+    return if $txn->{ending};
+    $txn->{new_epoch} = 1;
+    return $self->_txn_broken($txn, 'the producer needs a new epoch');
 }
 
 sub _txn_renewed {

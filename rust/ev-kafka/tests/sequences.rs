@@ -114,6 +114,8 @@ struct InFlight {
 struct Trouble {
     /// Batches that are refused for good, and ones that expire.
     losses: bool,
+    /// Transactions are open now and then, which these records are no part of.
+    transactions: bool,
 }
 
 struct World {
@@ -180,7 +182,7 @@ impl World {
         };
         let topic = self.accumulator.topic_index(TOPIC);
         self.accumulator
-            .append(topic, partition, record, Some(number))
+            .append_plain(topic, partition, record, Some(number))
             .expect("small");
     }
 
@@ -288,7 +290,7 @@ impl World {
             TOO_LARGE | NOT_ENOUGH_REPLICAS => self.hold(id, partition),
             OUT_OF_ORDER => {
                 self.accumulator.dispel_doubt(id);
-                if self.accumulator.is_oldest(id) {
+                if self.accumulator.is_oldest(id) && !self.accumulator.follows_gap(id) {
                     self.accumulator.break_sequence(id);
                 }
                 self.hold(id, partition);
@@ -387,6 +389,10 @@ impl World {
             }
             92..=93 => self.disconnect(node),
             94..=95 => self.zombie_awakes(),
+            96 if self.trouble.transactions && self.dice.one_in(2) => {
+                self.accumulator.begin_transaction()
+            }
+            96 if self.trouble.transactions => self.accumulator.end_transaction(),
             96..=97 if self.accumulator.needs_identity() => self.identify(),
             // A new identity that other partitions needed.
             98 if self.dice.one_in(4) => self.identify(),
@@ -479,12 +485,34 @@ fn scale() -> u64 {
 
 #[test]
 fn every_record_is_in_the_log_once_and_in_order() {
-    let records = histories(0..scale(), Trouble { losses: false });
+    let records = histories(
+        0..scale(),
+        Trouble {
+            losses: false,
+            transactions: false,
+        },
+    );
     assert!(records as u64 > scale() * 100, "{records}");
 }
 
 #[test]
 fn records_that_failed_neither_double_nor_disturb_the_others() {
-    let records = histories(0..scale(), Trouble { losses: true });
+    let records = histories(
+        0..scale(),
+        Trouble {
+            losses: true,
+            transactions: false,
+        },
+    );
+    assert!(records as u64 > scale() * 100, "{records}");
+}
+
+#[test]
+fn records_that_failed_while_a_transaction_is_open_do_not_hold_up_the_others() {
+    let trouble = Trouble {
+        losses: true,
+        transactions: true,
+    };
+    let records = histories(0..scale(), trouble);
     assert!(records as u64 > scale() * 100, "{records}");
 }

@@ -331,6 +331,7 @@ fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
         ("is_lost", (failure.fate == Fate::Lost).into()),
         ("retries", batch.retries.into()),
         ("is_oldest", accumulator.is_oldest(failure.id).into()),
+        ("follows_gap", accumulator.follows_gap(failure.id).into()),
         ("is_transactional", batch.transaction.is_some().into()),
         ("is_past", accumulator.is_past(batch).into()),
     ] {

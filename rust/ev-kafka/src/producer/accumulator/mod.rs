@@ -26,7 +26,7 @@ use kafka_wire::Codec;
 pub use batch::{BatchId, Identity, Sealed};
 
 use batch::{Open, ID_SPAN};
-use partition::{Partition, Terms};
+use partition::{Partition, Spent, Terms};
 use topic::Topic;
 
 /// Leader of a partition that has none at the moment.
@@ -523,7 +523,7 @@ impl<C> Accumulator<C> {
     /// Gives a batch in flight up: takes it out, its records are failed by the caller.
     pub fn fail(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, batch) = self.sent.remove(&id)?;
-        self.spend(&place, &batch);
+        self.spend_on_failure(&place, &batch);
         self.settled(&place, &batch);
         Some((place, batch))
     }
@@ -549,7 +549,7 @@ impl<C> Accumulator<C> {
                 .partition::<VecDeque<_>, _>(&unwanted);
             state.sealed = kept;
             for batch in out {
-                self.spend(&place, &batch);
+                self.spend_on_failure(&place, &batch);
                 self.settled(&place, &batch);
                 failed.push(GivenUp {
                     topic: place.topic,
@@ -595,15 +595,49 @@ impl<C> Accumulator<C> {
         self.list_all();
     }
 
-    /// Whether some partition can go on only under an identity that has yet to be set. A transaction keeps the one it has.
+    /// Whether some partition can go on only under an identity that has yet to be set. In a transaction, which keeps the
+    /// one it has, partitions go on without if they can.
     pub fn needs_identity(&self) -> bool {
-        self.spent && !self.in_transaction()
+        let Some(identity) = self.terms.identity.filter(|_| self.spent) else {
+            return false;
+        };
+        let needs = match self.in_transaction() {
+            true => Partition::is_stuck,
+            false => Partition::is_spent_under,
+        };
+        let mut partitions = self.topics.iter().flat_map(|t| &t.partitions);
+        partitions.any(|state| needs(state, identity))
     }
 
-    fn spend(&mut self, place: &Place, batch: &Sealed<C>) -> bool {
-        let spent = self.state(place).spend(batch.stamp);
-        self.spent |= spent.is_some() && spent == self.terms.identity;
-        spent.is_some()
+    /// Whether a batch in flight is younger than one that has failed under the same identity, and left a gap: the broker
+    /// refuses it for that.
+    pub fn follows_gap(&self, id: BatchId) -> bool {
+        self.sent.get(&id).is_some_and(|(place, batch)| {
+            self.topics[place.topic].partitions[place.partition].has_gap_before(batch)
+        })
+    }
+
+    /// A batch has failed, or cannot be written under its stamp.
+    fn spend(&mut self, place: &Place, batch: &Sealed<C>, why: Spent) -> bool {
+        let is_news = self.state(place).spend(batch.stamp, why);
+        let identity = batch.stamp.map(|stamp| stamp.identity);
+        self.spent |= is_news && identity == self.terms.identity;
+        is_news
+    }
+
+    fn spend_on_failure(&mut self, place: &Place, batch: &Sealed<C>) {
+        let Some(stamp) = batch.stamp else {
+            return;
+        };
+        let is_plain = batch.transaction.is_none();
+        let why = match is_plain && !batch.doubtful {
+            true => Spent::Gap {
+                id: batch.id,
+                stamp,
+            },
+            false => Spent::ForGood { is_plain },
+        };
+        self.spend(place, batch, why);
     }
 
     /// The broker will never take a batch in flight under its stamp, nor any that follows it, and does not have it.
@@ -614,7 +648,7 @@ impl<C> Accumulator<C> {
         };
         batch.doubtful = false;
         let is_first = !batch.renewed;
-        batch.renewed |= self.spend(&place, &batch);
+        batch.renewed |= self.spend(&place, &batch, Spent::ForGood { is_plain: true });
         self.sent.insert(id, (place, batch));
         is_first
     }

@@ -14,7 +14,9 @@
 //! - A partition changes its identity when no batch may lie in the log under the old one unbeknown to us: nothing is in
 //!   flight, and what was sent again or refused is known not to be there. A resend under a new identity would else
 //!   write it twice.
-//! - A stamped batch that failed leaves a gap that no later batch can pass: the partition is spent until it changes.
+//! - A stamped batch that failed leaves a gap that no later batch can pass: the partition is spent until it changes. A
+//!   transaction cannot take another identity, so in one the partition numbers again from the gap on, if what left it
+//!   is known not to be in the log, as Java's client does; by the same rule as it would change its identity.
 
 use std::collections::VecDeque;
 
@@ -46,7 +48,42 @@ struct Numbering {
     /// The broker has taken a batch under this identity.
     known: bool,
     /// Nothing new can follow under this identity.
-    spent: bool,
+    spent: Option<Spent>,
+}
+
+/// Why a partition cannot go on as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spent {
+    /// A batch that is certainly not in the log has failed: its number is free.
+    Gap { id: BatchId, stamp: Stamp },
+    /// Only another identity helps: a batch outside of transactions needs it, or a transaction that has failed.
+    ForGood { is_plain: bool },
+}
+
+impl Spent {
+    /// What two failures come to. The partition goes back to the older gap.
+    fn and(self, other: Spent) -> Spent {
+        match (self, other) {
+            (Spent::Gap { id, .. }, Spent::Gap { id: older, .. }) if older < id => other,
+            (Spent::Gap { .. }, Spent::Gap { .. }) => self,
+            _ => Spent::ForGood {
+                is_plain: self.is_plain() || other.is_plain(),
+            },
+        }
+    }
+
+    fn is_plain(self) -> bool {
+        matches!(self, Spent::Gap { .. } | Spent::ForGood { is_plain: true })
+    }
+}
+
+impl Numbering {
+    fn gap(&self) -> Option<(BatchId, Stamp)> {
+        match self.spent? {
+            Spent::Gap { id, stamp } => Some((id, stamp)),
+            Spent::ForGood { .. } => None,
+        }
+    }
 }
 
 /// A batch that waits for its answer.
@@ -118,7 +155,11 @@ impl<C> Partition<C> {
         }
         let identity = terms.identity?;
         match &self.numbering {
-            Some(numbering) if front.stamp.is_none() && numbering.identity == identity => {
+            Some(numbering)
+                if front.stamp.is_none()
+                    && numbering.identity == identity
+                    && numbering.spent.is_none() =>
+            {
                 let limit = match numbering.known {
                     true => REMEMBERED_BATCHES,
                     false => 1,
@@ -127,14 +168,17 @@ impl<C> Partition<C> {
                     Some(oldest) => numbering.stamped - oldest,
                     None => 0,
                 };
-                (!numbering.spent && under_way < limit).then_some(0)
+                (under_way < limit).then_some(0)
             }
             _ if !self.in_flight.is_empty() => None,
             // What may lie in the log is asked about under its old stamp before the identity changes.
             numbering => match self.sealed.iter().position(|batch| batch.doubtful) {
                 Some(index) => Some(index),
                 None => numbering
-                    .is_none_or(|numbering| numbering.identity != identity)
+                    .is_none_or(|numbering| {
+                        numbering.identity != identity
+                            || terms.transaction.is_some() && numbering.gap().is_some()
+                    })
                     .then_some(0),
             },
         }
@@ -168,18 +212,33 @@ impl<C> Partition<C> {
         Some(batch)
     }
 
-    /// Numbers from 0 under another identity. Nothing that waits may lie in the log.
+    /// Numbers from 0 under another identity, or from the gap on under the same. Nothing that waits may lie in the log.
     fn adopt(&mut self, identity: Identity) {
-        if self.numbering.is_some_and(|n| n.identity == identity) {
-            return;
-        }
-        self.numbering = Some(Numbering {
-            identity,
-            next: 0,
-            stamped: 0,
-            known: false,
-            spent: false,
-        });
+        self.numbering = match self.numbering {
+            Some(numbering) if numbering.identity == identity => {
+                let Some((failed, gap)) = numbering.gap() else {
+                    return;
+                };
+                // What waits may be older than what has failed.
+                let start = match self.sealed.front() {
+                    Some(batch) if batch.id < failed => batch.stamp.unwrap_or(gap),
+                    _ => gap,
+                };
+                Some(Numbering {
+                    next: start.base_sequence,
+                    stamped: start.ordinal,
+                    spent: None,
+                    ..numbering
+                })
+            }
+            _ => Some(Numbering {
+                identity,
+                next: 0,
+                stamped: 0,
+                known: false,
+                spent: None,
+            }),
+        };
         for batch in &mut self.sealed {
             batch.stamp = None;
         }
@@ -210,19 +269,48 @@ impl<C> Partition<C> {
 
     /// The broker has taken a batch with this stamp.
     pub fn acknowledged(&mut self, stamp: Option<Stamp>) {
-        if let Some(numbering) = self.numbered_by(stamp) {
-            numbering.known = true;
+        let Some(numbering) = self.numbered_by(stamp) else {
+            return;
+        };
+        numbering.known = true;
+        // The broker did not mind the gap: it has lost count.
+        if let (Some((_, gap)), Some(stamp)) = (numbering.gap(), stamp) {
+            if stamp.ordinal > gap.ordinal {
+                numbering.spent = Some(Spent::ForGood { is_plain: true });
+            }
         }
     }
 
-    /// No batch can follow under the stamp's identity any more. Says which one that was, if it is the partition's and
-    /// this is news.
-    pub fn spend(&mut self, stamp: Option<Stamp>) -> Option<Identity> {
-        let numbering = self
-            .numbered_by(stamp)
-            .filter(|numbering| !numbering.spent)?;
-        numbering.spent = true;
-        Some(numbering.identity)
+    /// No batch can follow under the stamp's identity as before. Says whether that is the partition's identity and this
+    /// is news.
+    pub fn spend(&mut self, stamp: Option<Stamp>, why: Spent) -> bool {
+        let Some(numbering) = self.numbered_by(stamp) else {
+            return false;
+        };
+        let is_news = numbering.spent.is_none();
+        numbering.spent = Some(numbering.spent.map_or(why, |before| before.and(why)));
+        is_news
+    }
+
+    /// Whether nothing can follow under this identity as before.
+    pub fn is_spent_under(&self, identity: Identity) -> bool {
+        self.is_spent() && self.numbering.is_some_and(|n| n.identity == identity)
+    }
+
+    /// Whether an older batch with this one's identity has failed, and left a gap.
+    pub fn has_gap_before(&self, batch: &Sealed<C>) -> bool {
+        let identity = batch.stamp.map(|stamp| stamp.identity);
+        let numbering = self.numbering.filter(|n| Some(n.identity) == identity);
+        let gap = numbering.and_then(|n| n.gap());
+        gap.is_some_and(|(id, _)| id < batch.id)
+    }
+
+    /// Whether what waits here can only leave under another identity than this one, and no failed transaction is to blame.
+    pub fn is_stuck(&self, identity: Identity) -> bool {
+        let for_good = Some(Spent::ForGood { is_plain: true });
+        self.is_spent_under(identity)
+            && !self.sealed.is_empty()
+            && self.numbering.is_some_and(|n| n.spent == for_good)
     }
 
     fn numbered_by(&mut self, stamp: Option<Stamp>) -> Option<&mut Numbering> {
@@ -233,7 +321,8 @@ impl<C> Partition<C> {
     }
 
     fn is_spent(&self) -> bool {
-        self.numbering.is_some_and(|numbering| numbering.spent)
+        self.numbering
+            .is_some_and(|numbering| numbering.spent.is_some())
     }
 
     /// Back to nothing queued and nothing known of sequence numbers.
