@@ -1,0 +1,330 @@
+//! Records of topics that are not known yet: what becomes of them when the topic does become known, and when it does not.
+
+// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
+#[allow(dead_code)]
+#[path = "../src/producer/accumulator/mod.rs"]
+mod accumulator;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use accumulator::{Accumulator, GivenUp, NewRecord, Refused, Settings};
+use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::{murmur2, Codec};
+
+const TOPIC: &[u8] = b"t";
+const NODE: i32 = 1;
+const PARTITIONS: usize = 3;
+
+thread_local! {
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+fn now() -> Duration {
+    NOW.get()
+}
+
+fn accumulator() -> Accumulator<u32> {
+    with_memory(usize::MAX)
+}
+
+fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
+    Accumulator::new(Settings {
+        batch_size: 4096,
+        codec: Codec::None,
+        buffer_memory,
+        sticky: false,
+        idempotent: false,
+        clock: now,
+    })
+}
+
+/// A record as it was parked or as it left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Record {
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+fn record(number: u32) -> Record {
+    Record {
+        timestamp: 1_000 + i64::from(number),
+        key: Some(format!("key {number}").into_bytes()),
+        value: Some(format!("value {number}").into_bytes()),
+        headers: Vec::new(),
+    }
+}
+
+fn park(
+    accumulator: &mut Accumulator<u32>,
+    record: &Record,
+    callback: Option<u32>,
+) -> Result<(), Refused> {
+    let topic = accumulator.topic_index(TOPIC);
+    let record = NewRecord {
+        timestamp: record.timestamp,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: record
+            .headers
+            .iter()
+            .map(|(name, value)| (&name[..], value.as_deref())),
+    };
+    accumulator.park(topic, record, callback)
+}
+
+fn unpark(accumulator: &mut Accumulator<u32>) -> accumulator::Appended {
+    let topic = accumulator.topic_index(TOPIC);
+    accumulator.unpark(topic)
+}
+
+fn become_known(accumulator: &mut Accumulator<u32>) {
+    accumulator.route(TOPIC, &[NODE; PARTITIONS]);
+    unpark(accumulator);
+    accumulator.seal_all();
+}
+
+/// A batch that has left.
+struct Left {
+    partition: usize,
+    is_transactional: bool,
+    records: Vec<Record>,
+    callbacks: Vec<Option<u32>>,
+}
+
+/// Everything that leaves, batch by batch; all of it is acknowledged.
+fn leave(accumulator: &mut Accumulator<u32>) -> Vec<Left> {
+    let mut left = Vec::new();
+    loop {
+        let request = accumulator.take_request(NODE);
+        if request.is_empty() {
+            return left;
+        }
+        for outgoing in request {
+            let is_transactional =
+                batch_span(&outgoing.bytes).expect("a batch").attributes & 0x10 != 0;
+            let batch = RecordBatches::new(outgoing.bytes)
+                .next()
+                .expect("a batch")
+                .expect("whole");
+            let records = batch.records(MAX_DECOMPRESSED_LEN).expect("sound");
+            let own = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+            let records = records.iter().map(|record| Record {
+                timestamp: record.timestamp,
+                key: own(record.key),
+                value: own(record.value),
+                headers: record
+                    .headers()
+                    .map(|(name, value)| (name.to_vec(), own(value)))
+                    .collect(),
+            });
+            let (_, settled) = accumulator.acknowledge(outgoing.id).expect("in flight");
+            left.push(Left {
+                partition: outgoing.place.partition,
+                is_transactional,
+                records: records.collect(),
+                callbacks: settled.callbacks,
+            });
+        }
+    }
+}
+
+fn callbacks(given_up: Vec<GivenUp<u32>>) -> Vec<u32> {
+    let batches = given_up
+        .into_iter()
+        .flat_map(|given_up| given_up.batch.callbacks);
+    batches.flatten().collect()
+}
+
+#[test]
+fn records_leave_as_they_came_each_for_the_partition_of_its_key() {
+    let mut accumulator = accumulator();
+    let mut all: Vec<Record> = (0..20).map(record).collect();
+    all[3].key = None;
+    all[4].value = None;
+    all[5].headers = vec![(b"h".to_vec(), Some(b"1".to_vec())), (b"h".to_vec(), None)];
+    for (number, record) in (0..).zip(&all) {
+        let callback = (number % 2 == 0).then_some(number);
+        park(&mut accumulator, record, callback).expect("room");
+    }
+    become_known(&mut accumulator);
+    let left = leave(&mut accumulator);
+    assert_eq!(
+        left.iter().map(|batch| batch.records.len()).sum::<usize>(),
+        20
+    );
+    for batch in &left {
+        let numbers = batch.records.iter().map(|r| (r.timestamp - 1_000) as u32);
+        let numbers: Vec<u32> = numbers.collect();
+        assert!(numbers.is_sorted(), "in order");
+        for (index, (number, record)) in numbers.iter().zip(&batch.records).enumerate() {
+            assert_eq!(record, &all[*number as usize]);
+            let callback = batch.callbacks.get(index).copied().flatten();
+            assert_eq!(
+                callback,
+                (number % 2 == 0).then_some(*number),
+                "the record's own"
+            );
+            if let Some(key) = &record.key {
+                assert_eq!(murmur2(key) as usize % PARTITIONS, batch.partition);
+            }
+        }
+    }
+    assert_eq!(accumulator.queued(), (0, 0));
+}
+
+#[test]
+fn more_than_a_chunk_keeps_its_order() {
+    let mut accumulator = accumulator();
+    let mut large = record(0);
+    large.key = Some(b"k".to_vec());
+    large.value = Some(vec![b'.'; 1 << 15]);
+    for number in 0..40 {
+        large.timestamp = number;
+        park(&mut accumulator, &large, None).expect("room");
+    }
+    become_known(&mut accumulator);
+    let left = leave(&mut accumulator);
+    let timestamps = left
+        .iter()
+        .flat_map(|batch| &batch.records)
+        .map(|record| record.timestamp);
+    assert!(timestamps.eq(0..40));
+}
+
+#[test]
+fn a_topic_that_is_still_unknown_keeps_its_records() {
+    let mut accumulator = accumulator();
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    let before = accumulator.queued();
+    assert_eq!(before.0, 1);
+    assert_eq!(unpark(&mut accumulator), accumulator::Appended::default());
+    assert_eq!(accumulator.queued(), before);
+    assert!(accumulator.ready_nodes().is_empty());
+    accumulator.route(TOPIC, &[NODE; PARTITIONS]);
+    assert!(unpark(&mut accumulator).first, "the linger time begins");
+}
+
+#[test]
+fn what_is_parked_takes_room_and_what_finds_none_is_not_counted() {
+    let mut accumulator = with_memory(200);
+    let mut taken = 0;
+    while park(&mut accumulator, &record(taken), Some(taken)) == Ok(()) {
+        taken += 1;
+    }
+    assert!(taken > 1);
+    let (messages, bytes) = accumulator.queued();
+    assert_eq!(messages as u32, taken);
+    assert!((1..=200).contains(&bytes), "{bytes}");
+    assert_eq!(
+        park(&mut accumulator, &record(99), Some(99)),
+        Err(Refused::BufferFull)
+    );
+    assert_eq!(accumulator.queued(), (messages, bytes));
+    let topic = accumulator.topic_index(TOPIC);
+    let failed = callbacks(accumulator.fail_parked(topic));
+    assert_eq!(
+        failed,
+        (0..taken).collect::<Vec<_>>(),
+        "all that were taken, in order"
+    );
+    assert_eq!(accumulator.queued(), (0, 0));
+    park(&mut accumulator, &record(0), None).expect("room again");
+}
+
+#[test]
+fn records_belong_to_the_transaction_in_which_they_were_parked() {
+    let mut accumulator = accumulator();
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    accumulator.begin_transaction();
+    park(&mut accumulator, &record(1), Some(1)).expect("room");
+    park(&mut accumulator, &record(2), Some(2)).expect("room");
+    assert_eq!(accumulator.transaction_unsettled(), 2);
+    become_known(&mut accumulator);
+    assert_eq!(accumulator.transaction_unsettled(), 2, "they count on");
+    let plain = leave(&mut accumulator);
+    assert!(plain.iter().all(|batch| !batch.is_transactional));
+    assert_eq!(
+        plain
+            .iter()
+            .flat_map(|batch| &batch.callbacks)
+            .flatten()
+            .collect::<Vec<_>>(),
+        [&0]
+    );
+    for place in accumulator.unregistered() {
+        accumulator.register(TOPIC, place.partition);
+    }
+    let transactional = leave(&mut accumulator);
+    assert!(transactional.iter().all(|batch| batch.is_transactional));
+    let mut called: Vec<_> = transactional
+        .iter()
+        .flat_map(|batch| &batch.callbacks)
+        .flatten()
+        .collect();
+    called.sort_unstable();
+    assert_eq!(called, [&1, &2]);
+    assert_eq!(accumulator.transaction_unsettled(), 0);
+}
+
+#[test]
+fn an_abort_takes_those_of_the_transaction_and_no_others() {
+    let mut accumulator = accumulator();
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    accumulator.begin_transaction();
+    park(&mut accumulator, &record(1), Some(1)).expect("room");
+    assert_eq!(callbacks(accumulator.fail_transactional()), [1]);
+    assert_eq!(accumulator.transaction_unsettled(), 0);
+    accumulator.end_transaction();
+    park(&mut accumulator, &record(2), Some(2)).expect("room");
+    become_known(&mut accumulator);
+    let left = leave(&mut accumulator);
+    let mut called: Vec<_> = left
+        .iter()
+        .flat_map(|batch| &batch.callbacks)
+        .flatten()
+        .collect();
+    called.sort_unstable();
+    assert_eq!(called, [&0, &2]);
+    assert!(left.iter().all(|batch| !batch.is_transactional));
+}
+
+#[test]
+fn records_age_from_when_they_were_parked() {
+    let mut accumulator = accumulator();
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    // What is looked through closes the chunk: younger records are not taken along.
+    assert!(accumulator.expire(Duration::from_secs(10), 3).is_empty());
+    NOW.set(Duration::from_secs(7));
+    park(&mut accumulator, &record(1), Some(1)).expect("room");
+    NOW.set(Duration::from_secs(12));
+    let expired = accumulator.expire(Duration::from_secs(10), 3);
+    assert!(
+        expired.iter().all(|given_up| given_up.partition.is_none()),
+        "it had no partition yet"
+    );
+    assert_eq!(callbacks(expired), [0]);
+    become_known(&mut accumulator);
+    NOW.set(Duration::from_secs(17));
+    assert_eq!(
+        callbacks(accumulator.expire(Duration::from_secs(10), 3)),
+        [1],
+        "nor any younger in its batch"
+    );
+    assert_eq!(accumulator.queued(), (0, 0));
+}
+
+#[test]
+fn taking_everything_out_tells_them_from_what_was_sent() {
+    let mut accumulator = accumulator();
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    park(&mut accumulator, &record(1), None).expect("room");
+    let (sent, unsent) = accumulator.take_all();
+    assert!(sent.is_empty());
+    assert_eq!(unsent.iter().map(|batch| batch.count).sum::<usize>(), 2);
+    assert_eq!(accumulator.queued(), (0, 0));
+    become_known(&mut accumulator);
+    assert!(leave(&mut accumulator).is_empty());
+}
