@@ -100,6 +100,30 @@ subtest 'close before and while connecting' => sub {
     is $called, 0, 'connect does not call back';
 };
 
+subtest 'polls that wait' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my @got;
+    my $waits = sub {
+        my ($kafka) = @_;
+        $kafka->assign([{ topic => 't' }]);
+        $kafka->poll(sub { push @got, [@_] });
+    };
+    my $kafka = client(brokers => $mock->bootstrap);
+    $waits->($kafka);
+    $kafka->close;
+    is_deeply [splice @got], [['client closed']], 'for connect';
+    $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 60_000);
+    $waits->($kafka);
+    $kafka->close;
+    is_deeply [splice @got], [['client closed']], 'for a connection';
+    $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 60_000);
+    $waits->($kafka);
+    wait_until { $mock->request_count('Fetch') } 'the Fetch';
+    $kafka->close;
+    is_deeply [splice @got], [['client closed']], 'for an answer';
+};
+
 subtest 'close from within on_message' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -39,12 +39,18 @@ sub poll {
     my $cfg = $self->{cfg};
     return $self->_poll_ends({ cb => $cb, left => 1 }) unless @{ $cfg->{assignments} };
     return if !$cb && !$cfg->{connected} && grep { $_->{is_poll} } @{ $cfg->{pending_ops} };
-    return $self->_when_connected({ cb => $cb, is_poll => 1, run => \&_poll_now });
+    # Its callback takes an error alone, what waits for connect gets (undef, $error).
+    return $self->_when_connected({
+        is_poll => 1,
+        polled  => $cb,
+        cb      => $cb && sub { $cb->($_[1]) },
+        run     => \&_poll_now,
+    });
 }
 
 sub _poll_now {
     my ($self, $op) = @_;
-    my $round = { cb => $op->{cb}, left => 1 };
+    my $round = { cb => $op->{polled}, left => 1 };
     $self->_ask_for($round);
     return $self->_poll_ends($round);
 }
