@@ -66,9 +66,7 @@ subtest 'the next Fetch is on its way, and no more than that' => sub {
 
 subtest 'the event loop turns between slow handlers' => sub {
     my $mock = filled(1, 30);
-    my ($received, $ticks, $hooks) = (0, 0, 0);
-    no warnings 'once';
-    local *EV::Kafka::Client::_between_deliveries = sub { $hooks++ };
+    my $received = 0;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { $received++; sleep 0.007 });
     my @at;
     my $timer = EV::timer 0, 0.001, sub { push @at, $received };
@@ -76,7 +74,6 @@ subtest 'the event loop turns between slow handlers' => sub {
     wait_until { $received == 30 } 'one answer';
     my %seen = map { $_ => 1 } @at;
     cmp_ok scalar(keys %seen), '>', 15, 'timers fire between its messages';
-    cmp_ok $hooks, '>', 15, 'and so does what wants to know';
 };
 
 subtest 'a handler that runs the event loop' => sub {

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
 use Test::More;
+use Time::HiRes qw(sleep);
 
 use EV::Kafka;
 use GroupTest;
@@ -181,6 +182,19 @@ for my $code (14, 15, 16) {
         is_deeply [errors($member->{kafka})], [], 'without an error';
     };
 }
+
+subtest 'handlers that together take longer than the session timeout' => sub {
+    my $mock   = filled(1, 100);
+    my @beats;
+    my $member = member($mock, session_timeout => 400, client => { on_message => sub {
+        push @beats, $mock->request_count('Heartbeat');
+        sleep 0.01;
+    } });
+    wait_until { @beats == 100 } 'the records';
+    is_deeply [state_of($member), scalar @{ $member->{assigned} }], ['stable', 1], 'do not lose the group';
+    cmp_ok $beats[-1] - $beats[0], '>=', 5, 'heartbeats leave between the records of one answer';
+    is_deeply [errors($member->{kafka})], [], 'without an error';
+};
 
 subtest 'a fenced static member stops' => sub {
     my $mock   = filled(1, 0);

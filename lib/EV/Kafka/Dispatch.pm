@@ -46,10 +46,7 @@ sub _deliver_answers {
             }
         }
     }
-    return if $cfg->{closed};
-    $self->_schedule_delivery;
-    my $hook = $self->can('_between_deliveries');
-    return $hook ? $self->$hook : undef;
+    return $self->_schedule_delivery;
 }
 
 sub _schedule_delivery {
