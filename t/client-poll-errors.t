@@ -6,7 +6,9 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use ScriptedBroker;
 use TestKafka;
+use Time::HiRes qw(time);
 
 sub polled {
     my ($kafka) = @_;
@@ -132,6 +134,92 @@ subtest 'a damaged batch' => sub {
     $kafka->seek('t', 0, 2);
     wait_until { @received == 2 } 'what comes after';
     is_deeply \@received, ['good', 'after'], 'seek passes it';
+};
+
+# Seconds until so many requests have come from a program that polls from its callback.
+sub seconds_for {
+    my ($kafka, $count, $requests) = @_;
+    my ($began, $took) = (time);
+    my $poll;
+    $poll = sub { $kafka->poll($poll) };
+    $poll->();
+    wait_until { $requests->() >= $count } "$count requests";
+    $took = time - $began;
+    undef $poll;
+    return $took;
+}
+
+{
+    my $batch = EV::Kafka::_test_encode_batch([{ value => 'x' x 1000 }], {});
+    my %useless = (
+        'a lookup that is refused'      => [-2, ListOffsets => sub { ScriptedBroker::list_offsets_answer($_[0], 0, 29) }],
+        'a lookup that finds no offset' => [-2, ListOffsets => sub { ScriptedBroker::list_offsets_answer($_[0], -1) }],
+        'an answer that breaks off'     => [0,  Fetch       => sub { "\0\0" }],
+        'a batch that never comes whole' => [0, Fetch => sub {
+            ScriptedBroker::fetch_answer($_[0], high_watermark => 1, records => substr $batch, 0, 500);
+        }, 8],
+    );
+    for my $name (sort keys %useless) {
+        my ($offset, $api, $answer, $at_once) = @{ $useless{$name} };
+        subtest $name => sub {
+            my $broker = ScriptedBroker->new(on_request => sub { $_[2]{api} eq $api ? $answer->($_[2]) : undef });
+            my $kafka  = connected(brokers => $broker->address);
+            $kafka->assign([{ topic => 't', offset => $offset }]);
+            my $took = seconds_for($kafka, 4 + ($at_once || 0), sub { scalar $broker->requests($api) });
+            cmp_ok $took, '>', 0.4, 'is asked for ever more slowly';
+            cmp_ok scalar(errors($kafka)), '<=', 1, 'and reported once, if at all';
+            like +(errors($kafka))[0], qr/t:0 at offset 0: nothing comes/, 'with the place' if $at_once;
+        };
+    }
+}
+
+subtest 'a topic that does not exist' => sub {
+    my $broker = ScriptedBroker->new(topics => { t => 3 });
+    my $kafka  = connected(brokers => $broker->address, fetch_max_wait_ms => 10);
+    my $before = $broker->requests('Metadata');
+    $kafka->assign([{ topic => 't' }]);
+    cmp_ok seconds_for($kafka, $before + 5, sub { scalar $broker->requests('Metadata') }), '>', 0.5,
+        'is asked for ever more slowly';
+};
+
+for my $is_consuming (0, 1) {
+    subtest 'a seek to an end that cannot be found, ' . ($is_consuming ? 'while consuming' : 'with poll') => sub {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->create_topic(t => 1);
+        $mock->append(t => 0, { value => $_ }) for 0, 1;
+        my @received;
+        my $kafka = consumer($mock, \@received);
+        $kafka->_start_consuming if $is_consuming;
+        fetch_all($kafka, \@received, 2);
+        # Longer than a Fetch may take: nothing is under way then.
+        $mock->fault(api => 'ListOffsets', error => 29, delay_ms => 100);
+        my @sought;
+        $kafka->seek('t', 0, -1, sub { push @sought, [@_] });
+        wait_until { @sought } 'the end of the seek';
+        like $sought[0][1], qr/TOPIC_AUTHORIZATION_FAILED/, 'its callback hears of it';
+        $mock->append(t => 0, { value => 2 });
+        if ($is_consuming) { wait_until { @received >= 3 } 'the next message' }
+        else               { fetch_all($kafka, \@received, 3) }
+        is_deeply \@received, [0 .. 2], 'and the position is where it was';
+    };
+}
+
+subtest 'a lookup that fails after a seek has overtaken it' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    $mock->append(t => 0, { value => $_ }) for 0, 1;
+    my @received;
+    my $kafka = consumer($mock, \@received);
+    $kafka->assign([{ topic => 't', offset => -2 }]);
+    $mock->fault(api => 'ListOffsets', error => 29, delay_ms => 50);
+    $kafka->poll;
+    wait_until { $mock->request_count('ListOffsets') } 'the lookup';
+    $kafka->seek('t', 0, 1);
+    wait_until { !%{ $kafka->{cfg}{lookups} } } 'its answer';
+    is $kafka->{cfg}{cursors}{'t:0'}{not_before}, 0, 'delays nothing';
+    fetch_all($kafka, \@received, 1);
+    is_deeply \@received, [1], 'the seek counts';
+    is_deeply [errors($kafka)], [], 'and nothing is reported';
 };
 
 done_testing;

@@ -19,6 +19,7 @@ use Carp ();
 #   kept         what was fetched and not delivered when it was paused
 #   not_before   no fetch until then, after an error
 #   failures     errors in a row
+#   leader_due   when to ask again who leads it, after so many leader_tries
 #   reported     what on_error has been told
 #   max_bytes    what the next fetch asks for when a batch did not fit
 #   checked_epoch    the leader epoch under which it was found to be in the log;
@@ -239,6 +240,8 @@ sub _seek_end {
     return $self->_resolve($assigned, $offset, sub {
         my ($self, $error) = @_;
         $self->_seek_ended($cb, $assigned, $error);
+        # Nothing was fetched meanwhile.
+        $self->_fetch_on;
     });
 }
 
@@ -273,8 +276,14 @@ sub _resolve {
     return $self->_lookup_offset(@$assigned{qw(topic partition)}, $timestamp, sub {
         my ($self, $offset, $error) = @_;
         if ($self->_is_current($assigned, $cursor) && $cursor->{generation} == $generation) {
-            if (defined $error) { $self->_resolved($assigned, $cursor, $error) }
-            else                { $self->_move($assigned, $offset) }
+            if (defined $error) {
+                # Before anybody hears of it, who may ask again at once.
+                $self->_delay($cursor);
+                $self->_resolved($assigned, $cursor, $error);
+            }
+            else {
+                $self->_move($assigned, $offset);
+            }
             $self->_note_positions if $self->{cfg}{txn};
         }
         $done->($self, $error);

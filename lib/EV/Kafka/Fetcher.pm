@@ -2,6 +2,7 @@ package EV::Kafka::Fetcher;
 use strict;
 use warnings;
 
+use List::Util ();
 use Scalar::Util qw(weaken);
 
 # Seconds between tries of a partition whose fetch failed, and the failures in a
@@ -169,14 +170,15 @@ sub _nodes_to_ask {
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         if (!defined $leader) {
             $self->_want_leader($assigned, $cursor);
+            next;
         }
-        elsif ($cursor->{checking}) {
+        delete @$cursor{qw(leader_tries leader_due)};
+        if ($cursor->{checking}) {
             $waits->($cursor) if $waits;
         }
         elsif ($cursor->{resolving} || $assigned->{offset} < 0) {
             $waits->($cursor) if $waits;
-            $self->_find_position($assigned, $assigned->{offset})
-                unless $cursor->{resolving} || (!$waits && $cursor->{not_before} > $self->_now);
+            $self->_find_position_in_time($assigned, $cursor) unless $cursor->{resolving};
         }
         else {
             $nodes{$leader} = 1;
@@ -185,14 +187,14 @@ sub _nodes_to_ask {
     return sort { $a <=> $b } keys %nodes;
 }
 
-# Nobody asks again while consuming: ever more slowly until there is a leader.
+# At once, and then ever more slowly until there is one.
 sub _want_leader {
     my ($self, $assigned, $cursor) = @_;
-    return $self->_refresh_metadata_for_topic($assigned->{topic}) unless $self->{cfg}{consuming};
-    my $wait = $cursor->{not_before} - $self->_now;
+    my $wait = ($cursor->{leader_due} // 0) - $self->_now;
     if ($wait <= 0) {
-        $self->_delay($cursor);
-        $wait = $cursor->{not_before} - $self->_now;
+        my $try = $cursor->{leader_tries}++;
+        $wait = $try ? $self->_backoff($try, FETCH_BACKOFF, FETCH_BACKOFF_MAX) : 0;
+        $cursor->{leader_due} = $self->_now + $wait;
     }
     return $self->_want_metadata($assigned->{topic}, $wait);
 }
@@ -201,18 +203,32 @@ sub _want_leader {
 # or the one to fall back to.
 sub _find_position {
     my ($self, $assigned, $timestamp) = @_;
-    my $cursor = $self->_cursor($assigned);
+    my $cursor     = $self->_cursor($assigned);
+    my $generation = $cursor->{generation} + 1;
     return $self->_resolve($assigned, $timestamp, sub {
         my ($self, $error) = @_;
-        return unless defined $error;
-        my $is_refused = $error =~ /\(code /;
-        if ($is_refused || $self->{cfg}{consuming}) {
-            $self->_delay($cursor);
-            $cursor->{retry} = $self->_timer($cursor->{not_before} - $self->_now, '_fetch_on')
-                if $self->{cfg}{consuming};
-        }
-        $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $is_refused;
+        return if !defined $error || !$self->_is_current($assigned, $cursor) || $cursor->{generation} != $generation;
+        $self->_find_position_in_time($assigned, $cursor) if $self->{cfg}{consuming} && !$cursor->{resolving};
+        $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $error =~ /\(code /;
     });
+}
+
+# Not before the delay after the last try is over.
+sub _find_position_in_time {
+    my ($self, $assigned, $cursor) = @_;
+    my $wait = $cursor->{not_before} - $self->_now;
+    return $self->_find_position($assigned, $assigned->{offset}) if $wait <= 0;
+    $cursor->{retry} ||= $self->_timer($wait, _retry_position => @$assigned{qw(topic partition)});
+    return;
+}
+
+sub _retry_position {
+    my ($self, $topic, $partition) = @_;
+    my $assigned = $self->_assigned($topic, $partition) or return;
+    my $cursor   = $self->_cursor($assigned);
+    delete $cursor->{retry};
+    $self->_find_position($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->{resolving};
+    return $self->_fetch_on;
 }
 
 sub _end_part {
@@ -327,6 +343,7 @@ sub _fetch_answered {
     return if $cfg->{closed} || ($cfg->{fetches}{ $fetch->{node_id} } || 0) != $fetch;
     if (defined $error) {
         $self->_request_failed(fetch => $fetch->{node_id});
+        $self->_delay_all($fetch) if $self->_ready_conn(fetch => $fetch->{node_id});
         return $self->_end_fetch($fetch, $error);
     }
     delete $cfg->{fetch_failures}{ $fetch->{node_id} };
@@ -380,11 +397,10 @@ sub _take_partition {
 
     my ($code, $next) = @$answer{qw(error_code next_offset)};
     my $end = $answer->{ $self->_isolation ? 'last_stable_offset' : 'high_watermark' };
-    if (!$code || $code == CORRUPT_MESSAGE) {
-        if    ($next > $from)          { $fetch->{progress} = 1 }
-        elsif (!$code && $end > $from) { push @{ $fetch->{stuck} }, $cursor }
-    }
-    $cursor->{failures} = 0 if !$code;
+    my $is_stuck = !$code && $next == $from && $end > $from;
+    $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
+    push @{ $fetch->{stuck} }, $part if $is_stuck;
+    $cursor->{failures} = 0 unless $code || $is_stuck;
     if (!$code && $is_next && $answer->{diverging_end_offset} >= 0) {
         $self->_log_diverges($assigned, $cursor, @$answer{qw(diverging_epoch diverging_end_offset)});
         return;
@@ -432,6 +448,13 @@ sub _delay {
     return;
 }
 
+# A connection that is lost makes its own delay, an answer that is of no use does not.
+sub _delay_all {
+    my ($self, $fetch) = @_;
+    $self->_delay($_->{cursor}) for values %{ $fetch->{parts} };
+    return;
+}
+
 sub _report_once {
     my ($self, $assigned, $cursor, $what, $format) = @_;
     return if $cursor->{reported}{$what}++;
@@ -446,8 +469,17 @@ sub _ask_for_more {
         delete $_->{cursor}{max_bytes} for values %{ $fetch->{parts} };
         return;
     }
-    my $more = 2 * $fetch->{max_bytes};
-    $_->{max_bytes} = $more > MAX_FETCH_BYTES ? MAX_FETCH_BYTES : $more for @{ $fetch->{stuck} || [] };
+    for my $part (@{ $fetch->{stuck} || [] }) {
+        my ($assigned, $cursor, $offset) = @$part{qw(assigned cursor from)};
+        if ($fetch->{max_bytes} < MAX_FETCH_BYTES) {
+            $cursor->{max_bytes} = List::Util::min(2 * $fetch->{max_bytes}, MAX_FETCH_BYTES);
+        }
+        else {
+            $self->_delay($cursor);
+            $self->_report_once($assigned, $cursor, 'size',
+                "fetch of %s at offset $offset: nothing comes, though $fetch->{max_bytes} bytes are asked for");
+        }
+    }
     return;
 }
 

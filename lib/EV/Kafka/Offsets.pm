@@ -180,7 +180,12 @@ sub _lookup_answered {
         map { @{ $_->{partitions} } } grep { $_->{topic} eq $lookup->{topic} } @{ $result->{topics} };
     return $self->_end_lookup($lookup, undef, 'ListOffsets answer lacks the partition') unless $answer;
     my $code = $answer->{error_code};
-    return $self->_end_lookup($lookup, $answer->{offset}, undef, $answer) unless $code;
+    if (!$code) {
+        # Only of a time there may be no offset.
+        return $self->_end_lookup($lookup, $answer->{offset}, undef, $answer)
+            if $answer->{offset} >= 0 || $lookup->{timestamp} >= 0;
+        return $self->_end_lookup($lookup, undef, "ListOffsets answers $answer->{offset}, which is no offset");
+    }
 
     my $is_moved = $self->_is_leader_error($code) || $code == UNKNOWN_TOPIC_OR_PARTITION;
     if ($is_moved && ++$lookup->{tries} < LOOKUP_TRIES && !$self->{cfg}{closed}) {
