@@ -121,4 +121,39 @@ subtest 'all brokers lost while nothing is produced' => sub {
     ok $kafka->{cfg}{bootstrap_conn}->connected, 'metadata has a connection again';
 };
 
+subtest 'a broker that is somewhere else by now' => sub {
+    my $moved;
+    my ($old, $new) = map { ScriptedBroker->new } 1, 2;
+    my $behave = sub {
+        my ($is_leader) = @_;
+        return sub {
+            my (undef, undef, $request) = @_;
+            my $api = $request->{api};
+            return ($moved ? $new : $old)->metadata if $api eq 'Metadata';
+            return ScriptedBroker::produce_answer($request, $is_leader ? 0 : 6) if $api eq 'Produce';
+            return ScriptedBroker::fetch_answer($request, error => 6) unless $is_leader;
+            return ScriptedBroker::fetch_answer($request,
+                records => ScriptedBroker::batch(0, [{ value => 'v' }]), high_watermark => 1)
+                unless ScriptedBroker::fetched($request)->{offset};
+            $request->{held} = 1;
+            return undef;
+        };
+    };
+    $old->{on_request} = $behave->(0);
+    $new->{on_request} = $behave->(1);
+    my (@received, @delivered, @polled);
+    my $kafka = connected(brokers => $old->address, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    $kafka->poll(sub { push @polled, [@_] });
+    $kafka->produce('t', undef, 'v', sub { push @delivered, $_[1] });
+    wait_until { $old->requests('Fetch') && $old->requests('Produce') } 'requests to where it was';
+    $moved = 1;
+    fetch_all($kafka, \@received, 1);
+    wait_until { @delivered } 'delivery';
+    is_deeply [\@received, \@delivered], [['v'], [undef]], 'is found there';
+    wait_until { @polled } 'the poll from before';
+    is_deeply \@polled, [[]], 'ends without an error';
+    is_deeply [errors($kafka)], [], 'and nobody speaks of a loss';
+};
+
 done_testing;

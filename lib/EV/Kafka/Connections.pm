@@ -170,6 +170,28 @@ sub _forget_departed_brokers {
     return;
 }
 
+# A broker that is somewhere else by now is no longer where it was, even if
+# somebody answers there. What its answer could be lost of goes on until it comes;
+# a Fetch loses nothing.
+sub _follow_moved_brokers {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my @links = values %{ $cfg->{links} };
+    for my $link (@links) {
+        my $broker = $cfg->{broker_map}{ $link->{node_id} } or next;
+        next if $link->{state} eq 'idle' || $link->{address} eq "$broker->{host}:$broker->{port}";
+        my $is_fetch = $link->{purpose} eq 'fetch';
+        next if $link->{conn}->pending && !$is_fetch;
+        my $fetch = $is_fetch ? delete $cfg->{fetches}{ $link->{node_id} } : undef;
+        $link->{state} = 'idle';
+        $link->{conn}->disconnect;
+        $self->_end_part($_) for $fetch ? splice @{ $fetch->{rounds} } : ();
+        return if $cfg->{closed};
+        $self->_reopen_if_needed($link);
+    }
+    return;
+}
+
 sub _disconnect_all {
     my ($self) = @_;
     my $cfg   = $self->{cfg};

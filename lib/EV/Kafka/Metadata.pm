@@ -132,6 +132,7 @@ sub _adopt_metadata {
     $self->_route_topic($_, []) for keys %absent;
     $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
     $self->_forget_departed_brokers;
+    $self->_follow_moved_brokers;
     $self->_log_replaced($_) for @recreated;
     if (!$cfg->{connected}) {
         delete @{ $cfg->{metadata_due} }{ grep { $self->_has_leader($_) } keys %{ $cfg->{metadata_due} } };
