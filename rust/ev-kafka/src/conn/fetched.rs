@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{
-    Batch, BatchError, Headers, Record, RecordBatches, MAX_DECOMPRESSED_LEN,
-};
+use kafka_wire::records::{Batch, BatchError, Headers, Record, RecordBatches, Records};
 use kafka_wire::ErrorCode;
 use perl_xs::{Av, Hv, Perl, Sv};
 
+use super::budget::Budget;
 use super::results::list;
 
 /// A partition and the first offset that was asked for.
@@ -20,6 +19,7 @@ pub struct Asked {
 /// The result. Brokers send whole batches: records before the offset that was asked for are left
 /// out, as are control batches (the ends of transactions).
 pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
+    let mut budget = Budget::new();
     let topics = list(perl, &response.responses, |topic| {
         let mut hash = Hv::new(perl);
         hash.store_bytes(perl, "topic", &topic.topic);
@@ -28,7 +28,7 @@ pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
                 .iter()
                 .find(|asked| asked.partition == data.partition_index && asked.topic == topic.topic)
                 .map_or(i64::MIN, |asked| asked.offset);
-            partition(perl, data, first)
+            partition(perl, data, first, &mut budget)
         });
         hash.store(perl, "partitions", partitions);
         hash
@@ -39,7 +39,7 @@ pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
     hash
 }
 
-fn partition(perl: Perl, data: &PartitionData, first: i64) -> Hv {
+fn partition(perl: Perl, data: &PartitionData, first: i64, budget: &mut Budget) -> Hv {
     let mut hash = Hv::new(perl);
     let mut records = Av::new(perl);
     let broken = append_records(
@@ -47,6 +47,7 @@ fn partition(perl: Perl, data: &PartitionData, first: i64) -> Hv {
         &mut records,
         data.records.clone().unwrap_or_default(),
         first,
+        budget,
     )
     .err();
     let error_code = match &broken {
@@ -65,28 +66,32 @@ fn partition(perl: Perl, data: &PartitionData, first: i64) -> Hv {
     hash
 }
 
-/// Appends the records of all batches up to the first one that cannot be read.
+/// Appends the records of all batches up to the first one that cannot be read, or that the budget has nothing left for.
 fn append_records(
     perl: Perl,
     records: &mut Av,
     bytes: Bytes,
     first: i64,
+    budget: &mut Budget,
 ) -> Result<(), BatchError> {
     for batch in RecordBatches::new(bytes) {
-        append_batch(perl, records, &batch?, first)?;
+        if budget.is_spent() {
+            break;
+        }
+        let batch = batch?;
+        let batch_records = budget.records(&batch)?;
+        append_batch(perl, records, &batch, &batch_records, first);
     }
     Ok(())
 }
 
-fn append_batch(perl: Perl, records: &mut Av, batch: &Batch, first: i64) -> Result<(), BatchError> {
-    let batch_records = batch.records(MAX_DECOMPRESSED_LEN)?;
+fn append_batch(perl: Perl, records: &mut Av, batch: &Batch, batch_records: &Records, first: i64) {
     if batch.is_control() {
-        return Ok(());
+        return;
     }
     for record in batch_records.iter().filter(|record| record.offset >= first) {
         records.push(perl, record_hash(perl, &record).into_ref(perl));
     }
-    Ok(())
 }
 
 /// One record. `headers` is there only when it has any.

@@ -110,7 +110,7 @@ pub fn finish(perl: Perl, mut hash: Hv, throttle_time_ms: i32, truncated: bool) 
 pub fn list<'a, T: 'a>(
     perl: Perl,
     values: impl IntoIterator<Item = &'a T>,
-    build: impl Fn(&'a T) -> Hv,
+    mut build: impl FnMut(&'a T) -> Hv,
 ) -> Sv {
     let mut array = Av::new(perl);
     for value in values {

@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::RecordBatches;
 use kafka_wire::ErrorCode;
 use perl_xs::{CallLoop, Calls, Flow, Native, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
+use crate::conn::budget::Budget;
 
 /// The class of the object that Perl code gets.
 pub const CLASS: &str = "EV::Kafka::Fetched";
@@ -92,11 +93,14 @@ impl Fetched {
     /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
     pub fn new(response: FetchResponse, asked: &Asked) -> Fetched {
         let mut partitions = Vec::new();
+        let mut budget = Budget::new();
         for topic in response.responses {
             for data in topic.partitions {
                 let key = (topic.topic.clone(), data.partition_index);
                 if let Some(&from) = asked.offsets.get(&key) {
-                    partitions.push(Partition::new(key.0, data, from, asked.read_committed));
+                    let mut partition = Partition::new(key.0, &data, from);
+                    partition.read(data, asked.read_committed, &mut budget);
+                    partitions.push(partition);
                 }
             }
         }
@@ -227,10 +231,8 @@ struct Taken {
 }
 
 impl Partition {
-    fn new(topic: Bytes, mut data: PartitionData, from: i64, read_committed: bool) -> Partition {
-        let records = data.records.take().unwrap_or_default();
-        let aborted = data.aborted_transactions.take().filter(|_| read_committed);
-        let mut partition = Partition {
+    fn new(topic: Bytes, data: &PartitionData, from: i64) -> Partition {
+        Partition {
             topic,
             partition: data.partition_index,
             error_code: data.error_code,
@@ -247,23 +249,37 @@ impl Partition {
                 epoch: Cell::new(NO_EPOCH),
             }),
             rest: None,
-        };
-        let ready = partition.read(
-            records,
-            AbortedTransactions::new(aborted.unwrap_or_default()),
-        );
-        partition.record_count = ready.iter().map(|batch| batch.records.len()).sum();
-        partition.rest = Some(Rest::new(from, ready));
-        partition
+        }
     }
 
-    /// The batches to deliver, up to the first one that does not verify.
-    fn read(&mut self, bytes: Bytes, mut aborted: AbortedTransactions) -> Vec<ReadyBatch> {
+    fn read(&mut self, data: PartitionData, read_committed: bool, budget: &mut Budget) {
+        let from = self.next_offset;
+        let aborted = data.aborted_transactions.filter(|_| read_committed);
+        let aborted = AbortedTransactions::new(aborted.unwrap_or_default());
+        let ready = self.ready(data.records.unwrap_or_default(), aborted, budget);
+        self.record_count = ready.iter().map(|batch| batch.records.len()).sum();
+        self.rest = Some(Rest::new(from, ready));
+    }
+
+    /// The batches to deliver, up to the first one that does not verify, or that the budget has nothing left for.
+    fn ready(
+        &mut self,
+        bytes: Bytes,
+        mut aborted: AbortedTransactions,
+        budget: &mut Budget,
+    ) -> Vec<ReadyBatch> {
         let from = self.next_offset;
         let mut ready = Vec::new();
         let mut batches = RecordBatches::new(bytes);
         for batch in &mut batches {
-            let Ok((batch, records)) = batch.and_then(verified) else {
+            if budget.is_spent() {
+                return ready;
+            }
+            let verified = batch.and_then(|batch| {
+                let records = budget.records(&batch)?;
+                Ok((batch, records))
+            });
+            let Ok((batch, records)) = verified else {
                 if self.error_code == 0 {
                     self.error_code = ErrorCode::CorruptMessage.code();
                 }
@@ -289,9 +305,4 @@ impl Partition {
         }
         ready
     }
-}
-
-fn verified(batch: Batch) -> Result<(Batch, Records), BatchError> {
-    let records = batch.records(MAX_DECOMPRESSED_LEN)?;
-    Ok((batch, records))
 }

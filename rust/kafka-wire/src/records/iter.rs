@@ -34,6 +34,11 @@ impl Records {
         self.count
     }
 
+    /// How many bytes they take, decompressed.
+    pub fn byte_len(&self) -> usize {
+        self.data.len()
+    }
+
     /// True when compaction has removed all of them.
     pub fn is_empty(&self) -> bool {
         self.count == 0
