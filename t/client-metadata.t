@@ -125,6 +125,18 @@ subtest 'periodic refresh' => sub {
     pass 'and sees that one is gone';
 };
 
+subtest 'a clock that is put back' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $asked = $mock->request_count('Metadata');
+    my $set   = EV::Loop->can('now');
+    no warnings 'redefine';
+    local *EV::Loop::now = sub { $set->(@_) - 3600 };
+    $kafka->_refresh_metadata;
+    wait_until { $mock->request_count('Metadata') > $asked } 'a request';
+    pass 'makes nothing wait';
+};
+
 subtest 'an incomplete answer counts as none' => sub {
     my $broker = ScriptedBroker->new(topics => { t => [0] });
     my $good   = ScriptedBroker->new(topics => { t => [0] });

@@ -2,8 +2,6 @@ package EV::Kafka::Dispatch;
 use strict;
 use warnings;
 
-use EV ();
-
 # Milliseconds of delivering in one go before the event loop turns: what else the
 # program does, heartbeats and the reading of answers must not wait for a whole
 # answer's on_message. A turn of the loop costs a thousandth of that.
@@ -31,11 +29,11 @@ sub _deliver_answers {
     return if $delivery->{active};
     delete $delivery->{timer};
     $self->_before_delivery;
-    my $until = EV::time() + SLICE_MS / 1000;
+    my $until = $self->_now + SLICE_MS / 1000;
     {
         local $delivery->{active} = 1;
         while (!$cfg->{closed} && !$cfg->{delivery_held} && (my $answer = $self->_current_answer)) {
-            my $left = $until - EV::time();
+            my $left = $until - $self->_now;
             last if $left <= 0;
             if (my $part = $answer->{parts}[0]) {
                 shift @{ $answer->{parts} } if $self->_deliver_part($part, $left);

@@ -146,15 +146,16 @@ sub _fetch_on {
 # would keep it waiting for as long as the broker has nothing of the others.
 sub _nodes_about_to_resolve {
     my ($self) = @_;
-    my $since = $self->_now - RESOLVING_GRACE;
+    my $now = $self->_now;
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        next unless $cursor->{resolving} && $cursor->{resolving} > $since;
+        my $left   = ($cursor->{resolving} || 0) + RESOLVING_GRACE - $now;
+        next if $left <= 0;
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         next unless defined $leader;
         $nodes{$leader} = 1;
-        $cursor->{retry} ||= $self->_timer(RESOLVING_GRACE, '_fetch_on');
+        $cursor->{retry} ||= $self->_timer($left, _retry_position => @$assigned{qw(topic partition)});
     }
     return \%nodes;
 }
@@ -296,12 +297,12 @@ sub _send_fetch {
     my ($self, $fetch) = @_;
     my $cfg     = $self->{cfg};
     my $node_id = $fetch->{node_id};
-    my $conn    = $self->_ready_conn(fetch => $node_id);
+    my $conn    = $self->_ready_conn(fetch => $node_id) or return $self->_end_fetch($fetch);
     my $now     = $self->_now;
     my @parts   = map { { assigned => $_, cursor => $self->_cursor($_) } } $self->_fetchable($node_id);
     @parts = grep { $_->{cursor}{not_before} <= $now } @parts;
     @parts = $self->_check_logs($conn, @parts);
-    return $self->_end_fetch($fetch) unless $conn && @parts;
+    return $self->_end_fetch($fetch) unless @parts;
 
     # Brokers fill an answer in the order of the request: everyone is first once.
     push @parts, splice @parts, 0, $cfg->{fetch_turn}{$node_id}++ % @parts;
