@@ -528,7 +528,9 @@ changes nothing.
 Moves the position of an assigned partition: to an offset, to the earliest (-2) or
 to the latest (-1). The position moves also when a fetch is under way. What L</poll([$cb])>
 has asked for by then is still delivered; in a group the next message comes from the new
-position. C<$cb> gets the new position as a hash of C<topic>,
+position. A broker answers its fetches one after the other: while one is under way that
+has nothing to bring, the partition waits for it to end, C<fetch_max_wait_ms> at the most, as
+with L</resume(\@partitions)> and in any Kafka client. C<$cb> gets the new position as a hash of C<topic>,
 C<partition> and C<offset>, or C<(undef, $err)>:
 
 =over 4
@@ -567,7 +569,8 @@ are not assigned are passed over.
     $kafka->resume([{ topic => 'my-topic', partition => 0 }]);
 
 Ends a pause. What was kept is delivered first, not within this call; without a group, by the
-next L</poll([$cb])>.
+next L</poll([$cb])>. What is new comes after the fetch that is under way, as after
+L</seek($topic, $partition, $offset, [$cb])>.
 
 =head2 poll([$cb])
 
@@ -607,8 +610,11 @@ moves to the earliest offset.
 
 After an unclean election messages that were delivered may be gone, and others have their
 offsets (KIP-320): C<on_error> gets a text that contains C<was truncated>, and consuming goes on
-where the logs part. Of a topic that was deleted and created again (KIP-516) the positions
-are looked up anew, at the earliest offset.
+where the logs part. Of a topic that was deleted and created again the positions are looked up
+anew, at the earliest offset, as soon as metadata shows its new id (KIP-516). A fetch that is
+refused because the topic was gone, or because it has not got that far again, makes it look; a
+fetch itself names topics by name, so that a topic which was replaced between two of them, and
+already is as long as the old one, is noticed with the next C<metadata_refresh>.
 
 =item Its leader is another broker by now
 
