@@ -155,12 +155,13 @@ sub seconds_for {
         'a lookup that is refused'      => [-2, ListOffsets => sub { ScriptedBroker::list_offsets_answer($_[0], 0, 29) }],
         'a lookup that finds no offset' => [-2, ListOffsets => sub { ScriptedBroker::list_offsets_answer($_[0], -1) }],
         'an answer that breaks off'     => [0,  Fetch       => sub { "\0\0" }],
-        'a batch that never comes whole' => [0, Fetch => sub {
+        'an answer without the partition' => [0, Fetch => sub { pack 'N N', 0, 0 }, qr/lacks t:0/],
+        'a batch that never comes whole'  => [0, Fetch => sub {
             ScriptedBroker::fetch_answer($_[0], high_watermark => 1, records => substr $batch, 0, 500);
-        }, 8],
+        }, qr/t:0 at offset 0: nothing comes/, 8],
     );
     for my $name (sort keys %useless) {
-        my ($offset, $api, $answer, $at_once) = @{ $useless{$name} };
+        my ($offset, $api, $answer, $report, $at_once) = @{ $useless{$name} };
         subtest $name => sub {
             my $broker = ScriptedBroker->new(on_request => sub { $_[2]{api} eq $api ? $answer->($_[2]) : undef });
             my $kafka  = connected(brokers => $broker->address);
@@ -168,7 +169,7 @@ sub seconds_for {
             my $took = seconds_for($kafka, 4 + ($at_once || 0), sub { scalar $broker->requests($api) });
             cmp_ok $took, '>', 0.4, 'is asked for ever more slowly';
             cmp_ok scalar(errors($kafka)), '<=', 1, 'and reported once, if at all';
-            like +(errors($kafka))[0], qr/t:0 at offset 0: nothing comes/, 'with the place' if $at_once;
+            like +(errors($kafka))[0], $report, 'with the place' if $report;
         };
     }
 }

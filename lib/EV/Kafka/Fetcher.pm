@@ -357,6 +357,11 @@ sub _fetch_answered {
         push @parts, $self->_take_partition($fetch, $part, $answer);
         return if $cfg->{closed};
     }
+    for my $part (grep { !$_->{fetched} } values %{ $fetch->{parts} }) {
+        $self->_delay($part->{cursor});
+        $self->_report_once(@$part{qw(assigned cursor)}, 'missing', 'Fetch answer lacks %s') if $self->_is_wanted($part);
+        return if $cfg->{closed};
+    }
     $self->_ask_for_more($fetch);
     return if ($cfg->{fetches}{ $fetch->{node_id} } || 0) != $fetch;
     delete $cfg->{fetches}{ $fetch->{node_id} };
