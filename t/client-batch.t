@@ -185,9 +185,14 @@ subtest 'memory' => sub {
         }
     };
     $rounds->(20);
-    my $before = $rss->();
-    $rounds->(100);
-    my $grown = $rss->() - $before;
+    # Once in a while the allocator takes a few MB for itself; what leaks does so each time.
+    my $grown;
+    for (1 .. 3) {
+        my $before = $rss->();
+        $rounds->(100);
+        $grown = $rss->() - $before;
+        last if $grown < 2_000_000;
+    }
     cmp_ok $grown, '<', 2_000_000, 'is flat' or diag "grew by $grown bytes";
 };
 
