@@ -20,7 +20,9 @@ use parent qw(
     EV::Kafka::Transactions
     EV::Kafka::TransactionRequests
     EV::Kafka::Consumer
+    EV::Kafka::Poll
     EV::Kafka::Fetcher
+    EV::Kafka::FetchAnswer
     EV::Kafka::Dispatch
     EV::Kafka::Epochs
     EV::Kafka::Offsets
@@ -236,7 +238,8 @@ C<produce> to the delivery callback
 
 =item L<EV::Kafka::Consumer>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
 
-=item L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>, C<poll> to C<on_message>
+=item L<EV::Kafka::Poll>, L<EV::Kafka::Fetcher>, L<EV::Kafka::FetchAnswer>, L<EV::Kafka::Dispatch>,
+C<poll> to C<on_message>
 
 =item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>,
 L<EV::Kafka::Reconciliation>, L<EV::Kafka::Session>, C<subscribe> to C<unsubscribe>
