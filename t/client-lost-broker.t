@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use IO::Socket::INET;
 use ScriptedBroker;
 use TestKafka;
 
@@ -154,6 +155,34 @@ subtest 'a broker that is somewhere else by now' => sub {
     wait_until { @polled } 'the poll from before';
     is_deeply \@polled, [[]], 'ends without an error';
     is_deeply [errors($kafka)], [], 'and nobody speaks of a loss';
+};
+
+subtest 'a broker that is somewhere else before anybody answered there' => sub {
+    my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5) or die "listen: $!";
+    my $new    = ScriptedBroker->new(node_id => 5);
+    my $place  = { node_id => 5, port => $silent->sockport };
+    my $broker = ScriptedBroker->new(topics => { t => [5] });
+    $broker->{peers} = [$place];
+    $new->{on_request} = sub {
+        my (undef, undef, $request) = @_;
+        return undef if $request->{api} ne 'Fetch';
+        return ScriptedBroker::fetch_answer($request,
+            records => ScriptedBroker::batch(0, [{ value => 'v' }]), high_watermark => 1)
+            unless ScriptedBroker::fetched($request)->{offset};
+        return undef;
+    };
+    my (@received, @polled);
+    my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    $kafka->poll(sub { push @polled, [@_] });
+    turns;
+    $place->{port} = $new->{port};
+    $kafka->_refresh_metadata;
+    wait_until { @polled } 'the poll from before';
+    is_deeply [\@polled, \@received], [[[]], ['v']], 'is found there';
+    turns 50;
+    is scalar($new->requests('Fetch')), 1, 'and asked once';
+    is_deeply [errors($kafka)], [], 'nobody speaks of a loss';
 };
 
 done_testing;

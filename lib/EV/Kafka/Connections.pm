@@ -182,10 +182,10 @@ sub _follow_moved_brokers {
         next if $link->{state} eq 'idle' || $link->{address} eq "$broker->{host}:$broker->{port}";
         my $is_fetch = $link->{purpose} eq 'fetch';
         next if $link->{conn}->pending && !$is_fetch;
-        my $fetch = $is_fetch ? delete $cfg->{fetches}{ $link->{node_id} } : undef;
         $link->{state} = 'idle';
+        my @rounds = $is_fetch ? $self->_give_up_fetch($link->{node_id}) : ();
         $link->{conn}->disconnect;
-        $self->_end_part($_) for $fetch ? splice @{ $fetch->{rounds} } : ();
+        $self->_end_part($_) for @rounds;
         return if $cfg->{closed};
         $self->_reopen_if_needed($link);
     }

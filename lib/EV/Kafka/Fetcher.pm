@@ -265,6 +265,14 @@ sub _end_fetch {
     return $self->_fetch_on;
 }
 
+# Nobody wants the answer any more to what was sent. Gives the rounds that waited for it.
+sub _give_up_fetch {
+    my ($self, $node_id) = @_;
+    my $fetches = $self->{cfg}{fetches};
+    return unless $fetches->{$node_id} && $fetches->{$node_id}{parts};
+    return splice @{ (delete $fetches->{$node_id})->{rounds} };
+}
+
 # In the place of a Fetch that failed stands one that only waits.
 sub _fetch_later {
     my ($self, $node_id) = @_;
