@@ -7,34 +7,9 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
+use TransactionTest;
 
 # What abort_transaction waits for, and what it does not.
-
-sub cluster {
-    my $mock = EV::Kafka::Mock->new(brokers => 2);
-    $mock->create_topic($_ => 2) for qw(in out);
-    return $mock;
-}
-
-sub producer {
-    my ($mock, %options) = @_;
-    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
-}
-
-sub ended {
-    my ($kafka, $method, @args) = @_;
-    my @got;
-    $kafka->$method(@args, sub { push @got, [@_] });
-    wait_until { @got } $method;
-    turns;
-    is @got, 1, "$method calls back once" if @got != 1;
-    return @{ $got[0] };
-}
-
-sub committed {
-    my ($mock) = @_;
-    return [sort map { $_->{value} } map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1];
-}
 
 # The next transaction is committed, under the epoch that the producer has had all along.
 sub goes_on {

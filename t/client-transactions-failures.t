@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
+use TransactionTest qw(producer ended committed);
 
 # Whatever fails in a transaction takes the whole of it along, also what fails before
 # a batch or a broker has seen it.
@@ -15,26 +16,6 @@ sub cluster {
     my $mock = EV::Kafka::Mock->new(auto_create => 0);
     $mock->create_topic(out => 2);
     return $mock;
-}
-
-sub producer {
-    my ($mock, %options) = @_;
-    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
-}
-
-sub ended {
-    my ($kafka, $method, @args) = @_;
-    my @got;
-    $kafka->$method(@args, sub { push @got, [@_] });
-    wait_until { @got } $method;
-    turns;
-    is @got, 1, "$method calls back once" if @got != 1;
-    return @{ $got[0] };
-}
-
-sub committed {
-    my ($mock) = @_;
-    return [sort map { $_->{value} } map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1];
 }
 
 # The transaction writes 'good', and then something that fails.

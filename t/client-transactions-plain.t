@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
+use TransactionTest qw(producer ended);
 
 # Records from before begin_transaction that fail while the transaction is open: their
 # partition goes on, for the records behind them and for those of the transaction.
@@ -17,11 +18,6 @@ sub cluster {
     return $mock;
 }
 
-sub producer {
-    my ($mock, %options) = @_;
-    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
-}
-
 # Values, each in a batch of its own, to partition 0.
 sub produce_apart {
     my ($kafka, $ends, @values) = @_;
@@ -30,16 +26,6 @@ sub produce_apart {
         $kafka->_flush_all_batches;
     }
     return;
-}
-
-sub ended {
-    my ($kafka, $method, @args) = @_;
-    my @got;
-    $kafka->$method(@args, sub { push @got, [@_] });
-    wait_until { @got } $method;
-    turns;
-    is @got, 1, "$method calls back once" if @got != 1;
-    return @{ $got[0] };
 }
 
 sub delivered {

@@ -7,57 +7,14 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
+use TransactionTest;
 
 # Transactions of the client against the mock: what readers of committed records
 # see, and what every kind of failure comes to.
 
-sub cluster {
-    my $mock = EV::Kafka::Mock->new(brokers => 2);
-    $mock->create_topic(in => 2);
-    $mock->create_topic(out => 2);
-    return $mock;
-}
-
-sub producer {
-    my ($mock, %options) = @_;
-    return connected(brokers => $mock->bootstrap, transactional_id => 'x', %options);
-}
-
-sub committed {
-    my ($mock) = @_;
-    return [sort map { $_->{value} } map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1];
-}
-
-sub state { my ($mock) = @_; return join ',', map { $_->{state} } $mock->transactions }
-
-# What the callback of a method gets.
-sub ended {
-    my ($kafka, $method, @args) = @_;
-    my @got;
-    $kafka->$method(@args, sub { push @got, [@_] });
-    wait_until { @got } $method;
-    turns;
-    is @got, 1, "$method calls back once" if @got != 1;
-    return @{ $got[0] };
-}
-
-sub write_out {
-    my ($kafka, @values) = @_;
-    my @errors;
-    $kafka->produce('out', $_, $_, sub { push @errors, $_[1] }) for @values;
-    return \@errors;
-}
-
 sub croak_of (&) {
     my ($code) = @_;
     return eval { $code->(); 1 } ? undef : $@;
-}
-
-sub transaction {
-    my ($kafka, $end, @values) = @_;
-    $kafka->begin_transaction;
-    write_out($kafka, @values);
-    return ended($kafka, $end);
 }
 
 subtest 'commit and abort' => sub {
@@ -270,40 +227,6 @@ subtest 'what croaks' => sub {
 
 my @REQUESTS = qw(InitProducerId AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit EndTxn);
 
-# A whole exactly-once step: consume, produce, send offsets, commit.
-sub step {
-    my ($mock, $fault) = @_;
-    $mock->append(in => 0, map { { value => $_ } } 1 .. 3);
-    my $seen = 0;
-    my $kafka;
-    $kafka = client(
-        brokers => $mock->bootstrap, transactional_id => 'x',
-        on_message => sub { $seen++; $kafka->produce(out => undef, $_[4]) },
-    );
-    $fault->($kafka) if $fault;
-    $kafka->assign([{ topic => 'in', partition => 0 }]);
-    $kafka->begin_transaction;
-    my @connected;
-    $kafka->connect(sub { push @connected, [@_] });
-    wait_until { @connected } 'connect';
-    fetch_until($kafka, sub { $seen >= 3 });
-    my (undef, $offsets_error) = ended($kafka, send_offsets_to_transaction => 'g');
-    my ($error) = ended($kafka, 'commit_transaction');
-    return ($kafka, $error, $offsets_error);
-}
-
-sub fetch_until {
-    my ($kafka, $condition) = @_;
-    my $timer = EV::timer 0, 0.01, sub { $kafka->poll };
-    return wait_until { $condition->() } 'messages';
-}
-
-sub offset_of {
-    my ($mock) = @_;
-    my $offsets = $mock->offsets('g');
-    return [map { "$_=$offsets->{$_}{offset}" } sort keys %$offsets];
-}
-
 subtest 'consume, process, produce' => sub {
     my $mock = cluster();
     my ($kafka, $error) = step($mock);
@@ -336,7 +259,8 @@ for my $api (@REQUESTS) {
 }
 
 for (['AddPartitionsToTxn', 29], ['AddOffsetsToTxn', 30], ['TxnOffsetCommit', 30], ['TxnOffsetCommit', 22],
-    ['TxnOffsetCommit', 25], ['TxnOffsetCommit', 82], ['Produce', 87], ['Produce', 29], ['Produce', 45], ['Produce', 47], ['Produce', 59])
+    ['TxnOffsetCommit', 25], ['TxnOffsetCommit', 82], ['Produce', 87], ['Produce', 29], ['Produce', 45], ['Produce', 47], ['Produce', 59],
+    map { [$_, 120] } 'Produce', @REQUESTS[1 .. 4])
 {
     my ($api, $code) = @$_;
     my $name = EV::Kafka::_error_name($code);
@@ -415,6 +339,19 @@ subtest 'a coordinator that dies' => sub {
     my $more = write_out($kafka, 11 .. 20);
     is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one commits';
     is_deeply [sort { $a <=> $b } @{ committed($mock) }], [1 .. 20], 'all of it';
+};
+
+subtest 'what is produced between a commit that was refused and the abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $mock->fault(api => 'EndTxn', error => 120);
+    like +(transaction($kafka, 'commit_transaction', 'a'))[0], qr/^EndTxn: TRANSACTION_ABORTABLE/, 'commit is refused';
+    my $errors = write_out($kafka, 'b');
+    wait_until { @$errors } 'the end of a record';
+    like $errors->[0], qr/^EndTxn: TRANSACTION_ABORTABLE .*call abort_transaction\z/, 'goes nowhere';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [undef], 'the next one';
+    is_deeply committed($mock), ['c'], 'is all that can be seen';
 };
 
 subtest 'abort does not wait for what hangs' => sub {

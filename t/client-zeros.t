@@ -9,16 +9,9 @@ use EV::Kafka::Mock;
 use SaslBroker;
 use ScriptedBroker;
 use TestKafka;
+use TransactionTest qw(ended);
 
 # '0' is a name as good as any other, false as it may be.
-
-sub ended {
-    my ($kafka, $method, @args) = @_;
-    my $got;
-    $kafka->$method(@args, sub { $got = [@_] });
-    wait_until { $got } $method;
-    return @{ $got || [] };
-}
 
 subtest 'a message that is made of it' => sub {
     my $mock = EV::Kafka::Mock->new;

@@ -286,6 +286,8 @@ sub _end_txn {
             return $self->_txn_aborted($txn) unless $committed;
             $txn->{error} = $error;
             delete $txn->{ending};
+            # It is open again, and what is produced is part of it: it fails.
+            $self->_txn_begin;
             $self->_txn_advance;
         },
     });
