@@ -125,6 +125,24 @@ subtest 'periodic refresh' => sub {
     pass 'and sees that one is gone';
 };
 
+subtest 'a broker that is cut off from the others' => sub {
+    my ($cut_off, $other) = map { ScriptedBroker->new(node_id => $_, topics => { t => [$_] }) } 0, 1;
+    $_->{peers} = [$cut_off == $_ ? $other : $cut_off] for $cut_off, $other;
+    $cut_off->{on_request} = sub { $_[2]{api} eq 'Fetch' ? ScriptedBroker::fetch_answer($_[2], error => 6) : undef };
+    $other->{on_request}   = sub {
+        my (undef, undef, $request) = @_;
+        return undef unless $request->{api} eq 'Fetch';
+        return ScriptedBroker::fetch_answer($request,
+            records => ScriptedBroker::batch(0, [{ value => 'v' }]), high_watermark => 1);
+    };
+    my @received;
+    my $kafka = connected(brokers => $cut_off->address, on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't' }]);
+    fetch_all($kafka, \@received, 1);
+    is $received[0], 'v', 'is not believed for ever';
+    is_deeply [errors($kafka)], [], 'nor is there anything to report by then';
+};
+
 subtest 'a clock that is put back' => sub {
     my $mock  = EV::Kafka::Mock->new;
     my $kafka = connected(brokers => $mock->bootstrap);

@@ -18,6 +18,10 @@ use constant {
     RETRY_BACKOFF_MAX => 1,
 };
 
+# Answers in a row that say nothing new before another broker is asked: this one may
+# be cut off from the others, and will never learn.
+use constant STALE_ANSWERS => 3;
+
 # Metadata has a connection of its own, {bootstrap_conn}, to whichever broker
 # answers first. While a request is under way, {control} is
 #   { candidates, conn?, name?, error?, reasons }
@@ -38,11 +42,23 @@ sub _send_metadata_request {
 # list again (KIP-899): the whole cluster may have moved.
 sub _candidates {
     my ($self) = @_;
-    my $cfg = $self->{cfg};
+    my $cfg   = $self->{cfg};
+    my @nodes = sort { $a <=> $b } keys %{ $cfg->{broker_map} };
+    push @nodes, splice @nodes, 0, ($cfg->{control_turn} || 0) % @nodes if @nodes;
     my %seen;
     return grep { !$seen{"$_->[0]:$_->[1]"}++ }
-        (map { [@$_{qw(host port)}] } map { $cfg->{broker_map}{$_} } sort { $a <=> $b } keys %{ $cfg->{broker_map} }),
-        @{ $cfg->{bootstrap} };
+        (map { [@$_{qw(host port)}] } map { $cfg->{broker_map}{$_} } @nodes), @{ $cfg->{bootstrap} };
+}
+
+# We are between two requests.
+sub _doubt_control {
+    my ($self, $is_nothing_new) = @_;
+    my $cfg = $self->{cfg};
+    $cfg->{stale_answers} = $is_nothing_new ? ($cfg->{stale_answers} || 0) + 1 : 0;
+    return if $cfg->{stale_answers} < STALE_ANSWERS || keys %{ $cfg->{broker_map} } < 2;
+    $cfg->{stale_answers} = 0;
+    $cfg->{control_turn}++;
+    return $self->_drop_control;
 }
 
 sub _next_candidate {

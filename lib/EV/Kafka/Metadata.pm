@@ -91,7 +91,9 @@ sub _metadata_answered {
         return $self->_metadata_failed(REFRESH_BACKOFF);
     }
     my $request = delete $cfg->{metadata_request};
+    my $known   = $self->_leaders_known($request->{topics});
     $self->_adopt_metadata($meta, $request->{topics});
+    $self->_doubt_control($known eq $self->_leaders_known($request->{topics}));
     $self->_count_tries(@{ $request->{topics} || [] });
     return if $cfg->{closed};
     $self->_connected unless $cfg->{connected};
@@ -105,6 +107,12 @@ sub _metadata_answered {
     $self->_fetch_on;
     $self->_group_metadata_changed;
     return $self->_pump_metadata;
+}
+
+sub _leaders_known {
+    my ($self, $asked) = @_;
+    my $topics = $self->{cfg}{topics};
+    return join ' ', map { ($_, @{ $topics->{$_} || [] }) } $asked ? @$asked : sort keys %$topics;
 }
 
 # A request that no broker answered is asked again; what waits, waits on.
