@@ -62,6 +62,12 @@ subtest 'lag' => sub {
         't:0' => { current => 4, latest => 10, lag => 6 },
         't:1' => { current => 5, latest => 5,  lag => 0 },
     }, undef], 'position, latest and what is between';
+    $kafka->assign([{ topic => 't', partition => 0, offset => -2 }, { topic => 't', partition => 1, offset => 5 }]);
+    @got = ();
+    $kafka->lag(sub { push @got, [@_] });
+    wait_until { @got } 'the callback';
+    is_deeply [keys %{ $got[0][0] }], ['t:1'], 'a partition whose position was not looked up yet has none';
+    like $got[0][1], qr/t:0: .*not been looked up/, 'and an error says so';
 };
 
 subtest 'one partition fails' => sub {

@@ -106,10 +106,10 @@ sub _lag_now {
         my $key = "$assigned->{topic}:$assigned->{partition}";
         $self->_lookup_offset($assigned->{topic}, $assigned->{partition}, LATEST, sub {
             my ($self, $latest, $error) = @_;
-            if (!defined $error) {
-                my ($current) = $self->_position_of($assigned);
-                $survey->{found}{$key} = { current => $current, latest => $latest, lag => $latest - $current };
-            }
+            my ($current) = $self->_position_of($assigned);
+            $error //= 'its position has not been looked up yet' if $current < 0;
+            $survey->{found}{$key} = { current => $current, latest => $latest, lag => $latest - $current }
+                unless defined $error;
             $self->_surveyed($survey, $key, $error);
         });
     }
