@@ -76,6 +76,8 @@ pub struct BatchBuilder {
     max_timestamp: i64,
     /// How much to take from the allocator for the next batch.
     next_capacity: usize,
+    /// A larger buffer than this is only taken for a record that needs it; 0 for no such limit.
+    limit: usize,
 }
 
 impl BatchBuilder {
@@ -91,6 +93,22 @@ impl BatchBuilder {
             next_capacity: capacity,
             ..Self::default()
         }
+    }
+
+    /// An empty batch that is written into `buffer`, whatever that holds: memory which has been used before costs
+    /// no page faults.
+    pub fn in_buffer(mut buffer: Vec<u8>) -> Self {
+        buffer.resize(buffer.capacity(), 0);
+        BatchBuilder {
+            buf: buffer,
+            ..Self::default()
+        }
+    }
+
+    /// Buffers that grow stop at this many bytes, as long as the records fit: for batches that are sealed at that size.
+    pub fn up_to(mut self, bytes: usize) -> Self {
+        self.limit = bytes;
+        self
     }
 
     /// How many bytes the batch would have if it were sealed now without compression; 0 when it is empty.
@@ -271,17 +289,38 @@ impl BatchBuilder {
         if more > i32::MAX as usize - used {
             return Err(AppendError);
         }
-        let wanted = (used + more)
-            .max(self.next_capacity)
-            .max(self.buf.len().saturating_mul(2));
+        let needed = used + more;
+        let mut wanted = self.next_capacity.max(self.buf.len().saturating_mul(2));
+        if self.limit > 0 {
+            wanted = wanted.min(self.limit);
+        }
+        wanted = wanted.max(needed);
         if self.buf.is_empty() {
             // Memory that comes zeroed from the system is not touched before it is used.
             self.buf = vec![0; wanted];
-        } else if self.buf.len() < used + more {
+        } else if self.buf.len() < needed {
+            self.buf.reserve_exact(wanted - self.buf.len());
             self.buf.resize(wanted, 0);
+        }
+        if self.used == 0 {
+            self.buf[..RECORDS].fill(0);
         }
         self.used = used;
         Ok(())
+    }
+
+    /// Gives back to the allocator what the batch does not use, which cuts the block short where it lies: for a batch
+    /// that may wait long.
+    pub fn shrink_to_fit(&mut self) {
+        if self.buf.len() - self.used > self.used / 8 {
+            self.buf.truncate(self.used);
+            self.buf.shrink_to_fit();
+        }
+    }
+
+    /// The buffer, for other batches: it holds nothing worth keeping once the batch is sealed.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buf
     }
 
     /// The complete batch, with base offset 0; the builder is empty afterwards. An empty builder gives an empty
@@ -338,16 +377,13 @@ impl BatchBuilder {
                 .compress(&self.buf[RECORDS..used], &mut compressed)
                 .is_ok()
             {
+                // It may wait long, and was given room for what compresses badly.
+                compressed.shrink_to_fit();
                 return (compressed, codec);
             }
         }
         let mut batch = std::mem::take(&mut self.buf);
         batch.truncate(used);
-        // A sealed batch may wait long for its answer; what it does not use goes back to the allocator, which
-        // cuts the block short where it lies.
-        if batch.capacity() - used > used / 4 {
-            batch.shrink_to_fit();
-        }
         self.next_capacity = used + used / 8;
         (batch, Codec::None)
     }

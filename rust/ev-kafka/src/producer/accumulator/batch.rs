@@ -48,9 +48,9 @@ pub(super) struct Open<C> {
 }
 
 impl<C> Open<C> {
-    pub fn new(born: Duration) -> Self {
+    pub fn new(born: Duration, builder: BatchBuilder) -> Self {
         Open {
-            builder: BatchBuilder::new(),
+            builder,
             callbacks: Vec::new(),
             born,
         }
@@ -78,15 +78,20 @@ impl<C> Open<C> {
         Ok(())
     }
 
-    /// Closes the batch.
-    pub fn seal(mut self, id: BatchId, codec: Codec, transaction: Option<u64>) -> Sealed<C> {
+    /// Closes the batch. Gives the buffer that it was written in beside it, if that is not the batch's own.
+    pub fn seal(
+        mut self,
+        id: BatchId,
+        codec: Codec,
+        transaction: Option<u64>,
+    ) -> (Sealed<C>, Vec<u8>) {
         let count = self.builder.count();
         let bytes = self.builder.seal(SealOptions {
             codec,
             transactional: transaction.is_some(),
             ..SealOptions::default()
         });
-        Sealed {
+        let sealed = Sealed {
             id,
             span: ID_SPAN,
             bytes,
@@ -98,7 +103,8 @@ impl<C> Open<C> {
             retries: 0,
             doubtful: false,
             renewed: false,
-        }
+        };
+        (sealed, self.builder.into_buffer())
     }
 }
 

@@ -11,6 +11,7 @@
 //! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
 
 mod batch;
+mod buffers;
 mod parked;
 mod partition;
 mod topic;
@@ -26,6 +27,7 @@ use kafka_wire::Codec;
 pub use batch::{BatchId, Identity, Sealed};
 
 use batch::{Open, ID_SPAN};
+use buffers::Buffers;
 use partition::{Partition, Spent, Terms};
 use topic::Topic;
 
@@ -134,6 +136,7 @@ pub struct Accumulator<C> {
     /// Some partition can go on only under an identity newer than the newest.
     spent: bool,
     transactions: transaction::Ledger,
+    buffers: Buffers,
     messages: usize,
     bytes: usize,
 }
@@ -156,6 +159,7 @@ impl<C> Accumulator<C> {
             },
             spent: false,
             transactions: transaction::Ledger::default(),
+            buffers: Buffers::default(),
             messages: 0,
             bytes: 0,
         }
@@ -304,7 +308,8 @@ impl<C> Accumulator<C> {
             Some(open) => open,
             none => {
                 self.open.push(Place { topic, partition });
-                none.insert(Open::new((self.settings.clock)()))
+                let builder = self.buffers.builder(state.usual_size, batch_size);
+                none.insert(Open::new((self.settings.clock)(), builder))
             }
         };
         let before = open.builder.len();
@@ -331,14 +336,19 @@ impl<C> Accumulator<C> {
             self.open.swap_remove(index);
         }
         let state = &mut self.topics[place.topic].partitions[place.partition];
-        let Some(open) = state.open.take() else {
+        let Some(mut open) = state.open.take() else {
             return;
         };
         let size = open.builder.len();
         if open.builder.is_empty() {
             return;
         }
-        let batch = open.seal(self.next_id, self.settings.codec, self.terms.transaction);
+        state.usual_size.learn(size);
+        if !state.sealed.is_empty() {
+            open.builder.shrink_to_fit();
+        }
+        let (batch, buffer) = open.seal(self.next_id, self.settings.codec, self.terms.transaction);
+        self.buffers.keep(buffer);
         self.next_id += ID_SPAN;
         self.bytes = self.bytes + batch.bytes.len() - size;
         self.transactions.sealed(batch.transaction, batch.count);
@@ -512,11 +522,12 @@ impl<C> Accumulator<C> {
         is_split
     }
 
-    /// A broker has the batch: takes it out, its records are delivered by the caller.
+    /// A broker has the batch: takes it out, its records are delivered by the caller. Its bytes are not there any more.
     pub fn acknowledge(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
-        let (place, batch) = self.sent.remove(&id)?;
+        let (place, mut batch) = self.sent.remove(&id)?;
         self.state(&place).acknowledged(batch.stamp);
         self.settled(&place, &batch);
+        self.buffers.give_back(std::mem::take(&mut batch.bytes));
         Some((place, batch))
     }
 

@@ -1,7 +1,7 @@
 //! Records of topics whose partitions are not known yet. They cost no more than those in batches: they lie in the same
 //! form, in chunks, until [`Accumulator::unpark`] gives each its partition.
 
-use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::{BatchBuilder, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
 
 use super::batch::{Open, Sealed, ID_SPAN};
@@ -9,6 +9,11 @@ use super::{size_bound, Accumulator, Appended, GivenUp, NewRecord, Refused};
 
 /// Size in bytes at which a chunk is closed: what its records take twice while they get their partitions.
 const CHUNK_SIZE: usize = 1 << 18;
+
+/// Doubles its buffer as long as there are few records, and has about the size of a chunk then.
+fn chunk_builder() -> BatchBuilder {
+    BatchBuilder::new().up_to(CHUNK_SIZE + CHUNK_SIZE / 64)
+}
 
 impl<C> Accumulator<C> {
     /// Keeps a record until its topic is known.
@@ -34,7 +39,7 @@ impl<C> Accumulator<C> {
         let transaction = self.terms.transaction;
         let (open, _) = self.topics[topic]
             .parking
-            .get_or_insert_with(|| (Open::new(born), transaction));
+            .get_or_insert_with(|| (Open::new(born, chunk_builder()), transaction));
         let before = open.builder.len();
         open.push(record, callback).map_err(Refused::TooLarge)?;
         let after = open.builder.len();
@@ -52,7 +57,7 @@ impl<C> Accumulator<C> {
             return;
         };
         if !open.builder.is_empty() {
-            let chunk = open.seal(self.next_id, Codec::None, transaction);
+            let (chunk, _) = open.seal(self.next_id, Codec::None, transaction);
             self.next_id += ID_SPAN;
             self.topics[topic].parked.push_back(chunk);
         }

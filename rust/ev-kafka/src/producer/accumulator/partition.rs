@@ -21,6 +21,7 @@
 use std::collections::VecDeque;
 
 use super::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
+use super::buffers::UsualSize;
 use super::NO_LEADER;
 
 /// How many of a producer's batches in a partition, counted from the last, a broker knows again (KIP-98).
@@ -97,6 +98,7 @@ pub(super) struct InFlight {
 pub(super) struct Partition<C> {
     pub leader: i32,
     pub open: Option<Open<C>>,
+    pub usual_size: UsualSize,
     /// In the order of their ids, also those that are sent again.
     pub sealed: VecDeque<Sealed<C>>,
     /// Stands in the accumulator's `ready` list.
@@ -117,6 +119,7 @@ impl<C> Partition<C> {
         Partition {
             leader: NO_LEADER,
             open: None,
+            usual_size: UsualSize::default(),
             sealed: VecDeque::new(),
             listed: false,
             in_flight: Vec::new(),

@@ -1,0 +1,141 @@
+//! The memory of batches: how much an open one takes at once, and buffers of settled ones that serve again.
+
+use bytes::Bytes;
+use kafka_wire::records::BatchBuilder;
+
+/// Bytes kept for batches to come: a few rounds of the largest usual batches (1 MB) of several partitions.
+const MAX_KEPT: usize = 16 << 20;
+
+/// How many buffers are looked through for one that suits.
+const MAX_SPARE: usize = 64;
+
+/// How much larger than wanted a buffer may be.
+const MAX_EXCESS: usize = 4;
+
+/// How large a partition's batches get before they are sealed, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UsualSize(usize);
+
+impl UsualSize {
+    /// Follows larger batches at once and smaller ones slowly: with the latter a buffer is only partly used, with the
+    /// former it must grow.
+    pub fn learn(&mut self, size: usize) {
+        self.0 = size.max(self.0 - self.0 / 8);
+    }
+}
+
+/// Buffers of batches that are settled. What the system gives anew costs a page fault for every 4 KiB.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    spare: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Buffers {
+    /// An empty batch of at most `batch_size` bytes, unless a single record takes more.
+    pub fn builder(&mut self, usual: UsualSize, batch_size: usize) -> BatchBuilder {
+        let wanted = usual.0.min(batch_size);
+        let builder = match self.take(wanted) {
+            Some(buffer) => BatchBuilder::in_buffer(buffer),
+            None => BatchBuilder::with_capacity(wanted),
+        };
+        builder.up_to(batch_size)
+    }
+
+    fn take(&mut self, wanted: usize) -> Option<Vec<u8>> {
+        let suits = wanted..=wanted.saturating_mul(MAX_EXCESS);
+        let index = self
+            .spare
+            .iter()
+            .rposition(|buffer| suits.contains(&buffer.capacity()))?;
+        let buffer = self.spare.remove(index);
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    /// Keeps the memory of a batch, unless somebody still holds it.
+    pub fn give_back(&mut self, bytes: Bytes) {
+        if bytes.is_unique() && self.bytes + bytes.len() <= MAX_KEPT {
+            self.keep(Vec::from(bytes));
+        }
+    }
+
+    /// Keeps a buffer, rather than older ones.
+    pub fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || self.bytes + buffer.capacity() > MAX_KEPT {
+            return;
+        }
+        if self.spare.len() == MAX_SPARE {
+            self.bytes -= self.spare.remove(0).capacity();
+        }
+        self.bytes += buffer.capacity();
+        self.spare.push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usual(size: usize) -> UsualSize {
+        let mut usual = UsualSize::default();
+        usual.learn(size);
+        usual
+    }
+
+    fn address(builder: BatchBuilder) -> *const u8 {
+        builder.into_buffer().as_ptr()
+    }
+
+    #[test]
+    fn a_settled_batch_lends_its_memory_to_the_next() {
+        let mut buffers = Buffers::default();
+        let batch = Bytes::from(vec![1; 1000]);
+        let at = batch.as_ptr();
+        buffers.give_back(batch);
+        assert_eq!(address(buffers.builder(usual(900), 1000)), at);
+        assert_eq!(buffers.bytes, 0);
+    }
+
+    #[test]
+    fn memory_that_somebody_reads_is_left_alone() {
+        let mut buffers = Buffers::default();
+        let batch = Bytes::from(vec![1; 1000]);
+        buffers.give_back(batch.clone());
+        assert_eq!(buffers.bytes, 0);
+        assert_eq!(batch, vec![1; 1000]);
+    }
+
+    #[test]
+    fn small_batches_do_not_hold_large_buffers() {
+        let mut buffers = Buffers::default();
+        buffers.keep(Vec::with_capacity(1 << 20));
+        assert!(buffers.take(1 << 10).is_none());
+        assert!(buffers.take((1 << 20) + 1).is_none());
+        assert!(buffers.take(1 << 18).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut buffers = Buffers::default();
+        for _ in 0..3 * MAX_SPARE {
+            buffers.keep(Vec::with_capacity(1 << 10));
+        }
+        assert_eq!(buffers.spare.len(), MAX_SPARE);
+        for _ in 0..20 {
+            buffers.keep(Vec::with_capacity(1 << 20));
+        }
+        let held: usize = buffers.spare.iter().map(Vec::capacity).sum();
+        assert_eq!(buffers.bytes, held);
+        assert!(held <= MAX_KEPT);
+    }
+
+    #[test]
+    fn a_larger_batch_counts_at_once_a_smaller_one_slowly() {
+        let mut usual = usual(1000);
+        usual.learn(100);
+        assert_eq!(usual.0, 875);
+        usual.learn(2000);
+        assert_eq!(usual.0, 2000);
+    }
+}
