@@ -33,7 +33,8 @@ with its own default options; and both as idempotent producers.
 
 A producer that stops at so few messages that they fill no batch waits for the linger
 time again and again, whoever it is; C<flushing> is one that calls C<flush> when it
-stops, since nothing more will come.
+stops, since nothing more will come. C<perl alone> makes, calls and frees the same
+closures and produces nothing: the least that they can take.
 
 =item fire-and-forget
 
@@ -95,6 +96,7 @@ my %DOES = (
     no_callback     => \&KafkaBench::Produce::no_callback,
     shared_callback => \&KafkaBench::Produce::shared_callback,
     fresh_closures  => \&KafkaBench::Produce::fresh_closures,
+    closures_alone  => \&KafkaBench::Produce::closures_alone,
     sequential      => \&KafkaBench::Produce::sequential,
     metadata        => sub { KafkaBench::Metadata::requests(@_[0, 1, 3]) },
     consume         => sub { KafkaBench::Consume::assign_and_poll(@_[0, 1, 3]) },
@@ -178,6 +180,7 @@ sub produce_section {
             ours('EV::Kafka, closures, 2,000, flushing', [fresh_closures => 2_000, 'flush'], $ours, @beside),
             ours('EV::Kafka, closures, 20,000 at a time', [fresh_closures => 20_000], $ours, @beside),
             ours('EV::Kafka, closures, 200,000 at a time', [fresh_closures => 200_000], $ours, @beside),
+            ours('perl alone, closures, 2,000 at a time', [closures_alone => 2_000], $ours, @beside),
             ours('EV::Kafka, its default options', ['shared_callback'], {}, @beside),
             theirs("$RDKAFKA, idempotent", 'produce', { %$theirs, acks => -1, 'enable.idempotence' => 'true' }),
             ours('EV::Kafka, idempotent, one shared callback', ['shared_callback'],
