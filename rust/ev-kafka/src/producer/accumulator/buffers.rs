@@ -83,17 +83,14 @@ mod tests {
         usual
     }
 
-    fn address(builder: BatchBuilder) -> *const u8 {
-        builder.into_buffer().as_ptr()
-    }
-
     #[test]
     fn a_settled_batch_lends_its_memory_to_the_next() {
         let mut buffers = Buffers::default();
         let batch = Bytes::from(vec![1; 1000]);
         let at = batch.as_ptr();
         buffers.give_back(batch);
-        assert_eq!(address(buffers.builder(usual(900), 1000)), at);
+        let next = buffers.builder(usual(900), 1000).into_buffer();
+        assert_eq!(next.as_ptr(), at);
         assert_eq!(buffers.bytes, 0);
     }
 
