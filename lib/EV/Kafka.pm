@@ -783,7 +783,10 @@ write, the transaction must be aborted first. It croaks while another transactio
 Makes the positions of all assigned partitions, as far as messages have been delivered,
 part of the transaction: they become the group's when it is committed, together with
 what was produced. A member of the group sends them as that member, and is refused once
-it has been thrown out of the group (KIP-447). The result is that of TxnOffsetCommit.
+it has been thrown out of the group (KIP-447). When a rebalance has taken a partition
+away of which messages were delivered since C<begin_transaction>, it fails, and the
+transaction has to be aborted: the partition's next owner begins where the group is.
+The result is that of TxnOffsetCommit.
 From this call to the next C<begin_transaction> no message is delivered.
 
 =head2 commit_transaction([$cb])
