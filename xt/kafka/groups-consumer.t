@@ -3,6 +3,7 @@ use warnings;
 
 use lib 'xt/lib';
 
+use List::Util qw(sum0);
 use Test::More;
 
 use RealGroups;
@@ -43,9 +44,12 @@ subtest 'the offsets that Kafka shows are those a restarted member continues fro
     wait_until('more records', sub { @{ $one->{records} } == 300 }, $one);
     leave($one);
     my $shown = described($version, "$topic-g");
+    is sum0(values %$shown), 200, 'what was delivered before the commit';
     my $again = member(again => $topic, "$topic-g", \%CONSUMER);
     wait_until('the rest', sub { @{ $again->{records} } >= 100 }, $again);
     is_deeply $again->{owns}, $shown, 'a restarted member is assigned them';
+    continues_from($shown, $again);
+    is_deeply [sort map { $_->[2] } @{ $again->{records} }], [map { "v$_" } 201 .. 300], 'with what came since, once';
     leave($again);
 };
 

@@ -149,6 +149,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
             read_uncommitted => [map { [map { $_->[0] } @$_] } @$log],
             read_committed   => [map { [map { $_->[0] } grep { $_->[1] } @$_] } @$log],
         );
+        cmp_ok scalar(grep { !$_->[1] } map { @$_ } @$log), '>', 0, 'some records were aborted';
         for my $level (sort keys %wanted) {
             my $read = read_all($brokers, $topic, $level);
             is_deeply $read, $wanted{$level}, "$level: exactly what was to be read";

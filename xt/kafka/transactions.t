@@ -46,6 +46,8 @@ sub one_node {
     my ($version) = @_;
     my $brokers = shared_cluster($version)->bootstrap;
     my $topic   = create_topic($brokers, 'txn', 3);
+    # Kafka 4 has another protocol on the brokers' side (KIP-890), 3.9 the first one.
+    is transaction_version($version, $brokers), $version lt '4' ? 0 : 2, 'the transactions are those of this version';
     my @errors;
     my $kafka = producer($brokers, "$topic-id", on_error => sub { push @errors, $_[0] });
 
@@ -103,6 +105,14 @@ sub one_node {
         await('close', sub { $second->close(@_) });
     };
     await('close', sub { $kafka->close(@_) });
+}
+
+sub transaction_version {
+    my ($version, $brokers) = @_;
+    open my $run, '-|', KafkaCluster::java_command($version, 'org.apache.kafka.tools.FeatureCommand',
+        '--bootstrap-server', $brokers, 'describe') or die "java: $!";
+    my $features = do { local $/; readline $run };
+    return ($features =~ /transaction\.version.*FinalizedVersionLevel: (\d+)/)[0] // 0;
 }
 
 # The group's offset. A reader of stable ones hears of 88 until the end of the

@@ -13,8 +13,8 @@ use GroupMember qw(wait_until owners_of);
 use RealKafka;
 
 our @EXPORT = qw(
-    SESSION_MS group_brokers member is_spread leave fill times_seen count described members_come_and_go members_hang
-    wait_until owners_of
+    SESSION_MS group_brokers member is_spread leave fill times_seen count described continues_from
+    members_come_and_go members_hang wait_until owners_of
 );
 
 # The shortest that brokers allow; the time after which a killed member is missed.
@@ -75,6 +75,14 @@ sub described {
     }
     close $run;
     return \%offsets;
+}
+
+# Whether the first record of each partition that a member has got is at the offset given.
+sub continues_from {
+    my ($offsets, $member) = @_;
+    my %first;
+    $first{ $_->[0] } //= $_->[1] for @{ $member->{records} };
+    return is_deeply \%first, { map { $_ => $offsets->{$_} } keys %first }, 'and continues from them';
 }
 
 sub members_come_and_go {
