@@ -11,6 +11,7 @@ use warnings;
 use EV;
 use lib 'xt/lib';
 use RealKafka;
+use Refusals;
 use Test::More;
 
 my $PARTITIONS = 6;
@@ -90,20 +91,8 @@ subtest 'a leader is killed under load' => sub {
     is scalar(grep { $_ == $victim || $_ < 0 } leaders()), 0, 'the killed node leads nothing now';
 };
 
-# Records that brokers have refused and that go out again: by code and partition.
-my %refused;
-{
-    my $batch_failed = EV::Kafka::Client->can('_batch_failed');
-    no warnings 'redefine';
-    *EV::Kafka::Client::_batch_failed = sub {
-        my ($self, $batch, $transport_error) = @_;
-        $refused{ $batch->{error_code} }{ $batch->{partition} } += $batch->{records} unless defined $transport_error;
-        return $batch_failed->(@_);
-    };
-}
-
 subtest 'leaders move back under load' => sub {
-    %refused = ();
+    Refusals->forget;
     $cluster->restart_node($victim);
     my $look;
     await('the node is in sync again', sub {
@@ -155,16 +144,16 @@ is_deeply [grep { !$copies{"value-$_"} } 0 .. $#answers], [], 'nothing is lost';
 # was in flight when an election took its leader away: such a leader answers
 # NOT_LEADER_OR_FOLLOWER for records that its followers have already, and the
 # retry writes them again. Only an idempotent producer is spared that.
-my $NOT_LEADER = 6;
 my @twice = grep { $copies{"value-$_"} > $answers[$_] } 0 .. $#answers;
 is_deeply [grep { $_ < $MESSAGES } @twice], [], 'no message was sent behind our back';
-is_deeply [grep { $_ != $NOT_LEADER } keys %refused], [], 'the election made leaders refuse what was no longer theirs';
+my $NOT_LEADER = 6;
+my $refused    = Refusals->refused($topic);
+is_deeply [grep { $_ != $NOT_LEADER } map { keys %$_ } values %$refused], [],
+    'the election made leaders refuse what was no longer theirs';
 note scalar(@twice), ' messages are there twice; refused were ',
-    join ', ', map { "$refused{$NOT_LEADER}{$_} of partition $_" } sort keys %{ $refused{$NOT_LEADER} };
+    join ', ', map { "$refused->{$_}{$NOT_LEADER} of partition $_" } sort keys %$refused;
 is_deeply [grep { $copies{"value-$_"} != $answers[$_] + 1 } @twice], [], 'none is there more often than twice';
-my %twice_in;
-$twice_in{ (keys %{ $offsets{"value-$_"} })[0] }++ for @twice;
-is_deeply [grep { $twice_in{$_} > ($refused{$NOT_LEADER}{$_} // 0) } keys %twice_in], [],
+is_deeply [Refusals->unexplained($topic, { map { $_ => $offsets{"value-$_"} } $MESSAGES .. $#answers })], [],
     'and each partition has no more of them than it refused';
 is_deeply [grep { !written_by_two_leaders("value-$_") } @twice], [],
     'of which the old leader wrote one and the new leader the other';
