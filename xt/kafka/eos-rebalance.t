@@ -4,7 +4,9 @@ use warnings;
 # Workers that copy a topic exactly once, sharing its partitions in a group, while
 # workers join and leave in the middle of transactions, are killed and hang. Whoever
 # reads committed records sees each one once. KAFKA_VERSION=3.9.1 for one version;
-# KAFKA_EOS_TURNS says how often all of that happens (1).
+# KAFKA_EOS_MODES for some of eager, cooperative and consumer; KAFKA_EOS_TURNS says
+# how often all of that happens (1); with KAFKA_EOS_NODES=3 nodes of the cluster are
+# killed and stopped meanwhile.
 
 use lib 'xt/lib';
 
@@ -13,10 +15,12 @@ use GroupMember qw(wait_until);
 use JSON::PP;
 use RealKafka;
 use Test::More;
+use Turmoil;
 
 my $PARTITIONS = 6;
 my $KEYS       = 60;
 my $TURNS      = $ENV{KAFKA_EOS_TURNS} || 1;
+my $NODES      = $ENV{KAFKA_EOS_NODES} || 1;
 
 # Records come all the time: whatever happens to a worker happens in a transaction.
 my ($RATE, $STEPS_A_SECOND) = (2_000, 50);
@@ -37,15 +41,19 @@ my %MODE = (
 
 for my $version (split ' ', $ENV{KAFKA_VERSION} // "$KafkaCluster::NEWEST $KafkaCluster::OLDEST") {
     my $is_new  = $version ge '4';
-    my $cluster = $is_new ? cluster(version => $version, set => \%TIMES) : shared_cluster($version);
-    for my $mode ($is_new ? qw(consumer cooperative eager) : 'eager') {
-        subtest "Kafka $version, $mode" => sub { copies_once($cluster->bootstrap, $mode) };
+    my $cluster = $is_new || $NODES > 1
+        ? cluster(version => $version, nodes => $NODES, set => $is_new ? \%TIMES : {}) : shared_cluster($version);
+    for my $mode (split ' ', $ENV{KAFKA_EOS_MODES} // ($is_new ? 'consumer cooperative eager' : 'eager')) {
+        subtest "Kafka $version, $mode" => sub { copies_once($cluster, $mode) };
     }
+    $cluster->stop if $NODES > 1;
 }
 
 sub copies_once {
-    my ($brokers, $mode) = @_;
-    my ($in, $out) = map { create_topic($brokers, "eos-$mode-$_", $PARTITIONS) } qw(in out);
+    my ($cluster, $mode) = @_;
+    my $brokers = $cluster->bootstrap;
+    my ($first) = split /,/, $brokers;
+    my ($in, $out) = map { create_topic($first, "eos-$mode-$_", $PARTITIONS, $NODES) } qw(in out);
     my $group   = "$in-group";
     my %options = (group_id => $group, session_timeout => $SESSION_MS, heartbeat_interval => 0.3, %{ $MODE{$mode} });
     my ($number, @all, @working) = (0);
@@ -76,6 +84,7 @@ sub copies_once {
     };
     my $feed = feed($brokers, $in);
     $start->() for 1, 2;
+    my $turmoil = $NODES > 1 && Turmoil->start($cluster, $in, $NODES * $PARTITIONS);
     for my $turn (1 .. $TURNS) {
         $at_work->('at first');
         $start->();
@@ -100,6 +109,12 @@ sub copies_once {
         $at_work->('after one has come back');
     }
     delete $feed->{timer};
+    if ($turmoil) {
+        wait_until('a node to be killed and one to be stopped', sub { (() = $turmoil->events) >= 2 }, @all);
+        $turmoil->finish;
+        is_deeply [grep { /failed/ } $turmoil->events], [], 'nodes were killed, stopped and started';
+        note $_ for $turmoil->events;
+    }
     await('the records', sub { $feed->{kafka}->flush(@_) });
     is_deeply $feed->{errors}, [], "all $feed->{written} records were written";
     await('close', sub { $feed->{kafka}->close(@_) });
@@ -127,13 +142,14 @@ sub copies_once {
     note "$feed->{written} records; ", scalar(map { $_->lines(qr/^committed/) } @all), ' transactions committed, ',
         scalar(@aborted), ' aborted';
     note "$why{$_} times: $_" for sort keys %why;
-    is_deeply [map { $_->lines(qr/^error/) } @all], [], 'and nobody had anything to report';
+    is_deeply [grep { $NODES == 1 || !/ lost: / } map { $_->lines(qr/^error/) } @all], [], 'and nothing was reported';
 }
 
 # Writes numbers while the loop runs, until its timer is taken away.
 sub feed {
     my ($brokers, $topic) = @_;
-    my $feed = { errors => [], written => 0, kafka => connected_client(brokers => $brokers, idempotent => 1) };
+    my $feed = { errors => [], written => 0 };
+    $feed->{kafka} = connected_client(brokers => $brokers, idempotent => 1, on_error => sub { note "feed: $_[0]" });
     $feed->{timer} = EV::timer 0, 1 / $STEPS_A_SECOND, sub {
         for (1 .. $RATE / $STEPS_A_SECOND) {
             my $n = ++$feed->{written};
@@ -144,17 +160,20 @@ sub feed {
     return $feed;
 }
 
-# What the group has committed, over all partitions.
+# What the group has committed, over all partitions; 0 while nobody says.
 sub committed_position {
     my ($brokers, $topic, $group) = @_;
-    my $conn = connected_conn($brokers);
-    my ($result, $error) = await('the offsets', sub {
+    my $conn = connected_conn((split /,/, $brokers)[0]);
+    my ($found) = await('the coordinator', sub { $conn->find_coordinator($group, @_) });
+    $conn->disconnect;
+    return 0 if !$found || $found->{error_code};
+    $conn = connected_conn("$found->{host}:$found->{port}");
+    my ($result) = await('the offsets', sub {
         $conn->offset_fetch($group, [{ topic => $topic, partitions => [0 .. $PARTITIONS - 1] }], @_);
     });
     $conn->disconnect;
-    return 0 if defined $error;
     my $sum = 0;
-    $_->{offset} > 0 and $sum += $_->{offset} for map { @{ $_->{partitions} } } @{ $result->{topics} };
+    $_->{offset} > 0 and $sum += $_->{offset} for map { @{ $_->{partitions} } } @{ ($result || {})->{topics} || [] };
     return $sum;
 }
 

@@ -19,7 +19,7 @@ my ($DEAD, $HANGING) = (3, 14);
 sub start {
     my ($class, $cluster, $topic, $replicas) = @_;
     my $self = bless {
-        cluster => $cluster, topic => $topic, replicas => $replicas, log => $cluster->dir . '/turmoil',
+        cluster => $cluster, topic => $topic, replicas => $replicas, log => $cluster->dir . "/turmoil-$topic",
     }, $class;
     $self->{pid} = fork // croak "fork: $!";
     return $self if $self->{pid};
