@@ -137,4 +137,38 @@ for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
     };
 }
 
+subtest 'a batch that is too large is not split for an abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, linger_ms => 5);
+    my $errors = [];
+    $kafka->begin_transaction;
+    $kafka->produce('out', undef, 'first', { partition => 0 }, sub { push @$errors, $_[1] });
+    wait_until { @$errors } 'the first';
+    $mock->fault(api => 'Produce', error => 10, delay_ms => 100);
+    $kafka->produce('out', undef, $_, { partition => 0 }, sub { push @$errors, $_[1] }) for 1 .. 4;
+    $kafka->_flush_all_batches;
+    wait_until { $mock->request_count('Produce') == 2 } 'the batch';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    is scalar(grep { defined && /^MESSAGE_TOO_LARGE/ } @$errors), 4, 'the answer is told';
+    is $mock->request_count('Produce'), 2, 'and nothing is sent again';
+};
+
+subtest 'nor after the abort' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, linger_ms => 5);
+    my $errors = [];
+    $kafka->begin_transaction;
+    $kafka->produce('out', undef, 'first', { partition => 0 }, sub { push @$errors, $_[1] });
+    wait_until { @$errors } 'the first';
+    $mock->fault(api => 'Produce', error => 10, delay_ms => 1500);
+    $kafka->produce('out', undef, $_, { partition => 0 }, sub { push @$errors, $_[1] }) for 1 .. 4;
+    $kafka->_flush_all_batches;
+    wait_until { $mock->request_count('Produce') == 2 } 'the batch';
+    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    $kafka->begin_transaction;
+    wait_until { @$errors == 5 } 'the answer';
+    is scalar(grep { defined && /^MESSAGE_TOO_LARGE/ } @$errors), 4, 'the answer is told';
+    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one is none the worse';
+};
+
 done_testing;

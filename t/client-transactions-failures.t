@@ -7,7 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
-use TransactionTest qw(producer ended committed);
+use TransactionTest qw(producer ended committed write_out);
 
 # Whatever fails in a transaction takes the whole of it along, also what fails before
 # a batch or a broker has seen it.
@@ -116,6 +116,41 @@ subtest 'messages without a callback' => sub {
         is_deeply [ended($kafka, 'abort_transaction')], [undef], 'before an abort';
     }
     is_deeply [errors($kafka)], [], 'and are not reported besides';
+};
+
+subtest 'flush while the transaction fails' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $kafka->begin_transaction;
+    $mock->fault(api => 'AddPartitionsToTxn', error => 29);
+    my $errors = write_out($kafka, 'a');
+    is_deeply [ended($kafka, 'flush')], [], 'has nothing to wait for any more';
+    is scalar(@$errors), 1, 'once its records have failed';
+};
+
+subtest 'flush while the transaction is aborted' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $kafka->begin_transaction;
+    $mock->fault(api => 'AddPartitionsToTxn', hang => 1);
+    my $errors = write_out($kafka, 'x' x 150);
+    my @flushed;
+    $kafka->flush(sub { push @flushed, [@_] });
+    $kafka->abort_transaction;
+    wait_until { @flushed } 'flush';
+    is_deeply \@flushed, [[]], 'ends with it';
+};
+
+subtest 'room that a failure has made' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, buffer_memory => 500);
+    my ($drained, @ends) = (0);
+    $kafka->on_drain(sub { $drained++ });
+    $kafka->begin_transaction;
+    $mock->fault(api => 'AddPartitionsToTxn', hang => 1);
+    $kafka->produce('out', undef, $_ x 300, sub { push @ends, $_[1] }) for 'x', 'y';
+    is_deeply [sort map { s/:.*//r } @ends], ['producer buffer full', 'producer buffer full'], 'what has no room takes the rest along';
+    is $drained, 1, 'which makes room';
 };
 
 done_testing;

@@ -32,7 +32,7 @@ sub _batch_failed {
     return if $batch->{is_lost} && $self->{cfg}{idempotent} && $self->_retry_batch($batch);
     # on_error hears of the connection.
     return $self->_fail_batch({ %$batch, is_reported => 1 }, undef, $transport_error) if defined $transport_error;
-    return if $TOO_LARGE{$code} && $self->_split($batch->{id});
+    return if $TOO_LARGE{$code} && !$self->_is_given_up($batch) && $self->_split($batch->{id});
     return if $self->_repair_sequence($batch);
     return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && defined $self->{cfg}{transactional_id}
         && $self->_retry_batch($batch);
@@ -59,13 +59,19 @@ sub _fail_batch {
     return;
 }
 
+# Its transaction is over, or will be without it: nothing of it is sent again.
+sub _is_given_up {
+    my ($self, $batch) = @_;
+    return $batch->{is_transactional} && ($batch->{is_past} || $self->_txn_aborting);
+}
+
 # A refused batch, and with it all of its partition, waits for a while.
 sub _retry_batch {
     my ($self, $batch) = @_;
     my $cfg = $self->{cfg};
     my $limit = $cfg->{delivery_timeout};
     return 0 if $limit && $batch->{age} >= $limit && $batch->{retries} >= MIN_RETRIES;
-    return 0 if $batch->{is_transactional} && $self->_txn_aborting;
+    return 0 if $self->_is_given_up($batch);
     return 0 unless $self->_hold($batch->{id});
     my ($topic, $partition) = @$batch{qw(topic partition)};
     $cfg->{held}{"$topic:$partition"} ||= $self->_timer(

@@ -96,7 +96,8 @@ sub abort_transaction {
     $self->_fail_ops('transaction aborted', $self->_take_ops(sub { ($_[0]{transaction} || 0) == $txn }));
     $self->_txn_fail_unsent('transaction aborted');
     $self->_end_offsets($txn, 'transaction aborted');
-    return $self->_txn_advance;
+    $self->_txn_advance;
+    return $self->{cfg}{closed} ? undef : $self->_check_buffer;
 }
 
 # The open transaction, or a croak that says what to do.
@@ -184,7 +185,8 @@ sub _txn_broken {
     $self->_txn_fail_unsent(_must_abort($txn));
     return if $cfg->{closed};
     $self->_end_offsets($txn, _must_abort($txn));
-    return $self->_txn_advance;
+    $self->_txn_advance;
+    return $cfg->{closed} ? undef : $self->_check_buffer;
 }
 
 sub _txn_fail_late {
