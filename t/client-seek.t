@@ -171,4 +171,74 @@ subtest 'a new assignment while a fetch is in flight' => sub {
     is $kafka->{cfg}{assignments}[0]{offset}, 9, 'and keeps its own position';
 };
 
+for my $is_consuming (0, 1) {
+    my $how = $is_consuming ? 'while consuming' : 'with poll';
+
+    subtest "a seek from within on_message that finds nothing, $how" => sub {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->create_topic(t => 1);
+        $mock->append(t => 0, map { { value => $_ } } @$_) for [0 .. 4], [5 .. 9], [10 .. 14], [15 .. 19];
+        $mock->fault(api => 'ListOffsets', error => 29, delay_ms => 50);
+        my (@received, @sought, @positions, $kafka);
+        $kafka = connected(brokers => $mock->bootstrap, fetch_max_bytes => 200, fetch_max_wait_ms => 10,
+            on_message => sub {
+                push @received, $_[4];
+                $kafka->seek('t', 0, -2, sub { push @sought, [@_] }) if $_[4] == 2;
+                push @positions, $kafka->position('t', 0);
+            });
+        $kafka->assign([{ topic => 't' }]);
+        my $polling;
+        if ($is_consuming) { $kafka->_start_consuming }
+        else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
+        wait_until { @sought } 'the end of the seek';
+        wait_until { @received >= 20 } 'everything';
+        turns 20;
+        is_deeply \@received, [0 .. 19], 'moves nothing: everything comes once and in order';
+        is_deeply \@positions, [1 .. 20], 'and the position is known meanwhile';
+    };
+
+    subtest "a seek from within on_message that takes a while, $how" => sub {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->create_topic(t => 1);
+        $mock->append(t => 0, map { { value => $_ } } @$_) for [0 .. 4], [5 .. 9];
+        $mock->fault(api => 'ListOffsets', delay_ms => 50);
+        my (@received, @sought, $kafka);
+        $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, on_message => sub {
+            push @received, $_[4];
+            $kafka->seek('t', 0, -2, sub { push @sought, [@_] }) if @received == 3;
+        });
+        $kafka->assign([{ topic => 't' }]);
+        my $polling;
+        if ($is_consuming) { $kafka->_start_consuming }
+        else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
+        wait_until { @received >= ($is_consuming ? 13 : 20) } 'everything';
+        turns 20;
+        is_deeply \@received, [0 .. 2, ($is_consuming ? () : 3 .. 9), 0 .. 9],
+            $is_consuming ? 'nothing of before comes meanwhile' : 'what poll has asked for comes before';
+        is_deeply \@sought, [[{ topic => 't', partition => 0, offset => 0 }]], 'the callback knows where it is';
+    };
+}
+
+for my $is_answered (0, 1) {
+    subtest 'what nobody has asked for is void while a seek is looked up, '
+        . ($is_answered ? 'also if it is there' : 'also if it is on its way') => sub {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->create_topic(t => 1);
+        $mock->append(t => 0, map { { value => $_ } } @$_) for [0 .. 4], [5 .. 9], [10 .. 14];
+        my @received;
+        my $kafka = connected(brokers => $mock->bootstrap, fetch_max_bytes => 100, fetch_max_wait_ms => 10,
+            on_message => sub { push @received, $_[4] });
+        $kafka->assign([{ topic => 't' }]);
+        my $poll = sub { my $polled; $kafka->poll(sub { $polled = 1 }); wait_until { $polled } 'poll' };
+        $poll->();
+        is_deeply [splice @received], [0 .. 4], 'a poll';
+        if ($is_answered) { wait_until { @{ $kafka->{cfg}{answers} } } 'what is fetched ahead' }
+        $mock->fault(api => 'ListOffsets', delay_ms => 50);
+        my $sought;
+        $kafka->seek('t', 0, -2, sub { $sought = 1 });
+        $poll->() until $sought && @received;
+        is $received[0], 0, 'the next one delivers what comes from there';
+    };
+}
+
 done_testing;

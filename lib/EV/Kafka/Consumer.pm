@@ -13,10 +13,12 @@ use Carp ();
 #                than what was delivered
 #   epoch        the leader epoch of the last batch before that, -1 if unknown
 #   position_epoch   the same of the position
-#   resolving    since when a lookup of its position is under way
+#   resolving    since when a lookup of its position is under way: nothing is fetched,
+#                and while consuming nothing is delivered
+#   lookup       counts the lookups; only the last one's answer counts
 #   waiters      rounds of poll that wait for that lookup
 #   paused       nothing is fetched or delivered until resume
-#   kept         what was fetched and not delivered when it was paused
+#   kept         what was fetched and not delivered when it was paused, or looked up
 #   not_before   no fetch until then, after an error
 #   failures     errors in a row
 #   leader_due   when to ask again who leads it, after so many leader_tries
@@ -266,16 +268,21 @@ sub _move {
     return $self->_resolved($assigned, $cursor);
 }
 
-# Looks up the partition's earliest or latest offset and moves there, unless a
-# seek overtakes it; then calls $done->($client, $error).
+# Looks up the partition's earliest or latest offset and moves there, unless a seek
+# overtakes it; then calls $done->($client, $error, $was_overtaken). Until then, and
+# if nothing is found, the position is what it was.
 sub _resolve {
     my ($self, $assigned, $timestamp, $done) = @_;
     my $cursor     = $self->_cursor($assigned);
-    my $generation = ++$cursor->{generation};
+    my $generation = $cursor->{generation};
+    my $lookup     = ++$cursor->{lookup};
     $cursor->{resolving} = $self->_now;
+    $self->_interrupt_delivery;
     return $self->_lookup_offset(@$assigned{qw(topic partition)}, $timestamp, sub {
         my ($self, $offset, $error) = @_;
-        if ($self->_is_current($assigned, $cursor) && $cursor->{generation} == $generation) {
+        my $is_last = $self->_is_current($assigned, $cursor)
+            && $cursor->{generation} == $generation && $cursor->{lookup} == $lookup;
+        if ($is_last) {
             if (defined $error) {
                 # Before anybody hears of it, who may ask again at once.
                 $self->_delay($cursor);
@@ -286,7 +293,7 @@ sub _resolve {
             }
             $self->_note_positions if $self->{cfg}{txn};
         }
-        $done->($self, $error);
+        $done->($self, $error, !$is_last);
     });
 }
 
@@ -295,6 +302,7 @@ sub _resolved {
     my ($self, $assigned, $cursor, $error) = @_;
     $cursor->{resolving} = 0;
     delete $cursor->{retry};
+    $self->_deliver_kept(splice @{ $cursor->{kept} }) unless $cursor->{paused};
     my @rounds = splice @{ $cursor->{waiters} };
     my $leader = $self->_leader(@$assigned{qw(topic partition)});
     for my $round (@rounds) {

@@ -92,7 +92,7 @@ sub _deliver_part {
     my $cfg = $self->{cfg};
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
     return 1 unless $self->_is_wanted($part);
-    if ($cursor->{paused}) {
+    if ($cursor->{paused} || $cursor->{resolving} && !$part->{asked}) {
         push @{ $cursor->{kept} }, $part;
         return 1;
     }
@@ -212,7 +212,7 @@ sub _join_answers {
     for my $answer (grep { @{ $_->{parts} } } @$answers) {
         $round->{left}++;
         push @{ $answer->{rounds} }, $round;
-        $_->{asked} = 1 for @{ $answer->{parts} };
+        $_->{asked} = 1 for grep { !$_->{cursor}{resolving} } @{ $answer->{parts} };
     }
     $self->_schedule_delivery;
     return;

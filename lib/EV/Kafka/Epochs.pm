@@ -62,9 +62,8 @@ sub _log_checked {
     my ($self, $assigned, $cursor, $generation, $epoch, $found, $error) = @_;
     delete $cursor->{checking};
     return if $self->{cfg}{closed} || !$self->_is_current($assigned, $cursor);
-    if ($cursor->{generation} != $generation) {
-        return $cursor->{resolving} ? undef : $self->_resolved($assigned, $cursor);
-    }
+    return if $cursor->{resolving};
+    return $self->_resolved($assigned, $cursor) if $cursor->{generation} != $generation;
     my ($code, $found_epoch, $end_offset) = $found ? @$found : (0);
     if (defined $error || $code) {
         $self->_delay($cursor);

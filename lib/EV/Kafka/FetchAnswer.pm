@@ -86,11 +86,18 @@ sub _take_partition {
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
     push @{ $fetch->{stuck} }, $part if $is_stuck;
     $cursor->{failures} = 0 unless $code || $is_stuck;
-    if (!$code && $is_next && $answer->{diverging_end_offset} >= 0) {
+    my $is_diverging = !$code && $is_next && $answer->{diverging_end_offset} >= 0;
+    if ($cursor->{resolving}) {
+        # Where to go on is being asked for already.
+        return if $is_diverging;
+    }
+    elsif ($is_diverging) {
         $self->_log_diverges($assigned, $cursor, @$answer{qw(diverging_epoch diverging_end_offset)});
         return;
     }
-    $self->_fetch_refused($fetch, $part, $code) if $code && $is_next;
+    elsif ($code && $is_next) {
+        $self->_fetch_refused($fetch, $part, $code);
+    }
     return if $next == $from || !$self->_is_current($assigned, $cursor);
     ($cursor->{next}, $cursor->{epoch}) = ($next, $answer->{last_epoch}) if $is_next;
     @$part{qw(next epoch records)} = ($next, @$answer{qw(last_epoch record_count)});

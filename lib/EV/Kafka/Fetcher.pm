@@ -105,11 +105,10 @@ sub _want_leader {
 # or the one to fall back to.
 sub _find_position {
     my ($self, $assigned, $timestamp) = @_;
-    my $cursor     = $self->_cursor($assigned);
-    my $generation = $cursor->{generation} + 1;
+    my $cursor = $self->_cursor($assigned);
     return $self->_resolve($assigned, $timestamp, sub {
-        my ($self, $error) = @_;
-        return if !defined $error || !$self->_is_current($assigned, $cursor) || $cursor->{generation} != $generation;
+        my ($self, $error, $was_overtaken) = @_;
+        return if !defined $error || $was_overtaken;
         $self->_find_position_in_time($assigned, $cursor) if $self->{cfg}{consuming} && !$cursor->{resolving};
         $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $error =~ /\(code /;
     });
@@ -164,7 +163,8 @@ sub _fetch_from {
 sub _join_fetch {
     my ($self, $fetch, $round) = @_;
     push @{ $fetch->{rounds} }, $round;
-    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} } values %{ $fetch->{parts} || {} };
+    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} && !$_->{cursor}{resolving} }
+        values %{ $fetch->{parts} || {} };
     return;
 }
 
