@@ -61,7 +61,8 @@ for my $code (14, 15, 16) {
         $mock->fault(api => 'FindCoordinator', error => $code, times => 3);
         my $begun = EV::time;
         my $asked = ran(ask($kafka));
-        is_deeply [scalar @{ $asked->{ran} }, $asked->{told}, asked_for($mock)], [1, [], 4], 'it is asked until it works';
+        is_deeply [scalar @{ $asked->{ran} }, $asked->{told}, asked_for($mock)], [1, [], 4],
+            'it is asked until it works';
         # 0.1, 0.2 and 0.4 seconds, each with a quarter of jitter.
         cmp_ok EV::time - $begun, '>=', 0.75 * 0.7, 'ever more slowly';
         is_deeply [errors($kafka)], [], 'without an error';
@@ -160,7 +161,8 @@ subtest 'operations that may have to wait for other members' => sub {
     is $kafka->_ready_coordinator(group => 'g'), $kafka->_ready_conn(group => 0), 'its connection';
     wait_until { $kafka->_ready_conn(main => 0) } 'the other connection';
     $kafka->{cfg}{group} = { group_id => 'g', parked => 'group:0' };
-    is $kafka->_ready_coordinator(group => 'g'), $kafka->_ready_conn(main => 0), 'and while it waits there, another one';
+    is $kafka->_ready_coordinator(group => 'g'), $kafka->_ready_conn(main => 0),
+        'and while it waits there, another one';
     is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
     is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
     delete $kafka->{cfg}{group};

@@ -86,7 +86,8 @@ for my $case (
     my ($stop, $leaves, $why) = @$case;
     my %option = %$stop;
     my ($api, $error) = delete @option{qw(api error)};
-    subtest "a member that stops since $api is answered $error" . ($option{group_instance_id} ? ' (static)' : '') => sub {
+    my $kind = $option{group_instance_id} ? 'static member' : 'member';
+    subtest "a $kind that stops since $api is answered $error" => sub {
         my $mock = filled(1, 0, consumer_heartbeat_interval_ms => 30);
         my $is_consumer = ($option{group_protocol} // '') eq 'consumer';
         my $told = $is_consumer ? 'ConsumerGroupHeartbeat' : 'LeaveGroup';

@@ -131,7 +131,8 @@ for my $case (['Kafka 2.0', \%KAFKA_2_0], ['the first versions', \%FIRST]) {
         for my $option ([group_instance_id => 'one'], [group_protocol => 'consumer']) {
             my $member = member($mock, @$option);
             wait_until { state_of($member) eq 'stopped' } 'stopping';
-            like join("\n", errors($member->{kafka})), qr/\Agroup 'g': $refusal{ $option->[0] }\z/, "$option->[0]: one error";
+            like join("\n", errors($member->{kafka})), qr/\Agroup 'g': $refusal{ $option->[0] }\z/,
+                "$option->[0]: one error";
             is left($member), 'left', 'and it can be left';
         }
     };
@@ -142,7 +143,8 @@ for my $case (['Kafka 2.0', \%KAFKA_2_0], ['the first versions', \%FIRST]) {
         my $kafka = connected(brokers => $mock->bootstrap, idempotent => 1, compression => 'lz4',
             on_message => sub { push @got, "$_[2] $_[3]=$_[4] " . ($_[5] ? $_[5]{h} : '') });
         my @delivered;
-        $kafka->produce(t => 'k', 'v', { partition => 0, headers => { h => 'x' } }, sub { push @delivered, $_[1] // 'ok' });
+        $kafka->produce(t => 'k', 'v', { partition => 0, headers => { h => 'x' } },
+            sub { push @delivered, $_[1] // 'ok' });
         wait_until { @delivered } 'the delivery';
         is_deeply [\@delivered, log_values($mock, 't')], [['ok'], ['v']], 'produce';
 
