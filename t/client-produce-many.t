@@ -56,7 +56,8 @@ subtest 'acks => 0 calls back at once' => sub {
 subtest 'malformed messages' => sub {
     my $kafka  = connected(brokers => $mock->bootstrap);
     my $before = $mock->high_watermark(t => 0);
-    for my $bad ('x', [undef, 'k', 'v'], { key => 'k' }, { topic => 't', colour => 1 }, ['t', 'k', 'v', 'x']) {
+    for my $bad ('x', [undef, 'k', 'v'], { key => 'k' }, { topic => 't', colour => 1 }, ['t', 'k', 'v', 'x'],
+        ['t', 'k', 'v', { headers => { h => [] } }]) {
         eval { $kafka->produce_many([['t', 'k', 'v'], $bad], sub { fail 'called back' }) };
         like $@, qr/^produce(?:_many)?: .* at \Q$0\E/, "croaks: $@";
     }

@@ -146,6 +146,8 @@ subtest 'arguments that make no sense' => sub {
     like $croak->('t', 'k', 'v', { timestamp => 'x' }), qr/^produce: option 'timestamp' must be/, 'timestamp';
     like $croak->('t', 'k', 'v', { headers => 'x' }),   qr/^produce: option 'headers' must be/, 'headers';
     like $croak->('t', 'k', 'v', { headers => [1] }),   qr/^produce: option 'headers' must be/, 'headers that are no pairs';
+    like $croak->('t', 'k', 'v', { headers => { h => {} } }), qr/^produce: header's value must be .* at \Q$0\E/, 'a value';
+    like $croak->('t', 'k', 'v', { headers => [[[], 1]] }),   qr/^produce: header's name must be .* at \Q$0\E/, 'a name';
     like $croak->(undef, 'k', 'v'), qr/^produce: topic required/, 'no topic';
     like $croak->('', 'k', 'v'),    qr/^produce: topic required/, 'empty topic';
     like $croak->('t', 'k', 'v', 'x'), qr/^produce: /, 'a callback that is none';
@@ -155,6 +157,17 @@ subtest 'arguments that make no sense' => sub {
     $kafka->flush(sub { $flushed = 1 });
     wait_until { $flushed } 'flush';
     is scalar(@{ log_values($mock, 't') }), 2, 'what croaked was not sent';
+};
+
+subtest 'a header that is an object with overloading is its text' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $text = bless [], 'Text';
+    my $done;
+    $kafka->produce('t', 'k', 'v', { headers => [[$text, $text]] }, sub { $done = 1 });
+    wait_until { $done } 'delivery';
+    is_deeply [map { $_->{headers} } $mock->records(t => 0)], [[['a text', 'a text']]], 'name and value';
 };
 
 subtest 'what is produced before connect, and before its topic is known, is kept' => sub {
@@ -213,4 +226,8 @@ subtest 'a message that is larger than a batch' => sub {
     ok log_values($mock, 't')->[0] eq $value, 'is sent whole';
 };
 
+package Text;
+use overload q("") => sub { "a text" };
+
+package main;
 done_testing;

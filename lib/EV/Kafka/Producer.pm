@@ -87,9 +87,21 @@ sub _check_message {
 sub _check_headers {
     my ($headers) = @_;
     my $kind = ref $headers;
-    return if !defined $headers || $kind eq 'HASH';
-    return if $kind eq 'ARRAY' && !grep { ref $_ ne 'ARRAY' || @$_ != 2 || !defined $_->[0] } @$headers;
-    Carp::croak("produce: option 'headers' must be a hash or an array of [name, value] pairs");
+    return if !defined $headers;
+    Carp::croak("produce: option 'headers' must be a hash or an array of [name, value] pairs")
+        unless $kind eq 'HASH'
+        || $kind eq 'ARRAY' && !grep { ref $_ ne 'ARRAY' || @$_ != 2 || !defined $_->[0] } @$headers;
+    _check_strings("header's name", map { $_->[0] } @$headers) if $kind eq 'ARRAY';
+    return _check_strings("header's value", $kind eq 'HASH' ? values %$headers : map { $_->[1] } @$headers);
+}
+
+# Here and not when the message is encoded, which for some is long after the call.
+sub _check_strings {
+    my ($what, @values) = @_;
+    my @references = grep { ref } @values or return;
+    require overload;
+    Carp::croak("produce: $what must be a string") if grep { !overload::Overloaded($_) } @references;
+    return;
 }
 
 sub produce_many {
