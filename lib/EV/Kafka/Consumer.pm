@@ -311,7 +311,7 @@ sub _resolved {
     }
     return if defined $error;
     $self->_poll_again;
-    return $self->_fetch_on;
+    return $self->_fetch_on_after(0);
 }
 
 1;

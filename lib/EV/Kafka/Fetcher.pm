@@ -2,7 +2,7 @@ package EV::Kafka::Fetcher;
 use strict;
 use warnings;
 
-use Scalar::Util qw(weaken);
+use Scalar::Util qw(refaddr weaken);
 
 # Seconds between tries of a partition whose fetch failed.
 use constant {
@@ -13,6 +13,10 @@ use constant {
 # Seconds for which a broker's next Fetch waits for positions that are being looked
 # up.
 use constant RESOLVING_GRACE => 0.1;
+
+# Seconds between looks at all partitions when positions are looked up again, each
+# at a time of its own.
+use constant RETRY_SPACING => 0.02;
 
 # While consuming, no round of poll is needed: a broker gets its next Fetch as soon
 # as the last answer begins to be delivered.
@@ -34,12 +38,26 @@ sub _stop_consuming {
 sub _fetch_on {
     my ($self) = @_;
     my $cfg = $self->{cfg};
+    delete $cfg->{fetch_on_timer};
     return unless $cfg->{consuming} && $cfg->{connected} && !$cfg->{closed};
     my @nodes = $self->_nodes_to_ask;
     my $wait  = $self->_nodes_about_to_resolve;
     for my $node_id (grep { !$wait->{$_} } @nodes) {
         $self->_fetch_from($node_id) unless $cfg->{fetches}{$node_id} || $self->_has_undelivered($node_id);
     }
+    return;
+}
+
+# That looks at every partition. When many of them want it, because their positions
+# have become known or were to be looked up again, it is done once.
+sub _fetch_on_after {
+    my ($self, $delay) = @_;
+    my $cfg = $self->{cfg};
+    return if !$cfg->{consuming} || $cfg->{closed};
+    my $at = $self->_now + $delay;
+    return if $cfg->{fetch_on_timer} && $cfg->{fetch_on_at} <= $at;
+    $cfg->{fetch_on_at}    = $at;
+    $cfg->{fetch_on_timer} = $self->_timer($delay, '_fetch_on');
     return;
 }
 
@@ -129,7 +147,7 @@ sub _retry_position {
     my $cursor   = $self->_cursor($assigned);
     delete $cursor->{retry};
     $self->_find_position($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->{resolving};
-    return $self->_fetch_on;
+    return $self->_fetch_on_after(RETRY_SPACING);
 }
 
 # The round, if there is one, takes part in the broker's next answer. At most one
@@ -162,6 +180,11 @@ sub _fetch_from {
 # was asked for.
 sub _join_fetch {
     my ($self, $fetch, $round) = @_;
+    # One that has waited for many positions comes here for each of them.
+    if (($fetch->{parts} || !$fetch->{is_ahead}) && $fetch->{has_joined}{ refaddr $round }++) {
+        $round->{left}--;
+        return;
+    }
     push @{ $fetch->{rounds} }, $round;
     $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} && !$_->{cursor}{resolving} }
         values %{ $fetch->{parts} || {} };
@@ -293,6 +316,7 @@ sub _stop_fetching {
         push @rounds, splice @{ $cursor->{waiters} };
     }
     push @rounds, splice @{ $cfg->{idle_rounds} };
+    delete $cfg->{fetch_on_timer};
     delete $_->{timer} for @fetches, @rounds;
     $cfg->{fetches} = {};
     $self->_end_part($_, $error) for @rounds;

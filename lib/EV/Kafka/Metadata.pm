@@ -268,8 +268,10 @@ sub _count_tries {
     my ($self, @topics) = @_;
     my $cfg   = $self->{cfg};
     my $tries = $cfg->{_topic_meta_tries};
+    my %is_waited_for = map { $_->{topic} => 1 }
+        grep { defined $_->{topic} && $self->_waits_for_leader($_, $_->{topic}) } @{ $cfg->{pending_ops} };
     for my $topic (@topics) {
-        if (!grep { $self->_waits_for_leader($_, $topic) } @{ $cfg->{pending_ops} }) {
+        if (!$is_waited_for{$topic}) {
             delete $tries->{$topic};
         }
         elsif (++$tries->{$topic} < TOPIC_TRIES) {
