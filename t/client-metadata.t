@@ -64,6 +64,16 @@ subtest 'a topic that stays unknown is asked for ten times' => sub {
     is_deeply $kafka->{cfg}{pending_ops}, [], 'nothing is left';
 };
 
+subtest 'a topic that the broker refuses: the error says why' => sub {
+    my $broker = ScriptedBroker->new(topics => { forbidden => 29 });
+    my $kafka  = connected(brokers => $broker->address);
+    my @got;
+    $kafka->produce('forbidden', 'k', 'v', sub { push @got, $_[1] });
+    wait_until { @got } 'the failure';
+    like $got[0], qr/unavailable after 10 .*: TOPIC_AUTHORIZATION_FAILED \(code 29\)\z/, 'name and code';
+    $broker->stop;
+};
+
 subtest 'a topic that is created late is found' => sub {
     my $broker = ScriptedBroker->new(topics => { t => [0], late => 5 });
     my $asked  = 0;

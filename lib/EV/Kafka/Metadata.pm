@@ -270,6 +270,7 @@ sub _count_tries {
     my $tries = $cfg->{_topic_meta_tries};
     my %is_waited_for = map { $_->{topic} => 1 }
         grep { defined $_->{topic} && $self->_waits_for_leader($_, $_->{topic}) } @{ $cfg->{pending_ops} };
+    my %code_of = map { $_->{name} => $_->{error_code} } @{ ($cfg->{meta} || {})->{topics} || [] };
     for my $topic (@topics) {
         if (!$is_waited_for{$topic}) {
             delete $tries->{$topic};
@@ -280,8 +281,9 @@ sub _count_tries {
         }
         else {
             delete $tries->{$topic};
-            $self->_fail_pending_topic($topic,
-                "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests");
+            my $text = "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests";
+            $text .= ': ' . $self->error_name($code_of{$topic}) . " (code $code_of{$topic})" if $code_of{$topic};
+            $self->_fail_pending_topic($topic, $text);
             $self->_check_buffer;
         }
     }
