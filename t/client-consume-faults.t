@@ -9,7 +9,7 @@ use EV::Kafka::Mock;
 use TestKafka;
 
 # Whatever happens to a cluster, in whatever order: each record comes once and in order,
-# and none while its partition is paused. The seed of a run that failed repeats its
+# from wherever was sought last, and none while its partition is paused. The seed of a run that failed repeats its
 # decisions, though not their moments: KAFKA_TEST_SEED.
 
 use constant { PARTITIONS => 6, BROKERS => 3, APPENDS => 400 };
@@ -48,7 +48,7 @@ for my $mode (@MODES) {
         my $mock = EV::Kafka::Mock->new(brokers => BROKERS, replication_factor => BROKERS);
         $mock->api_versions(Fetch => 4, $mode->{fetch}) if $mode->{fetch};
         $mock->create_topic(t => PARTITIONS);
-        my (%next, %end, %paused, @wrong, $kafka);
+        my (%next, %end, %paused, %seeks, @wrong, $kafka);
         my $pause = sub {
             my ($partition) = @_;
             $kafka->pause([{ topic => 't', partition => $partition }]);
@@ -65,11 +65,23 @@ for my $mode (@MODES) {
             push @wrong, "t:$partition: $offset in place of $expected" if $offset != $expected;
             $next{$partition} = $offset + 1;
         };
+        # The lookup may fail, and another seek may overtake it.
+        my $seek = sub {
+            my ($partition, $offset) = @_;
+            my $this = ++$seeks{$partition};
+            $kafka->seek('t', $partition, $offset, sub {
+                $next{$partition} = $_[0]{offset} if $_[0] && $this == $seeks{$partition};
+            });
+        };
+        my $appends    = 0;
         my $on_message = sub {
             my ($partition, $offset) = @_[1, 2];
             push @wrong, "t:$partition: $offset while it is paused" if $paused{$partition};
             $record->($partition, $offset);
             $pause->($partition) if rand() < 0.003;
+            return if !$mode->{is_consuming} || $appends >= APPENDS;
+            $seek->($partition, int rand $offset) if rand() < 0.002;
+            $seek->(int rand PARTITIONS, -2) if rand() < 0.001;
         };
         my $on_batch = sub { my ($topic, $partition, $records) = @_; $record->($partition, $_->[0]) for @$records };
         $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 20, fetch_max_bytes => 2000,
@@ -80,7 +92,6 @@ for my $mode (@MODES) {
         $mode->{is_consuming} ? $kafka->_start_consuming : $poll->();
 
         my @events = (events($mock), sub { $pause->(int rand PARTITIONS) }, $resume, $resume);
-        my $appends   = 0;
         my $happening = EV::timer 0, 0.005, sub {
             return if $appends++ >= APPENDS;
             my ($partition, $count) = (int rand PARTITIONS, 1 + int rand 30);
