@@ -151,6 +151,13 @@ subtest 'a broker that is cut off from the others' => sub {
     fetch_all($kafka, \@received, 1);
     is $received[0], 'v', 'is not believed for ever';
     is_deeply [errors($kafka)], [], 'nor is there anything to report by then';
+
+    my $accepted = $cut_off->{accepted} + $other->{accepted};
+    my $asked    = $cut_off->requests('Metadata') + $other->requests('Metadata');
+    $kafka->assign([{ topic => 'missing' }]);
+    my $polling = EV::timer 0, 0.01, sub { $kafka->poll };
+    wait_until { $cut_off->requests('Metadata') + $other->requests('Metadata') >= $asked + 6 } 'requests';
+    is $cut_off->{accepted} + $other->{accepted}, $accepted + 1, 'for a topic that does not exist nobody is asked in turn';
 };
 
 subtest 'a clock that is put back' => sub {

@@ -18,9 +18,10 @@ use constant {
     RETRY_BACKOFF_MAX => 1,
 };
 
-# Answers in a row that say nothing new before another broker is asked: this one may
-# be cut off from the others, and will never learn.
-use constant STALE_ANSWERS => 3;
+# Answers in a row that say nothing new of the topics that somebody misses a leader
+# of, before another broker is asked: this one may be cut off from the others, and
+# will never learn. Twice as many before the next, up to 2 to this power.
+use constant { STALE_ANSWERS => 3, STALE_DOUBLINGS => 6 };
 
 # Metadata has a connection of its own, {bootstrap_conn}, to whichever broker
 # answers first. While a request is under way, {control} is
@@ -31,7 +32,8 @@ sub _send_metadata_request {
     my $cfg  = $self->{cfg};
     my $conn = $cfg->{bootstrap_conn};
     $cfg->{control} = { candidates => [$self->_candidates], reasons => [] };
-    if ($conn && $conn->connected) {
+    my $is_doubted = delete $cfg->{control_doubted};
+    if ($conn && $conn->connected && !$is_doubted) {
         @{ $cfg->{control} }{qw(conn name)} = ($conn, 'the current broker');
         return $self->_ask_control($conn);
     }
@@ -50,15 +52,17 @@ sub _candidates {
         (map { [@$_{qw(host port)}] } map { $cfg->{broker_map}{$_} } @nodes), @{ $cfg->{bootstrap} };
 }
 
-# We are between two requests.
 sub _doubt_control {
     my ($self, $is_nothing_new) = @_;
-    my $cfg = $self->{cfg};
-    $cfg->{stale_answers} = $is_nothing_new ? ($cfg->{stale_answers} || 0) + 1 : 0;
-    return if $cfg->{stale_answers} < STALE_ANSWERS || keys %{ $cfg->{broker_map} } < 2;
-    $cfg->{stale_answers} = 0;
+    my $cfg   = $self->{cfg};
+    my $doubt = $cfg->{doubt} = $is_nothing_new && $cfg->{doubt} || { answers => 0, turns => 0 };
+    return if !$is_nothing_new || keys %{ $cfg->{broker_map} } < 2;
+    return if ++$doubt->{answers} < STALE_ANSWERS * 2 ** $doubt->{turns};
+    $doubt->{answers} = 0;
+    $doubt->{turns}++ if $doubt->{turns} < STALE_DOUBLINGS;
     $cfg->{control_turn}++;
-    return $self->_drop_control;
+    $cfg->{control_doubted} = 1;
+    return;
 }
 
 sub _next_candidate {

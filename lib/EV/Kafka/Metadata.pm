@@ -91,9 +91,10 @@ sub _metadata_answered {
         return $self->_metadata_failed(REFRESH_BACKOFF);
     }
     my $request = delete $cfg->{metadata_request};
-    my $known   = $self->_leaders_known($request->{topics});
+    my @named   = @{ $request->{topics} || [] };
+    my $known   = $self->_leaders_known(@named);
     $self->_adopt_metadata($meta, $request->{topics});
-    $self->_doubt_control($known eq $self->_leaders_known($request->{topics}));
+    $self->_doubt_control($known eq $self->_leaders_known(@named)) if @named;
     $self->_count_tries(@{ $request->{topics} || [] });
     return if $cfg->{closed};
     $self->_connected unless $cfg->{connected};
@@ -110,9 +111,9 @@ sub _metadata_answered {
 }
 
 sub _leaders_known {
-    my ($self, $asked) = @_;
+    my ($self, @named) = @_;
     my $topics = $self->{cfg}{topics};
-    return join ' ', map { ($_, @{ $topics->{$_} || [] }) } $asked ? @$asked : sort keys %$topics;
+    return join ' ', map { ($_, @{ $topics->{$_} || [] }) } @named;
 }
 
 # A request that no broker answered is asked again; what waits, waits on.
