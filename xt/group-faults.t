@@ -127,7 +127,8 @@ sub disturb {
     my $api  = pick(@{ $run->{apis} });
     return $mock->fault(api => $api, error => pick(@{ $CODES{$api} }), times => pick(1, 2)) if $chance < 0.65;
     return $mock->fault(api => $api, drop => 1, applied => pick(0, 1)) if $chance < 0.8;
-    return $mock->fault(api => $api, delay_ms => int rand 300) if $chance < 0.95;
+    return $mock->fault(api => $api, delay_ms => int rand 300) if $chance < 0.9;
+    return $mock->fault(api => $_, hang => 1) for grep { $chance < 0.95 && /Heartbeat/ } @{ $run->{apis} };
     return $mock->set_coordinator(group => 'g', pick(0, 1, 2));
 }
 
