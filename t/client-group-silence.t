@@ -39,6 +39,21 @@ for my $case ([classic => 'Heartbeat'], [consumer => 'ConsumerGroupHeartbeat']) 
     }
 }
 
+subtest 'a commit without an answer while partitions are given up' => sub {
+    my $mock   = filled(1, 3);
+    my $member = joined(member($mock, session_timeout => 2000));
+    wait_until { @{ $member->{got} } == 3 } 'the records';
+    my $id = $member->{kafka}{cfg}{group}{member_id};
+    $mock->fault(api => 'OffsetCommit', hang => 1);
+    $mock->fault(api => 'Heartbeat', error => 27);
+    wait_until { state_of($member) eq 'giving_up' } 'the rebalance';
+    my $begun = EV::time;
+    wait_until { @{ $member->{assigned} } == 2 && is_stable($member) } 'the end of the rebalance';
+    cmp_ok EV::time - $begun, '<', 6, 'is not waited for as long as for other requests';
+    is_deeply committed_in($mock), { 't:0' => 3 }, 'it is sent again';
+    is $member->{kafka}{cfg}{group}{member_id}, $id, 'heartbeats have kept the membership';
+};
+
 # A member whose on_message sleeps at the first record, after on_sleep => sub { ($member) }.
 # Of the first two records it writes down how many heartbeats had been sent, and
 # whether delivery was held.

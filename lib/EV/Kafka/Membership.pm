@@ -194,7 +194,7 @@ sub _rejoin {
     return $self->_join_group($group) if $self->_is_cooperative($group);
     my $attempt = ++$group->{attempt};
     $group->{state} = 'giving_up';
-    delete $self->{cfg}{group_timers}{heartbeat};
+    # Heartbeats go on: the commit may take long.
     return $self->_give_up($group, sub { 1 }, $group->{auto_commit}, sub {
         my ($self) = @_;
         $self->_join_group($group) if $self->_is_attempt($group, $attempt);
