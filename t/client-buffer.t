@@ -54,6 +54,20 @@ subtest 'buffer_memory' => sub {
     is $drained, 1, 'instead of the first';
 };
 
+subtest 'a message that is larger than what there is' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my ($drained, @end) = (0);
+    my $kafka = connected(brokers => $mock->bootstrap, buffer_memory => 1_000, on_drain => sub { $drained++ });
+    $kafka->produce('t', undef, 'x' x 2_000, sub { push @end, $_[1] });
+    is_deeply \@end, ['producer buffer full'], 'fails';
+    is $drained, 0, 'not from within produce';
+    wait_until { $drained } 'on_drain';
+    turns;
+    is $drained, 1, 'and who waits for room is called, once';
+    is_deeply [errors($kafka)], [], 'on_error hears nothing';
+};
+
 subtest 'a program that pauses itself' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 4);

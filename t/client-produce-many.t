@@ -37,6 +37,41 @@ subtest 'some fail' => sub {
     like $done[0][0], qr/TOPIC_AUTHORIZATION_FAILED/, 'as texts';
 };
 
+subtest 'a partitioner that dies in the middle' => sub {
+    for my $acks (-1, 0) {
+        $mock->create_topic("acks$acks" => 1);
+        my $kafka = connected(brokers => $mock->bootstrap, acks => $acks, partitioner => sub {
+            my (undef, $key) = @_;
+            die "no idea\n" if $key eq 'b';
+            return $key eq 'c' ? 7 : 0;
+        });
+        $kafka->produce("acks$acks", 'known', '');
+        wait_until { $mock->records("acks$acks", 0) } 'the topic';
+        my @done;
+        $kafka->produce_many([map { ["acks$acks", $_, $_] } 'a' .. 'd'], sub { push @done, [@_] });
+        wait_until { @done } 'the callback';
+        my $errors = $acks ? $done[0][0] : [errors($kafka)];
+        is scalar(@$errors), 2, 'two errors';
+        is $errors->[0], "no idea\n", 'what it died of';
+        like $errors->[1], qr/^produce: partitioner must return .* 'acks$acks'\z/, 'and what it got wrong';
+        wait_until { 3 == (() = $mock->records("acks$acks", 0)) } 'the others';
+        is_deeply log_values($mock, "acks$acks"), ['', 'a', 'd'], 'are produced';
+        turns;
+        is scalar(@done), 1, 'one call';
+    }
+};
+
+subtest 'a callback that closes the client in the middle' => sub {
+    my (@done, $kafka);
+    $kafka = connected(brokers => $mock->bootstrap, buffer_memory => 50, on_error => sub { $kafka->close });
+    $kafka->produce('t', 'too', 'x' x 100);
+    ok $kafka->{cfg}{closed}, 'closed by on_error';
+    $kafka = connected(brokers => $mock->bootstrap, partitioner => sub { $kafka->close; 0 });
+    $kafka->produce_many([['t', 'a', 'a'], ['t', 'b', 'b']], sub { push @done, [@_] });
+    is_deeply $done[0][0], ['client closed', 'EV::Kafka: client is closed'], 'every message has its end';
+    is scalar(@done), 1, 'in one call';
+};
+
 subtest 'an empty list calls back at once' => sub {
     my $kafka = client(brokers => $mock->bootstrap);
     my @done;

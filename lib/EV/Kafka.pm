@@ -488,7 +488,7 @@ reference to an array of error texts, one for each message that failed, or with
 undef. A message is an array C<[$topic, $key, $value]>, with the options of
 C<produce> as an optional fourth element, or a hash with the keys C<topic>, C<key>,
 C<value> and those options. If one of them is malformed it croaks and produces
-none.
+none. What a C<partitioner> dies of is the error of its message.
 
 With an empty list, and with C<< acks => 0 >>, the callback is called at once.
 

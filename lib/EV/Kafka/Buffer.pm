@@ -45,19 +45,26 @@ sub _buffer_full {
     elsif (!$cfg->{buffer_full}{reported}++) {
         $self->_report(BUFFER_FULL);
     }
+    # It was too large for what is free; nothing that is settled may ever say so.
+    $cfg->{buffer_full}{timer} ||= $self->_timer(0, '_check_buffer')
+        if $cfg->{buffer_full} && !$cfg->{closed} && $self->_has_room;
     return;
+}
+
+# Whether what waits for room should come now.
+sub _has_room {
+    my ($self) = @_;
+    my (undef, $bytes) = $self->_queued;
+    return $bytes <= $self->{cfg}{buffer_memory} / 2;
 }
 
 # Some messages have been settled.
 sub _check_buffer {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    if ($cfg->{buffer_full} && !$cfg->{closed}) {
-        my (undef, $bytes) = $self->_queued;
-        if ($bytes <= $cfg->{buffer_memory} / 2) {
-            delete $cfg->{buffer_full};
-            $self->_call($cfg->{on_drain});
-        }
+    if ($cfg->{buffer_full} && !$cfg->{closed} && $self->_has_room) {
+        delete $cfg->{buffer_full};
+        $self->_call($cfg->{on_drain});
     }
     return $cfg->{closed} ? undef : $self->_check_flush;
 }

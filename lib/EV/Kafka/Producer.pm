@@ -43,6 +43,8 @@ sub _append_message {
     my ($self, $op) = @_;
     my ($key, $value, $headers, $timestamp) = @{ $op->{message} };
     my $partition = $op->{partition} // $self->_choose_partition($op->{topic}, $key);
+    # A partitioner may do anything.
+    return $self->_fail_ops('client closed', $op) if $self->{cfg}{closed};
     # It may have waited for its topic since before begin_transaction.
     my $txn      = $self->{cfg}{txn};
     my $is_plain = $txn && ($op->{transaction} || 0) != $txn ? 1 : 0;
@@ -112,7 +114,7 @@ sub produce_many {
 
     my $left = @messages;
     if (!$left || !$self->{cfg}{acks}) {
-        $self->produce(@$_) for @messages;
+        $self->_produce_one_of_many($_) for @messages;
         return $self->_call($cb, undef);
     }
     my @errors;
@@ -122,8 +124,18 @@ sub produce_many {
         return if --$left;
         $cb->(@errors ? \@errors : undef) if $cb;
     };
-    $self->produce(@$_, $delivered) for @messages;
+    $self->_produce_one_of_many($_, $delivered) for @messages;
     return;
+}
+
+# Others have been produced before it: what dies, a partitioner say, ends this one only.
+sub _produce_one_of_many {
+    my ($self, $message, @cb) = @_;
+    local $@;
+    return if eval { $self->produce(@$message, @cb); 1 };
+    my $txn = $self->{cfg}{closed} ? undef : $self->{cfg}{txn};
+    return $self->_fail_ops($@ =~ s/ at \S+ line \d+\.?\n\z//r,
+        { cb => $cb[0], label => EV::Kafka::Buffer::DELIVERY(), transaction => $txn });
 }
 
 # All messages are looked at before the first is produced: a croak sends nothing.
