@@ -140,6 +140,18 @@ sub _is_wanted {
         && ($part->{asked} || $cursor->{generation} == $part->{generation});
 }
 
+# What was fetched of a partition before a seek is not delivered after it, although it
+# was asked for.
+sub _void_fetched {
+    my ($self, $cursor) = @_;
+    my $cfg     = $self->{cfg};
+    my @answers = grep { $_ } $cfg->{delivery}{answer}, @{ $cfg->{answers} };
+    my @parts   = map { @{ $_->{parts} } } @answers;
+    push @parts, map { values %{ $_->{parts} || {} } } values %{ $cfg->{fetches} };
+    $_->{asked} = 0 for grep { $_->{cursor} == $cursor } @parts;
+    return;
+}
+
 # For one partition, where delivering stands; nothing if it is not being delivered.
 sub _delivering_position {
     my ($self, $cursor) = @_;

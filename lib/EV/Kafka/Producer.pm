@@ -31,6 +31,7 @@ sub _produce_message {
     my ($self, $op) = @_;
     my $cfg = $self->{cfg};
     return $self->_fail_ops($cfg->{producer_error}, $op) if defined $cfg->{producer_error};
+    return $self->_fail_ops('transaction aborted', $op) if $cfg->{txn} && $cfg->{txn}{state} eq 'aborting';
     if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
         return $self->_append_message($op);
     }

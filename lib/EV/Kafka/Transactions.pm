@@ -92,6 +92,9 @@ sub abort_transaction {
     my ($self, $cb) = @_;
     my $txn = $self->_open_txn('abort_transaction');
     @$txn{qw(state cb)} = ('aborting', $cb);
+    # What would be delivered from here on comes again, and what is produced is refused.
+    $self->_hold_delivery('abort');
+    $self->_native_off;
     $txn->{patience} = $self->_timer(ABORT_PATIENCE, '_abort_late');
     $self->_fail_ops('transaction aborted', $self->_take_ops(sub { ($_[0]{transaction} || 0) == $txn }));
     $self->_txn_fail_unsent('transaction aborted');
@@ -209,6 +212,7 @@ sub _txn_failed_for_good {
         $self->_end_offsets($txn, $error);
         $self->_call(delete $txn->{cb}, $error);
     }
+    $self->_release_delivery('abort') unless $cfg->{closed};
     return $cfg->{closed} ? undef : $self->_producer_failed($error);
 }
 
@@ -320,9 +324,14 @@ sub _txn_ended {
     return if ($cfg->{txn} || 0) != $txn;
     $self->_txn_end unless $txn->{ending};
     delete $cfg->{txn};
-    $self->_back_to(values %{ $txn->{positions} }) if $txn->{state} eq 'aborting';
+    if ($txn->{state} eq 'aborting') {
+        $self->_back_to(values %{ $txn->{positions} });
+        $self->_native_on unless $cfg->{partitioner} || defined $cfg->{producer_error};
+    }
     $self->_call(delete $txn->{cb}, $error);
-    return $cfg->{closed} ? undef : $self->_send_ready;
+    return if $cfg->{closed};
+    $self->_release_delivery('abort');
+    return $self->_send_ready;
 }
 
 # Where each partition was at begin, or when it was assigned after that: the offset
@@ -348,7 +357,10 @@ sub _back_to {
         $had->{$key} = $was->{offset} if exists $had->{$key};
         my $assigned = $self->_assigned(@$was{qw(topic partition)}) or next;
         my ($offset) = $self->_position_of($assigned);
-        $self->_move($assigned, $was->{offset}) if $offset != $was->{offset};
+        next if $offset == $was->{offset};
+        $self->_move($assigned, $was->{offset});
+        # It comes again, behind what goes before it.
+        $self->_void_fetched($self->_cursor($assigned));
     }
     return;
 }
