@@ -85,7 +85,10 @@ for my $protocol (sort keys %SLEEP) {
 
     subtest "a member of the $protocol protocol that has slept longer than its session" => sub {
         my $mock   = filled(1, 1000, consumer_heartbeat_interval_ms => 30);
-        my $member = sleeper($mock, $api, $seconds, %option, session_timeout => 300, on_sleep => sub {
+        # Short, since the coordinator waits that long for the member that it was in truth; so much
+        # shorter for the sleep only.
+        my $member = sleeper($mock, $api, $seconds, %option, session_timeout => 3000, on_sleep => sub {
+            $_[0]{kafka}{cfg}{group}{session_timeout} = 300;
             $mock->fault(api => $api, error => $lost);
         });
         wait_until { @{ $member->{revoked} } } 'the revocation';
