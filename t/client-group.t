@@ -362,6 +362,24 @@ subtest 'a commit during a rebalance' => sub {
     is_deeply \@commits, ['given up in a rebalance before it was committed: t:1'], 'and reported for what does not';
 };
 
+subtest 'a commit during a rebalance in which the membership is lost' => sub {
+    my $mock   = filled(1, 3);
+    # Short, since the coordinator waits that long for the member that it was in truth.
+    my $member = joined(member($mock, assignors => ['cooperative-sticky'], auto_commit => 0, session_timeout => 2000));
+    wait_until { @{ $member->{got} } == 3 } 'the records';
+    $mock->fault(api => 'JoinGroup', delay_ms => 200);
+    $mock->fault(api => 'SyncGroup', error => 25);
+    $mock->fault(api => 'Heartbeat', error => 27);
+    wait_until { state_of($member) eq 'joining' } 'the rebalance';
+    my @commits;
+    $member->{kafka}->commit(sub { push @commits, $_[0] // 'ok' });
+    wait_until { @commits } 'the end of the commit';
+    is owned($member), 1, 'the partition is back';
+    is_deeply \@commits, ['given up in a rebalance before it was committed: t:0'],
+        'but others may have had it, and have gone further';
+    is_deeply committed_in($mock), {}, 'so that nothing is committed';
+};
+
 subtest 'subscribing again' => sub {
     my $mock = filled(2, 1);
     $mock->create_topic(u => 1);

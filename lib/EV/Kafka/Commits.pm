@@ -41,12 +41,15 @@ sub commit {
     my $group = $self->{cfg}{group} or return $self->_end_op($op, undef, 'not subscribed to a group');
     $self->_limit_wait($group, $op);
     my @positions = $self->_positions;
+    my $had       = $self->_assigned_by_key;
     return $self->_when_stable($group, sub {
         my ($self, $error) = @_;
         return $self->_end_op($op, undef, $error) if defined $error;
-        my %has  = map { ("$_->{topic}:$_->{partition}" => 1) } @{ $self->{cfg}{assignments} };
-        my @mine = grep { $has{"$_->{topic}:$_->{partition}"} } @positions;
-        my @lost = grep { !$has{"$_->{topic}:$_->{partition}"} } @positions;
+        # What has come back was somebody else's meanwhile, who may have gone further.
+        my $has  = $self->_assigned_by_key;
+        my $kept = sub { my $key = "$_[0]{topic}:$_[0]{partition}"; $has->{$key} && $has->{$key} == $had->{$key} };
+        my @mine = grep { $kept->($_) } @positions;
+        my @lost = grep { !$kept->($_) } @positions;
         return $self->_commit_positions($group, \@mine, sub {
             my ($self, $error) = @_;
             $error //= 'given up in a rebalance before it was committed: '
@@ -54,6 +57,12 @@ sub commit {
             $self->_end_op($op, undef, $error);
         });
     });
+}
+
+# A partition that was given up and has come back has another entry than before.
+sub _assigned_by_key {
+    my ($self) = @_;
+    return { map { ("$_->{topic}:$_->{partition}" => $_) } @{ $self->{cfg}{assignments} } };
 }
 
 # A rebalance is over by then; without a coordinator there is no end to wait for.
