@@ -530,7 +530,9 @@ to the latest (-1). The position moves also when a fetch is under way. What L</p
 has asked for by then is still delivered; in a group the next message comes from the new
 position. A broker answers its fetches one after the other: while one is under way that
 has nothing to bring, the partition waits for it to end, C<fetch_max_wait_ms> at the most, as
-with L</resume(\@partitions)> and in any Kafka client. C<$cb> gets the new position as a hash of C<topic>,
+with L</resume(\@partitions)> and in any Kafka client. While the earliest or latest offset
+is looked up, the position stays where it is, and in a group nothing of the partition is
+delivered; if none is found, it goes on there. C<$cb> gets the new position as a hash of C<topic>,
 C<partition> and C<offset>, or C<(undef, $err)>:
 
 =over 4
