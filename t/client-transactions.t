@@ -328,6 +328,27 @@ subtest 'another instance takes over' => sub {
     is_deeply committed($mock), ['new'], 'what it had written is aborted';
 };
 
+subtest 'another instance takes over, and the first goes on' => sub {
+    my $mock  = cluster();
+    my $first = producer($mock);
+    $first->begin_transaction;
+    my $before = write_out($first, 'same');
+    wait_until { @$before } 'delivery';
+    my $second = producer($mock);
+    my $after  = write_out($first, 'same', 'same');
+    wait_until { @$after == 2 } 'the refusal';
+    like $_, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, 'the partition refuses it' for @$after;
+    for my $end (qw(commit_transaction abort_transaction)) {
+        # Whoever has heard already that there is no way on croaks.
+        my ($error) = eval { ended($first, $end) };
+        like $error // $@, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, "$end fails";
+    }
+    is scalar(errors($first)), 1, 'on_error has heard of it, once';
+    ok defined croak_of { $first->begin_transaction }, 'and there is no other';
+    is_deeply [transaction($second, 'commit_transaction', 'new')], [undef], 'the second goes on';
+    is_deeply committed($mock), ['new'], 'alone';
+};
+
 subtest 'a coordinator that dies' => sub {
     my $mock  = EV::Kafka::Mock->new(brokers => 3, replication_factor => 3);
     $mock->create_topic(out => 2);

@@ -105,6 +105,29 @@ sub one_node {
         await('close', sub { $second->close(@_) });
     };
     await('close', sub { $kafka->close(@_) });
+
+    subtest 'the first goes on, and hears of it from the partition' => sub {
+        my @heard;
+        my $first = producer($brokers, "$topic-other", on_error => sub { push @heard, $_[0] });
+        $first->begin_transaction;
+        my $before = write_values($first, $topic, 'g10');
+        await('delivery', sub { $first->flush(@_) });
+        my $second = producer($brokers, "$topic-other");
+        my $after  = write_values($first, $topic, 'g10', 'g10');
+        await('the end', sub { $first->flush(@_) });
+        is_deeply $before, [undef], 'what came before the second was written';
+        like $after->[$_], qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, 'and what came after it was not' for 0, 1;
+        for my $end (qw(commit_transaction abort_transaction)) {
+            # Whoever has heard already that there is no way on croaks.
+            my $error = eval { await($end, sub { $first->$end(@_) }) } // $@;
+            like $error, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, "$end fails";
+        }
+        ok !eval { $first->begin_transaction; 1 }, 'and there is no other';
+        is scalar(@heard), 1, 'on_error has heard of it, once';
+        is transaction($second, commit_transaction => $topic, 'h10'), undef, 'the second goes on';
+        is_deeply [grep { /^[gh]/ } @{ read_values($brokers, $topic, 'committed') }], ['h10'], 'alone';
+        for my $client ($first, $second) { await('close', sub { $client->close(@_) }) }
+    };
 }
 
 sub transaction_version {
