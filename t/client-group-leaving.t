@@ -108,6 +108,18 @@ for my $case (
     };
 }
 
+for my $protocol (qw(classic consumer)) {
+    subtest "unsubscribe while the coordinator's connection is stuck: $protocol" => sub {
+        my $mock   = filled(1, 3, consumer_heartbeat_interval_ms => 5000);
+        my $member = joined(member($mock, group_protocol => $protocol, heartbeat_interval => 20));
+        wait_until { @{ $member->{got} } == 3 } 'the records';
+        $mock->fault(api => 'OffsetCommit', hang => 1);
+        is left($member), 'left', 'the commit is sent again over another one';
+        is_deeply committed_in($mock), { 't:0' => 3 }, 'and done';
+        is $mock->group('g')->{state}, 'Empty', 'and the coordinator is told';
+    };
+}
+
 subtest 'close cuts unsubscribe off' => sub {
     for my $api (qw(OffsetCommit LeaveGroup)) {
         my $mock   = filled(1, 3);

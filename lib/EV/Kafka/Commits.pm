@@ -23,6 +23,10 @@ use constant {
     REQUIRE_STABLE_FROM => 7,
 };
 
+# Seconds for the answer to a commit on leaving, so that there is time for another try
+# and for the goodbye before leaving counts as done.
+use constant LEAVING_PATIENCE => 2;
+
 # Errors of a commit that tell of the membership.
 my %MEMBERSHIP_ERROR = map { $_ => 1 } 22, 25, 27, 82, 110;
 
@@ -151,7 +155,7 @@ sub _try_commit {
         return unless $MEMBERSHIP_ERROR{$code} && $self->_is_group($group) && $group->{state} eq 'stable';
         return unless $group->{generation} == $commit->{member}[0];
         return $self->_by_protocol($group, refused => OffsetCommit => $code);
-    });
+    }, patience => $group->{state} eq 'leaving' ? LEAVING_PATIENCE : undef);
 }
 
 sub _commit_again {
