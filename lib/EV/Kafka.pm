@@ -822,7 +822,10 @@ committed; it is asked until it answers, as long as that takes.
 Drops the transaction's messages and offsets. What was not sent yet fails with
 C<transaction aborted>, as does what is produced before the callback. The positions go back
 to where they were at C<begin_transaction>; until they are there no message is delivered, and
-what had been fetched by then comes again with them. What has no answer yet is waited for, for a second at most. The callback gets undef, or a final error.
+what had been fetched by then comes again behind what goes before it. What has no answer yet
+is waited for, for a second at most. The callback gets undef, or a final error. A program
+that consumes without end begins the next transaction there: what is delivered before it
+begins is not part of it.
 
 Like C<send_offsets_to_transaction> and C<commit_transaction> it croaks when no
 transaction is open.
