@@ -728,7 +728,8 @@ broker's. All members of a group speak the same protocol.
 
 With C<group_instance_id> the member keeps its partitions for C<session_timeout> after
 it has left, in case it comes back. Two members of the same name cannot be: the first
-one gets C<FENCED_INSTANCE_ID> by C<on_error> and stops.
+one gets C<FENCED_INSTANCE_ID> by C<on_error> and stops. By the C<consumer> protocol it
+is the second one that stops, with C<UNRELEASED_INSTANCE_ID>.
 
 If the coordinator is lost, another one is looked for; that may take as long as it
 takes. When a JoinGroup has been sent and lost five times more, or has been refused

@@ -73,7 +73,10 @@ sub _join_answered {
     my $code = $answer->{error_code};
     if (!$code) {
         @$group{qw(member_id generation assignor)} = @$answer{qw(member_id generation_id protocol_name)};
+        $group->{assignor} = $group->{assignors}[0] unless length($group->{assignor} // '');
         my $leads = $answer->{leader} eq $answer->{member_id};
+        return $self->_stop_group($group, "JoinGroup: the group's assignor is one that was not offered: '$group->{assignor}'")
+            if $leads && !grep { $_ eq $group->{assignor} } @{ $group->{assignors} };
         return $self->_lead_group($group, $answer) if $leads && !$answer->{skip_assignment};
         # A static leader that has come back shares nothing out, and watches all the same (KIP-814).
         $self->_watch_for_group($group, $leads ? $self->_read_group($group, $answer) : {});
@@ -100,7 +103,7 @@ sub _join_refused {
 sub _refusal {
     my ($self, $group, $request, $code) = @_;
     my $text = "$request: " . $self->error_name($code) . " (code $code)";
-    return $text unless $code == FENCED_INSTANCE_ID;
+    return $text unless $code == FENCED_INSTANCE_ID && defined $group->{group_instance_id};
     return "$text: another member has joined as '$group->{group_instance_id}'";
 }
 
