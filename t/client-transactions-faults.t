@@ -22,8 +22,8 @@ my $seed = $ENV{TEST_SEED} || 20_261_124;
 srand $seed;
 note "TEST_SEED=$seed";
 
-my $mock = EV::Kafka::Mock->new(brokers => 3);
-$mock->create_topic($_ => $PARTITIONS, 3) for qw(in out plain);
+my $mock = EV::Kafka::Mock->new(brokers => 3, replication_factor => 3);
+$mock->create_topic($_ => $PARTITIONS) for qw(in out plain);
 my %input;
 for my $n (1 .. $RECORDS) {
     my $partition = int rand $PARTITIONS;
@@ -133,7 +133,11 @@ my %CODES = (
 my %LOST_COUNT = (45 => 1, 59 => 1);
 
 my @APIS = (sort(keys %CODES), 'Metadata');
+# The broker that is stopped.
+my $down;
+
 sub one_of { return $_[rand @_] }
+sub one_that_is_up { return one_of(grep { $_ != ($down // -1) } 0 .. 2) }
 
 # One rule at a time: two of them together do what no broker does.
 sub fault { $mock->clear_faults; $mock->fault(@_); return }
@@ -148,12 +152,11 @@ my @TROUBLE = (
     sub { fault(api => one_of(@APIS), drop => 1, applied => int rand 2) },
     sub { fault(api => one_of(@APIS), hang => 1, applied => int rand 2) if rand() < 0.05 },
     sub { fault(api => one_of(@APIS), delay_ms => 5 + rand 60) },
-    sub { $mock->set_leader(one_of('out', 'plain'), int rand $PARTITIONS, int rand 3) },
-    sub { $mock->set_coordinator(transaction => 'copy', int rand 3) },
-    sub { $mock->set_coordinator(group => 'g', int rand 3) },
+    sub { $mock->set_leader(one_of('out', 'plain'), int rand $PARTITIONS, one_that_is_up()) },
+    sub { $mock->set_coordinator(transaction => 'copy', one_that_is_up()) },
+    sub { $mock->set_coordinator(group => 'g', one_that_is_up()) },
 );
 my $trouble = EV::timer 0.01, 0.03, sub { one_of(@TROUBLE)->() };
-my $down;
 my $outage = EV::timer 0.3, 0.5, sub {
     if (defined $down) { $mock->start_broker($down); undef $down }
     else               { $mock->stop_broker($down = int rand 3) }
