@@ -94,7 +94,7 @@ subtest 'with the Java console consumer' => sub {
     is_spread(6, [6], $ours);
     my $java = GroupMember->run('java', KafkaCluster::java_command($version,
         'org.apache.kafka.tools.consumer.ConsoleConsumer', '--bootstrap-server', $brokers, '--topic', $topic,
-        '--group', "$topic-g", '--consumer-property', 'group.protocol=consumer'));
+        '--group', "$topic-g", '--from-beginning', '--consumer-property', 'group.protocol=consumer'));
     wait_until('three partitions to be left to us', sub { $ours->owns == 3 }, $ours, $java);
     my $rounds = 0;
     wait_until('records to each', sub {

@@ -179,11 +179,13 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             my $group = "$topic-g";
             my $ours  = member(ours => $topic, $group);
             is_spread(6, [6], $ours);
+            # Whoever takes a partition of which nothing is committed yet must not begin at its end.
             my $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u',
-                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
+                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS,
+                '-X', 'auto.offset.reset=earliest', $topic);
             my $java = GroupMember->run('java', KafkaCluster::java_command($version,
                 'org.apache.kafka.tools.consumer.ConsoleConsumer', '--bootstrap-server', $brokers, '--topic', $topic,
-                '--group', $group,
+                '--group', $group, '--from-beginning',
                 map { ($version lt '4' ? '--property' : '--formatter-property') => $_ }
                     'print.partition=true', 'print.offset=true'));
             wait_until('two partitions to be left to us', sub { $ours->owns == 2 }, $ours, $kcat, $java);
@@ -210,7 +212,8 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             $kcat->kill('TERM');
             wait_until('kcat to leave', sub { $ours->owns == 6 }, $ours);
             my $back = GroupMember->run('kcat again', 'kcat', '-b', $brokers, '-G', $group, '-u',
-                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS, $topic);
+                '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS,
+                '-X', 'auto.offset.reset=earliest', $topic);
             wait_until('kcat again', sub { $ours->owns == 3 }, $ours, $back);
             leave($ours);
             $share->('without us', $back);
