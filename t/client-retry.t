@@ -84,6 +84,19 @@ subtest 'a single record that is too large fails alone' => sub {
     is_deeply log_values($mock, 't'), [3], 'alone';
 };
 
+subtest 'refused until delivery_timeout: the error says with what' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, delivery_timeout => 2);
+    $mock->fault(api => 'Produce', error => 19, times => 1000);
+    my @got;
+    $kafka->produce('t', 'k', 'v', sub { push @got, [@_] });
+    wait_until { @got } 'the end';
+    # It waits for its next try then, or has just been refused once more.
+    like $got[0][1],
+        qr/^(?:delivery timed out after 2 s: t:0, refused with )?NOT_ENOUGH_REPLICAS \(code 19\)/, 'name and code';
+};
+
 subtest 'younger batches do not pass a refused one' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -72,7 +72,7 @@ sub _retry_batch {
     my $limit = $cfg->{delivery_timeout};
     return 0 if $limit && $batch->{age} >= $limit && $batch->{retries} >= MIN_RETRIES;
     return 0 if $self->_is_given_up($batch);
-    return 0 unless $self->_hold($batch->{id});
+    return 0 unless $self->_hold($batch->{id}, $batch->{is_lost} ? 0 : $batch->{error_code});
     my ($topic, $partition) = @$batch{qw(topic partition)};
     $cfg->{held}{"$topic:$partition"} ||= $self->_timer(
         $self->_backoff($batch->{retries} + 1, RETRY_BACKOFF, RETRY_BACKOFF_MAX),

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_wire::error;
 use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
 
 use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
@@ -110,9 +111,15 @@ impl Producer {
     fn place_name(&self, given_up: &GivenUp<Sv>) -> String {
         let accumulator = self.accumulator.borrow();
         let topic = String::from_utf8_lossy(accumulator.topic_name(given_up.topic));
-        match given_up.partition {
-            Some(partition) => format!("{topic}:{partition}"),
-            None => topic.into_owned(),
+        let Some(partition) = given_up.partition else {
+            return topic.into_owned();
+        };
+        match given_up.batch.refusal {
+            0 => format!("{topic}:{partition}"),
+            code => {
+                let name = error::name(code);
+                format!("{topic}:{partition}, refused with {name} (code {code})")
+            }
         }
     }
 

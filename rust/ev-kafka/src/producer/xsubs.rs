@@ -274,12 +274,16 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_hold($id)`: a batch in flight is to be sent again, once `_resume` has been called for its partition. False when it
+/// `_hold($id, $error_code)`: a batch in flight is to be sent again, once `_resume` has been called for its partition. False when it
 /// must not be sent again.
 fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let id = read_id(frame)?;
+    let code = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
     let producer = frame.object::<Producer>()?;
-    let is_held = producer.accumulator.borrow_mut().hold(id);
+    let mut accumulator = producer.accumulator.borrow_mut();
+    accumulator.refused(id, code);
+    let is_held = accumulator.hold(id);
+    drop(accumulator);
     frame.ret_int(is_held.into());
     Ok(())
 }

@@ -101,6 +101,7 @@ impl<C> Open<C> {
             transaction,
             stamp: None,
             retries: 0,
+            refusal: 0,
             doubtful: false,
             renewed: false,
         };
@@ -129,6 +130,8 @@ pub struct Sealed<C> {
     pub stamp: Option<Stamp>,
     /// How often it was put back to be sent again.
     pub retries: u32,
+    /// The error code that it was put back for last; 0 when there was no answer.
+    pub refusal: i16,
     /// It was sent at least once in such a way that a broker may have it.
     pub doubtful: bool,
     /// Its partition took a new identity on its account.
@@ -197,6 +200,7 @@ impl<C> Sealed<C> {
             transaction: self.transaction,
             stamp: None,
             retries: self.retries,
+            refusal: self.refusal,
             // No broker has ever taken what is too large for it.
             doubtful: false,
             renewed: self.renewed,

@@ -460,6 +460,13 @@ impl<C> Accumulator<C> {
         }
     }
 
+    /// The error code with which a batch in flight was refused, for the error of one that is given up later.
+    pub fn refused(&mut self, id: BatchId, code: i16) {
+        if let Some((_, batch)) = self.sent.get_mut(&id) {
+            batch.refusal = code;
+        }
+    }
+
     /// Puts a batch in flight back to be sent again; nothing of its partition leaves until [`resume`](Self::resume),
     /// nor does a younger batch pass it then. False when it must not be sent again: it was settled meanwhile, or its
     /// transaction is over.
