@@ -118,6 +118,8 @@ sub produce_plain {
 
 # --- the trouble ----------------------------------------------------------------------
 
+# Without 120 of EndTxn: a coordinator that has committed, and whose answer was lost,
+# never says it.
 my %CODES = (
     Produce            => [3, 5, 6, 10, 19, 45, 59, 87, 120],
     AddPartitionsToTxn => [3, 14, 15, 16, 29, 51, 51, 120],
@@ -128,7 +130,7 @@ my %CODES = (
     FindCoordinator    => [15],
     Fetch              => [6, 9],
 );
-# 120 of EndTxn is missing: who has committed, and whose answer was lost, never says it.
+
 # No broker says so of a batch that it has, and that is sent again: outside of
 # transactions it would be believed.
 my %LOST_COUNT = (45 => 1, 59 => 1);
@@ -151,7 +153,8 @@ my @TROUBLE = (
     }) x 4,
     sub { fault(api => 'Produce', error => one_of(7, 20), applied => 1) },
     sub { fault(api => one_of(@APIS), drop => 1, applied => int rand 2) },
-    sub { fault(api => one_of(@APIS), hang => 1, applied => int rand 2) if rand() < 0.05 },
+    # A Produce request that hangs is waited for, half a minute.
+    sub { fault(api => one_of(grep { $_ ne 'Produce' } @APIS), hang => 1, applied => int rand 2) if rand() < 0.05 },
     sub { fault(api => one_of(@APIS), delay_ms => 5 + rand 60) },
     sub { $mock->set_leader(one_of('out', 'plain'), int rand $PARTITIONS, one_that_is_up()) },
     sub { $mock->set_coordinator(transaction => 'copy', one_that_is_up()) },
