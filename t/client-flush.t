@@ -74,14 +74,14 @@ subtest 'flush and a topic that stays unknown' => sub {
 subtest 'flush_timeout' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);
-    my $kafka = connected(brokers => $mock->bootstrap, flush_timeout => 0.05);
-    $mock->fault(api => 'Produce', delay_ms => 300);
+    my $kafka = connected(brokers => $mock->bootstrap, flush_timeout => 0.3);
+    $mock->fault(api => 'Produce', delay_ms => 900);
     my (@flushed, $delivered);
     $kafka->produce('t', 'k', 'v', sub { $delivered = 1 });
     $kafka->flush(sub { push @flushed, [@_] });
     wait_until { @flushed } 'flush';
     is $delivered, undef, 'gives up before the answer';
-    like $flushed[0][0], qr/timed out after 0.05 s/, 'and says so';
+    like $flushed[0][0], qr/timed out after 0.3 s/, 'and says so';
     wait_until { $delivered } 'delivery';
     turns;
     is scalar(@flushed), 1, 'the late answer calls nothing twice';

@@ -12,7 +12,7 @@ use constant {
 
 # Seconds for which a broker's next Fetch waits for positions that are being looked
 # up.
-use constant RESOLVING_GRACE => 0.1;
+our $RESOLVING_GRACE = 0.1;
 
 # Seconds between looks at all partitions when positions are looked up again, each
 # at a time of its own.
@@ -69,7 +69,7 @@ sub _nodes_about_to_resolve {
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        my $left   = ($cursor->{resolving} || 0) + RESOLVING_GRACE - $now;
+        my $left   = ($cursor->{resolving} || 0) + $RESOLVING_GRACE - $now;
         next if $left <= 0;
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         next unless defined $leader;
