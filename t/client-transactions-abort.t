@@ -137,37 +137,41 @@ for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
     };
 }
 
-subtest 'a batch that is too large is not split for an abort' => sub {
-    my $mock  = cluster();
-    my $kafka = producer($mock, linger_ms => 5);
+# A transaction of which a batch of four is on its way that will be refused as too large.
+# Gives what the messages hear.
+sub batch_too_large {
+    my ($mock, $kafka, $delay_ms) = @_;
     my $errors = [];
+    my $produce = sub { $kafka->produce('out', undef, $_[0], { partition => 0 }, sub { push @$errors, $_[1] }) };
     $kafka->begin_transaction;
-    $kafka->produce('out', undef, 'first', { partition => 0 }, sub { push @$errors, $_[1] });
+    $produce->('first');
     wait_until { @$errors } 'the first';
-    $mock->fault(api => 'Produce', error => 10, delay_ms => 100);
-    $kafka->produce('out', undef, $_, { partition => 0 }, sub { push @$errors, $_[1] }) for 1 .. 4;
+    $mock->fault(api => 'Produce', error => 10, delay_ms => $delay_ms);
+    $produce->($_) for 1 .. 4;
     $kafka->_flush_all_batches;
     wait_until { $mock->request_count('Produce') == 2 } 'the batch';
+    return $errors;
+}
+
+sub told { return scalar grep { defined && /^MESSAGE_TOO_LARGE/ } @{ $_[0] } }
+
+subtest 'a batch that is too large is not split for an abort' => sub {
+    my $mock   = cluster();
+    my $kafka  = producer($mock, linger_ms => 5);
+    my $errors = batch_too_large($mock, $kafka, 100);
     is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
-    is scalar(grep { defined && /^MESSAGE_TOO_LARGE/ } @$errors), 4, 'the answer is told';
+    is told($errors), 4, 'the answer is told';
     is $mock->request_count('Produce'), 2, 'and nothing is sent again';
 };
 
 subtest 'nor after the abort' => sub {
-    my $mock  = cluster();
-    my $kafka = producer($mock, linger_ms => 5);
-    my $errors = [];
-    $kafka->begin_transaction;
-    $kafka->produce('out', undef, 'first', { partition => 0 }, sub { push @$errors, $_[1] });
-    wait_until { @$errors } 'the first';
-    $mock->fault(api => 'Produce', error => 10, delay_ms => 1500);
-    $kafka->produce('out', undef, $_, { partition => 0 }, sub { push @$errors, $_[1] }) for 1 .. 4;
-    $kafka->_flush_all_batches;
-    wait_until { $mock->request_count('Produce') == 2 } 'the batch';
+    my $mock   = cluster();
+    my $kafka  = producer($mock, linger_ms => 5);
+    my $errors = batch_too_large($mock, $kafka, 1500);
     is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
     $kafka->begin_transaction;
     wait_until { @$errors == 5 } 'the answer';
-    is scalar(grep { defined && /^MESSAGE_TOO_LARGE/ } @$errors), 4, 'the answer is told';
+    is told($errors), 4, 'the answer is told';
     is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one is none the worse';
 };
 
