@@ -15,6 +15,9 @@ use TestKafka;
 my $RECORDS    = $ENV{TEST_RECORDS} || 400;
 my $PARTITIONS = 3;
 
+# Of one transaction, so that it takes a good number of them however fast the machine is.
+my $POLLS = 3;
+
 # Seconds of trouble at the most: then the loop must come to its end.
 my $TROUBLE = 10;
 
@@ -100,7 +103,8 @@ sub run_client {
         produce_plain($kafka) if rand() < 0.5;
         eval { $kafka->begin_transaction; 1 } or return $end->();
         $count{transactions}++;
-        $poll = EV::timer 0, 0.003, sub { $kafka->poll };
+        my $polls = 0;
+        $poll = EV::timer 0, 0.003, sub { $kafka->poll if $polls++ < $POLLS };
         later(0.005 + rand 0.03, sub { eval { $commit->(); 1 } or $end->() });
     };
     $kafka->connect(sub { defined $_[1] ? $end->() : $begin->() });
