@@ -11,14 +11,20 @@ use TransactionTest;
 
 # What abort_transaction waits for, and what it does not.
 
-# The next transaction is committed, under the epoch that the producer has had all along.
-sub goes_on {
-    my ($kafka, $mock, $epoch) = @_;
+sub commits_the_next {
+    my ($kafka, $mock) = @_;
     $mock->clear_faults;
     $kafka->begin_transaction;
     $kafka->produce('out', 'next', 'next');
     is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
     is_deeply committed($mock), ['next'], 'is committed, alone';
+    return;
+}
+
+# Under the epoch that the producer has had all along.
+sub goes_on {
+    my ($kafka, $mock, $epoch) = @_;
+    commits_the_next($kafka, $mock);
     is $kafka->{cfg}{producer_epoch}, $epoch, 'by the same epoch';
     is_deeply [errors($kafka)], [], 'on_error hears nothing';
     return;
@@ -78,11 +84,7 @@ subtest 'a request whose answer was lost' => sub {
         is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
         is $mock->request_count('EndTxn'), 1, 'by its coordinator';
         is_deeply [map { $_->{state} } $mock->transactions], [$applied ? 'CompleteAbort' : 'Empty'], 'whatever that knows';
-        $mock->clear_faults;
-        $kafka->begin_transaction;
-        $kafka->produce('out', 'next', 'next');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
-        is_deeply committed($mock), ['next'], 'is committed, alone';
+        commits_the_next($kafka, $mock);
         is $kafka->{cfg}{producer_epoch}, $epoch, 'by the same epoch';
     }
 };
@@ -129,11 +131,7 @@ for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
         wait_until { $mock->request_count($api) } $api;
         is_deeply [ended($kafka, 'abort_transaction')], [undef], 'is not waited for';
         isnt $kafka->{cfg}{producer_epoch}, $epoch, 'a new epoch keeps it out';
-        $mock->clear_faults;
-        $kafka->begin_transaction;
-        $kafka->produce('out', 'next', 'next');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
-        is_deeply committed($mock), ['next'], 'is committed, alone';
+        commits_the_next($kafka, $mock);
     };
 }
 

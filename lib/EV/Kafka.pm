@@ -363,8 +363,9 @@ As with L</on_drain($cb)>.
 
 How many seconds after its first message was produced a batch that was not delivered
 fails: C<delivery timed out after ...>, with the last refusal if there was one. This counts
-the time in which there was no broker to send it to. A batch that was sent and refused is tried again three times all the
-same, and one that a broker has yet to answer waits for that. 0 means for ever.
+the time in which there was no broker to send it to. A batch that was sent and refused is
+tried again three times all the same, and one that a broker has yet to answer waits for
+that. 0 means for ever.
 
 =item request_timeout => Num (default 30)
 

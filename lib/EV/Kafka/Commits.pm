@@ -63,12 +63,6 @@ sub commit {
     });
 }
 
-# A partition that was given up and has come back has another entry than before.
-sub _assigned_by_key {
-    my ($self) = @_;
-    return { map { ("$_->{topic}:$_->{partition}" => $_) } @{ $self->{cfg}{assignments} } };
-}
-
 # A rebalance is over by then; without a coordinator there is no end to wait for.
 sub _limit_wait {
     my ($self, $group, $op) = @_;

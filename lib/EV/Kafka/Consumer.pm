@@ -73,13 +73,13 @@ sub _set_assignment {
 sub _change_assignment {
     my ($self, $assigned) = @_;
     my $cfg     = $self->{cfg};
-    my %was     = map { ("$_->{topic}:$_->{partition}" => $_) } @{ $cfg->{assignments} };
+    my $was     = $self->_assigned_by_key;
     my $cursors = $cfg->{cursors};
     my (@now, %kept);
     for my $given (@$assigned) {
         my $key = "$given->{topic}:$given->{partition}";
-        push @now, $was{$key} || {%$given};
-        $kept{$key} = delete $cursors->{$key} if $was{$key} && $cursors->{$key};
+        push @now, $was->{$key} || {%$given};
+        $kept{$key} = delete $cursors->{$key} if $was->{$key} && $cursors->{$key};
     }
     my @rounds = map { @{ $_->{waiters} } } values %$cursors;
     $cfg->{assignments} = \@now;
@@ -101,6 +101,12 @@ sub _assigned {
     my ($self, $topic, $partition) = @_;
     my ($found) = grep { $_->{topic} eq $topic && $_->{partition} == $partition } @{ $self->{cfg}{assignments} };
     return $found;
+}
+
+# A partition that was given up and has come back has another entry than before.
+sub _assigned_by_key {
+    my ($self) = @_;
+    return { map { ("$_->{topic}:$_->{partition}" => $_) } @{ $self->{cfg}{assignments} } };
 }
 
 sub _cursor {

@@ -2,6 +2,7 @@ package EV::Kafka::Coordinator;
 use strict;
 use warnings;
 
+use List::Util   ();
 use Scalar::Util qw(weaken);
 
 # FindCoordinator's key types.
@@ -24,8 +25,12 @@ use constant {
 };
 
 # Seconds that a coordinator may take to answer where the program lets requests take
-# for ever: it is looked for again then, and may be another one.
-use constant PATIENCE => 30;
+# for ever: it is looked for again then, and may be another one. And those that it has at
+# the least, however short a session is.
+use constant {
+    PATIENCE       => 30,
+    LEAST_PATIENCE => 1,
+};
 
 # {coordinators} has for each "kind:key" that was asked for
 #   { kind, key, node_id?, ops, tries, timer?, asking? }
@@ -126,7 +131,7 @@ sub _coordinator_lost {
 sub _patience {
     my ($self, $most) = @_;
     my $timeout = $self->{cfg}{request_timeout} || PATIENCE;
-    return $most && $most < $timeout ? $most : $timeout;
+    return defined $most ? List::Util::min($timeout, List::Util::max($most, LEAST_PATIENCE)) : $timeout;
 }
 
 # What is sent here has its own time to be answered in.

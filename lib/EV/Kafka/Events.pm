@@ -15,6 +15,9 @@ sub _loop { $_[0]{cfg}{loop} || EV::default_loop() }
 # a moment later would wait for as long as that.
 sub _now { Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 
+# What somebody died of, without the place.
+sub _reason { return $_[0] =~ s/ at \S+ line \d+\.?\n\z//r }
+
 # A one-shot timer that calls a method; it lives as long as the caller keeps it.
 sub _timer {
     my ($self, $after, $method, @args) = @_;

@@ -230,23 +230,22 @@ sub _say_goodbye {
     my ($self, $group) = @_;
     return $self->_left_group($group) unless $self->_by_protocol($group, 'must_leave');
     return $group->{leaves_with_id} = 1 if $group->{member_id} eq '';
+    return $self->_send_goodbye($group, sub { my ($self) = @_; $self->_left_group($group) });
+}
+
+sub _send_goodbye {
+    my ($self, $group, $done) = @_;
     return $self->_ask_coordinator($group, undef, sub {
         my ($self, $conn, $answered) = @_;
         $self->_by_protocol($group, part => $conn, $answered);
-    }, sub {
-        my ($self) = @_;
-        return $self->_left_group($group);
-    });
+    }, $done);
 }
 
 # Nobody waits for it.
 sub _tell_of_end {
     my ($self, $group) = @_;
     return unless $self->_by_protocol($group, 'must_leave');
-    my $op = $self->_ask_coordinator($group, undef, sub {
-        my ($self, $conn, $answered) = @_;
-        $self->_by_protocol($group, part => $conn, $answered);
-    }, sub { });
+    my $op = $self->_send_goodbye($group, sub { });
     $op->{timer} = $self->_timer(LEAVE_PATIENCE, _end_op => $op);
     return;
 }

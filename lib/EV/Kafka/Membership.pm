@@ -23,9 +23,6 @@ use constant {
     JOIN_BACKOFF => 0.5,
 };
 
-# Seconds that a coordinator may take to answer a heartbeat, however short its session.
-use constant LEAST_PATIENCE => 1;
-
 sub _is_cooperative {
     my ($self, $group) = @_;
     return !grep { !EV::Kafka::Assignor->is_cooperative($_) } @{ $group->{assignors} };
@@ -161,8 +158,6 @@ sub _heartbeat {
     return if $group->{heartbeat_sent};
     $group->{heartbeat_sent} = 1;
     my ($attempt, $confirms) = @$group{qw(attempt overslept)};
-    # Half the session, so that the other half is left to find the coordinator again.
-    my $patience = $group->{session_timeout} / 2000;
     return $self->_ask_coordinator($group, $attempt, sub {
         my (undef, $conn, $answered) = @_;
         $conn->heartbeat(@$group{qw(group_id generation member_id)}, $answered, $group->{group_instance_id});
@@ -177,7 +172,8 @@ sub _heartbeat {
         return if !$self->_is_group($group) || $self->_is_coordinator_error($code);
         return $self->_session_confirmed($group) if $confirms;
         return $group->{overslept} && !$code ? $self->_heartbeat($group) : undef;
-    }, patience => $patience > LEAST_PATIENCE ? $patience : LEAST_PATIENCE);
+    # Half the session, so that the other half is left to find the coordinator again.
+    }, patience => $group->{session_timeout} / 2000);
 }
 
 # A heartbeat or a commit has told that we are not what we think we are.

@@ -95,7 +95,7 @@ sub _metadata_answered {
     my $known   = $self->_leaders_known(@named);
     $self->_adopt_metadata($meta, $request->{topics});
     $self->_doubt_control($known eq $self->_leaders_known(@named)) if @named;
-    $self->_count_tries(@{ $request->{topics} || [] });
+    $self->_count_tries(@named);
     return if $cfg->{closed};
     $self->_connected unless $cfg->{connected};
     return if $cfg->{closed};

@@ -31,8 +31,7 @@ sub _run_ops {
         return $self->_fail_ops('client closed', $op, @ops) if $self->{cfg}{closed};
         local $@;
         next if eval { $op->{run}->($self, $op); 1 };
-        my $died = $@;
-        $self->_fail_ops($died =~ s/ at \S+ line \d+\.?\n\z//r, $op);
+        $self->_fail_ops(EV::Kafka::Events::_reason($@), $op);
     }
     return;
 }

@@ -135,7 +135,7 @@ sub _produce_one_of_many {
     local $@;
     return if eval { $self->produce(@$message, @cb); 1 };
     my $txn = $self->{cfg}{closed} ? undef : $self->{cfg}{txn};
-    return $self->_fail_ops($@ =~ s/ at \S+ line \d+\.?\n\z//r,
+    return $self->_fail_ops(EV::Kafka::Events::_reason($@),
         { cb => $cb[0], label => EV::Kafka::Buffer::DELIVERY(), transaction => $txn });
 }
 

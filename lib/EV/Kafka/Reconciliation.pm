@@ -25,12 +25,10 @@ use constant {
 };
 
 # A coordinator that has been silent for so many heartbeat intervals is looked for again.
-# With Kafka's defaults a session lasts nine. No interval is known before the first answer;
-# no fewer seconds than these.
+# With Kafka's defaults a session lasts nine. No interval is known before the first answer.
 use constant {
     SILENT_INTERVALS => 2,
     DEFAULT_INTERVAL => 5,
-    LEAST_PATIENCE   => 1,
 };
 
 # Seconds between looks for the names of topics that were assigned, and at most: who else
@@ -91,13 +89,7 @@ sub _group_heartbeat {
             if $answer->{error_code};
         $self->_session_confirmed($group) if $confirms;
         return $self->_group_heartbeat_answered($group, $answer);
-    }, patience => _heartbeat_patience($group));
-}
-
-sub _heartbeat_patience {
-    my ($group) = @_;
-    my $seconds = SILENT_INTERVALS * ($group->{interval} // DEFAULT_INTERVAL);
-    return $seconds > LEAST_PATIENCE ? $seconds : LEAST_PATIENCE;
+    }, patience => SILENT_INTERVALS * ($group->{interval} // DEFAULT_INTERVAL));
 }
 
 sub _heartbeat_lost {
@@ -133,8 +125,8 @@ sub _reconcile {
     if (@known < @{ $group->{target} }) { $self->_look_for_names($group) }
     else                                { delete @$group{qw(target looks_for_names)} }
     my @partitions = map { [$names->{ $_->[0] }, $_->[1]] } EV::Kafka::Partitions::flat(\@known);
-    my %owned = map { ("$_->{topic}:$_->{partition}" => 1) } @{ $self->{cfg}{assignments} };
-    my $same  = @partitions == keys %owned && !grep { !$owned{"$_->[0]:$_->[1]"} } @partitions;
+    my $owned = $self->_assigned_by_key;
+    my $same  = @partitions == keys %$owned && !grep { !$owned->{"$_->[0]:$_->[1]"} } @partitions;
     return if $same && $group->{state} eq 'stable';
     $group->{reconciling} = 1;
     return $self->_take_assignment($group, \@partitions);

@@ -11,6 +11,8 @@ use EV ();
 #   awake_at     when heartbeats were last seen to
 #   overslept    it was too late; nothing is delivered
 # A coordinator that cannot be reached is something else: heartbeats are seen to.
+# It is the clock on the wall: the one that nobody sets may stand still while the
+# machine is suspended.
 
 # Sessions of the consumer protocol are the broker's secret. With Kafka's defaults they
 # last nine heartbeat intervals; what comes of an alarm too many is one heartbeat more.

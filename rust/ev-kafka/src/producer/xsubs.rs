@@ -274,8 +274,8 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_hold($id, $error_code)`: a batch in flight is to be sent again, once `_resume` has been called for its partition. False when it
-/// must not be sent again.
+/// `_hold($id, $error_code)`: a batch in flight is to be sent again, once `_resume` has been called for its partition.
+/// False when it must not be sent again.
 fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let id = read_id(frame)?;
     let code = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);

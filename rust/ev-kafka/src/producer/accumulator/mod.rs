@@ -344,7 +344,7 @@ impl<C> Accumulator<C> {
             return;
         }
         state.usual_size.learn(size);
-        if !state.sealed.is_empty() {
+        if !state.sealed.is_empty() && self.settings.codec == Codec::None {
             open.builder.shrink_to_fit();
         }
         let (batch, buffer) = open.seal(self.next_id, self.settings.codec, self.terms.transaction);
@@ -534,7 +534,11 @@ impl<C> Accumulator<C> {
         let (place, mut batch) = self.sent.remove(&id)?;
         self.state(&place).acknowledged(batch.stamp);
         self.settled(&place, &batch);
-        self.buffers.give_back(std::mem::take(&mut batch.bytes));
+        let bytes = std::mem::take(&mut batch.bytes);
+        // Compressed bytes leave no room for another batch; where that one was built has been kept already.
+        if self.settings.codec == Codec::None {
+            self.buffers.give_back(bytes);
+        }
         Some((place, batch))
     }
 
