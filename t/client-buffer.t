@@ -184,4 +184,22 @@ subtest 'the sticky partitioner' => sub {
     is_deeply \%keyed, { map { $_ => EV::Kafka::_murmur2($_) % 4 } 'a' .. 'j' }, 'keys have theirs';
 };
 
+subtest 'the sticky partitioner of a program that fills batch after batch' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 3);
+    my $kafka = connected(brokers => $mock->bootstrap, batch_size => 1000, partitioner => 'sticky');
+    my $delivered = 0;
+    $kafka->produce('t', undef, $_, sub { $delivered++ }) for 1 .. 900;
+    wait_until { $delivered == 900 } 'delivery';
+    my %at;
+    for my $partition (0 .. 2) { $at{ $_->{value} } = $partition for $mock->records(t => $partition) }
+    my %share;
+    $share{$_}++ for values %at;
+    is_deeply [sort keys %share], [0, 1, 2], 'every partition has some';
+    my $most = (sort { $b <=> $a } values %share)[0];
+    cmp_ok $most, '<', 450, 'and none nearly all';
+    my $switches = grep { $at{$_} != $at{ $_ + 1 } } 1 .. 899;
+    cmp_ok $switches, '<', 20, 'batches are full';
+};
+
 done_testing;

@@ -135,7 +135,8 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             like +($one->lines(qr/^error/))[0], qr/ConsumerGroupHeartbeat/, 'is an error, and no endless trying';
         } if $version lt '4';
 
-        for my $case (['sticky', 'StickyAssignor'], ['cooperative-sticky', 'CooperativeStickyAssignor', 'kcat']) {
+        for my $case (['sticky', 'StickyAssignor'], ['cooperative-sticky', 'CooperativeStickyAssignor', 'kcat'],
+            ['roundrobin', 'RoundRobinAssignor', 'kcat']) {
             my ($assignor, $class, $with_kcat) = @$case;
             subtest "$assignor with the same of other clients, whoever leads" => sub {
                 my $topic = create_topic($brokers, "$name-mixed-$assignor", 6);
@@ -157,7 +158,7 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
                 if ($with_kcat) {
                     $kcat = GroupMember->run('kcat', 'kcat', '-b', $brokers, '-G', $group, '-u',
                         '-f', 'record %t:%p@%o %s\n', '-X', 'session.timeout.ms=' . SESSION_MS,
-                        '-X', "partition.assignment.strategy=$assignor", $topic);
+                        '-X', 'auto.offset.reset=earliest', '-X', "partition.assignment.strategy=$assignor", $topic);
                     wait_until('two partitions for us', sub { $ours->owns == 2 }, $ours, $java, $kcat);
                 }
                 $java->kill('TERM');

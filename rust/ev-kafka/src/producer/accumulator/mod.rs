@@ -353,6 +353,7 @@ impl<C> Accumulator<C> {
         self.bytes = self.bytes + batch.bytes.len() - size;
         self.transactions.sealed(batch.transaction, batch.count);
         state.sealed.push_back(batch);
+        self.topics[place.topic].sealed(place.partition);
         self.list(place);
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Topic<C> {
     round_robin: usize,
     /// Where records without a key go until the batch there is sealed, if they do not go round.
     sticky: Option<usize>,
+    /// A batch there has been sealed since: the record that it had no room for may have begun the next one.
+    sticky_is_done: bool,
     /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more, with the transaction
     /// that these are part of.
     pub parked: VecDeque<Sealed<C>>,
@@ -37,6 +39,7 @@ impl<C> Topic<C> {
             led: Vec::new(),
             round_robin: 0,
             sticky: sticky.then_some(0),
+            sticky_is_done: false,
             parked: VecDeque::new(),
             parking: None,
             batch_size,
@@ -67,15 +70,21 @@ impl<C> Topic<C> {
         match key {
             Some(key) => murmur2(key) as usize % self.routed,
             None => match self.sticky {
-                Some(partition) if self.is_filling(partition) => partition,
+                Some(partition) if !self.sticky_is_done && self.is_filling(partition) => partition,
                 Some(_) => {
                     let partition = self.next_in_turn();
                     self.sticky = Some(partition);
+                    self.sticky_is_done = false;
                     partition
                 }
                 None => self.next_in_turn(),
             },
         }
+    }
+
+    /// A batch of the partition has been sealed.
+    pub fn sealed(&mut self, partition: usize) {
+        self.sticky_is_done |= self.sticky == Some(partition);
     }
 
     fn next_in_turn(&mut self) -> usize {
