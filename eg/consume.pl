@@ -28,7 +28,7 @@ my $limit = $ENV{KAFKA_LIMIT} || 9**15;
 
 $| = 1;
 
-my ($seen, $polling) = (0);
+my ($seen, $polling, $is_over) = (0);
 my $kafka = EV::Kafka->new(
     brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
     on_error   => sub { print STDERR "kafka: $_[0]\n" },
@@ -58,8 +58,10 @@ print "$seen messages\n";
 sub consume {
     $kafka->poll(sub {
         my ($error) = @_;
+        # That close has ended it is no news.
+        return if $is_over;
         print STDERR "poll: $error\n" if defined $error;
-        $polling = EV::timer 0.01, 0, \&consume unless $seen == $limit;
+        $polling = EV::timer 0.01, 0, \&consume;
     });
 }
 
@@ -74,5 +76,6 @@ sub message {
 
 sub finish {
     undef $polling;
+    $is_over = 1;
     $kafka->close(sub { EV::break });
 }
