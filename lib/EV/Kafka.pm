@@ -295,6 +295,14 @@ cannot be fetched. The default dies, with C<EV::Kafka: > before the text; from
 within the event loop that die ends up with C<$EV::DIED>, which warns unless the
 program has set it.
 
+=item on_notice => $cb->($text, \%about)
+
+Called for what only waits, or was survived, and may still succeed: C<on_error> hears what
+has ended something, and by default dies of it. Each cause is told of once, and again when
+its text has changed. C<%about> names what it is about as far as that is known: C<topic>,
+C<partition>, C<broker> (its node id), C<group>. Without an C<on_notice> each of these texts
+becomes a warning.
+
 =item on_connect => $cb->()
 
 Called once, after the first metadata has arrived.

@@ -59,6 +59,7 @@ sub new {
         pending_ops     => [],
         flush_waiters   => [],
         held            => {},
+        notices         => {},
         parked          => {},
         assignments     => [],
         cursors         => {},

@@ -18,14 +18,24 @@ sub _now { Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 # What somebody died of, without the place.
 sub _reason { return $_[0] =~ s/ at \S+ line \d+\.?\n\z//r }
 
-# A one-shot timer that calls a method; it lives as long as the caller keeps it.
+# Below the watchers of sockets: an answer that lies unread after a long callback is
+# taken before anything is called late.
+use constant TIMER_PRIORITY => -1;
+
+# A one-shot timer that calls a method; it lives as long as the caller keeps it. It
+# counts from now: the loop's own time stands still while a callback runs.
 sub _timer {
     my ($self, $after, $method, @args) = @_;
     weaken(my $weak = $self);
-    return $self->_loop->timer($after, 0, sub {
+    my $loop = $self->_loop;
+    $loop->now_update;
+    my $timer = $loop->timer_ns($after, 0, sub {
         my $self = $weak or return;
         $self->$method(@args);
     });
+    $timer->priority(TIMER_PRIORITY);
+    $timer->start;
+    return $timer;
 }
 
 # The delay before try number $try (1 is the first retry): doubling from $base
@@ -65,6 +75,26 @@ sub _report {
     return;
 }
 
+# What waits, or was survived and may still succeed: on_error hears only what has ended
+# something. Each subject is told of once, until its text is another one.
+sub _notice {
+    my ($self, $subject, $text, %about) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || ($cfg->{notices}{$subject} // '') eq $text;
+    $cfg->{notices}{$subject} = $text;
+    return $self->_call_as(on_notice => $cfg->{on_notice}, $text, \%about) if $cfg->{on_notice};
+    local $@;
+    eval { warn "EV::Kafka: $text\n" };
+    return;
+}
+
+# It waits no more: the next time is worth another word.
+sub _notice_over {
+    my ($self, @subjects) = @_;
+    delete @{ $self->{cfg}{notices} }{@subjects};
+    return;
+}
+
 1;
 
 __END__
@@ -88,6 +118,16 @@ a timer never keeps a client alive that its owner has let go;
 =item *
 
 a die in a callback is a warning and nothing else stops for it;
+
+=item *
+
+a timer counts from the moment it is started, and what lies unread in a socket is
+read before it fires;
+
+=item *
+
+what only waits goes to C<on_notice>, once until its reason changes, or becomes a
+warning;
 
 =item *
 

@@ -40,6 +40,7 @@ my %CHECK = (
     on_drain          => \&_callback,
     buffer_memory     => _integer_check(min => 0, max => 2**53),
     on_error          => \&_callback,
+    on_notice         => \&_callback,
     on_connect        => \&_callback,
     on_message        => \&_callback,
     on_batch          => \&_callback,
