@@ -69,7 +69,8 @@ sub _nodes_about_to_resolve {
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        my $left   = ($cursor->{resolving} || 0) + $RESOLVING_GRACE - $now;
+        next unless $cursor->{resolving};
+        my $left = $cursor->{resolving} + $RESOLVING_GRACE - $now;
         next if $left <= 0;
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         next unless defined $leader;
