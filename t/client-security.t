@@ -22,6 +22,9 @@ sub refused {
     return $@;
 }
 
+# What is told of a token without TLS is looked at in one place only.
+$SIG{__WARN__} = sub { warn @_ unless $_[0] =~ /SASL OAUTHBEARER configured without TLS/ };
+
 sub sasl { my %sasl = @_; return (sasl => \%sasl) }
 
 subtest 'sasl is checked' => sub {
@@ -72,6 +75,32 @@ subtest 'PLAIN without TLS' => sub {
     is_deeply [warnings_of { EV::Kafka->new(@plain, tls => 1, tls_skip_verify => 1) }], [], 'with TLS there is none';
     is_deeply [warnings_of { EV::Kafka->new(sasl(mechanism => 'SCRAM-SHA-256', username => 'a', password => 'b')) }], [],
         'nor with SCRAM';
+};
+
+subtest 'OAUTHBEARER without TLS' => sub {
+    for my $token ('t0ken', sub { }) {
+        my @bearer   = sasl(mechanism => 'OAUTHBEARER', token => $token);
+        my @warnings = warnings_of { EV::Kafka->new(@bearer) };
+        is @warnings, 1, 'is a warning';
+        like $warnings[0], qr/SASL OAUTHBEARER configured without TLS.* read the token at \Q$0\E line/, 'that says so, and where';
+        unlike $warnings[0], qr/t0ken/, 'without the token';
+        is_deeply [warnings_of { EV::Kafka->new(@bearer, tls => 1, tls_skip_verify => 1) }], [], 'with TLS there is none';
+    }
+};
+
+subtest 'options of TLS without tls' => sub {
+    my @files = (tls_ca_file => "$CERTIFICATES/ec.pem", tls_cert_file => "$CERTIFICATES/ec.pem");
+    for my $option ([tls_skip_verify => 1], map { [$_ => "$CERTIFICATES/ec.pem"] } qw(tls_ca_file tls_cert_file tls_key_file)) {
+        my @warnings = warnings_of { EV::Kafka->new(@$option) };
+        is @warnings, 1, "$option->[0]: one warning";
+        like $warnings[0], qr/\AEV::Kafka: $option->[0] given without tls => 1: nothing is encrypted .*at \Q$0\E line/, 'that says so, and where';
+    }
+    my @warnings = warnings_of { EV::Kafka->new(@files) };
+    is @warnings, 1, 'several: one warning';
+    like $warnings[0], qr/\AEV::Kafka: tls_ca_file, tls_cert_file given/, 'that names them';
+    is_deeply [warnings_of { EV::Kafka->new(@files, tls => 0) }], [], 'tls => 0 says that it is meant';
+    is scalar(warnings_of { EV::Kafka->new(@files, tls => undef) }), 1, 'undef says nothing';
+    is_deeply [warnings_of { EV::Kafka->new(tls_skip_verify => 0, tls_ca_file => '') }], [], 'options that ask for nothing';
 };
 
 subtest 'credentials are nowhere in the client' => sub {

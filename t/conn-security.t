@@ -178,6 +178,55 @@ for my $hash (256, 512) {
     };
 }
 
+subtest 'the iterations of SCRAM' => sub {
+    my $peer_for = sub { sasl_peer(mechanisms => ['SCRAM-SHA-256'], on_message => scram_server(256, 's3cret', iterations => $_[0])) };
+    for my $iterations (0, 1, 4095, 1048577) {
+        is_deeply sasl_outcome($peer_for->($iterations), 'SCRAM-SHA-256', 'alice', 's3cret'),
+            ['error: SCRAM: malformed server-first-message', 'disconnect'], "$iterations are refused";
+    }
+};
+
+subtest 'the most iterations of SCRAM do not block the loop' => sub {
+    # Perl would be at it for minutes: this peer takes no proof.
+    my $computed;
+    my $peer = sasl_peer(mechanisms => ['SCRAM-SHA-512'], on_message => sub {
+        my ($message, $peer) = @_;
+        return authenticate_answer("r=$1server,s=c2FsdA==,i=1048576") if $message =~ /\An,,.*,r=(.*)\z/s;
+        $computed = $message;
+        return refusal('enough');
+    });
+    my ($conn, $log) = conn();
+    $conn->sasl('SCRAM-SHA-512', 'alice', 's3cret');
+    $conn->connect('127.0.0.1', $peer->port, 100);
+    my %in_state;
+    my $busy = EV::idle sub { $in_state{ $conn->state }++ };
+    wait_until { @$log > 1 } 'the end';
+    like $computed, qr/\Ac=biws,r=.*server,p=/, 'the proof comes in the end';
+    cmp_ok $in_state{4}, '>', 100, 'the loop goes on turning while it is computed';
+    is_deeply $log, ['error: SASL auth failed: enough', 'disconnect'], 'and hears the answer';
+
+    my $asked = 0;
+    $peer = sasl_peer(mechanisms => ['SCRAM-SHA-512'], on_message => sub {
+        $asked++;
+        my ($nonce) = $_[0] =~ /,r=(.*)\z/s;
+        return authenticate_answer("r=${nonce}server,s=cGVwcGVy,i=1048576");
+    });
+    ($conn, $log) = conn();
+    $conn->sasl('SCRAM-SHA-512', 'alice', 's3cret');
+    $conn->connect('127.0.0.1', $peer->port, 100);
+    wait_until { $asked } 'the first message';
+    turns;
+    $conn->disconnect;
+    is_deeply $log, ['disconnect'], 'it can be given up meanwhile';
+    $conn->connect('127.0.0.1', $peer->port, 100);
+    wait_until { $asked > 1 } 'the next attempt';
+    turns;
+    weaken(my $weak = $conn);
+    undef $conn;
+    ok !$weak, 'and nothing is kept alive by it';
+    is_deeply $log, ['disconnect'], 'nor told';
+};
+
 subtest 'OAUTHBEARER with a token' => sub {
     my $peer = sasl_peer(mechanisms => ['OAUTHBEARER'], on_message => accepts("n,,\1auth=Bearer t0ken\1\1"));
     is_deeply sasl_outcome($peer, 'OAUTHBEARER', 't0ken'), ['connect'], 'connects';

@@ -210,7 +210,10 @@ The key may be in PKCS#1, PKCS#8 or SEC1 form, unencrypted, and in the same file
 certificate when C<tls_key_file> is left out.
 
 All these files are read by C<new>, which croaks C<EV::Kafka: TLS: REASON> when one of
-them cannot be read or used. They are ignored without C<tls>.
+them cannot be read or used.
+
+Without C<tls> all of these options have no effect. That is a warning, unless C<< tls => 0 >>
+says that it is meant.
 
 =item sasl => \%opts
 
@@ -222,8 +225,12 @@ Authenticate on every connection. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256> and
 C<SCRAM-SHA-512>, with a user name and a password, and C<OAUTHBEARER>, with a token or a
 callback that has tokens, see L</Tokens>. Keys that a mechanism does not take croak.
 
-C<PLAIN> sends the password as it is: without C<tls> that is a warning, which contains
-C<SASL PLAIN configured without TLS>.
+C<PLAIN> sends the password as it is, and C<OAUTHBEARER> the token: without C<tls> that is a
+warning, which contains C<SASL PLAIN configured without TLS>, or C<SASL OAUTHBEARER> so.
+
+With SCRAM the broker says how often the password is to be hashed: 4,096 times at the least
+(RFC 7677) and 1,048,576 times at the most, or C<SCRAM: malformed server-first-message> ends
+the connection. A thread of its own does it, so that the event loop does not wait.
 
 Before the time that a broker allows a session runs out the connection authenticates
 again (KIP-368); requests wait meanwhile.

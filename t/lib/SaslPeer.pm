@@ -53,12 +53,12 @@ sub refusal {
 }
 
 # A server of one SCRAM exchange (RFC 5802) for on_message. It lies where
-# %lie says so: nonce, signature.
+# %lie says so: nonce, signature. iterations are 4096 where %lie has no others.
 sub scram_server {
     my ($hash, $password, %lie) = @_;
     my $digest = Digest::SHA->can("sha$hash");
     my $hmac   = Digest::SHA->can("hmac_sha$hash");
-    my ($salt, $iterations) = ("salt\0\xff", 64);
+    my ($salt, $iterations) = ("salt\0\xff", $lie{iterations} // 4096);
     my ($client_first, $server_first);
     return sub {
         my ($message) = @_;

@@ -91,7 +91,7 @@ sub parse {
     delete $cfg{partitioner} if $cfg{sticky};
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
-    $cfg{security} = EV::Kafka::Security->model(\%cfg);
+    $cfg{security} = EV::Kafka::Security->model(\%cfg, defined $given{tls});
     return \%cfg;
 }
 

@@ -10,6 +10,8 @@ use Scalar::Util qw(reftype);
 our @CARP_NOT = qw(EV::Kafka::Options EV::Kafka::Client);
 
 my @PASSWORD_MECHANISMS = qw(PLAIN SCRAM-SHA-256 SCRAM-SHA-512);
+# What whoever sees a mechanism's messages can read.
+my %READABLE            = (PLAIN => 'password', OAUTHBEARER => 'token');
 my @MECHANISMS          = (@PASSWORD_MECHANISMS, 'OAUTHBEARER');
 
 # The option 'sasl' as a hash of known keys and plain values; undef when it is
@@ -66,18 +68,29 @@ sub _bad { Carp::croak("EV::Kafka: option 'sasl' $_[0]") }
 # are plain. It never connects: it holds the certificates and the credentials,
 # which from here on are nowhere in $cfg, and so in no dump of it.
 sub model {
-    my ($class, $cfg) = @_;
+    my ($class, $cfg, $is_tls_said) = @_;
     my $sasl = $cfg->{sasl};
+    _warn_of_plain_text($cfg, $is_tls_said) unless $cfg->{tls};
     return undef unless $cfg->{tls} || $sasl;
     my $model = EV::Kafka::Conn::_new('EV::Kafka::Conn', $cfg->{loop});
     _encrypt($model, $cfg) if $cfg->{tls};
     return $model unless $sasl;
     my ($mechanism, $username) = @$sasl{qw(mechanism username)};
-    Carp::carp('EV::Kafka: SASL PLAIN configured without TLS: whoever sees the traffic can read the password')
-        if $mechanism eq 'PLAIN' && !$cfg->{tls};
     $model->sasl($mechanism, $mechanism eq 'OAUTHBEARER' ? $sasl->{token} : ($username, $sasl->{password}));
     $cfg->{sasl} = { mechanism => $mechanism, defined $username ? (username => $username) : () };
     return $model;
+}
+
+# What is readable on the way that was hardly meant to be. tls => 0 says that it was.
+sub _warn_of_plain_text {
+    my ($cfg, $is_meant) = @_;
+    my $secret = $READABLE{ ($cfg->{sasl} || {})->{mechanism} // '' };
+    Carp::carp("EV::Kafka: SASL $cfg->{sasl}{mechanism} configured without TLS: whoever sees the traffic can read the $secret")
+        if $secret;
+    my @given = sort grep { /\Atls_/ && $cfg->{$_} } keys %$cfg;
+    Carp::carp('EV::Kafka: ' . join(', ', @given) . ' given without tls => 1: nothing is encrypted (tls => 0 says that this is meant)')
+        if @given && !$is_meant;
+    return;
 }
 
 sub _encrypt {
@@ -109,11 +122,12 @@ no secrets.
 
 A checked copy of the option, or undef when it is off. Croaks on what makes no sense.
 
-=head2 model(\%cfg)
+=head2 model(\%cfg, $is_tls_said)
 
 The connection to make others like, or undef when neither TLS nor SASL is on. Croaks when
-a file cannot be read or used, warns when a password would cross the network readable, and
-takes the credentials out of C<%cfg>.
+a file cannot be read or used, warns when a password or token would cross the network
+readable, or when TLS is off without having been turned off and yet has options, and takes
+the credentials out of C<%cfg>.
 
 =head1 SEE ALSO
 

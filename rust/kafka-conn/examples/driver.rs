@@ -111,6 +111,10 @@ fn run(
                     let token = tokens.next().ok_or("no token left".to_string());
                     connection.provide_token(id, token.map(|token| token[..].into()), now);
                 }
+                // A program with more than one connection does that on another thread.
+                Event::SaltingNeeded { id, salting } => {
+                    connection.provide_salted(id, &salting.run(), now);
+                }
                 Event::Answer { .. } => answered += 1,
                 Event::Failed { reason, .. } => println!("failed: {reason}"),
                 Event::Error(text) => println!("error: {text}"),

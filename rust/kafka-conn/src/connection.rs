@@ -13,10 +13,10 @@ use kafka_wire::{ApiKey, Writer};
 use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::{ConnectionError, SendError, VersionError};
-use crate::event::{Event, State, Token, TokenRequestId};
+use crate::event::{Event, SaltingId, State, Token, TokenRequestId};
 use crate::inflight::Pending;
 use crate::link::{Ending, Link, Stage};
-use crate::sasl::SaslSettings;
+use crate::sasl::{SaltedPassword, SaslSettings};
 use crate::secret::Secret;
 use crate::session::Outgoing;
 use crate::tls::TlsSettings;
@@ -47,7 +47,7 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 ///   [`send_small`](Self::send_small), [`send_oneway`](Self::send_oneway), [`throttle`](Self::throttle),
 ///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
 ///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
-///   [`provide_token`](Self::provide_token).
+///   [`provide_token`](Self::provide_token), [`provide_salted`](Self::provide_salted).
 /// * **`poll_*`** say what to do next: [`poll_event`](Self::poll_event),
 ///   [`poll_transmit`](Self::poll_transmit) (followed by [`transmitted`](Self::transmitted)),
 ///   [`poll_timeout`](Self::poll_timeout).
@@ -68,7 +68,7 @@ const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// On an encrypted connection ([`set_tls`](Self::set_tls)) the bytes that a driver moves are
 /// ciphertext. Nothing else is different for it, except that
 /// [`has_last_words`](Self::has_last_words) may ask it to write once before step 1. What [`set_sasl`](Self::set_sasl) asks for may
-/// add an event: [`Event::TokenNeeded`].
+/// add an event: [`Event::TokenNeeded`] or [`Event::SaltingNeeded`].
 ///
 /// Points in time must not run backwards. A driver never has to remember which attempt something
 /// belongs to: after [`Event::Close`] it reports nothing of the closed socket any more.
@@ -82,6 +82,7 @@ pub struct Connection {
     /// How the connection that exists authenticates, if it does.
     authentication: Option<Authentication>,
     next_token_request: TokenRequestId,
+    next_salting: SaltingId,
     auto_reconnect: bool,
     backoff: Backoff,
     api_versions: Option<ApiVersions>,
@@ -130,6 +131,7 @@ impl Connection {
             sasl: None,
             authentication: None,
             next_token_request: 1,
+            next_salting: 1,
             auto_reconnect: false,
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             api_versions: None,
@@ -291,6 +293,12 @@ impl Connection {
         now: Instant,
     ) {
         self.continue_with_token(id, token, now);
+    }
+
+    /// Answers [`Event::SaltingNeeded`]. An answer that comes too late, when its connection has
+    /// gone, changes nothing.
+    pub fn provide_salted(&mut self, id: SaltingId, salted: &SaltedPassword, now: Instant) {
+        self.continue_with_salted(id, salted, now);
     }
 
     /// Queues a request whose `body` was encoded at `version`. Exactly one `Answer` or `Failed`

@@ -3,12 +3,17 @@
 use bytes::Bytes;
 use kafka_wire::ApiKey;
 
+use crate::sasl::Salting;
+
 /// Names one request of one [`Connection`](crate::Connection); never reused, also not after a
 /// reconnect.
 pub type Token = u64;
 
 /// Names one [`Event::TokenNeeded`] of one [`Connection`](crate::Connection); never reused.
 pub type TokenRequestId = u64;
+
+/// Names one [`Event::SaltingNeeded`] of one [`Connection`](crate::Connection); never reused.
+pub type SaltingId = u64;
 
 /// Where a connection stands. The numbers are the ones that Perl programs see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +67,14 @@ pub enum Event {
     TokenNeeded {
         /// To be given back with the token.
         id: TokenRequestId,
+    },
+    /// SCRAM needs a salted password, which is slow to compute: run `salting` beside the loop, and
+    /// give what it comes to to [`provide_salted`](crate::Connection::provide_salted).
+    SaltingNeeded {
+        /// To be given back with the result.
+        id: SaltingId,
+        /// The work.
+        salting: Salting,
     },
     /// A request was answered.
     Answer {

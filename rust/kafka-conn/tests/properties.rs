@@ -166,7 +166,9 @@ impl Accountant {
             }
             Event::Error(text) => assert!(!text.is_empty()),
             Event::Disconnected => assert!(!self.busy, "the socket goes first"),
-            Event::TokenNeeded { .. } => panic!("nothing needs a token"),
+            Event::TokenNeeded { .. } | Event::SaltingNeeded { .. } => {
+                panic!("nobody authenticates")
+            }
         }
         Some(event)
     }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use kafka_conn::{Event, SaslSettings, State};
+use kafka_conn::{Event, Salting, SaslSettings, State};
 use support::sasl::*;
 use support::*;
 
@@ -147,8 +147,10 @@ fn a_server_first_message_out_of_form_is_malformed() {
         "r=NONCEx,s=c2FsdA==,i=4096x",
         "r=NONCEx,s=c2FsdA==,i=1048577",
         "r=NONCEx,s=c2FsdA==,i=99999999999999999999",
-        "m=ext,r=NONCEx,s=c2FsdA==,i=1",
-        "s=c2FsdA==,r=NONCEx,i=1",
+        "r=NONCEx,s=c2FsdA==,i=1",
+        "r=NONCEx,s=c2FsdA==,i=4095",
+        "m=ext,r=NONCEx,s=c2FsdA==,i=4096",
+        "s=c2FsdA==,r=NONCEx,i=4096",
     ];
     for message in malformed {
         assert_eq!(
@@ -160,11 +162,11 @@ fn a_server_first_message_out_of_form_is_malformed() {
 }
 
 #[test]
-fn iterations_from_one_to_the_limit_are_accepted_and_so_are_extensions() {
+fn iterations_from_4096_to_the_limit_are_accepted_and_so_are_extensions() {
     for message in [
-        "r=NONCEx,s=c2FsdA==,i=1",
+        "r=NONCEx,s=c2FsdA==,i=4096",
         "r=NONCEx,s=c2FsdA==,i=1048576",
-        "r=NONCEx,s=c2FsdA==,i=1,x=more",
+        "r=NONCEx,s=c2FsdA==,i=4096,x=more",
     ] {
         let events = after_server_first(|nonce| message.replace("NONCE", nonce));
         assert_eq!(events, [], "{message}");
@@ -174,10 +176,10 @@ fn iterations_from_one_to_the_limit_are_accepted_and_so_are_extensions() {
 #[test]
 fn a_nonce_that_does_not_continue_the_clients_is_a_mismatch() {
     for message in [
-        "r=,s=c2FsdA==,i=1",
-        "r=other,s=c2FsdA==,i=1",
-        "r=xNONCE,s=c2FsdA==,i=1",
-        "r=NONCE,s=c2FsdA==,i=1",
+        "r=,s=c2FsdA==,i=4096",
+        "r=other,s=c2FsdA==,i=4096",
+        "r=xNONCE,s=c2FsdA==,i=4096",
+        "r=NONCE,s=c2FsdA==,i=4096",
     ] {
         assert_eq!(
             after_server_first(|nonce| message.replace("NONCE", nonce)),
@@ -191,7 +193,7 @@ fn a_nonce_that_does_not_continue_the_clients_is_a_mismatch() {
 fn a_salt_that_is_empty_or_not_base64_is_bad() {
     for salt in ["", "****", "c2FsdA", "c2FsdA==="] {
         assert_eq!(
-            after_server_first(|nonce| format!("r={nonce}x,s={salt},i=1")),
+            after_server_first(|nonce| format!("r={nonce}x,s={salt},i=4096")),
             lost("SCRAM: bad salt"),
             "{salt}"
         );
@@ -239,4 +241,85 @@ fn an_error_in_the_server_final_message_is_passed_on() {
         after_server_final(|_| "e=invalid-proof".into()),
         lost("SASL auth failed: invalid-proof")
     );
+}
+
+/// A connection whose password is to be salted, and the work.
+fn salting() -> (Driver, ScramServer, u64, Salting) {
+    let settings = SaslSettings::new("SCRAM-SHA-256", "alice", "secret");
+    let mut driver = Driver::authenticating(settings, 2);
+    let mut server = ScramServer::new("SCRAM-SHA-256", "secret");
+    let asked = driver.accept_mechanism();
+    let first = says(&server.first(&auth_bytes(&asked))).body(2);
+    driver.feed(&answer_to(&asked, &first));
+    let Some(Event::SaltingNeeded { id, salting }) = driver.conn.poll_event() else {
+        panic!("nothing to salt");
+    };
+    assert_eq!(driver.conn.poll_event(), None);
+    (driver, server, id, salting)
+}
+
+#[test]
+fn a_password_is_salted_outside_of_the_connection() {
+    let (mut driver, server, id, salting) = salting();
+    assert_eq!(driver.conn.state(), State::SaslAuthenticate);
+    assert!(driver.received().is_empty(), "nothing is sent before");
+    driver.conn.provide_salted(id, &salting.run(), driver.now);
+    let asked = driver.one_request();
+    let last = server.last(&auth_bytes(&asked)).expect("the right proof");
+    assert_eq!(driver.say(&asked, &says(&last)), [Event::Ready]);
+}
+
+#[test]
+fn a_salted_password_that_comes_too_late_changes_nothing() {
+    let (mut driver, _, id, salting) = salting();
+    let salted = salting.run();
+    driver.conn.provide_salted(id + 1, &salted, driver.now);
+    assert!(driver.received().is_empty(), "not the one that is awaited");
+    driver.pass(TIMEOUT);
+    assert_eq!(driver.events(), lost("handshake timeout"));
+    driver.conn.provide_salted(id, &salted, driver.now);
+    assert_eq!(driver.events(), []);
+    driver.connect();
+    assert_eq!(driver.events(), [dial()]);
+    driver.conn.handle_dialed(driver.now);
+    driver.conn.provide_salted(id, &salted, driver.now);
+    driver.answer_api_versions(2);
+    driver.accept_mechanism();
+}
+
+#[test]
+fn a_broker_that_answers_while_a_password_is_salted_is_not_believed() {
+    let (mut driver, _, id, salting) = salting();
+    driver.feed(&response(9, &[]));
+    let events = driver.events();
+    assert!(
+        matches!(&events[..], [Event::Close, Event::Error(text), Event::Disconnected]
+            if text.contains("correlation ID mismatch")),
+        "{events:?}"
+    );
+    driver.conn.provide_salted(id, &salting.run(), driver.now);
+    assert_eq!(driver.events(), []);
+}
+
+#[test]
+fn connections_that_share_their_settings_salt_once() {
+    let settings = SaslSettings::new("SCRAM-SHA-512", "alice", "secret");
+    for salts in [1, 0] {
+        let mut driver = Driver::authenticating(settings.clone(), 2);
+        let mut server = ScramServer::new("SCRAM-SHA-512", "secret");
+        let asked = driver.accept_mechanism();
+        let first = says(&server.first(&auth_bytes(&asked))).body(2);
+        driver.feed(&answer_to(&asked, &first));
+        let mut salted = 0;
+        while let Some(event) = driver.conn.poll_event() {
+            let Event::SaltingNeeded { id, salting } = event else {
+                panic!("{event:?}");
+            };
+            driver.conn.provide_salted(id, &salting.run(), driver.now);
+            salted += 1;
+        }
+        assert_eq!(salted, salts);
+        let asked = driver.one_request();
+        assert!(server.last(&auth_bytes(&asked)).is_some());
+    }
 }

@@ -80,7 +80,7 @@ fn scram_message() -> impl Strategy<Value = Vec<u8>> {
         Just("=".into()),
         "[a-zA-Z0-9+/]{0,8}",
     ];
-    let form = Just("r=NONCEx,s=c2FsdA==,i=1".to_string());
+    let form = Just("r=NONCEx,s=c2FsdA==,i=4096".to_string());
     prop_oneof![
         3 => vec(piece, 0..10).prop_map(|pieces| pieces.concat().into_bytes()),
         2 => form.prop_map(String::into_bytes),

@@ -109,7 +109,16 @@ impl Watch {
     }
 
     fn event(&mut self) -> Option<Event> {
-        watched(|| self.conn.poll_event())
+        let now = self.driver.now;
+        loop {
+            match watched(|| self.conn.poll_event()) {
+                Some(Event::SaltingNeeded { id, salting }) => watched(|| {
+                    let salted = salting.run();
+                    self.conn.provide_salted(id, &salted, now);
+                }),
+                event => return event,
+            }
+        }
     }
 
     /// The next request that the broker sees.

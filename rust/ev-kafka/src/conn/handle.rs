@@ -138,6 +138,7 @@ impl ConnHandle {
                 timer: handler(ConnHandle::on_timer),
                 prepare: handler(ConnHandle::on_prepare),
                 resolved: handler(ConnHandle::on_resolved),
+                salted: handler(ConnHandle::on_salted),
             };
             ConnHandle {
                 connection: RefCell::new(Connection::new(Config::default())),

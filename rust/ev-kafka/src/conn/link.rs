@@ -7,9 +7,10 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use kafka_conn::{Connection, DialError, Transmit};
+use kafka_conn::{Connection, DialError, SaltedPassword, Salting, SaltingId, Transmit};
 use mio::net::TcpStream;
 
+use super::beside::Beside;
 use super::dial::{self, Dial};
 use super::resolve::{literal, Lookup};
 use super::strerror::strerror;
@@ -24,6 +25,7 @@ pub(super) struct Handlers {
     pub timer: Rc<dyn Handler>,
     pub prepare: Rc<dyn Handler>,
     pub resolved: Rc<dyn Handler>,
+    pub salted: Rc<dyn Handler>,
 }
 
 /// What a read came to.
@@ -66,6 +68,9 @@ pub(super) struct Link {
     /// Whether `prepare` is started.
     prepared: Cell<bool>,
     resolved: Rc<dyn Handler>,
+    /// A password that the authentication waits for.
+    salting: Option<Beside<(SaltingId, SaltedPassword)>>,
+    salted: Rc<dyn Handler>,
 }
 
 impl Link {
@@ -84,6 +89,8 @@ impl Link {
             prepare: Prepare::new(on, handlers.prepare),
             prepared: Cell::new(false),
             resolved: handlers.resolved,
+            salting: None,
+            salted: handlers.salted,
         }
     }
 
@@ -103,6 +110,7 @@ impl Link {
         self.dial_error = None;
         self.write_error = None;
         self.blocked = false;
+        self.salting = None;
     }
 
     /// Also stops the timer: nothing fires any more.
@@ -185,6 +193,27 @@ impl Link {
         if let Some(error) = self.dial_error.take() {
             connection.handle_dial_failed(error, now);
         }
+    }
+}
+
+/// Authenticating.
+impl Link {
+    /// Salts a password on a thread; [`Link::salted`] has it later.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn salt(&mut self, id: SaltingId, salting: Salting) -> io::Result<()> {
+        let handler = self.salted.clone();
+        let work = move || (id, salting.run());
+        self.salting = Some(Beside::start(&self.on, "salting", handler, work)?);
+        Ok(())
+    }
+
+    /// The password that was salted, once.
+    pub fn salted(&mut self) -> Option<(SaltingId, SaltedPassword)> {
+        let salted = self.salting.as_ref()?.take()?;
+        self.salting = None;
+        Some(salted)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod arguments;
+mod beside;
 pub mod budget;
 mod consumer_group;
 mod dial;

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
-use std::sync::mpsc::{channel, Receiver};
 
+use super::beside::Beside;
 use super::strerror::strerror;
-use crate::ev::{self, Async, Handler, Loop};
+use crate::ev::{Handler, Loop};
 
 /// The address that a numeric host stands for (IPv6 also in brackets); none for a name.
 pub fn literal(host: &str) -> Option<IpAddr> {
@@ -16,11 +16,8 @@ pub fn literal(host: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// A name being resolved on a thread of its own. Dropping it forgets the answer.
-pub struct Lookup {
-    answer: Receiver<Result<Vec<SocketAddr>, String>>,
-    _wake: Async,
-}
+/// A name being resolved. Dropping it forgets the answer.
+pub struct Lookup(Beside<Result<Vec<SocketAddr>, String>>);
 
 impl Lookup {
     /// Starts resolving; `handler` fires on the loop when [`Lookup::take`] has the answer.
@@ -33,24 +30,14 @@ impl Lookup {
         port: u16,
         handler: Rc<dyn Handler>,
     ) -> Result<Lookup, String> {
-        let wake = Async::new(on, handler);
-        let sender = wake.sender();
-        let (give, answer) = channel();
-        ev::spawn_quietly("resolver", move || {
-            // A receiver that is gone wanted no answer any more.
-            let _ = give.send(addresses_of(&host, port));
-            sender.send();
-        })
-        .map_err(|error| strerror(&error))?;
-        Ok(Lookup {
-            answer,
-            _wake: wake,
-        })
+        Beside::start(on, "resolver", handler, move || addresses_of(&host, port))
+            .map(Lookup)
+            .map_err(|error| strerror(&error))
     }
 
     /// The answer, once: addresses in the system's order of preference, or why there are none.
     pub fn take(&self) -> Option<Result<Vec<SocketAddr>, String>> {
-        self.answer.try_recv().ok()
+        self.0.take()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Authenticating, for the first time and again (KIP-368).
 //!
 //! Both run alike: a token, where one has to be asked for, then SaslHandshake, then one or more
-//! rounds of SaslAuthenticate. The first time they are phases of the handshake; later the state
+//! rounds of SaslAuthenticate, between which the driver may have a password to salt. The first time they are phases of the handshake; later the state
 //! stays `Ready`, and what the caller sends waits from SaslHandshake on until it is over.
 
 use std::mem;
@@ -12,10 +12,10 @@ use kafka_wire::ApiKey;
 
 use super::Connection;
 use crate::error::{ConnectionError, SendError};
-use crate::event::{Event, TokenRequestId};
+use crate::event::{Event, SaltingId, TokenRequestId};
 use crate::handshake::{self, Handshake, Question, SASL_HANDSHAKE_VERSION};
 use crate::link::{Ending, Stage};
-use crate::sasl::{self, Exchange, Reply, SaslError, SaslSettings};
+use crate::sasl::{self, Exchange, Reply, SaltedPassword, Salting, SaslError, SaslSettings};
 use crate::secret::Secret;
 use crate::session::Session;
 use crate::versions;
@@ -37,6 +37,8 @@ enum Step {
     Handshake(Option<Secret>),
     /// SaslAuthenticate, spoken at this version, is unanswered.
     Exchange(Exchange, i16),
+    /// The driver was asked to salt the password, for an exchange at this version.
+    AwaitsSalted(SaltingId, Exchange, i16),
 }
 
 impl Authentication {
@@ -116,7 +118,10 @@ impl Connection {
             return;
         };
         let next = match mem::replace(&mut authentication.step, Step::Idle) {
-            Step::Idle | Step::AwaitsToken(_) => return,
+            waiting @ (Step::Idle | Step::AwaitsToken(_) | Step::AwaitsSalted(..)) => {
+                authentication.step = waiting;
+                return;
+            }
             Step::Handshake(token) => sasl::handshake_answer(body, SASL_HANDSHAKE_VERSION)
                 .and_then(|()| Exchange::start(&authentication.settings, token))
                 .map(|(exchange, first)| (exchange, None, Reply::Continue(first))),
@@ -127,6 +132,9 @@ impl Connection {
         match next {
             Err(error) => self.refuse(error, now),
             Ok((_, _, Reply::Done { lifetime_ms })) => self.authenticated(lifetime_ms, now),
+            Ok((exchange, version, Reply::Salt(salting))) => {
+                self.salt(exchange, version.unwrap_or_default(), salting);
+            }
             Ok((exchange, version, Reply::Continue(message))) => {
                 if version.is_none() {
                     self.rearm(Handshake::Authentication, now);
@@ -136,6 +144,35 @@ impl Connection {
                     Err(error) => self.give_up(SendError::Version(error), now),
                 }
             }
+        }
+    }
+
+    fn salt(&mut self, exchange: Exchange, version: i16, salting: Salting) {
+        let Some(authentication) = &mut self.authentication else {
+            return;
+        };
+        let id = self.next_salting;
+        self.next_salting += 1;
+        authentication.step = Step::AwaitsSalted(id, exchange, version);
+        self.events.push_back(Event::SaltingNeeded { id, salting });
+    }
+
+    /// The password has been salted.
+    pub(super) fn continue_with_salted(
+        &mut self,
+        id: SaltingId,
+        salted: &SaltedPassword,
+        now: Instant,
+    ) {
+        let Some(authentication) = &mut self.authentication else {
+            return;
+        };
+        match mem::replace(&mut authentication.step, Step::Idle) {
+            Step::AwaitsSalted(asked, mut exchange, version) if asked == id => {
+                let message = exchange.salted(salted);
+                self.say(exchange, version, &message, now);
+            }
+            other => authentication.step = other,
         }
     }
 

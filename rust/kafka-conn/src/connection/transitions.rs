@@ -144,10 +144,14 @@ impl Connection {
 
     /// Has the driver drop its socket or stop dialing, and returns what is left unanswered.
     pub(super) fn drop_transport(&mut self) -> Option<Box<Link>> {
-        // With it go the credentials that it used, and the wish for a token.
+        // With it go the credentials that it used, and the wish for a token or a salted password.
         self.authentication = None;
-        self.events
-            .retain(|event| !matches!(event, Event::TokenNeeded { .. }));
+        self.events.retain(|event| {
+            !matches!(
+                event,
+                Event::TokenNeeded { .. } | Event::SaltingNeeded { .. }
+            )
+        });
         match mem::replace(&mut self.phase, Phase::Disconnected) {
             Phase::Disconnected | Phase::Waiting(_) => None,
             // A dial that the driver has not heard of needs no closing.

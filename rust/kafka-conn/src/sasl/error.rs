@@ -15,7 +15,7 @@ pub(crate) enum SaslError {
     NulInPlain,
     /// SCRAM without a user name.
     ScramUsernameRequired,
-    /// Not `r=…,s=…,i=…`, or a number of iterations that is not 1 to 1,048,576.
+    /// Not `r=…,s=…,i=…`, or a number of iterations that is not 4,096 to 1,048,576.
     ScramMalformedServerFirst,
     /// The server's nonce does not continue the client's.
     ScramNonceMismatch,

@@ -7,7 +7,8 @@ use kafka_wire::{error, Message};
 use bytes::Bytes;
 
 use super::error::quoted;
-use super::scram;
+use super::salting::{SaltedPassword, Salting};
+use super::scram::{self, Next};
 use super::settings::Credentials;
 use super::{SaslError, SaslSettings};
 use crate::secret::Secret;
@@ -24,6 +25,8 @@ const MAX_MECHANISMS: usize = 16;
 pub(crate) enum Reply {
     /// Another message for the broker.
     Continue(Secret),
+    /// A password to salt, for [`Exchange::salted`].
+    Salt(Salting),
     /// Authenticated, for so many milliseconds; 0 for ever (KIP-368).
     Done { lifetime_ms: i64 },
 }
@@ -80,14 +83,12 @@ impl Exchange {
         let lifetime_ms = answer.session_lifetime_ms;
         let done = Reply::Done { lifetime_ms };
         match (&mut self.run, &*self.settings.credentials) {
-            (
-                Run::Scram(exchange),
-                Credentials::Scram {
-                    password, salted, ..
-                },
-            ) => {
-                let next = exchange.answer(&answer.auth_bytes, password, salted)?;
-                Ok(next.map_or(done, Reply::Continue))
+            (Run::Scram(exchange), Credentials::Scram { salted, .. }) => {
+                Ok(match exchange.answer(&answer.auth_bytes, salted)? {
+                    Next::Say(message) => Reply::Continue(message),
+                    Next::Salt(salt) => Reply::Salt(Salting::new(self.settings.clone(), salt)),
+                    Next::Done => done,
+                })
             }
             (Run::Refused(error), _) => Err(error.clone()),
             (run, Credentials::Token(_) | Credentials::AskForToken)
@@ -97,6 +98,14 @@ impl Exchange {
                 Ok(Reply::Continue(OAUTHBEARER_ABORT.into()))
             }
             _ => Ok(done),
+        }
+    }
+
+    /// Goes on when a password has been salted; gives the message that it was needed for.
+    pub(crate) fn salted(&mut self, salted: &SaltedPassword) -> Secret {
+        match &mut self.run {
+            Run::Scram(exchange) => exchange.client_final(&salted.0),
+            Run::OneMessage | Run::Refused(_) => Secret::default(),
         }
     }
 }

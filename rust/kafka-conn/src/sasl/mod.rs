@@ -2,9 +2,11 @@
 
 mod error;
 mod exchange;
+mod salting;
 mod scram;
 mod settings;
 
 pub(crate) use error::SaslError;
 pub(crate) use exchange::{handshake_answer, Exchange, Reply};
+pub use salting::{SaltedPassword, Salting};
 pub use settings::SaslSettings;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, PoisonError, TryLockError};
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use base64::Engine;
@@ -13,9 +14,10 @@ use zeroize::Zeroizing;
 use super::SaslError;
 use crate::secret::Secret;
 
-/// The most iterations that a broker may ask for: at a million of them a core is busy for about a
-/// second, and the event loop with it.
-const MAX_ITERATIONS: u32 = 1 << 20;
+/// The least and the most iterations that a broker may ask for. With fewer than RFC 7677 demands
+/// (section 4) whoever listens guesses passwords quickly; at a million of them a core is busy for
+/// about a second.
+const ITERATIONS: RangeInclusive<u32> = 4096..=1 << 20;
 /// Random bytes in the client's nonce.
 const NONCE_LENGTH: usize = 24;
 /// GS2 header: no channel binding, no authorization identity.
@@ -63,46 +65,53 @@ impl Hash {
     }
 }
 
+/// A password after salting: bytes that are as secret as the password itself.
+pub(super) type SaltedBytes = Zeroizing<Vec<u8>>;
+
+/// What a broker wants a password to be salted with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Salt {
+    bytes: Vec<u8>,
+    iterations: NonZeroU32,
+}
+
 /// The last salted password, kept because it is slow to compute and a broker keeps asking for
 /// the same one.
 #[derive(Default)]
-pub(super) struct SaltedPassword(Mutex<Option<Salted>>);
+pub(super) struct KnownSalted(Mutex<Option<(Salt, SaltedBytes)>>);
 
-struct Salted {
-    salt: Vec<u8>,
-    iterations: NonZeroU32,
-    password: Zeroizing<Vec<u8>>,
-}
+impl KnownSalted {
+    /// What is at hand; `None` as well while somebody computes it.
+    fn known(&self, salt: &Salt) -> Option<SaltedBytes> {
+        let last = match self.0.try_lock() {
+            Ok(last) => last,
+            Err(TryLockError::Poisoned(last)) => last.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Self::of(&last, salt)
+    }
 
-impl SaltedPassword {
-    fn get(
-        &self,
-        hash: Hash,
-        password: &Secret,
-        salt: &[u8],
-        iterations: NonZeroU32,
-    ) -> Zeroizing<Vec<u8>> {
+    /// Computes it, or waits for whoever computes it already: connections that are made together
+    /// need the same one.
+    pub(super) fn compute(&self, hash: Hash, password: &Secret, salt: &Salt) -> SaltedBytes {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(last) if last.salt == salt && last.iterations == iterations => {
-                last.password.clone()
-            }
-            _ => {
-                let password = hash.salt(password.expose(), salt, iterations);
-                *last = Some(Salted {
-                    salt: salt.to_vec(),
-                    iterations,
-                    password: password.clone(),
-                });
-                password
-            }
+        if let Some(salted) = Self::of(&last, salt) {
+            return salted;
         }
+        let salted = hash.salt(password.expose(), &salt.bytes, salt.iterations);
+        *last = Some((salt.clone(), salted.clone()));
+        salted
+    }
+
+    fn of(last: &Option<(Salt, SaltedBytes)>, salt: &Salt) -> Option<SaltedBytes> {
+        let (known, salted) = last.as_ref()?;
+        (known == salt).then(|| salted.clone())
     }
 }
 
-impl fmt::Debug for SaltedPassword {
+impl fmt::Debug for KnownSalted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SaltedPassword(..)")
+        f.write_str("KnownSalted(..)")
     }
 }
 
@@ -117,6 +126,11 @@ pub(super) struct Exchange {
 
 enum Expects {
     ServerFirst,
+    /// The salted password, to answer the server's first message with.
+    Salted {
+        server_first: Vec<u8>,
+        nonce: Vec<u8>,
+    },
     ServerFinal {
         server_signature: Zeroizing<Vec<u8>>,
     },
@@ -128,6 +142,7 @@ impl fmt::Debug for Expects {
         f.write_str(match self {
             Expects::ServerFirst => "ServerFirst",
             Expects::ServerFinal { .. } => "ServerFinal",
+            Expects::Salted { .. } => "Salted",
             Expects::Nothing => "Nothing",
         })
     }
@@ -174,58 +189,73 @@ impl Exchange {
         [GS2_HEADER, &self.client_first_bare].concat().into()
     }
 
-    /// Takes the server's message and gives the answer to it; `None` when the server has proved
-    /// that it knows the password.
+    /// Takes the server's message and says what comes next.
     ///
     /// # Errors
     /// The server's message is malformed, or does not belong to this exchange or this password.
     pub(super) fn answer(
         &mut self,
         message: &[u8],
-        password: &Secret,
-        salted: &SaltedPassword,
-    ) -> Result<Option<Secret>, SaslError> {
+        known: &KnownSalted,
+    ) -> Result<Next, SaslError> {
         match &self.expects {
             // An answer without a message claims that the exchange is over.
             Expects::ServerFirst if message.is_empty() => Err(SaslError::IncompleteScram),
-            Expects::ServerFirst => self.client_final(message, password, salted).map(Some),
+            Expects::ServerFirst => {
+                let salt = self.server_first(message)?;
+                Ok(match known.known(&salt) {
+                    Some(salted) => Next::Say(self.client_final(&salted)),
+                    None => Next::Salt(salt),
+                })
+            }
             Expects::ServerFinal { server_signature } => {
                 check_server_final(message, server_signature)?;
                 self.expects = Expects::Nothing;
-                Ok(None)
+                Ok(Next::Done)
             }
-            Expects::Nothing => Ok(None),
+            Expects::Salted { .. } => Err(SaslError::IncompleteScram),
+            Expects::Nothing => Ok(Next::Done),
         }
     }
 
-    fn client_final(
-        &mut self,
-        message: &[u8],
-        password: &Secret,
-        salted: &SaltedPassword,
-    ) -> Result<Secret, SaslError> {
+    fn server_first(&mut self, message: &[u8]) -> Result<Salt, SaslError> {
         let server = ServerFirst::parse(message)?;
         if !server.nonce.starts_with(self.nonce.as_bytes())
             || server.nonce.len() == self.nonce.len()
         {
             return Err(SaslError::ScramNonceMismatch);
         }
-        let salt = BASE64.decode(server.salt).unwrap_or_default();
-        if salt.is_empty() {
+        let bytes = BASE64.decode(server.salt).unwrap_or_default();
+        if bytes.is_empty() {
             return Err(SaslError::ScramBadSalt);
         }
-        let salted = salted.get(self.hash, password, &salt, server.iterations);
+        let iterations = server.iterations;
+        self.expects = Expects::Salted {
+            server_first: message.to_vec(),
+            nonce: server.nonce.to_vec(),
+        };
+        Ok(Salt { bytes, iterations })
+    }
 
+    /// The client-final-message; empty when none is due.
+    pub(super) fn client_final(&mut self, salted: &[u8]) -> Secret {
+        let Expects::Salted {
+            server_first,
+            nonce,
+        } = &self.expects
+        else {
+            return Secret::default();
+        };
         let mut client_final = b"c=".to_vec();
         client_final.extend_from_slice(BASE64.encode(GS2_HEADER).as_bytes());
         client_final.extend_from_slice(b",r=");
-        client_final.extend_from_slice(server.nonce);
+        client_final.extend_from_slice(nonce);
         let auth_message =
-            Zeroizing::new([&self.client_first_bare[..], message, &client_final].join(&b','));
+            Zeroizing::new([&self.client_first_bare[..], server_first, &client_final].join(&b','));
 
         let hmac =
             |key: &[u8], data: &[u8]| hmac::sign(&hmac::Key::new(self.hash.hmac(), key), data);
-        let client_key = hmac(&salted, b"Client Key");
+        let client_key = hmac(salted, b"Client Key");
         let stored_key = digest::digest(self.hash.digest(), client_key.as_ref());
         let client_signature = hmac(stored_key.as_ref(), &auth_message);
         let proof: Zeroizing<Vec<u8>> = Zeroizing::new(
@@ -236,7 +266,7 @@ impl Exchange {
                 .map(|(key, signature)| key ^ signature)
                 .collect(),
         );
-        let server_key = hmac(&salted, b"Server Key");
+        let server_key = hmac(salted, b"Server Key");
         let server_signature = hmac(server_key.as_ref(), &auth_message);
         self.expects = Expects::ServerFinal {
             server_signature: Zeroizing::new(server_signature.as_ref().to_vec()),
@@ -244,8 +274,18 @@ impl Exchange {
 
         client_final.extend_from_slice(b",p=");
         client_final.extend_from_slice(Zeroizing::new(BASE64.encode(&*proof)).as_bytes());
-        Ok(client_final.into())
+        client_final.into()
     }
+}
+
+/// Where a server's message leads.
+pub(super) enum Next {
+    /// This is the answer to it.
+    Say(Secret),
+    /// The password is to be salted first, which takes its time.
+    Salt(Salt),
+    /// The server has proved that it knows the password.
+    Done,
 }
 
 /// server-first-message: `r=NONCE,s=SALT,i=ITERATIONS`, then optional extensions.
@@ -270,11 +310,13 @@ impl<'a> ServerFirst<'a> {
             return None;
         }
         let iterations: NonZeroU32 = std::str::from_utf8(iterations).ok()?.parse().ok()?;
-        (iterations.get() <= MAX_ITERATIONS).then_some(ServerFirst {
-            nonce,
-            salt,
-            iterations,
-        })
+        ITERATIONS
+            .contains(&iterations.get())
+            .then_some(ServerFirst {
+                nonce,
+                salt,
+                iterations,
+            })
     }
 }
 
@@ -311,6 +353,18 @@ mod tests {
         Exchange::with_nonce(hash, &"user".into(), nonce.into()).expect("a user name")
     }
 
+    /// The client-final-message to a server's first message.
+    fn answer_to_first(exchange: &mut Exchange, message: &[u8], known: &KnownSalted) -> Secret {
+        match exchange.answer(message, known).expect("good") {
+            Next::Say(message) => message,
+            Next::Salt(salt) => {
+                let salted = known.compute(exchange.hash, &"pencil".into(), &salt);
+                exchange.client_final(&salted)
+            }
+            Next::Done => panic!("not over yet"),
+        }
+    }
+
     /// RFC 7677, section 3.
     #[test]
     fn sha_256_gives_the_messages_of_rfc_7677() {
@@ -319,67 +373,72 @@ mod tests {
             exchange.first().expose(),
             b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
         );
-        let (password, salted) = ("pencil".into(), SaltedPassword::default());
+        let known = KnownSalted::default();
         let server_first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
             s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let client_final = exchange
-            .answer(server_first, &password, &salted)
-            .expect("good")
-            .expect("a message");
+        let client_final = answer_to_first(&mut exchange, server_first, &known);
         assert_eq!(
             client_final.expose(),
             b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
               p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
         );
         let server_final = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
-        assert!(exchange
-            .answer(server_final, &password, &salted)
-            .expect("the signature fits")
-            .is_none());
+        assert!(matches!(
+            exchange.answer(server_final, &known),
+            Ok(Next::Done)
+        ));
     }
 
     /// The structure is RFC 5802's; the figures were computed with Python's hashlib and hmac.
     #[test]
     fn sha_512_gives_the_messages_that_an_independent_program_gives() {
         let mut exchange = exchange(Hash::Sha512, "fyko+d2lbbFgONRv9qkxdawL");
-        let (password, salted) = ("pencil".into(), SaltedPassword::default());
+        let known = KnownSalted::default();
         let server_first =
             b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
-        let client_final = exchange
-            .answer(server_first, &password, &salted)
-            .expect("good")
-            .expect("a message");
+        let client_final = answer_to_first(&mut exchange, server_first, &known);
         assert_eq!(client_final.expose(), SHA_512_CLIENT_FINAL);
-        assert!(exchange
-            .answer(SHA_512_SERVER_FINAL, &password, &salted)
-            .expect("the signature fits")
-            .is_none());
+        assert!(matches!(
+            exchange.answer(SHA_512_SERVER_FINAL, &known),
+            Ok(Next::Done)
+        ));
     }
 
     #[test]
-    fn the_salted_password_is_kept_for_its_salt_and_iterations_only() {
-        let salted = SaltedPassword::default();
-        let (password, twice) = ("pencil".into(), NonZeroU32::new(2).expect("not 0"));
-        let get = |salt: &[u8], iterations| salted.get(Hash::Sha256, &password, salt, iterations);
-        let first = get(b"salt", NonZeroU32::MIN);
-        assert_eq!(first, get(b"salt", NonZeroU32::MIN));
-        assert_ne!(first, get(b"salt", twice));
-        assert_ne!(first, get(b"pepper", NonZeroU32::MIN));
-        assert_eq!(first, get(b"salt", NonZeroU32::MIN));
+    fn a_salted_password_is_known_for_its_salt_and_iterations_only() {
+        let known = KnownSalted::default();
+        let salt = |bytes: &[u8], iterations| Salt {
+            bytes: bytes.to_vec(),
+            iterations: NonZeroU32::new(iterations).expect("not 0"),
+        };
+        assert_eq!(known.known(&salt(b"salt", 1)), None);
+        let first = known.compute(Hash::Sha256, &"pencil".into(), &salt(b"salt", 1));
+        assert_eq!(known.known(&salt(b"salt", 1)), Some(first.clone()));
+        for other in [salt(b"salt", 2), salt(b"pepper", 1)] {
+            assert_eq!(known.known(&other), None);
+            assert_ne!(known.compute(Hash::Sha256, &"pencil".into(), &other), first);
+        }
+    }
+
+    #[test]
+    fn who_asks_while_it_is_being_computed_does_not_wait() {
+        let known = KnownSalted::default();
+        let salt = Salt {
+            bytes: b"salt".to_vec(),
+            iterations: NonZeroU32::MIN,
+        };
+        let computing = known.0.lock().expect("free");
+        assert_eq!(known.known(&salt), None);
+        drop(computing);
     }
 
     #[test]
     fn debug_shows_no_secret() {
         let settings = crate::SaslSettings::new("SCRAM-SHA-256", "alice", "pencil");
         let mut exchange = exchange(Hash::Sha256, "nonce");
-        let salted = SaltedPassword::default();
-        exchange
-            .answer(
-                b"r=nonce2,s=QSXCR+Q6sek8bf92,i=1",
-                &"pencil".into(),
-                &salted,
-            )
-            .expect("good");
+        let salted = KnownSalted::default();
+        let server_first = b"r=nonce2,s=QSXCR+Q6sek8bf92,i=4096";
+        answer_to_first(&mut exchange, server_first, &salted);
         let text = format!("{settings:?} {exchange:?} {salted:?}");
         assert!(!text.contains("pencil"), "{text}");
         assert!(

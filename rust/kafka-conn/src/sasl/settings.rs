@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::scram::{Hash, SaltedPassword};
+use super::scram::{Hash, KnownSalted};
 use crate::secret::Secret;
 
 /// A SASL mechanism and its credentials, for
@@ -27,7 +27,7 @@ pub(super) enum Credentials {
         hash: Hash,
         username: Secret,
         password: Secret,
-        salted: SaltedPassword,
+        salted: KnownSalted,
     },
     /// A token that stays the same.
     Token(Secret),
@@ -48,7 +48,7 @@ impl SaslSettings {
                 hash,
                 username,
                 password,
-                salted: SaltedPassword::default(),
+                salted: KnownSalted::default(),
             },
             (_, None) => Credentials::Unsupported,
         };

@@ -98,8 +98,21 @@ impl Driver {
         assert_eq!(self.events(), [Event::Ready]);
     }
 
+    /// What there is to pass on. Passwords are salted on the way.
     pub fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.conn.poll_event()).collect()
+        std::iter::from_fn(|| self.event()).collect()
+    }
+
+    /// The next thing to pass on.
+    pub fn event(&mut self) -> Option<Event> {
+        loop {
+            match self.conn.poll_event() {
+                Some(Event::SaltingNeeded { id, salting }) => {
+                    self.conn.provide_salted(id, &salting.run(), self.now);
+                }
+                event => return event,
+            }
+        }
     }
 
     /// Sends a Metadata request at its fallback version.

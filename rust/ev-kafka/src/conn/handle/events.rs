@@ -51,6 +51,7 @@ impl ConnHandle {
             }
             Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
             Event::TokenNeeded { id } => return self.ask_for_token(perl, id),
+            Event::SaltingNeeded { id, salting } => self.salt(id, salting),
         }
         Flow::Continue
     }

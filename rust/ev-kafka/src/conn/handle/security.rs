@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use kafka_conn::{Connection, SaslSettings, Secret, State, TlsSettings, TokenRequestId};
+use kafka_conn::{
+    Connection, Salting, SaltingId, SaslSettings, Secret, State, TlsSettings, TokenRequestId,
+};
 use perl_xs::{call_method, Arg, Flow, ObjectHandle, Outcome, Perl, Sv};
 
 use super::ConnHandle;
@@ -96,6 +98,18 @@ impl ConnHandle {
             None => "nobody to ask".into(),
         };
         self.provide_token(perl, id, Err(reason))
+    }
+
+    /// Has a password salted beside the loop.
+    pub(super) fn salt(&self, id: SaltingId, salting: Salting) {
+        let started = self.link.borrow_mut().salt(id, salting.clone());
+        // Without a thread the loop has to wait; that is better than to fail.
+        if started.is_err() {
+            let (salted, now) = (salting.run(), Instant::now());
+            self.connection
+                .borrow_mut()
+                .provide_salted(id, &salted, now);
+        }
     }
 
     /// See [`Connection::provide_token`].

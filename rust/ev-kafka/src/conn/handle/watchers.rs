@@ -61,6 +61,17 @@ impl ConnHandle {
         Flow::Continue
     }
 
+    pub(super) fn on_salted(&self, _: Perl, _: i32) -> Flow {
+        let salted = self.link.borrow_mut().salted();
+        if let Some((id, salted)) = salted {
+            let now = Instant::now();
+            self.connection
+                .borrow_mut()
+                .provide_salted(id, &salted, now);
+        }
+        Flow::Continue
+    }
+
     fn dialed(&self) {
         self.link
             .borrow_mut()
