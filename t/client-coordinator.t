@@ -54,7 +54,8 @@ subtest 'finding it' => sub {
     is_deeply [errors($kafka)], [], 'without an error';
 };
 
-for my $code (14, 15, 16) {
+# What the protocol marks as retriable is so for every look-up, whoever has said it first.
+for my $code (5, 6, 7, 13, 14, 15, 16, 19, 89, -1, 30_000) {
     subtest "FindCoordinator is answered $code" => sub {
         my $mock  = cluster();
         my $kafka = connected(brokers => $mock->bootstrap);
@@ -68,6 +69,15 @@ for my $code (14, 15, 16) {
         is_deeply [errors($kafka)], [], 'without an error';
     };
 }
+
+subtest 'FindCoordinator is answered -1 for ever' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'FindCoordinator', error => -1, times => undef);
+    my $asked = ran(ask($kafka));
+    is_deeply $asked, { ran => [], told => ['FindCoordinator: UNKNOWN_SERVER_ERROR (code -1)'] }, 'it is told';
+    is asked_for($mock), EV::Kafka::Error::UNKNOWN_ERROR_TRIES() + 1, 'after some tries';
+};
 
 for my $case ([29, 'TOPIC_AUTHORIZATION_FAILED'], [30, 'GROUP_AUTHORIZATION_FAILED'],
     [53, 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED'])

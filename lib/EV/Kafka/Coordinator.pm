@@ -5,17 +5,10 @@ use warnings;
 use List::Util   ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
+
 # FindCoordinator's key types.
 my %KEY_TYPE = (group => 0, txn => 1);
-
-use constant {
-    COORDINATOR_LOAD_IN_PROGRESS => 14,
-    COORDINATOR_NOT_AVAILABLE    => 15,
-    NOT_COORDINATOR              => 16,
-};
-
-# Another broker is the coordinator by now, or will be.
-my %MOVED = map { $_ => 1 } COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR;
 
 # Seconds between two tries. For some seconds after a broker has died the others
 # still name it.
@@ -33,8 +26,9 @@ use constant {
 };
 
 # {coordinators} has for each "kind:key" that was asked for
-#   { kind, key, node_id?, ops, tries, timer?, asking? }
-# where ops are the operations that wait for it, however long that takes. An operation
+#   { kind, key, node_id?, ops, tries, unknown, timer?, asking? }
+# where ops are the operations that wait for it, however long that takes, and unknown the
+# answers to look-ups that said nothing (EV::Kafka::Error's is_unknown). An operation
 # is { run, cb, parks, patience, is_over }, and gets node_id and purpose, its connection,
 # when it runs.
 # patience: the most seconds that its answer may take, beyond what the request itself
@@ -49,22 +43,23 @@ sub _with_coordinator {
     my $cfg = $self->{cfg};
     return $self->_fail_ops('client closed', $op) if $cfg->{closed};
     my $id = "$kind:$key";
-    my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0 };
+    my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0, unknown => 0 };
     push @{ $entry->{ops} }, $op;
     return if $entry->{asking} || $entry->{timer};
     return $self->_pursue_coordinator($id);
 }
 
-# Whether asking again will help.
+# Whether asking again will help. $tries: as EV::Kafka::Error has it.
 sub _is_coordinator_error {
-    my ($self, $code) = @_;
-    return $MOVED{$code} || $code == COORDINATOR_LOAD_IN_PROGRESS;
+    my ($self, $code, $tries) = @_;
+    return EV::Kafka::Error::is_retriable_by_coordinator($code, $tries);
 }
 
 # It has answered with one of these codes, which may mean that it is another one.
 sub _coordinator_refused {
     my ($self, $kind, $key, @codes) = @_;
-    return grep({ $MOVED{$_} } @codes) ? $self->_forget_coordinator($kind, $key) : undef;
+    return grep({ EV::Kafka::Error::is_from_other_coordinator($_) } @codes)
+        ? $self->_forget_coordinator($kind, $key) : undef;
 }
 
 sub _forget_coordinator {
@@ -176,8 +171,10 @@ sub _ask_for_coordinator {
         return $weak->_coordinator_not_found($id, !$found && $conn->connected ? "FindCoordinator: $error" : undef)
             if defined $error;
         my $code = $found->{error_code} or return $weak->_coordinator_found($id, $found);
-        return $weak->_coordinator_not_found($id) if $weak->_is_coordinator_error($code);
-        return $weak->_coordinator_not_found($id, 'FindCoordinator: ' . $weak->error_name($code) . " (code $code)");
+        my $unknown = EV::Kafka::Error::is_unknown($code) ? $entry->{unknown}++ : 0;
+        return $weak->_coordinator_not_found($id) if $weak->_is_coordinator_error($code, $unknown);
+        $entry->{unknown} = 0;
+        return $weak->_coordinator_not_found($id, EV::Kafka::Error->of_code($code)->of('FindCoordinator')->text);
     }, $KEY_TYPE{ $entry->{kind} });
     return;
 }
@@ -187,6 +184,7 @@ sub _coordinator_found {
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
     delete $entry->{asking};
+    $entry->{unknown} = 0;
     $entry->{node_id} = $found->{node_id};
     $cfg->{broker_map}{ $found->{node_id} } ||= { map { $_ => $found->{$_} } qw(host port) };
     return $self->_pursue_coordinator($id);
