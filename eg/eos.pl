@@ -80,7 +80,7 @@ sub end_transaction {
 }
 
 sub committed {
-    my ($error) = @_;
+    my (undef, $error) = @_;
     if (defined $error) {
         print STDERR "not committed: $error\n";
         # Dies if there cannot be another transaction: time to be started again.
@@ -94,7 +94,7 @@ sub committed {
 }
 
 sub next_transaction {
-    my ($error) = @_;
+    my (undef, $error) = @_;
     if (defined $error) {
         print STDERR "not aborted: $error\n";
         exit 1;

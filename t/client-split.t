@@ -101,7 +101,7 @@ subtest 'in a transaction' => sub {
     $kafka->commit_transaction(sub { $ended = [@_] });
     all_there($mock, $end, 'committed');
     wait_until { $ended } 'the commit';
-    is_deeply $ended, [undef], 'without an error';
+    is_deeply $ended, [{ error_code => 0 }, undef], 'without an error';
     is scalar(my @seen = $mock->records('t', 0, isolation_level => 'read_committed')), $RECORDS, 'all can be seen';
     is $kafka->{cfg}{producer_epoch}, $epoch, 'under one epoch';
 };

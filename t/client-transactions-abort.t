@@ -16,7 +16,7 @@ sub commits_the_next {
     $mock->clear_faults;
     $kafka->begin_transaction;
     $kafka->produce('out', 'next', 'next');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next transaction';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the next transaction';
     is_deeply committed($mock), ['next'], 'is committed, alone';
     return;
 }
@@ -41,7 +41,7 @@ for my $case ([51, 0], [14, 0], [15, 1], [16, 1], [3, 0]) {
         my @ends;
         $kafka->produce('out', 'k', 'dropped', sub { push @ends, $_[1] });
         wait_until { $mock->request_count('AddPartitionsToTxn') >= 2 } 'another try';
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
         is_deeply \@ends, ['transaction aborted'], 'with its record';
         is $mock->request_count('EndTxn'), $may_be_added,
             $may_be_added ? 'the coordinator is told, which may know of it' : 'there is nothing to end';
@@ -66,7 +66,7 @@ subtest 'before the coordinator is known' => sub {
     turns;
     $mock->clear_faults;
     wait_until { @ended } 'abort';
-    is_deeply \@ended, [[undef]], 'it is aborted';
+    is_deeply \@ended, [[DONE]], 'it is aborted';
     goes_on($kafka, $mock, $epoch);
 };
 
@@ -81,7 +81,7 @@ subtest 'a request whose answer was lost' => sub {
         wait_until { $mock->request_count('AddPartitionsToTxn') } 'the first try';
         $mock->fault(api => 'AddPartitionsToTxn', error => 51, times => undef);
         wait_until { $mock->request_count('AddPartitionsToTxn') >= 2 } 'another try';
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
         is $mock->request_count('EndTxn'), 1, 'by its coordinator';
         is_deeply [map { $_->{state} } $mock->transactions], [$applied ? 'CompleteAbort' : 'Empty'], 'whatever that knows';
         commits_the_next($kafka, $mock);
@@ -105,7 +105,7 @@ sub with_slow {
     $kafka->produce('out', 'k', 'dropped');
     $kafka->send_offsets_to_transaction('g', sub { push @ends, $_[1] });
     wait_until { $mock->request_count($api) } $api;
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
     is_deeply \@ends, ['transaction aborted'], 'with its offsets';
     return ($mock, $kafka, $epoch);
 }
@@ -129,7 +129,7 @@ for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
         $kafka->produce('out', 'k', 'dropped');
         $kafka->send_offsets_to_transaction('g');
         wait_until { $mock->request_count($api) } $api;
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'is not waited for';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'is not waited for';
         isnt $kafka->{cfg}{producer_epoch}, $epoch, 'a new epoch keeps it out';
         commits_the_next($kafka, $mock);
     };
@@ -157,7 +157,7 @@ subtest 'a batch that is too large is not split for an abort' => sub {
     my $mock   = cluster();
     my $kafka  = producer($mock, linger_ms => 5);
     my $errors = batch_too_large($mock, $kafka, 100);
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'aborted';
     is told($errors), 4, 'the answer is told';
     is $mock->request_count('Produce'), 2, 'and nothing is sent again';
 };
@@ -166,11 +166,11 @@ subtest 'nor after the abort' => sub {
     my $mock   = cluster();
     my $kafka  = producer($mock, linger_ms => 5);
     my $errors = batch_too_large($mock, $kafka, 1500);
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'aborted';
     $kafka->begin_transaction;
     wait_until { @$errors == 5 } 'the answer';
     is told($errors), 4, 'the answer is told';
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one is none the worse';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the next one is none the worse';
 };
 
 done_testing;

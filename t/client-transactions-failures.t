@@ -7,7 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
-use TransactionTest qw(producer ended committed write_out);
+use TransactionTest qw(DONE producer ended committed write_out);
 
 # Whatever fails in a transaction takes the whole of it along, also what fails before
 # a batch or a broker has seen it.
@@ -28,13 +28,13 @@ sub fails {
         $fail->($kafka, sub { push @ends, $_[1] });
         wait_until { @ends } 'the failure';
         like $ends[0], $text, $ends[0];
-        my ($error) = ended($kafka, 'commit_transaction');
+        my (undef, $error) = ended($kafka, 'commit_transaction');
         like $error, qr/$text.*: the transaction cannot be committed; call abort_transaction\z/s, 'commit fails with it';
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
         is_deeply committed($mock), [], 'nothing is committed';
         $kafka->begin_transaction;
         $kafka->produce('out', 'next', 'next');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one';
+        is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the next one';
         is_deeply committed($mock), ['next'], 'is';
         is_deeply [errors($kafka)], [], 'on_error hears nothing';
         is scalar(@ends), 1, 'one callback';
@@ -81,8 +81,8 @@ for my $options ([], [{ partition => 0 }]) {
     my $kafka = producer($mock, compression => 'zstd');
     $kafka->begin_transaction;
     $kafka->produce('out', 'k', 'v');
-    like +(ended($kafka, 'commit_transaction'))[0], qr/^zstd needs .*call abort_transaction\z/, 'a codec that the broker does not know';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    like +(ended($kafka, 'commit_transaction'))[1], qr/^zstd needs .*call abort_transaction\z/, 'a codec that the broker does not know';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
 }
 
 subtest 'a producer without an id' => sub {
@@ -93,13 +93,13 @@ subtest 'a producer without an id' => sub {
     like $error, qr/TRANSACTIONAL_ID_AUTHORIZATION_FAILED/, 'it was refused';
     $kafka->begin_transaction;
     $kafka->produce('out', 'k', 'v');
-    ($error) = ended($kafka, 'commit_transaction');
+    (undef, $error) = ended($kafka, 'commit_transaction');
     like $error, qr/idempotent producer unavailable.*call abort_transaction\z/, 'what is produced cannot be committed';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'but aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'but aborted';
     ended($kafka, 'connect');
     $kafka->begin_transaction;
     $kafka->produce('out', 'k', 'v');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'once it has one';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'once it has one';
     is_deeply committed($mock), ['v'], 'all is well';
 };
 
@@ -109,11 +109,11 @@ subtest 'messages without a callback' => sub {
     for my $options ([], [{ partition => 0 }]) {
         $kafka->begin_transaction;
         $kafka->produce('none', 'k', 'v', @$options);
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'are dropped by an abort';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'are dropped by an abort';
         $kafka->begin_transaction;
         $kafka->produce('none', 'k', 'v', @$options);
-        like +(ended($kafka, 'commit_transaction'))[0], qr/unavailable after/, 'or fail the commit';
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'before an abort';
+        like +(ended($kafka, 'commit_transaction'))[1], qr/unavailable after/, 'or fail the commit';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'before an abort';
     }
     is_deeply [errors($kafka)], [], 'and are not reported besides';
 };

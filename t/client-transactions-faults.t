@@ -84,7 +84,7 @@ sub run_client {
     };
     my $abort = sub {
         $count{aborts}++;
-        $kafka->abort_transaction(once('abort', sub { defined $_[0] ? $end->() : $begin->() }));
+        $kafka->abort_transaction(once('abort', sub { defined $_[1] ? $end->() : $begin->() }));
     };
     my $commit = sub {
         undef $poll;
@@ -93,7 +93,7 @@ sub run_client {
         $kafka->send_offsets_to_transaction('g', once('offsets'));
         return $abort->() if rand() < 0.1;
         $kafka->commit_transaction(once('commit', sub {
-            my ($error) = @_;
+            my (undef, $error) = @_;
             return $begin->() unless defined $error;
             return $error =~ /call abort_transaction\z/ ? $abort->() : $end->();
         }));

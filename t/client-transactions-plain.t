@@ -7,7 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
-use TransactionTest qw(producer ended);
+use TransactionTest qw(DONE producer ended);
 
 # Records from before begin_transaction that fail while the transaction is open: their
 # partition goes on, for the records behind them and for those of the transaction.
@@ -58,13 +58,13 @@ for my $is_known (0, 1) {
         like $ends{bad}, qr/^INVALID_RECORD/, 'one is refused';
         delivered(\%ends, 'those behind it', 'a' .. 'g');
         produce_apart($kafka, \%ends, 'in');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the transaction is committed';
+        is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the transaction is committed';
         delivered(\%ends, 'its records', 'in', 'elsewhere');
         is_deeply committed($mock), [$is_known ? 'first' : (), 'a' .. 'g', 'in'], 'all are there, in order, once';
         is $kafka->{cfg}{producer_epoch}, $epoch, 'under the epoch that the transaction has';
         $kafka->begin_transaction;
         produce_apart($kafka, \%ends, 'next');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'so is the next one';
+        is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'so is the next one';
         is_deeply [errors($kafka)], [], 'on_error hears nothing';
     };
 }
@@ -79,7 +79,7 @@ subtest 'refused while the transaction waits for its partition' => sub {
     produce_apart($kafka, \%ends, 'bad');
     $kafka->begin_transaction;
     produce_apart($kafka, \%ends, 'in', 'too');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'it is committed';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'it is committed';
     delivered(\%ends, 'its records', 'in', 'too');
     is_deeply committed($mock), [qw(first in too)], 'all are there';
 };
@@ -100,7 +100,7 @@ subtest 'lost before the transaction has done anything' => sub {
     delivered(\%ends, 'the one behind it', 'a');
     isnt $kafka->{cfg}{producer_epoch}, $epoch, 'under a new epoch';
     produce_apart($kafka, \%ends, 'in');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the transaction is committed';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the transaction is committed';
     is_deeply committed($mock), [qw(first a in)], 'all are there';
 };
 
@@ -115,15 +115,15 @@ subtest 'lost when the transaction has begun to write' => sub {
     $kafka->begin_transaction;
     $kafka->produce('out', undef, 'elsewhere', { partition => 1 }, sub { $ends{elsewhere} = $_[1] });
     wait_until { $mock->request_count('AddPartitionsToTxn') } 'the transaction';
-    like +(ended($kafka, 'commit_transaction'))[0],
+    like +(ended($kafka, 'commit_transaction'))[1],
         qr/^the producer needs a new epoch: the transaction cannot be committed; call abort_transaction\z/,
         'it cannot be committed, and says so at once';
     like $ends{lost}, qr/^UNKNOWN_SERVER_ERROR/, 'as one has failed';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'but aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'but aborted';
     delivered(\%ends, 'the one behind it', 'a');
     $kafka->begin_transaction;
     produce_apart($kafka, \%ends, 'next');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one is committed';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the next one is committed';
     is_deeply committed($mock), [qw(first a next)], 'all are there';
     is_deeply [errors($kafka)], [], 'on_error hears nothing';
 };
@@ -140,7 +140,7 @@ for my $code (45, 47, 59) {
         $kafka->begin_transaction;
         delivered(\%ends, 'all', 'a' .. 'c');
         produce_apart($kafka, \%ends, 'in');
-        is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the transaction is committed';
+        is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the transaction is committed';
         is_deeply committed($mock), [qw(first a b c in)], 'each is there once, in order';
     };
 }

@@ -21,10 +21,10 @@ subtest 'commit and abort' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock);
     is $kafka->{cfg}{producer_id} >= 0, 1, 'connect gets a producer id';
-    is_deeply [transaction($kafka, 'commit_transaction', qw(a b c))], [undef], 'commit calls back with undef';
+    is_deeply [transaction($kafka, 'commit_transaction', qw(a b c))], [DONE], 'commit calls back with a result';
     is_deeply committed($mock), [qw(a b c)], 'and the records can be seen';
-    is_deeply [transaction($kafka, 'abort_transaction', qw(d e))], [undef], 'so does abort';
-    is_deeply [transaction($kafka, 'commit_transaction', qw(f))], [undef], 'and the next one is another';
+    is_deeply [transaction($kafka, 'abort_transaction', qw(d e))], [DONE], 'so does abort';
+    is_deeply [transaction($kafka, 'commit_transaction', qw(f))], [DONE], 'and the next one is another';
     is_deeply committed($mock), [qw(a b c f)], 'what was aborted cannot be seen';
     is_deeply [errors($kafka)], [], 'on_error hears nothing';
 };
@@ -36,7 +36,7 @@ subtest 'records that were delivered before the abort' => sub {
     my $errors = write_out($kafka, 1 .. 20);
     wait_until { @$errors == 20 } 'delivery';
     is scalar(grep { defined } @$errors), 0, 'all are delivered';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'aborted';
     is state($mock), 'CompleteAbort', 'by the coordinator';
     is_deeply committed($mock), [], 'none can be seen';
 };
@@ -47,11 +47,11 @@ subtest 'before connect, and without a record' => sub {
     $kafka->begin_transaction;
     my $errors = write_out($kafka, 'a');
     $kafka->connect;
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'commit waits for the connection';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'commit waits for the connection';
     is_deeply committed($mock), ['a'], 'and commits';
     for my $end (qw(commit_transaction abort_transaction)) {
         $kafka->begin_transaction;
-        is_deeply [ended($kafka, $end)], [undef], "$end of nothing";
+        is_deeply [ended($kafka, $end)], [DONE], "$end of nothing";
     }
     is $mock->request_count('EndTxn'), 1, 'tells nobody';
 };
@@ -63,14 +63,14 @@ subtest 'outside of transactions' => sub {
     $kafka->begin_transaction;
     wait_until { @$errors } 'delivery';
     is_deeply $errors, [undef], 'records are delivered';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
     is_deeply committed($mock), ['plain'], 'what came before begin is not part of it';
 };
 
 subtest 'outside of transactions, before the end of the last one is written' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock);
-    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [undef], 'a transaction';
+    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [DONE], 'a transaction';
     $mock->fault(api => 'Produce', topic => 'out', error => 48, times => 2);
     my $errors = write_out($kafka, 'b');
     wait_until { @$errors } 'the delivery';
@@ -86,14 +86,14 @@ subtest 'records of topics that are not known yet' => sub {
     $kafka->produce('fresh', 'plain', 'plain', sub { push @ends, ['plain', $_[1]] });
     $kafka->begin_transaction;
     $kafka->produce('fresh', 'a', 'a', sub { push @ends, ['a', $_[1]] });
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
     wait_until { @ends == 2 } 'both ends';
     is_deeply [sort { $a->[0] cmp $b->[0] } @ends], [['a', 'transaction aborted'], ['plain', undef]],
         'one goes with the transaction, the one before it does not';
     $mock->create_topic('other' => 1);
     $kafka->begin_transaction;
     $kafka->produce('other', 'b', 'b', sub { push @ends, ['b', $_[1]] });
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'commit waits for what has no partition yet';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'commit waits for what has no partition yet';
     is_deeply $ends[2], ['b', undef], 'it is written';
     is_deeply [map { $_->{value} } $mock->records('other', 0, isolation_level => 'read_committed')], ['b'], 'and committed';
     is_deeply [map { $_->{value} } $mock->records('fresh', 0)], ['plain'], 'what was aborted never left';
@@ -109,7 +109,7 @@ subtest 'a record with a partition, of a topic that becomes known in a later tra
     $kafka->produce('fresh', 'a', 'a', { partition => 0 }, sub { push @ends, ['a', $_[1]] });
     wait_until { grep { $_->[0] eq 'plain' } @ends } 'the record from before begin';
     wait_until { grep { $_->[0] eq 'a' } @ends } 'the one of the transaction';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
     is_deeply \@ends, [['plain', undef], ['a', undef]], 'each is written once, in order';
     is_deeply [map { $_->{value} } $mock->records('fresh', 0, isolation_level => 'read_committed')], ['plain'],
         'only what came after begin is aborted';
@@ -125,8 +125,8 @@ subtest 'what is produced after the transaction has failed' => sub {
     my $second = write_out($kafka, 'b');
     is_deeply [ended($kafka, 'flush')], [], 'flush has nothing to wait for';
     like "@$second", qr/TOPIC_AUTHORIZATION_FAILED .* call abort_transaction/, 'the callback is told to abort';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
-    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [undef], 'and on';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
+    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [DONE], 'and on';
     is_deeply committed($mock), ['c'], 'with what came then';
 };
 
@@ -145,19 +145,19 @@ subtest 'a connection lost while a transaction is aborted' => sub {
     $kafka->abort_transaction(sub { push @aborted, [@_] });
     $mock->stop_broker($_), $mock->start_broker($_) for 0, 1;
     wait_until { @aborted } 'abort';
-    is_deeply \@aborted, [[undef]], 'it is aborted';
+    is_deeply \@aborted, [[DONE]], 'it is aborted';
     wait_until { @$errors } 'the callback';
     is scalar(@$errors), 1, 'which is called once';
     is_deeply \@warnings, [], 'without warnings';
     isnt $kafka->{cfg}{producer_epoch}, $epoch, 'a new epoch keeps out what may still be under way';
-    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one goes on';
+    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next one goes on';
     is_deeply committed($mock), ['next'], 'alone';
 };
 
 subtest 'the next transaction begins in the callback of the abort' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock, delivery_timeout => 5);
-    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [undef], 'the broker knows the producer';
+    is_deeply [transaction($kafka, 'commit_transaction', 'a')], [DONE], 'the broker knows the producer';
     $kafka->begin_transaction;
     $mock->fault(api => 'Produce', error => 87);
     my $errors = write_out($kafka, 'bad');
@@ -170,7 +170,7 @@ subtest 'the next transaction begins in the callback of the abort' => sub {
         $kafka->commit_transaction(sub { push @ends, [commit => @_] });
     });
     wait_until { @ends == 2 } 'both ends';
-    is_deeply \@ends, [[abort => undef], [commit => undef]], 'one is aborted, the next is committed';
+    is_deeply \@ends, [[abort => DONE], [commit => DONE]], 'one is aborted, the next is committed';
     is_deeply $next, [undef], 'its record is delivered';
     is_deeply committed($mock), [qw(a bad)], 'and can be seen';
 };
@@ -186,7 +186,7 @@ subtest 'abort in the callback of offsets that failed' => sub {
     for my $group (qw(g h i)) {
         $kafka->send_offsets_to_transaction($group, sub {
             push @ends, $_[1];
-            $kafka->abort_transaction(sub { push @aborted, $_[0] }) if @ends == 1;
+            $kafka->abort_transaction(sub { push @aborted, $_[1] }) if @ends == 1;
         });
     }
     wait_until { @aborted } 'abort';
@@ -268,11 +268,11 @@ for (['AddPartitionsToTxn', 29], ['AddOffsetsToTxn', 30], ['TxnOffsetCommit', 30
         my $mock = cluster();
         my ($kafka, $error) = step($mock, sub { $mock->fault(api => $api, error => $code) });
         like $error, qr/$name.*: the transaction cannot be committed; call abort_transaction\z/s, $error;
-        like +(ended($kafka, 'commit_transaction'))[0], qr/$name/, 'another commit says the same';
-        is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it can be aborted';
+        like +(ended($kafka, 'commit_transaction'))[1], qr/$name/, 'another commit says the same';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it can be aborted';
         is_deeply [committed($mock), offset_of($mock)], [[], []], 'nothing can be seen';
         is_deeply [map { $_->{offset} } @{ $kafka->{cfg}{assignments} }], [0], 'the position is that of begin';
-        is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one';
+        is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next one';
         is_deeply committed($mock), ['next'], 'is committed';
         is_deeply [errors($kafka)], [], 'on_error hears nothing';
     };
@@ -293,7 +293,7 @@ for (['AddPartitionsToTxn', 47], ['AddPartitionsToTxn', 90], ['AddPartitionsToTx
             $kafka->assign([{ topic => 'in' }]);
             $kafka->send_offsets_to_transaction('g');
         }
-        my ($error) = ended($kafka, 'commit_transaction');
+        my (undef, $error) = ended($kafka, 'commit_transaction');
         like $error, qr/$name/, $error;
         is scalar(errors($kafka)), 1, 'on_error hears of it once';
         like croak_of { $kafka->begin_transaction }, qr/$name.*only a new client can go on/, 'there is no other transaction';
@@ -323,8 +323,8 @@ subtest 'another instance takes over' => sub {
     my $errors = write_out($first, 'old');
     wait_until { @$errors } 'delivery';
     my $second = producer($mock);
-    is_deeply [transaction($second, 'commit_transaction', 'new')], [undef], 'the second commits';
-    like +(ended($first, 'commit_transaction'))[0], qr/^EndTxn: (?:PRODUCER_FENCED|INVALID_PRODUCER_EPOCH)/, 'the first is fenced';
+    is_deeply [transaction($second, 'commit_transaction', 'new')], [DONE], 'the second commits';
+    like +(ended($first, 'commit_transaction'))[1], qr/^EndTxn: (?:PRODUCER_FENCED|INVALID_PRODUCER_EPOCH)/, 'the first is fenced';
     is_deeply committed($mock), ['new'], 'what it had written is aborted';
 };
 
@@ -340,13 +340,32 @@ subtest 'another instance takes over, and the first goes on' => sub {
     like $_, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, 'the partition refuses it' for @$after;
     for my $end (qw(commit_transaction abort_transaction)) {
         # Whoever has heard already that there is no way on croaks.
-        my ($error) = eval { ended($first, $end) };
+        my (undef, $error) = eval { ended($first, $end) };
         like $error // $@, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, "$end fails";
     }
     is scalar(errors($first)), 1, 'on_error has heard of it, once';
     ok defined croak_of { $first->begin_transaction }, 'and there is no other';
-    is_deeply [transaction($second, 'commit_transaction', 'new')], [undef], 'the second goes on';
+    is_deeply [transaction($second, 'commit_transaction', 'new')], [DONE], 'the second goes on';
     is_deeply committed($mock), ['new'], 'alone';
+};
+
+subtest 'a commit that fails and has no callback' => sub {
+    for my $case ([AddPartitionsToTxn => 29], [EndTxn => 120], [Produce => 87]) {
+        my ($api, $code) = @$case;
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        $mock->fault(api => $api, error => $code);
+        $kafka->begin_transaction;
+        $kafka->produce('out', 'k', 'v');
+        $kafka->commit_transaction;
+        wait_until { errors($kafka) } 'on_error';
+        turns;
+        my $name = EV::Kafka::_error_name($code);
+        is scalar(errors($kafka)), 1, "$api: on_error hears of it, once";
+        like +(errors($kafka))[0], qr/^commit_transaction: .*$name.*call abort_transaction\z/, 'and what to do';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
+        is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next one is committed';
+    }
 };
 
 subtest 'a coordinator that dies' => sub {
@@ -358,7 +377,7 @@ subtest 'a coordinator that dies' => sub {
     wait_until { @$errors == 10 } 'delivery';
     $mock->stop_broker($mock->coordinator(transaction => 'x'));
     my $more = write_out($kafka, 11 .. 20);
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'the next one commits';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the next one commits';
     is_deeply [sort { $a <=> $b } @{ committed($mock) }], [1 .. 20], 'all of it';
 };
 
@@ -366,12 +385,12 @@ subtest 'what is produced between a commit that was refused and the abort' => su
     my $mock  = cluster();
     my $kafka = producer($mock);
     $mock->fault(api => 'EndTxn', error => 120);
-    like +(transaction($kafka, 'commit_transaction', 'a'))[0], qr/^EndTxn: TRANSACTION_ABORTABLE/, 'commit is refused';
+    like +(transaction($kafka, 'commit_transaction', 'a'))[1], qr/^EndTxn: TRANSACTION_ABORTABLE/, 'commit is refused';
     my $errors = write_out($kafka, 'b');
     wait_until { @$errors } 'the end of a record';
     like $errors->[0], qr/^EndTxn: TRANSACTION_ABORTABLE .*call abort_transaction\z/, 'goes nowhere';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
-    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [undef], 'the next one';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
+    is_deeply [transaction($kafka, 'commit_transaction', 'c')], [DONE], 'the next one';
     is_deeply committed($mock), ['c'], 'is all that can be seen';
 };
 
@@ -385,14 +404,14 @@ subtest 'abort does not wait for what hangs' => sub {
     $kafka->flush;
     wait_until { $mock->request_count('AddPartitionsToTxn') } 'the partition';
     turns;
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'it is aborted';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
     isnt $kafka->{cfg}{producer_epoch}, $epoch, 'by a new epoch';
-    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [undef], 'the next one goes on';
+    is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next one goes on';
     is_deeply committed($mock), ['next'], 'alone';
     $mock->stop_broker($_), $mock->start_broker($_) for 0, 1;
     wait_until { @$errors } 'the callback of what hung';
     is scalar(@$errors), 1, 'once';
-    is_deeply [transaction($kafka, 'commit_transaction', 'third')], [undef], 'which breaks nothing';
+    is_deeply [transaction($kafka, 'commit_transaction', 'third')], [DONE], 'which breaks nothing';
 };
 
 subtest 'no delivery from send_offsets to begin' => sub {
@@ -406,16 +425,17 @@ subtest 'no delivery from send_offsets to begin' => sub {
     my ($result, $error) = ended($kafka, send_offsets_to_transaction => 'g');
     is $error, undef, 'sent';
     is $result->{topics}[0]{topic}, 'in', 'with the result of TxnOffsetCommit';
+    is $result->{error_code}, 0, 'and an error code beside it';
     my $fetches = $mock->request_count('Fetch');
     $mock->append(in => 0, { value => 4 });
     $kafka->poll;
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'committed';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'committed';
     turns(50);
     is_deeply \@seen, [1 .. 3], 'nothing is delivered meanwhile';
     $kafka->begin_transaction;
     fetch_until($kafka, sub { @seen == 4 });
     is_deeply \@seen, [1 .. 4], 'but after begin';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
     $kafka->begin_transaction;
     fetch_until($kafka, sub { @seen == 5 });
     is_deeply \@seen, [1 .. 4, 4], 'brings back what came since begin';
@@ -433,7 +453,7 @@ subtest 'close and going out of scope' => sub {
         wait_until { @$errors } 'delivery';
         turns;
         $end->($kafka);
-        is_deeply \@got, [['client closed']], 'commit hears of it, once';
+        is_deeply \@got, [[undef, 'client closed']], 'commit hears of it, once';
     }
 };
 

@@ -9,7 +9,7 @@ use EV::Kafka::Mock;
 use SaslBroker;
 use ScriptedBroker;
 use TestKafka;
-use TransactionTest qw(ended);
+use TransactionTest qw(DONE ended);
 
 # '0' is a name as good as any other, false as it may be.
 
@@ -53,14 +53,14 @@ subtest 'transactions' => sub {
     is_deeply [map { $_->{transactional_id} } $mock->transactions], ['0'], 'their id is told to the coordinator';
     $kafka->begin_transaction;
     $kafka->produce('0', '0', 'committed');
-    is_deeply [ended($kafka, 'commit_transaction')], [undef], 'commit';
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'commit';
     $kafka->begin_transaction;
     my $written;
     $kafka->produce('0', '0', 'aborted', sub { $written = 1 });
     wait_until { $written } 'a record';
     $kafka->assign([{ topic => '0', offset => 1 }]);
     is +(ended($kafka, send_offsets_to_transaction => '0'))[1], undef, 'offsets of the group';
-    is_deeply [ended($kafka, 'abort_transaction')], [undef], 'abort';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
     is_deeply [map { $_->{value} } $mock->records('0', 0, isolation_level => 'read_committed')], ['committed'],
         'readers of committed records see what they should';
 };

@@ -805,14 +805,20 @@ what was produced. A member of the group sends them as that member, and is refus
 it has been thrown out of the group (KIP-447). When a rebalance has taken a partition
 away of which messages were delivered since C<begin_transaction>, it fails, and the
 transaction has to be aborted: the partition's next owner begins where the group is.
-The result is that of TxnOffsetCommit.
+The result is that of TxnOffsetCommit, with C<< error_code => 0 >> beside C<topics>.
 From this call to the next C<begin_transaction> no message is delivered.
 
 =head2 commit_transaction([$cb])
 
+    $kafka->commit_transaction(sub {
+        my ($result, $err) = @_;
+        die "not committed: $err\n" if defined $err;
+    });
+
 Sends what has been produced, waits until all of it is acknowledged, and makes it
 visible to consumers with C<< isolation_level => 'read_committed' >>. The callback gets
-undef, or an error:
+C<< ({ error_code => 0 }, undef) >>, or C<(undef, $err)>; without a callback C<on_error> gets
+the error:
 
 =over 4
 
@@ -840,7 +846,8 @@ Drops the transaction's messages and offsets. What was not sent yet fails with
 C<transaction aborted>, as does what is produced before the callback. The positions go back
 to where they were at C<begin_transaction>; until they are there no message is delivered, and
 what had been fetched by then comes again behind what goes before it. What has no answer yet
-is waited for, for a second at most. The callback gets undef, or a final error. A program
+is waited for, for a second at most. The callback gets C<< ({ error_code => 0 }, undef) >>, or
+C<(undef, $err)> with a final error. A program
 that consumes without end begins the next transaction there: what is delivered before it
 begins is not part of it.
 
@@ -1479,7 +1486,7 @@ and of a group's member:
         $kafka->poll(sub {
             $kafka->send_offsets_to_transaction('my-group', sub {
                 $kafka->commit_transaction(sub {
-                    my ($error) = @_;
+                    my (undef, $error) = @_;
                     return $step->() unless defined $error;
                     $kafka->abort_transaction($step);
                 });

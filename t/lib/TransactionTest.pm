@@ -11,7 +11,10 @@ use Exporter qw(import);
 use Test::More;
 use TestKafka;
 
-our @EXPORT = qw(cluster producer committed state ended write_out transaction step fetch_until offset_of);
+our @EXPORT = qw(DONE cluster producer committed state ended write_out transaction step fetch_until offset_of);
+
+# What commit_transaction and abort_transaction call back with when they have succeeded.
+use constant DONE => ({ error_code => 0 }, undef);
 
 sub cluster {
     my $mock = EV::Kafka::Mock->new(brokers => 2);
@@ -75,7 +78,7 @@ sub step {
     wait_until { @connected } 'connect';
     fetch_until($kafka, sub { $seen >= 3 });
     my (undef, $offsets_error) = ended($kafka, send_offsets_to_transaction => 'g');
-    my ($error) = ended($kafka, 'commit_transaction');
+    my (undef, $error) = ended($kafka, 'commit_transaction');
     return ($kafka, $error, $offsets_error);
 }
 

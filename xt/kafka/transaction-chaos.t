@@ -126,7 +126,7 @@ sub transactions {
         $kafka->produce($topic, "$writer->{id}-" . $i % $KEYS, $values[-1], sub { $writer->{calls}[$i]++ });
     }
     my $ended = sub {
-        my ($error) = @_;
+        my (undef, $error) = @_;
         $writer->{refused}{$error}++ if defined $error;
         my $took = EV::time - $began;
         $writer->{longest} = $took if $took > $writer->{longest};

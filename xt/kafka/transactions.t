@@ -20,12 +20,20 @@ sub producer {
     return connected_client(brokers => $brokers, transactional_id => $id, %option);
 }
 
-# Writes the values in a transaction of its own -> what the end calls back with.
+# What the end of a transaction calls back with: a result or an error.
+sub error_of {
+    my ($what, $start) = @_;
+    my ($result, $error) = await($what, $start);
+    is_deeply $result, defined $error ? undef : { error_code => 0 }, "$what: the result";
+    return $error;
+}
+
+# Writes the values in a transaction of its own -> the error.
 sub transaction {
     my ($kafka, $end, $topic, @values) = @_;
     $kafka->begin_transaction;
     write_values($kafka, $topic, @values);
-    return await($end, sub { $kafka->$end(@_) });
+    return error_of($end, sub { $kafka->$end(@_) });
 }
 
 sub write_values {
@@ -56,7 +64,7 @@ sub one_node {
     my $delivered = write_values($kafka, $topic, map { "b$_" } 10 .. 29);
     await('delivery', sub { $kafka->flush(@_) });
     is_deeply [grep { defined } @$delivered], [], 'written';
-    is await('abort', sub { $kafka->abort_transaction(@_) }), undef, 'and aborted';
+    is error_of('abort', sub { $kafka->abort_transaction(@_) }), undef, 'and aborted';
     is transaction($kafka, commit_transaction => $topic, "c$_"), undef, "again, one right after the other ($_)" for 10 .. 19;
     my @visible = ((map { "a$_" } 10 .. 29), (map { "c$_" } 10 .. 19));
     is_deeply read_values($brokers, $topic, 'committed'), \@visible, 'kcat sees what was committed';
@@ -67,7 +75,7 @@ sub one_node {
             $kafka->begin_transaction;
             write_values($kafka, $topic, map { "x$round-$_" } 1 .. 50);
             $kafka->flush if $round % 2;
-            is await('abort', sub { $kafka->abort_transaction(@_) }), undef, "abort $round";
+            is error_of('abort', sub { $kafka->abort_transaction(@_) }), undef, "abort $round";
         }
         is transaction($kafka, commit_transaction => $topic, 'd10'), undef, 'the next one';
         is_deeply read_values($brokers, $topic, 'committed'), [@visible, 'd10'], 'alone can be seen';
@@ -85,7 +93,7 @@ sub one_node {
         my ($result, $error) = await('offsets', sub { $copier->send_offsets_to_transaction("$in-group", @_) });
         is $error, undef, 'sent';
         is offset_of($brokers, $in, 0), -1, 'not committed yet';
-        is await('commit', sub { $copier->commit_transaction(@_) }), undef, 'committed';
+        is error_of('commit', sub { $copier->commit_transaction(@_) }), undef, 'committed';
         is offset_of($brokers, $in, 1), $copier->{cfg}{assignments}[0]{offset}, 'with the transaction';
         await('close', sub { $copier->close(@_) });
     };
@@ -97,7 +105,7 @@ sub one_node {
         is_deeply $old, [undef], 'written by the first';
         my $second = producer($brokers, "$topic-id");
         is transaction($second, commit_transaction => $topic, 'e10'), undef, 'the second commits';
-        like await('commit', sub { $kafka->commit_transaction(@_) }),
+        like error_of('commit', sub { $kafka->commit_transaction(@_) }),
             qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, 'the first cannot';
         is scalar(@errors), 1, 'on_error heard of it';
         ok !eval { $kafka->begin_transaction; 1 }, 'nor begin another';
@@ -119,7 +127,7 @@ sub one_node {
         like $after->[$_], qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, 'and what came after it was not' for 0, 1;
         for my $end (qw(commit_transaction abort_transaction)) {
             # Whoever has heard already that there is no way on croaks.
-            my $error = eval { await($end, sub { $first->$end(@_) }) } // $@;
+            my $error = eval { error_of($end, sub { $first->$end(@_) }) } // $@;
             like $error, qr/PRODUCER_FENCED|INVALID_PRODUCER_EPOCH/, "$end fails";
         }
         ok !eval { $first->begin_transaction; 1 }, 'and there is no other';
@@ -171,7 +179,7 @@ sub coordinator_killed {
         my $node = $kafka->{cfg}{coordinators}{"txn:$id"}{node_id};
         $cluster->kill_node($node);
         my $after = write_values($kafka, $topic, map { "$end-$_" } 11 .. 20);
-        is await($end, sub { $kafka->$end(@_) }), undef, "$end after the coordinator was killed";
+        is error_of($end, sub { $kafka->$end(@_) }), undef, "$end after the coordinator was killed";
         push @visible, map { "$end-$_" } 1 .. 20 if $end eq 'commit_transaction';
         is scalar(@$_), 10, 'each callback once' for $before, $after;
         $cluster->restart_node($node);

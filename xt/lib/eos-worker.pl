@@ -68,7 +68,7 @@ sub end_transaction {
 }
 
 sub committed {
-    my ($error) = @_;
+    my (undef, $error) = @_;
     if (!defined $error) {
         print "committed $read\n" if $read;
         return next_transaction();
@@ -79,7 +79,7 @@ sub committed {
 }
 
 sub next_transaction {
-    my ($error) = @_;
+    my (undef, $error) = @_;
     die "fatal: $error\n" if defined $error;
     ($read, $ending) = (0, 0);
     return stop() if $left;

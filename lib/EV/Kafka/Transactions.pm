@@ -210,7 +210,7 @@ sub _txn_failed_for_good {
         $self->_txn_fail_unsent($error);
         $self->_txn_end unless $cfg->{closed};
         $self->_end_offsets($txn, $error);
-        $self->_call(delete $txn->{cb}, $error);
+        $self->_call(delete $txn->{cb}, undef, $error);
     }
     $self->_release_delivery('abort') unless $cfg->{closed};
     return $cfg->{closed} ? undef : $self->_producer_failed($error);
@@ -223,7 +223,7 @@ sub _fail_txn {
     delete $txn->{patience};
     $self->{cfg}{txn_timers} = {};
     $self->_end_offsets($txn, $error);
-    return $self->_call(delete $txn->{cb}, $error);
+    return $self->_call(delete $txn->{cb}, undef, $error);
 }
 
 # --- towards the end --------------------------------------------------------------
@@ -247,7 +247,7 @@ sub _txn_advance {
     my $unsettled = $self->_txn_unsettled || $txn->{adding} || %{ $txn->{offsets} };
     if (defined $txn->{error}) {
         $txn->{state} = 'open';
-        return $self->_call(delete $txn->{cb}, _must_abort($txn));
+        return $self->_txn_not_ended(delete $txn->{cb}, commit_transaction => _must_abort($txn));
     }
     if ($unsettled || $self->_waits_for_topic) {
         $self->_txn_register_new;
@@ -258,6 +258,12 @@ sub _txn_advance {
     $self->_txn_end;
     $txn->{ending} = 1;
     return $self->_end_txn($txn, 1);
+}
+
+# Somebody hears of it in any case.
+sub _txn_not_ended {
+    my ($self, $cb, $method, $error) = @_;
+    return $cb ? $self->_call($cb, undef, $error) : $self->_report("$method: $error");
 }
 
 # Whether records that were produced are in no batch yet.
@@ -319,7 +325,7 @@ sub _txn_renewed {
 }
 
 sub _txn_ended {
-    my ($self, $txn, $error) = @_;
+    my ($self, $txn) = @_;
     my $cfg = $self->{cfg};
     return if ($cfg->{txn} || 0) != $txn;
     $self->_txn_end unless $txn->{ending};
@@ -328,7 +334,7 @@ sub _txn_ended {
         $self->_back_to(values %{ $txn->{positions} });
         $self->_native_on unless $cfg->{partitioner} || defined $cfg->{producer_error};
     }
-    $self->_call(delete $txn->{cb}, $error);
+    $self->_call(delete $txn->{cb}, { error_code => 0 }, undef);
     return if $cfg->{closed};
     $self->_release_delivery('abort');
     return $self->_send_ready;
@@ -376,7 +382,7 @@ sub _end_offsets {
 sub _offsets_sent {
     my ($self, $txn, $sent, $result, $error) = @_;
     delete $txn->{offsets}{ $sent->{id} } or return;
-    $self->_call($sent->{cb}, $result, $error);
+    $self->_call($sent->{cb}, $result && { %$result, error_code => 0 }, $error);
     return $self->{cfg}{closed} ? undef : $self->_txn_advance;
 }
 
