@@ -218,30 +218,4 @@ subtest 'exit in a callback' => sub {
     }
 };
 
-subtest 'a forked child leaves the connection alone' => sub {
-    my ($conn, $log) = ready(my $peer = new_peer(on_request => sub { }));
-    my @told;
-    $conn->metadata(['t'], sub { push @told, $_[1] });
-    wait_until { @{ $peer->{requests} } } 'the request';
-    my $pid = open my $child, '-|';
-    defined $pid or die "fork: $!";
-    if (!$pid) {
-        $peer->hang_up;
-        EV::run EV::RUN_NOWAIT for 1 .. 3;
-        print join ' ', $conn->state, scalar @told;
-        undef $conn;
-        print ' ', scalar @told;
-        close STDOUT;
-        POSIX::_exit(0);
-    }
-    my $said = join '', <$child>;
-    close $child;
-    is $said, '0 0 0', 'the child has no connection and calls nobody';
-    ok $conn->connected, 'the parent keeps it';
-    is $conn->pending, 1, 'and waits for its answer';
-    $peer->answer($peer->{requests}[0], $METADATA);
-    wait_until { @told } 'the answer';
-    is_deeply \@told, [undef], 'which comes';
-};
-
 done_testing;

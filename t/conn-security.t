@@ -10,6 +10,7 @@ use Scalar::Util qw(weaken);
 use Test::More;
 
 use ConnPeer;
+use ForkTest;
 use SaslPeer;
 use TestKafka qw(wait_until turns warnings_of);
 
@@ -377,21 +378,16 @@ subtest 're-authentication' => sub {
     is_deeply $log, ['connect'], 'nobody is told';
 };
 
-subtest 'a child that was forked connects as its parent does' => sub {
-    my ($conn, $log) = opened($bearer->(), 'OAUTHBEARER', sub { $_[0]->('t0ken') });
-    my $pid = open my $child, '-|';
-    defined $pid or die "fork: $!";
-    if (!$pid) {
-        my $guard = EV::timer 20, 0, sub { POSIX::_exit(1) };
+subtest 'a child that was forked connects as its parent would' => sub {
+    my ($conn, $log) = conn();
+    $conn->sasl('OAUTHBEARER', sub { $_[0]->('t0ken') });
+    my $said = in_child {
+        my ($out) = @_;
         my $peer = $bearer->();
         $conn->connect('127.0.0.1', $peer->port, 20);
-        wait_until { @$log > 1 } 'connecting';
-        print "$log->[1] $peer->{mechanisms}[0]";
-        close STDOUT;
-        POSIX::_exit(0);
-    }
-    my $said = join '', <$child>;
-    close $child;
+        wait_until { @$log } 'connecting';
+        print $out "$log->[0] $peer->{mechanisms}[0]";
+    };
     is $said, 'connect OAUTHBEARER', 'with SASL';
 };
 

@@ -877,8 +877,9 @@ second close only calls back.
     });
     $conn->connect('127.0.0.1', 9092, 5.0);
 
-The second argument of C<_new> is an L<EV::Loop|EV> object to live on; anything else
-stands for the default loop.
+The second argument of C<_new> is an L<EV::Loop|EV> object to live on, which the
+connection keeps; anything else stands for the default loop. In a child of C<fork> see
+L</PROCESSES THAT FORK>.
 
 Requests croak C<not connected> unless the connection is ready. Their callbacks get
 C<($result, undef)> or C<(undef, $error)>. They are answered in the order in which
@@ -1519,6 +1520,42 @@ F<eg/eos.pl> is such a program, complete.
     });
     $conn->connect('127.0.0.1', 9092);
 
+=head1 PROCESSES THAT FORK
+
+Two processes that write into one connection break it for both, and two that share a
+producer id overwrite each other's messages. So a client, and an C<EV::Kafka::Conn>,
+belongs to one process: to the one that first connects it. Servers that fork their
+workers, such as Starman, Hypnotoad or whatever calls C<fork> itself, may make the
+client before, and connect it in each worker:
+
+    my $kafka = EV::Kafka->new(brokers => $brokers, on_error => sub { ... });
+
+    for my $number (1 .. $workers) {
+        my $pid = fork // die "fork: $!";
+        next if $pid;
+        $kafka->connect(sub { serve($number) });    # a connection of the worker's own
+        EV::run;
+        exit;
+    }
+
+What was produced before C<connect> is queued in both processes, and each that connects
+sends it: produce after C<fork>.
+
+A client that was connected before C<fork> is not to be used in the child. There every
+method croaks C<EV::Kafka: the client belongs to the process that connected it, not to a
+child of fork>, but C<close>, which closes the child's copies of the sockets and sends
+nothing; of a connection, all but C<disconnect>. The child calls no callback
+of the parent's, timers of the client do nothing there, and when the child drops the
+client or ends, the parent does not notice. A child that needs Kafka makes a client
+of its own.
+
+A child that is to live for long should C<close> the parent's client, so that connections
+end when the parent closes them. One that forks in a callback of the client may return
+from it: what would be called next is called in the parent only.
+
+EV tells its default loop of a fork by itself. On a loop of the program's own the child
+calls C<< $loop->loop_fork >> before it uses the loop (L<EV>).
+
 =head1 BENCHMARKS
 
 F<bench/benchmark.pl> prints messages and megabytes a second and the client's CPU time
@@ -1589,8 +1626,8 @@ was called from within C<on_message>.
 
 =item *
 
-A client belongs to the process, and to the interpreter, that created it: forked
-children and new threads have none.
+A client belongs to one process, see L</PROCESSES THAT FORK>, and to the interpreter that
+created it: new threads have none.
 
 =back
 

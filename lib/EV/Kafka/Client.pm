@@ -42,9 +42,25 @@ use constant PRODUCE_TIMEOUT_MS => 30_000;
 sub new {
     my ($class, @options) = @_;
     my $cfg = EV::Kafka::Options->parse(@options);
-    %$cfg = (
-        %$cfg,
-        pid             => $$,
+    %$cfg = (%$cfg, _nothing_under_way());
+    my $self = bless { cfg => $cfg }, $class;
+    $self->_native_init({
+        batch_size  => $cfg->{batch_size},
+        acks        => $cfg->{acks},
+        compression => $cfg->{compression} // 'none',
+        timeout_ms  => PRODUCE_TIMEOUT_MS,
+        idempotent  => $cfg->{idempotent},
+        transactional_id => $cfg->{transactional_id},
+        sticky        => $cfg->{sticky},
+        buffer_memory => $cfg->{buffer_memory},
+    });
+    $self->_native_off if $cfg->{partitioner};
+    return $self;
+}
+
+# The state of a client that has done nothing yet.
+sub _nothing_under_way {
+    return (
         conns           => {},
         links           => {},
         lost_brokers    => {},
@@ -79,19 +95,6 @@ sub new {
         _linger_active  => 0,
         _linger_timer   => undef,
     );
-    my $self = bless { cfg => $cfg }, $class;
-    $self->_native_init({
-        batch_size  => $cfg->{batch_size},
-        acks        => $cfg->{acks},
-        compression => $cfg->{compression} // 'none',
-        timeout_ms  => PRODUCE_TIMEOUT_MS,
-        idempotent  => $cfg->{idempotent},
-        transactional_id => $cfg->{transactional_id},
-        sticky        => $cfg->{sticky},
-        buffer_memory => $cfg->{buffer_memory},
-    });
-    $self->_native_off if $cfg->{partitioner};
-    return $self;
 }
 
 sub connect {
@@ -153,13 +156,18 @@ sub _when_connected {
 
 sub close {
     my ($self, $cb) = @_;
-    $self->_shut_down unless $self->{cfg}{closed};
+    if    ($self->_is_foreign)    { $self->_leave_to_parent }
+    elsif (!$self->{cfg}{closed}) { $self->_shut_down }
     $self->_call($cb);
     return;
 }
 
 sub _check_open {
     my ($self) = @_;
+    if ($self->_is_foreign) {
+        $self->_leave_to_parent;
+        Carp::croak('EV::Kafka: the client belongs to the process that connected it, not to a child of fork');
+    }
     Carp::croak('EV::Kafka: client is closed') if $self->{cfg}{closed};
     return;
 }
@@ -190,12 +198,24 @@ sub _shut_down {
     return;
 }
 
+# In a forked child neither the sockets nor the callbacks are this process's: nothing
+# is sent and nobody is called. Descriptors and memory are all there is to give up.
+sub _leave_to_parent {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{left_to_parent}++;
+    $cfg->{closed} = 1;
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer metadata_request buffer_full txn)};
+    $self->_disconnect_all;
+    %$cfg = (%$cfg, _nothing_under_way());
+    return;
+}
+
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     my $cfg = $self->{cfg} or return;
-    # A forked child owns neither the connections nor the callbacks.
-    return if $cfg->{closed} || $cfg->{pid} != $$;
+    return if $cfg->{closed} || !$self->_is_here;
     local ($@, $!, $?);
     $self->_shut_down;
     return;

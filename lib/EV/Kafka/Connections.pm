@@ -41,6 +41,7 @@ sub _new_link {
 
 sub _new_conn {
     my ($self) = @_;
+    $self->_open_here;
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
     $conn->client_id($self->{cfg}{client_id});
     $conn->_secure_like($self->{cfg}{security}) if $self->{cfg}{security};

@@ -97,6 +97,10 @@ sub _deliver_part {
         return 1;
     }
     my $is_done = !$part->{records} || $self->_hand_over($part, int(1000 * $seconds) + 1);
+    if ($self->_is_foreign) {    # a handler has forked, and has returned in the child as well
+        $self->_leave_to_parent;
+        return 1;
+    }
     $self->_delivered($part, $is_done);
     return $is_done;
 }

@@ -31,6 +31,7 @@ sub _timer {
     $loop->now_update;
     my $timer = $loop->timer_ns($after, 0, sub {
         my $self = $weak or return;
+        return $self->_leave_to_parent if $self->_is_foreign;
         $self->$method(@args);
     });
     $timer->priority(TIMER_PRIORITY);
@@ -56,8 +57,11 @@ sub _call_as {
     my ($self, $label, $cb, @args) = @_;
     return unless $cb;
     local $@;
-    return if eval { $cb->(@args); 1 };
+    my $returned = eval { $cb->(@args); 1 };
     my $died = $@;
+    # It may have forked: in the child nothing of what would follow is to happen.
+    $self->_leave_to_parent if $self->_is_foreign;
+    return if $returned;
     eval { warn "$label error: $died" };    # a __WARN__ handler may die too
     return;
 }
@@ -68,8 +72,10 @@ sub _report {
     my ($self, $text) = @_;
     local $@;
     my $on_error = $self->{cfg}{on_error};
-    return if eval { $on_error->($text); 1 };
+    my $returned = eval { $on_error->($text); 1 };
     my $died = $@;
+    $self->_leave_to_parent if $self->_is_foreign;
+    return if $returned;
     my $later;
     $later = $self->_loop->timer(0, 0, sub { undef $later; die $died });
     return;

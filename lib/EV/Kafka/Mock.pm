@@ -261,6 +261,10 @@ The loop to run on.
 
 =back
 
+The cluster serves from the process that made it. In a child of C<fork> C<brokers> and
+C<bootstrap> say where it is, C<close> closes the child's copies of its sockets, and all
+other methods croak.
+
 =head2 bootstrap
 
     my $kafka = EV::Kafka->new(brokers => $mock->bootstrap);

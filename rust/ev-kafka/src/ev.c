@@ -32,12 +32,10 @@ enum { EVK_IO, EVK_TIMER, EVK_ASYNC, EVK_PREPARE };
 
 /* ---- loading ---- */
 
-static volatile int evk_generation;
+/* Grows by one in every forked child. */
+int evk_generation;
 
 static void evk_forked (void) { ++evk_generation; }
-
-/* Grows by one in every forked child. */
-int evk_process_generation (void) { return evk_generation; }
 
 /* Finds EV's table: 0, or the version found (major * 1000 + minor, -1 when there is none). */
 int evk_boot (void)

@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::raw::c_int;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -66,7 +67,7 @@ enum Kind {
 type Boxed = Box<Rc<dyn Handler>>;
 
 extern "C" {
-    fn evk_process_generation() -> c_int;
+    static evk_generation: AtomicI32;
     fn evk_coarse_ms() -> i64;
     fn evk_boot() -> c_int;
     fn evk_default_loop() -> *mut RawLoop;
@@ -114,16 +115,17 @@ pub fn coarse_ms() -> i64 {
 }
 
 /// A number that differs between a process and the children that it forks.
+#[inline]
 pub fn process_generation() -> i32 {
-    // SAFETY: reads one integer.
-    unsafe { evk_process_generation() }
+    // SAFETY: an int of ev.c, which is changed only in a new process that has no other thread yet.
+    unsafe { evk_generation.load(Ordering::Relaxed) }
 }
 
 /// One of EV's loops, kept alive.
 #[derive(Clone)]
 pub struct Loop {
     raw: NonNull<RawLoop>,
-    /// The EV::Loop object; none for the default loop, which lives for ever.
+    /// What an EV::Loop object refers to; none for the default loop, which lives for ever.
     _object: Option<Sv>,
 }
 
@@ -137,14 +139,18 @@ impl Loop {
     }
 
     /// The loop of an `EV::Loop` object; the default loop for any other value.
+    ///
+    /// What is kept is the object, and not the scalar that refers to it here: that is the caller's
+    /// variable, which may refer to something else a moment later.
     pub fn from_sv(sv: &Sv) -> Loop {
         // SAFETY: a live scalar, only inspected.
-        match NonNull::new(unsafe { evk_loop_of(sv.as_ptr().cast()) }) {
-            Some(raw) => Loop {
+        let raw = NonNull::new(unsafe { evk_loop_of(sv.as_ptr().cast()) });
+        match (raw, sv.referent()) {
+            (Some(raw), Some(object)) => Loop {
                 raw,
-                _object: Some(sv.clone()),
+                _object: Some(object),
             },
-            None => Loop::default_loop(),
+            _ => Loop::default_loop(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
 //! * [`groups`] reads and writes what members of a group tell each other.
 //! * [`functions`] are plain functions.
+//! * [`home`] knows which process a thing with sockets belongs to.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 // XSLoader looks for a library that is named like the last part of the module.
@@ -17,6 +18,7 @@ mod consumer;
 mod ev;
 mod functions;
 mod groups;
+mod home;
 mod mock;
 mod producer;
 

@@ -147,6 +147,12 @@ pub fn xsubs() -> &'static [XsubDef] {
 
 impl Native for Server {
     const NAME: &'static str = "EV::Kafka::Mock";
+
+    fn refusal(&self) -> Option<String> {
+        self.is_foreign().then(|| {
+            "EV::Kafka::Mock: the cluster belongs to the process that made it, not to a child of fork".into()
+        })
+    }
 }
 
 /// `_new($class, \%options)`, with every option there.
@@ -186,10 +192,10 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `brokers()`
+/// `brokers()`: a forked child may want to know as well where to connect.
 fn brokers(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let server = frame.object::<Server>()?;
+    let server = frame.object_as_it_is::<Server>()?;
     let ids: Vec<i32> = server.look(|cluster| cluster.broker_ids().collect());
     for id in ids {
         let Some(address) = server.address(id) else {
@@ -207,7 +213,7 @@ fn brokers(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `close()`
 fn close(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Server>()?.close();
+    frame.object_as_it_is::<Server>()?.close();
     Ok(())
 }
 

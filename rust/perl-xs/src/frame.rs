@@ -150,8 +150,18 @@ impl Frame<'_> {
         self.arg(index).is_some_and(Sv::is_code)
     }
 
-    /// The native object of the first argument; croaks with [`Native::describe`]. Look it up after all arguments are read.
+    /// The native object of the first argument; croaks with [`Native::describe`] or [`Native::refusal`]. Look it up after all
+    /// arguments are read.
     pub fn object<T: Native>(&self) -> Result<Rc<T>, Croak> {
+        let object = self.object_as_it_is::<T>()?;
+        match object.refusal() {
+            None => Ok(object),
+            Some(text) => Err(text.into()),
+        }
+    }
+
+    /// The same for methods that are allowed whatever [`Native::refusal`] says.
+    pub fn object_as_it_is<T: Native>(&self) -> Result<Rc<T>, Croak> {
         self.object_at::<T>(0)
             .map_err(|error| Croak::from(T::describe(error)))
     }

@@ -21,6 +21,11 @@ pub trait Native: 'static {
         let _ = (perl, how);
     }
 
+    /// Why a method that is called now must not use the state, although it is there: the text to croak with.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
     /// The text to croak with when a method finds no state.
     fn describe(error: ObjectError) -> String {
         let why = match error {
@@ -40,8 +45,8 @@ pub enum Freed {
     Normally,
     /// In global destruction: values may be dropped, nothing may be called.
     GlobalDestruction,
-    /// In a forked child of the process that attached it: file descriptors may be closed and memory freed, nothing may be
-    /// called or sent.
+    /// In a forked child of the process that attached it: unless the child has made the state its own, file descriptors may
+    /// be closed and memory freed, but nothing may be called or sent.
     Forked,
 }
 

@@ -21,7 +21,8 @@ use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 use self::security::Security;
 use super::link::{self, Link};
 use super::single::Single;
-use crate::ev::{self, Handler, Loop};
+use crate::ev::{Handler, Loop};
+use crate::home::Home;
 
 pub(super) use events::call_back;
 pub(super) use security::{Sasl, TokenSource};
@@ -88,12 +89,11 @@ pub struct ConnHandle {
     security: RefCell<Security>,
     /// What makes the next request with one record cheap.
     single: Single,
-    auto_reconnect: Cell<(bool, Duration)>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
     /// ever.
     request_timeout: Cell<Option<Duration>>,
-    /// The process that connected: a forked child must leave the parent's socket alone.
-    generation: Cell<i32>,
+    /// A forked child must leave the parent's socket alone.
+    home: Home,
 }
 
 impl Native for ConnHandle {
@@ -101,11 +101,18 @@ impl Native for ConnHandle {
 
     fn on_free(&self, perl: Perl, how: Freed) {
         match how {
-            Freed::Normally => {
+            // A child may have been the first to connect it.
+            Freed::Normally | Freed::Forked => {
                 let (Flow::Continue | Flow::Exit) = self.destroy(perl);
             }
-            Freed::GlobalDestruction | Freed::Forked => self.abandon(),
+            Freed::GlobalDestruction => self.abandon(),
         }
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.home.is_foreign().then(|| {
+            "EV::Kafka::Conn: the connection belongs to the process that opened it, not to a child of fork".into()
+        })
     }
 
     fn describe(error: ObjectError) -> String {
@@ -147,16 +154,14 @@ impl ConnHandle {
                 handlers: RefCell::default(),
                 security: RefCell::default(),
                 single: Single::default(),
-                auto_reconnect: Cell::new((false, Duration::ZERO)),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
-                generation: Cell::new(ev::process_generation()),
+                home: Home::new(),
             }
         })
     }
 
     /// Where it stands.
     pub fn state(&self) -> State {
-        self.leave_parent_alone();
         self.connection.borrow().state()
     }
 
@@ -188,7 +193,7 @@ impl ConnHandle {
 impl ConnHandle {
     /// Connects; see [`Connection::connect`].
     pub fn connect(&self, perl: Perl, host: &str, port: u16, timeout: Option<Duration>) -> Flow {
-        self.leave_parent_alone();
+        self.home.open();
         self.connection
             .borrow_mut()
             .connect(host, port, timeout, Instant::now());
@@ -196,9 +201,13 @@ impl ConnHandle {
     }
 
     /// Disconnects; see [`Connection::disconnect`]. Requests without an answer that were accepted
-    /// are still given to the socket, as far as it takes them at once.
+    /// are still given to the socket, as far as it takes them at once. In a forked child it only
+    /// closes our side of the parent's socket.
     pub fn disconnect(&self, perl: Perl) -> Flow {
-        self.leave_parent_alone();
+        if self.home.is_foreign() {
+            self.abandon();
+            return Flow::Continue;
+        }
         self.transmit();
         self.connection.borrow_mut().disconnect(Instant::now());
         self.settle(perl)
@@ -206,7 +215,7 @@ impl ConnHandle {
 
     /// The end: pending callbacks get `destroyed`, handlers are forgotten.
     pub fn destroy(&self, perl: Perl) -> Flow {
-        if perl.in_global_destruction() || self.is_parents() {
+        if perl.in_global_destruction() || !self.home.is_here() {
             self.abandon();
             return Flow::Continue;
         }
@@ -221,8 +230,6 @@ impl ConnHandle {
 
     /// See [`Connection::set_auto_reconnect`].
     pub fn set_auto_reconnect(&self, enable: bool, delay: Duration) {
-        self.leave_parent_alone();
-        self.auto_reconnect.set((enable, delay));
         self.connection
             .borrow_mut()
             .set_auto_reconnect(enable, delay);
@@ -277,7 +284,6 @@ impl ConnHandle {
         deadline: Option<Duration>,
         completion: Completion,
     ) -> Result<(), (SendError, Completion)> {
-        self.leave_parent_alone();
         let idle = self.is_idle();
         let sent = self
             .connection
@@ -326,7 +332,6 @@ impl ConnHandle {
     /// # Errors
     /// As for [`ConnHandle::send`].
     pub fn send_oneway(&self, api: ApiKey, version: i16, body: Writer) -> Result<(), SendError> {
-        self.leave_parent_alone();
         let idle = self.is_idle();
         self.connection
             .borrow_mut()
@@ -377,28 +382,16 @@ impl ConnHandle {
 
 /// Forks.
 impl ConnHandle {
-    fn is_parents(&self) -> bool {
-        self.generation.get() != ev::process_generation()
-    }
-
-    /// In a forked child, before anything else: the socket is the parent's, and so are the answers
-    /// to its requests. The child starts anew, disconnected, and may connect on its own.
-    fn leave_parent_alone(&self) {
-        if self.is_parents() {
-            self.abandon();
-        }
+    /// Whether this is a child of the process that the socket, and the answers on it, belong to.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.home.is_foreign()
     }
 
     /// Closes our side of the socket without a word to anybody and calls nobody.
     fn abandon(&self) {
-        self.generation.set(ev::process_generation());
-        let mut connection = Connection::new(Config::default());
-        connection.set_client_id(self.connection.borrow().client_id().clone());
-        let (enable, delay) = self.auto_reconnect.get();
-        connection.set_auto_reconnect(enable, delay);
-        self.secure(&mut connection);
-        self.connection.replace(connection);
+        let old = self.connection.replace(Connection::new(Config::default()));
         self.link.borrow_mut().shut();
-        drop(self.waiting.take());
+        // Freeing closures may run Perl code: no borrow is open any more.
+        drop((old, self.waiting.take()));
     }
 }

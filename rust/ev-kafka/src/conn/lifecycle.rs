@@ -127,7 +127,7 @@ fn duration(seconds: f64) -> Option<Duration> {
 
 fn disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    frame.object::<ConnHandle>()?.disconnect(perl).ok()
+    frame.object_as_it_is::<ConnHandle>()?.disconnect(perl).ok()
 }
 
 fn connected(frame: &mut Frame<'_>) -> Result<(), Croak> {

@@ -49,7 +49,13 @@ pub fn register(perl: Perl) {
 /// run Perl code that destroys it.
 ///
 /// # Errors
-/// The croak of a method called on something else, or on a destroyed connection.
+/// The croak of a method called on something else, on a destroyed connection, or on that of the process
+/// that this one was forked from.
 pub fn from_sv(connection: &Sv) -> Result<Rc<ConnHandle>, Croak> {
-    perl_xs::get::<ConnHandle>(connection).map_err(|error| Croak::from(ConnHandle::describe(error)))
+    let handle = perl_xs::get::<ConnHandle>(connection)
+        .map_err(|error| Croak::from(ConnHandle::describe(error)))?;
+    match handle.refusal() {
+        None => Ok(handle),
+        Some(text) => Err(text.into()),
+    }
 }

@@ -8,6 +8,7 @@ use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
 use crate::conn::fetched::headers_ref;
 use crate::ev::coarse_ms;
+use crate::home::Home;
 
 /// The most records in one call of `on_batch`. Their arrays are kept and filled again: more of them would not stay in the
 /// processor's cache, and a batch may have any number of records.
@@ -71,6 +72,8 @@ impl Rest {
 pub struct Pause {
     /// Somebody wants to look at what has changed.
     pub interrupted: Rc<Cell<bool>>,
+    /// When a callback forks and returns, the rest is the parent's to handle.
+    home: Home,
     until_ms: i64,
     begun: bool,
 }
@@ -80,6 +83,7 @@ impl Pause {
     pub fn after(budget_ms: i64, interrupted: Rc<Cell<bool>>) -> Pause {
         Pause {
             interrupted,
+            home: Home::new(),
             until_ms: coarse_ms().saturating_add(budget_ms),
             begun: false,
         }
@@ -92,7 +96,7 @@ impl Pause {
             self.begun = true;
             return false;
         }
-        self.interrupted.get() || coarse_ms() > self.until_ms
+        self.interrupted.get() || !self.home.is_here() || coarse_ms() > self.until_ms
     }
 }
 

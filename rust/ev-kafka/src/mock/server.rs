@@ -16,6 +16,7 @@ use perl_xs::{Flow, Perl};
 
 use super::link::Link;
 use crate::ev::{Handler, Io, Loop, Timer, READ};
+use crate::home::Home;
 
 /// Connections taken at a time before other watchers have their turn.
 const MAX_ACCEPTS: usize = 64;
@@ -31,6 +32,8 @@ pub(super) struct Server {
     links: RefCell<BTreeMap<ConnId, Link>>,
     last_conn: Cell<ConnId>,
     closed: Cell<bool>,
+    /// A forked child must not answer the parent's clients.
+    home: Home,
     /// Fires when the cluster has something due.
     timer: Timer,
 }
@@ -63,9 +66,11 @@ impl Server {
             links: RefCell::default(),
             last_conn: Cell::new(0),
             closed: Cell::new(false),
+            home: Home::new(),
             timer: Timer::new(&on, handler(this, |server| server.advance(Vec::new()))),
             on,
         });
+        server.home.open();
         let brokers: Vec<i32> = server.cluster.borrow().broker_ids().collect();
         for broker in brokers {
             let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -133,8 +138,25 @@ impl Server {
         Ok(())
     }
 
-    /// Stops all brokers, for good.
+    /// Whether this is a child of the process whose clients the cluster serves.
+    pub fn is_foreign(&self) -> bool {
+        self.home.is_foreign()
+    }
+
+    /// Closes our side of all sockets without a word to anybody.
+    fn abandon(&self) {
+        self.timer.stop();
+        self.links.borrow_mut().clear();
+        for port in self.ports.borrow_mut().iter_mut() {
+            port.listener = None;
+        }
+    }
+
+    /// Stops all brokers, for good. In a forked child it only closes our side of the sockets.
     pub fn close(&self) {
+        if self.is_foreign() {
+            return self.abandon();
+        }
         self.closed.set(true);
         let brokers: Vec<i32> = self.cluster.borrow().broker_ids().collect();
         for broker in brokers {
@@ -277,8 +299,10 @@ impl Server {
 fn handler(server: &Weak<Server>, run: impl Fn(&Server) + 'static) -> Rc<dyn Handler> {
     let server = server.clone();
     Rc::new(move |_: Perl, _: i32| {
-        if let Some(server) = server.upgrade() {
-            run(&server);
+        match server.upgrade() {
+            Some(server) if server.is_foreign() => server.abandon(),
+            Some(server) => run(&server),
+            None => {}
         }
         Flow::Continue
     })

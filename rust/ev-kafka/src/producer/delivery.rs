@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
 use super::accumulator::Place;
+use crate::home::Home;
 
 /// What the warning about a callback that died starts with.
 const WHAT: &str = "produce callback error";
@@ -59,12 +60,16 @@ pub struct Delivery {
 impl Delivery {
     /// Calls every callback of the batches, in order. Anything may happen meanwhile: the caller must hold no borrow.
     pub fn deliver(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
+        let home = Home::new();
         for batch in settled {
             if batch.callbacks.is_empty() {
                 continue;
             }
             if self.deliver_batch(perl, batch) == Flow::Exit {
                 return Flow::Exit;
+            }
+            if !home.is_here() {
+                break;
             }
         }
         Flow::Continue
@@ -115,6 +120,8 @@ pub(crate) fn shape(topic: &[u8]) -> Node {
 }
 
 struct BatchCalls {
+    /// When a callback forks and returns, the rest is the parent's to call.
+    home: Home,
     callbacks: std::vec::IntoIter<Option<Sv>>,
     /// Offset of the record whose callback comes next; -1 when offsets are not known.
     offset: i64,
@@ -141,6 +148,7 @@ impl BatchCalls {
             result.set(THROTTLE, i64::from(throttle_ms));
         }
         BatchCalls {
+            home: Home::new(),
             callbacks: batch.callbacks.into_iter(),
             offset,
             result,
@@ -151,6 +159,9 @@ impl BatchCalls {
 
 impl Calls for BatchCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        if !self.home.is_here() {
+            return None;
+        }
         let callback = loop {
             let callback = self.callbacks.next()?;
             let offset = self.offset;

@@ -20,6 +20,7 @@ use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Setti
 use delivery::{Delivery, End, Settled};
 
 use crate::conn::records::now_ms;
+use crate::home::Home;
 
 /// What `_native_init` is told.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct Producer {
     delivery: Delivery,
     /// Every produce goes to Perl: a custom partitioner is set, or the client is closed.
     bypassed: Cell<bool>,
+    /// A forked child must not send the parent's records.
+    home: Home,
     object: RefCell<ObjectHandle>,
 }
 
@@ -54,7 +57,7 @@ impl Native for Producer {
     /// The client's `DESTROY` has settled everything already; a subclass that overrides it must not lose callbacks.
     fn on_free(&self, perl: Perl, how: Freed) {
         let (sent, unsent) = self.accumulator.borrow_mut().take_all();
-        if how == Freed::Normally {
+        if how != Freed::GlobalDestruction && self.home.is_here() {
             let batches = sent.into_iter().chain(unsent);
             let _ = self.fail(perl, batches, "client closed");
         }
@@ -68,6 +71,7 @@ impl Producer {
             config,
             delivery: Delivery::default(),
             bypassed: Cell::new(false),
+            home: Home::new(),
             object: RefCell::new(ObjectHandle::dangling()),
         }
     }
@@ -177,7 +181,7 @@ fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
     let Some(topic) = args.a() else {
         return FastOutcome::FALLBACK;
     };
-    if producer.bypassed.get() {
+    if producer.bypassed.get() || !producer.home.is_here() {
         return FastOutcome::FALLBACK;
     }
     let mut accumulator = producer.accumulator.borrow_mut();

@@ -298,6 +298,10 @@ fn answered(
     failures: &[Failure],
     transport_error: Option<&str>,
 ) -> Flow {
+    // A delivery callback has forked, and has returned in the child as well.
+    if producer.home.is_foreign() {
+        return Flow::Continue;
+    }
     let Some(object) = producer.object.borrow().upgrade(perl) else {
         return Flow::Continue;
     };

@@ -21,6 +21,18 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: native_init,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_open_here",
+        body: open_here,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_is_here",
+        body: is_here,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_is_foreign",
+        body: is_foreign,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_native_off",
         body: native_off,
     },
@@ -123,6 +135,26 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let object = frame.arg(0).ok_or("_native_init: expected an object")?;
     let handle = attach(perl, object, producer.clone())?;
     producer.object.replace(handle);
+    Ok(())
+}
+
+/// `_open_here`: the client is about to open a connection.
+fn open_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Producer>()?.home.open();
+    Ok(())
+}
+
+/// `_is_here`: whether this process made the client, or was the first to connect it.
+fn is_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_here = frame.object::<Producer>()?.home.is_here();
+    frame.ret_int(is_here.into());
+    Ok(())
+}
+
+/// `_is_foreign`: whether another process has connected the client.
+fn is_foreign(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_foreign = frame.object::<Producer>()?.home.is_foreign();
+    frame.ret_int(is_foreign.into());
     Ok(())
 }
 

@@ -27,6 +27,10 @@ impl ConnHandle {
             if self.act_on(perl, event) == Flow::Exit {
                 return Flow::Exit;
             }
+            // A callback may have forked: what else there is to tell is told to the parent only.
+            if self.is_foreign() {
+                self.abandon();
+            }
         }
     }
 

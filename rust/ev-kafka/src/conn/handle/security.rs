@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use kafka_conn::{
-    Connection, Salting, SaltingId, SaslSettings, Secret, State, TlsSettings, TokenRequestId,
-};
+use kafka_conn::{Salting, SaltingId, SaslSettings, Secret, State, TlsSettings, TokenRequestId};
 use perl_xs::{call_method, Arg, Flow, ObjectHandle, Outcome, Perl, Sv};
 
 use super::ConnHandle;
@@ -39,14 +37,12 @@ pub(super) struct Security {
 impl ConnHandle {
     /// See [`Connection::set_tls`].
     pub fn set_tls(&self, tls: Option<TlsSettings>) {
-        self.leave_parent_alone();
         self.connection.borrow_mut().set_tls(tls.clone());
         self.security.borrow_mut().tls = tls;
     }
 
     /// See [`Connection::set_sasl`].
     pub fn set_sasl(&self, sasl: Sasl) {
-        self.leave_parent_alone();
         let settings = sasl.settings.clone();
         self.connection.borrow_mut().set_sasl(settings);
         let old = std::mem::replace(&mut self.security.borrow_mut().sasl, sasl);
@@ -71,13 +67,6 @@ impl ConnHandle {
         let mut security = self.security.borrow_mut();
         let source = security.sasl.token.clone();
         std::mem::replace(&mut security.token_in_use, source)
-    }
-
-    /// Gives a connection that replaces ours the same settings.
-    pub(super) fn secure(&self, connection: &mut Connection) {
-        let security = self.security.borrow();
-        connection.set_tls(security.tls.clone());
-        connection.set_sasl(security.sasl.settings.clone());
     }
 
     pub(super) fn ask_for_token(&self, perl: Perl, id: TokenRequestId) -> Flow {
@@ -119,7 +108,9 @@ impl ConnHandle {
         id: TokenRequestId,
         token: Result<Secret, String>,
     ) -> Flow {
-        self.leave_parent_alone();
+        if self.is_foreign() {
+            return Flow::Continue;
+        }
         let now = Instant::now();
         self.connection.borrow_mut().provide_token(id, token, now);
         self.settle(perl)

@@ -18,7 +18,7 @@ impl ConnHandle {
         events: i32,
         run: fn(&ConnHandle, Perl, i32) -> Flow,
     ) -> Flow {
-        if self.is_parents() {
+        if self.is_foreign() {
             self.abandon();
             return Flow::Continue;
         }
