@@ -89,15 +89,28 @@ subtest 'a message that was not sent yet' => sub {
 subtest 'close before and while connecting' => sub {
     my $mock  = EV::Kafka::Mock->new;
     my $kafka = client(brokers => $mock->bootstrap);
-    my ($called, $closed) = (0, 0);
+    my ($closed, @called) = (0);
     $kafka->close(sub { $closed++ });
     is $closed, 1, 'before';
     $kafka = client(brokers => $mock->bootstrap);
-    $kafka->connect(sub { $called++ });
+    $kafka->connect(sub { push @called, [1, @_] });
+    $kafka->connect(sub { push @called, [2, @_] });
     $kafka->close(sub { $closed++ });
     turns;
     is $closed, 2, 'while';
-    is $called, 0, 'connect does not call back';
+    is_deeply \@called, [map { [$_, undef, 'client closed'] } 1, 2], 'connect calls back once each, with the reason';
+
+    my $silent = ScriptedBroker->new(on_request => sub { undef });
+    for my $how ('closed', 'dropped') {
+        @called = ();
+        $kafka = client(brokers => $silent->address);
+        $kafka->connect(sub { push @called, [@_] });
+        my $asked = $silent->requests('Metadata');
+        wait_until { $silent->requests('Metadata') > $asked } 'the request';
+        $how eq 'closed' ? $kafka->close : undef $kafka;
+        turns;
+        is_deeply \@called, [[undef, 'client closed']], "$how while the broker is asked";
+    }
 };
 
 subtest 'polls that wait' => sub {

@@ -111,7 +111,7 @@ subtest 'when no known broker answers, the bootstrap list is asked again' => sub
     $front->{on_request} = sub { $new->metadata };
     $old->stop;
     $front->drop_all;
-    wait_until { !$kafka->{cfg}{bootstrap_conn} } 'the loss';
+    wait_until { !$kafka->{cfg}{bootstrap_conn}->connected } 'the loss';
     $kafka->_refresh_metadata;
     wait_until { $kafka->{cfg}{broker_map}{0}{port} == $new->{port} } 'the new cluster';
     pass 'the new cluster is found';

@@ -208,4 +208,54 @@ subtest 'metadata from a broker that lags behind' => sub {
     is $kafka->{cfg}{leader_epochs}{'t:0'}, 0, 'whose epochs count anew';
 };
 
+# What a client knows of t:0 after answers to Metadata from peers that are only told of.
+sub told {
+    my ($kafka, $leader, $epoch, %topic) = @_;
+    my $partition = { partition => 0, leader => $leader, leader_epoch => $epoch, error_code => 0 };
+    my $brokers = delete $topic{brokers} || [0, 1];
+    $kafka->_adopt_metadata({
+        brokers => [map { { node_id => $_, host => '127.0.0.1', port => 1 } } @$brokers],
+        topics  => [{ name => 't', error_code => 0, partitions => [$partition], %topic }],
+    }, ['t']);
+    return join '/', $kafka->{cfg}{leaders}{'t:0'}, $kafka->{cfg}{leader_epochs}{'t:0'} // 'none';
+}
+
+subtest 'an answer without an epoch' => sub {
+    my $kafka = client();
+    is told($kafka, 0, 5), '0/5', 'a leader and its epoch';
+    is told($kafka, 1, -1), '1/none', 'names the leader, and the epoch is not known any more';
+    is told($kafka, 0, 3), '0/3', 'so that any epoch counts';
+    $kafka->close;
+};
+
+subtest 'epochs that go back' => sub {
+    for my $id (undef, 'x' x 16) {
+        my $kafka = client();
+        my $what  = defined $id ? 'with a topic id' : 'without one';
+        is told($kafka, 0, 5, topic_id => $id), '0/5', "$what: a leader and its epoch";
+        is told($kafka, 1, 3, topic_id => $id), '0/5', 'one answer is not believed';
+        is told($kafka, 1, 4, topic_id => $id), '0/5', 'nor another one that says something else';
+        is told($kafka, 1, 4, topic_id => $id), '0/5', 'nor two that agree';
+        my $answers = 2;
+        $answers++ until told($kafka, 1, 4, topic_id => $id) ne '0/5' || $answers > 20;
+        is told($kafka, 1, 4, topic_id => $id), '1/4', 'several that go on to agree are';
+        cmp_ok $answers, '<', 10, 'soon';
+
+        is told($kafka, 0, 2, topic_id => $id, brokers => [0]), '0/2', 'one is enough when the leader is no broker any more';
+        $kafka->close;
+    }
+};
+
+subtest 'while an answer is not believed' => sub {
+    my $mock  = cluster(sub { });
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $asked = $mock->request_count('Metadata');
+    $kafka->{cfg}{leader_epochs}{'t:0'} += 10;
+    my $leader = $kafka->{cfg}{leaders}{'t:0'};
+    $mock->set_leader(t => 0, 1 - $leader);
+    $kafka->_refresh_metadata_for_topic('t');
+    wait_until { $kafka->{cfg}{leaders}{'t:0'} != $leader } 'the leader';
+    cmp_ok $mock->request_count('Metadata') - $asked, '<', 8, 'brokers are asked again, and not without end';
+};
+
 done_testing;

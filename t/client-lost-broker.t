@@ -60,14 +60,15 @@ subtest 'a connection that is closed while idle is no loss' => sub {
 
     $broker->drop_all;
     wait_until { !grep { $_->{state} ne 'idle' } values %{ $kafka->{cfg}{links} } } 'the end of all connections';
-    wait_until { !$kafka->{cfg}{bootstrap_conn} } 'the end of the metadata connection';
+    wait_until { $broker->{accepted} == $accepted + 1 && $kafka->{cfg}{bootstrap_conn}->connected }
+        'the connection for metadata, which programs use as well, again';
     turns;
-    is $broker->{accepted}, $accepted, 'nobody reconnects without need';
+    is $broker->{accepted}, $accepted + 1, 'nobody else reconnects without need';
     $kafka->produce('t', undef, 'v', sub { $delivered++ unless $_[1] });
     $kafka->poll(sub { $polled++ unless $_[0] });
     $kafka->_refresh_metadata;
     wait_until { $delivered == 2 && $polled == 2 } 'both';
-    wait_until { $kafka->{cfg}{bootstrap_conn} } 'metadata';
+    wait_until { $kafka->{cfg}{bootstrap_conn}->connected } 'metadata';
     is $broker->{accepted}, 2 * $accepted, 'all are reopened when needed';
     is_deeply [errors($kafka)], [], 'and on_error hears nothing';
 };
@@ -110,16 +111,42 @@ subtest 'all brokers lost while nothing is produced' => sub {
     my $mock  = EV::Kafka::Mock->new(brokers => 2);
     my $kafka = connected(brokers => $mock->bootstrap);
     $mock->stop_broker($_) for 0, 1;
-    wait_until { !$kafka->{cfg}{bootstrap_conn} } 'the loss';
+    my $control = $kafka->{cfg}{bootstrap_conn};
+    wait_until { !$control->connected } 'the loss';
     $kafka->_refresh_metadata;
     wait_until { errors($kafka) } 'the report';
     wait_until { $kafka->{cfg}{bootstrap_tries} >= 3 } 'more tries';
     is scalar(errors($kafka)), 1, 'reported once';
     like +(errors($kafka))[0], qr/lost/, 'as lost';
+    is $kafka->{cfg}{bootstrap_conn}, $control, 'bootstrap_conn is a connection still';
     my $metadata = $mock->request_count('Metadata');
     $mock->start_broker(1);
-    wait_until { $mock->request_count('Metadata') > $metadata && $kafka->{cfg}{bootstrap_conn} } 'the way back';
-    ok $kafka->{cfg}{bootstrap_conn}->connected, 'metadata has a connection again';
+    wait_until { $mock->request_count('Metadata') > $metadata && $kafka->{cfg}{bootstrap_conn}->connected } 'the way back';
+    isnt $kafka->{cfg}{bootstrap_conn}, $control, 'metadata has a connection again';
+};
+
+subtest 'the connection for metadata when its broker closes it idle' => sub {
+    my $broker = ScriptedBroker->new(topics => { t => [0] });
+    my $kafka  = connected(brokers => $broker->address);
+    my $conn   = $kafka->{cfg}{bootstrap_conn};
+    my $asked  = $broker->requests('Metadata');
+    $broker->drop_all;
+    wait_until { $broker->{accepted} == 2 && $conn->connected } 'another connection';
+    is $kafka->{cfg}{bootstrap_conn}, $conn, 'is opened again, as the same object';
+    is scalar($broker->requests('Metadata')), $asked, 'nothing is asked';
+    my $answered;
+    $conn->metadata(['t'], sub { $answered = [@_] });
+    wait_until { $answered } 'an answer';
+    is $answered->[1], undef, 'a program can go on using it';
+
+    $broker->drop_all;
+    wait_until { !$conn->connected } 'the next end';
+    turns;
+    is $broker->{accepted}, 2, 'a broker that goes on closing it is left alone';
+    is $kafka->{cfg}{bootstrap_conn}, $conn, 'bootstrap_conn stays a connection';
+    $kafka->_refresh_metadata;
+    wait_until { $kafka->{cfg}{bootstrap_conn}->connected } 'the next request for metadata';
+    is_deeply [errors($kafka)], [], 'and nobody hears of all that';
 };
 
 subtest 'a broker that is somewhere else by now' => sub {

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV::Kafka;
 use EV::Kafka::Mock;
 use ScriptedBroker;
+use Scalar::Util qw(weaken);
 use TestKafka;
 
 sub topic {
@@ -178,6 +179,113 @@ subtest 'an incomplete answer counts as none' => sub {
     $broker->{on_request} = sub { my $whole = $_[0]->metadata; substr $whole, 0, length($whole) - 6 };
     my $kafka = connected(brokers => $broker->address . ',' . $good->address);
     is scalar($good->requests('Metadata')), 1, 'the next broker is asked';
+};
+
+# What has been asked of a topic that does not exist, by what a program does with it.
+my %reads = (
+    'assign and poll' => sub {
+        my ($kafka, $topic) = @_;
+        $kafka->assign([{ topic => $topic, partition => 0, offset => 0 }]);
+        weaken(my $weak = $kafka);
+        $kafka->{cfg}{poll_timer} = EV::timer 0, 0.01, sub { $weak->poll };
+    },
+    'offsets_for' => sub { my ($kafka, $topic) = @_; $kafka->offsets_for($topic, sub { }) },
+    'subscribe, classic'  => sub { my ($kafka, $topic) = @_; $kafka->subscribe($topic, group_id => 'g') },
+    'subscribe, consumer' => sub {
+        my ($kafka, $topic) = @_;
+        $kafka->subscribe($topic, group_id => 'h', group_protocol => 'consumer');
+    },
+);
+
+sub exists_in { my ($mock, $topic) = @_; return scalar grep { $_ eq $topic } $mock->topics }
+
+subtest 'reading creates no topic' => sub {
+    for my $what (sort keys %reads) {
+        my $mock  = EV::Kafka::Mock->new;
+        my $kafka = connected(brokers => $mock->bootstrap);
+        my $asked = $mock->request_count('Metadata');
+        $reads{$what}->($kafka, 'read');
+        wait_until { $mock->request_count('Metadata') >= $asked + 2 } 'requests for its metadata';
+        ok !exists_in($mock, 'read'), $what;
+    }
+};
+
+subtest 'unless it is asked for' => sub {
+    for my $what (sort keys %reads) {
+        my $mock  = EV::Kafka::Mock->new;
+        my $kafka = connected(brokers => $mock->bootstrap, allow_auto_create_topics => 1);
+        $reads{$what}->($kafka, 'read');
+        wait_until { exists_in($mock, 'read') } "$what: the topic";
+        ok exists_in($mock, 'read'), $what;
+    }
+};
+
+subtest 'writing does' => sub {
+    my %writes = (
+        plain       => sub { $_[0]->produce('written', 'k', 'v', $_[1]) },
+        headers     => sub { $_[0]->produce('written', 'k', 'v', { headers => { h => 1 } }, $_[1]) },
+        partition   => sub { $_[0]->produce('written', 'k', 'v', { partition => 0 }, $_[1]) },
+        many        => sub { my ($kafka, $cb) = @_; $kafka->produce_many([['written', 'k', 'v']], sub { $cb->(undef, $_[0] && "@{ $_[0] }") }) },
+    );
+    for my $what (sort keys %writes) {
+        my $mock  = EV::Kafka::Mock->new;
+        my $kafka = connected(brokers => $mock->bootstrap);
+        $reads{'assign and poll'}->($kafka, 'read');
+        my @got;
+        $writes{$what}->($kafka, sub { push @got, $_[1] });
+        wait_until { @got } 'delivery';
+        is_deeply \@got, [undef], $what;
+        ok !exists_in($mock, 'read'), 'and not what is only read';
+    }
+};
+
+subtest 'unless it is forbidden' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = connected(brokers => $mock->bootstrap, allow_auto_create_topics => 0);
+    my @got;
+    $kafka->produce('written', 'k', 'v', sub { push @got, $_[1] });
+    wait_until { @got } 'an error';
+    like $got[0], qr/unavailable after/, 'produce fails';
+    ok !exists_in($mock, 'written'), 'and creates nothing';
+};
+
+subtest 'a connection asks as it is told' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $conn  = $kafka->{cfg}{bootstrap_conn};
+    for my $case ([one => 0, { allow_auto_topic_creation => 0 }], [two => 1, { allow_auto_topic_creation => 1 }], [three => 1]) {
+        my ($topic, $is_created, @options) = @$case;
+        my $answered;
+        $conn->metadata([$topic], sub { $answered = 1 }, @options);
+        wait_until { $answered } 'the answer';
+        is exists_in($mock, $topic) ? 1 : 0, $is_created, $topic;
+    }
+};
+
+subtest 'a topic that is created later is found' => sub {
+    for my $what (grep { !/offsets_for/ } sort keys %reads) {
+        my $mock = EV::Kafka::Mock->new;
+        my @got;
+        my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[4] });
+        my $asked = $mock->request_count('Metadata');
+        $reads{$what}->($kafka, 'later');
+        wait_until { $mock->request_count('Metadata') > $asked + 2 } 'requests for its metadata';
+        $mock->create_topic(later => 1);
+        $mock->append(later => 0, { value => 'v' });
+        wait_until { @got } "$what: its message";
+        is_deeply \@got, ['v'], $what;
+    }
+};
+
+subtest 'leader epochs of brokers that may tell old ones' => sub {
+    for my $version (7, 8, 9) {
+        my $mock = EV::Kafka::Mock->new;
+        $mock->api_versions(Metadata => 0, $version);
+        $mock->create_topic(t => 1);
+        my $kafka = connected(brokers => $mock->bootstrap);
+        my $known = $kafka->{cfg}{leader_epochs}{'t:0'};
+        $version < 9 ? is $known, undef, "Metadata $version: are not believed" : ok defined $known, "Metadata $version: are";
+    }
 };
 
 done_testing;

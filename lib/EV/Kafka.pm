@@ -358,6 +358,14 @@ Every so many seconds the metadata of the cluster is fetched anew, so that new
 brokers and leaders are known before a request fails. 0 turns that off; fetching
 metadata when a request fails stays.
 
+=item allow_auto_create_topics => Bool
+
+Whether asking for a topic that does not exist may create it, where brokers do that
+(C<auto.create.topics.enable>). Not given, producing may and nothing else does: C<assign>,
+C<subscribe>, C<poll> and C<offsets_for> create no topics (KIP-361). With 0 nothing creates any, with 1 everything
+does. A topic that is subscribed to or assigned and does not exist is looked for every few
+seconds, so that it is found soon after it has been created.
+
 =item flush_timeout => Num
 
 How many seconds L</flush([$cb])> waits before it gives up. Without it, or with 0,
@@ -409,12 +417,16 @@ Connects to the first bootstrap broker that answers, fetches the metadata of the
 cluster, and calls C<$cb> with it, once; see L</Metadata result>. Brokers that do
 not answer are passed over silently. If none does, C<on_error> is called, once,
 and the client goes on trying in the background; the callback is called when that
-succeeds.
+succeeds, and with C<(undef, 'client closed')> when the client is closed, or the last reference
+to it is gone, before that.
 
 Calling it again while it connects adds a callback. On a client that is connected
 the callback is called at once.
 
-Connections to the other brokers are opened when something is to be sent there.
+Connections to the other brokers are opened when something is to be sent there. The one
+that metadata came by is an L<EV::Kafka::Conn|/LOW-LEVEL CONNECTION METHODS> for requests of the program's own, too:
+C<< $kafka->{cfg}{bootstrap_conn} >>, from here until the client is closed. If its broker closes it while it is idle it is
+opened again.
 
 =head2 produce($topic, $key, $value, [\%opts,] [$cb])
 
@@ -1028,10 +1040,11 @@ delays that double up to 30 s, with a quarter of jitter.
 
 =head2 Requests
 
-=head3 metadata(\@topics, $cb)
+=head3 metadata(\@topics, $cb, [\%opts])
 
 Describes topics, all of them for undef. Topics that are named are created by brokers
-that are set up to do so. See L</Metadata result>.
+that are set up to do so, but with C<< allow_auto_topic_creation => 0 >> (KIP-204; brokers of
+Metadata 4 and up). See L</Metadata result>.
 
 =head3 produce($topic, $partition, $key, $value, [\%opts,] [$cb])
 

@@ -12,6 +12,14 @@ use constant CONNECT_TIMEOUT => 10;
 # one is asked: whatever a program lets requests take, another broker knows as well.
 use constant ANSWER_TIMEOUT => 10;
 
+# Seconds between two times that an idle connection is opened again after a broker has
+# closed it: one that always does so is not worth more.
+use constant REOPEN_INTERVAL => 1;
+
+# Metadata's API key, and the version from which the leader epochs in its answers are to be
+# believed (KAFKA-9212).
+use constant { API_METADATA => 3, EPOCHS_COUNT_FROM => 9 };
+
 # Seconds until all brokers are tried again when none of them answered.
 use constant {
     RETRY_BACKOFF     => 0.1,
@@ -24,8 +32,10 @@ use constant {
 use constant { STALE_ANSWERS => 3, STALE_DOUBLINGS => 6 };
 
 # Metadata has a connection of its own, {bootstrap_conn}, to whichever broker
-# answers first. While a request is under way, {control} is
-#   { candidates, conn?, name?, error?, reasons }
+# answers first; programs use it, too, so that it stays the last one that answered until
+# there is another. {control_ready} is its address while it may be opened again. While a
+# request is under way, {control} is
+#   { candidates, conn?, name?, address?, error?, reasons }
 
 sub _send_metadata_request {
     my ($self) = @_;
@@ -34,7 +44,7 @@ sub _send_metadata_request {
     $cfg->{control} = { candidates => [$self->_candidates], reasons => [] };
     my $is_doubted = delete $cfg->{control_doubted};
     if ($conn && $conn->connected && !$is_doubted) {
-        @{ $cfg->{control} }{qw(conn name)} = ($conn, 'the current broker');
+        @{ $cfg->{control} }{qw(conn name address)} = ($conn, 'the current broker', $cfg->{control_ready});
         return $self->_ask_control($conn);
     }
     return $self->_next_candidate;
@@ -76,7 +86,7 @@ sub _next_candidate {
 
     my $conn = $control->{conn} = $self->_new_conn;
     $conn->request_timeout($self->_answer_timeout);
-    $control->{name} = "$host:$port";
+    @$control{qw(name address)} = ("$host:$port", $address);
     my $id = refaddr $conn;
     weaken(my $weak = $self);
     $conn->on_connect(sub { $weak->_control_ready($id) if $weak });
@@ -107,8 +117,10 @@ sub _control_ready {
 sub _ask_control {
     my ($self, $conn) = @_;
     my $id = refaddr $conn;
+    my $request = $self->{cfg}{metadata_request};
     weaken(my $weak = $self);
-    $conn->metadata($self->{cfg}{metadata_request}{topics}, sub { $weak->_control_answered($id, @_) if $weak });
+    $conn->metadata($request->{topics}, sub { $weak->_control_answered($id, @_) if $weak },
+        { allow_auto_topic_creation => $request->{creates} });
     return;
 }
 
@@ -119,8 +131,9 @@ sub _control_answered {
     return $self->_control_failed($error) if defined $error;
     my $control = delete $self->{cfg}{control};
     my $cfg = $self->{cfg};
-    $cfg->{bootstrap_conn}  = $control->{conn};
+    @$cfg{qw(bootstrap_conn control_ready)} = @$control{qw(conn address)};
     $cfg->{bootstrap_tries} = 0;
+    _forget_epochs($meta) if (($control->{conn}->api_versions || {})->{ API_METADATA() } // 0) < EPOCHS_COUNT_FROM;
     $cfg->{lost_brokers}    = {} if delete $cfg->{outage};
     return $self->_metadata_answered($meta);
 }
@@ -131,9 +144,33 @@ sub _control_down {
     if ($self->_is_control($id)) {
         return $self->_control_failed($cfg->{control}{error} // 'connection closed by broker');
     }
-    # Idle, between two requests: the next one opens another.
     my $conn = $cfg->{bootstrap_conn};
-    $cfg->{bootstrap_conn} = undef if $conn && refaddr($conn) == $id;
+    return $conn && refaddr($conn) == $id ? $self->_reopen_control : undef;
+}
+
+# It was idle, between two requests. Once and without a word: if that fails the next
+# request opens another.
+sub _reopen_control {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || !$cfg->{control_ready};
+    my ($now, $last) = ($self->_now, $cfg->{control_reopened});
+    my $address = $cfg->{control_ready};
+    if (defined $last && $now - $last < REOPEN_INTERVAL) {
+        delete $cfg->{control_ready};
+        return;
+    }
+    $cfg->{control_reopened} = $now;
+    $cfg->{bootstrap_conn}->connect(@$address, CONNECT_TIMEOUT);
+    return;
+}
+
+# Brokers of before may tell an epoch that is over for as long as a reassignment goes on.
+sub _forget_epochs {
+    my ($meta) = @_;
+    for my $topic (@{ $meta->{topics} || [] }) {
+        delete $_->{leader_epoch} for @{ $topic->{partitions} || [] };
+    }
     return;
 }
 
@@ -149,7 +186,7 @@ sub _drop_control {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     my @conns = grep { defined } $cfg->{bootstrap_conn}, $cfg->{control} ? delete $cfg->{control}{conn} : ();
-    $cfg->{bootstrap_conn} = undef;
+    delete $cfg->{control_ready};
     $_->disconnect for @conns;
     return;
 }

@@ -81,6 +81,7 @@ sub _park_message {
     weaken(my $weak = $self);
     return $self->_on_topic({
         topic => $topic,
+        is_write => 1,
         run   => \&_unpark_messages,
         cb    => sub { $weak->_parked_failed($topic, $_[1]) if $weak },
     });

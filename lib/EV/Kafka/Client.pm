@@ -70,6 +70,7 @@ sub _nothing_under_way {
         meta            => undef,
         metadata_due    => {},
         metadata_asked  => {},
+        metadata_creates => {},
         bootstrap_conn  => undef,
         connect_waiters => [],
         pending_ops     => [],
@@ -181,11 +182,13 @@ sub _shut_down {
     delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer metadata_request)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
+    my @connecting = splice @{ $cfg->{connect_waiters} };
     my @waiters = splice @{ $cfg->{flush_waiters} };
     delete $_->{timer} for @waiters;
     $cfg->{held} = {};
     delete $_->{retry} for values %{ $cfg->{links} };
 
+    $self->_call($_, undef, 'client closed') for @connecting;
     $self->_close_group;
     $self->_fail_coordinator_ops('client closed');
     $self->_fail_txn('client closed');

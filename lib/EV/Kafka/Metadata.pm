@@ -25,6 +25,10 @@ use constant REBOOTSTRAP_REQUIRED => 129;
 # table of leaders has room for so many partitions of a topic.
 use constant { MAX_PORT => 65535, MAX_PARTITIONS => 1 << 20 };
 
+# How many answers in a row have to name the same leader of an epoch that is over before
+# they are believed: the newer one may have been lost in an unclean way.
+use constant REWIND_ANSWERS => 5;
+
 # The leader is another broker, or about to be: fresh metadata will tell.
 my %LEADER_ERROR = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
 
@@ -34,6 +38,14 @@ sub _refresh_metadata { $_[0]->_want_metadata(ALL_TOPICS) }
 
 sub _refresh_metadata_for_topic {
     my ($self, $topic) = @_;
+    return $self->_want_metadata($topic);
+}
+
+# The same for who writes to it, who may have it created by that.
+sub _want_topic_to_write {
+    my ($self, $topic) = @_;
+    my $cfg = $self->{cfg};
+    $cfg->{metadata_creates}{$topic} = 1 if $cfg->{allow_auto_create_topics} // 1;
     return $self->_want_metadata($topic);
 }
 
@@ -76,9 +88,15 @@ sub _pump_metadata {
     # that connect wants to know everything.
     my @topics = grep { $_ ne ALL_TOPICS } @now;
     @topics = (ALL_TOPICS) unless @topics && $cfg->{connected};
+    # Reading must create none, and one request says the same for all its topics.
+    my @created = grep { $cfg->{allow_auto_create_topics} || $cfg->{metadata_creates}{$_} } @topics;
+    @topics = @created if @created;
     delete @$due{@topics};
     $cfg->{metadata_asked}{$_} = $now for @topics;
-    $cfg->{metadata_request} = { topics => $topics[0] eq ALL_TOPICS ? undef : \@topics };
+    $cfg->{metadata_request} = {
+        topics  => $topics[0] eq ALL_TOPICS ? undef : \@topics,
+        creates => @created ? 1 : 0,
+    };
     return $self->_send_metadata_request;
 }
 
@@ -134,7 +152,7 @@ sub _adopt_metadata {
     my %absent = map { $_ => 1 } $asked ? @$asked : keys %{ $cfg->{topics} };
     delete @absent{ map { $_->{name} } @{ $meta->{topics} || [] } };
     $cfg->{meta} = undef unless $asked;
-    $self->_keep_newer_leaders($meta);
+    my $doubtful = $self->_keep_newer_leaders($meta);
     my @recreated = $self->_note_topic_ids($meta);
     _evict_topics($cfg, \%absent);
     _merge_metadata($cfg, $meta);
@@ -142,6 +160,8 @@ sub _adopt_metadata {
     $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
     $self->_forget_departed_brokers;
     $self->_follow_moved_brokers;
+    $self->_want_metadata($_, $self->_backoff($doubtful->{$_}, REFRESH_BACKOFF, LEADERLESS_BACKOFF_MAX))
+        for sort keys %$doubtful;
     $self->_log_replaced($_) for @recreated;
     if (!$cfg->{connected}) {
         delete @{ $cfg->{metadata_due} }{ grep { $self->_has_leader($_) } keys %{ $cfg->{metadata_due} } };
@@ -150,20 +170,44 @@ sub _adopt_metadata {
 }
 
 # A broker that lags behind names leaders from before the ones that are known
-# (KIP-320). Epochs count anew when a topic is created anew.
+# (KIP-320). Epochs count anew when a topic is created anew, and without an epoch there is
+# nothing to compare. Answers that go on to agree are believed in the end, and at once
+# when the leader that is known is no broker any more.
 sub _keep_newer_leaders {
     my ($self, $meta) = @_;
-    my $cfg = $self->{cfg};
+    my $cfg    = $self->{cfg};
+    my $epochs = $cfg->{leader_epochs} || {};
+    my $doubts = $cfg->{epoch_doubts} ||= {};
+    my @brokers   = map { $_->{node_id} } @{ $meta->{brokers} || [] };
+    my %is_broker = map { $_ => 1 } @brokers ? @brokers : keys %{ $cfg->{broker_map} };
+    my %doubtful;
     for my $topic (@{ $meta->{topics} || [] }) {
         my $name = $topic->{name};
-        next unless defined $topic->{topic_id} && $topic->{topic_id} eq ($cfg->{topic_ids}{$name} // '');
+        next if ($topic->{topic_id} // '') ne ($cfg->{topic_ids}{$name} // '');
         for my $partition (@{ $topic->{partitions} || [] }) {
-            my $key = "$name:$partition->{partition}";
-            next if ($partition->{leader_epoch} // -1) >= ($cfg->{leader_epochs}{$key} // -1);
-            @$partition{qw(leader leader_epoch)} = ($cfg->{leaders}{$key} // -1, $cfg->{leader_epochs}{$key});
+            my $epoch = $partition->{leader_epoch} // -1;
+            my $key   = "$name:$partition->{partition}";
+            my $known = $epochs->{$key};
+            next if !defined $known || $epoch < 0;
+            my $leader = $cfg->{leaders}{$key} // -1;
+            if ($epoch >= $known || $leader >= 0 && !$is_broker{$leader}) {
+                delete $doubts->{$key};
+                next;
+            }
+            my $answers = _answers_that_agree($doubts, $key, "$partition->{leader}:$epoch");
+            next if $answers >= REWIND_ANSWERS && delete $doubts->{$key};
+            @$partition{qw(leader leader_epoch)} = ($leader, $known);
+            $doubtful{$name} = $answers if $answers > ($doubtful{$name} || 0);
         }
     }
-    return;
+    return \%doubtful;
+}
+
+sub _answers_that_agree {
+    my ($doubts, $key, $said) = @_;
+    my $doubt = $doubts->{$key};
+    $doubt = $doubts->{$key} = { said => $said } unless $doubt && $doubt->{said} eq $said;
+    return ++$doubt->{answers};
 }
 
 # The topics that are others than they were under the same name (KIP-516).
@@ -260,8 +304,7 @@ sub _on_topic {
         return $self->_run_ops($op);
     }
     $self->_queue_op($op);
-    $self->_refresh_metadata_for_topic($op->{topic});
-    return;
+    return $op->{is_write} ? $self->_want_topic_to_write($op->{topic}) : $self->_refresh_metadata_for_topic($op->{topic});
 }
 
 # Brokers answer before a topic is created everywhere, hence the tries.
@@ -274,14 +317,14 @@ sub _count_tries {
     my %code_of = map { $_->{name} => $_->{error_code} } @{ ($cfg->{meta} || {})->{topics} || [] };
     for my $topic (@topics) {
         if (!$is_waited_for{$topic}) {
-            delete $tries->{$topic};
+            delete $_->{$topic} for $tries, $cfg->{metadata_creates};
         }
         elsif (++$tries->{$topic} < TOPIC_TRIES) {
             $cfg->{metadata_due}{$topic} = $self->_now
                 + $self->_backoff($tries->{$topic}, REFRESH_BACKOFF, REFRESH_BACKOFF_MAX);
         }
         else {
-            delete $tries->{$topic};
+            delete $_->{$topic} for $tries, $cfg->{metadata_creates};
             my $text = "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests";
             $text .= ': ' . $self->error_name($code_of{$topic}) . " (code $code_of{$topic})" if $code_of{$topic};
             $self->_fail_pending_topic($topic, $text);

@@ -49,6 +49,7 @@ my %CHECK = (
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
     isolation_level   => \&_isolation_level,
     metadata_refresh  => _number_check(min => 0),
+    allow_auto_create_topics => \&_flag,
     flush_timeout     => _number_check(min => 0),
     delivery_timeout  => _number_check(min => 0),
     idempotent        => \&_flag,

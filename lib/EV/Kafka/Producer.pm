@@ -23,6 +23,7 @@ sub _produce_slow {
         cb        => $cb,
         label     => EV::Kafka::Buffer::DELIVERY(),
         transaction => $self->{cfg}{txn},
+        is_write  => 1,
         run       => \&_append_message,
     });
 }

@@ -37,7 +37,7 @@ sub _batch_failed {
     return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && defined $self->{cfg}{transactional_id}
         && $self->_retry_batch($batch);
     if (EV::Kafka::_is_retriable($code) && $self->_retry_batch($batch)) {
-        return $self->_refresh_metadata_for_topic($batch->{topic});
+        return $self->_want_topic_to_write($batch->{topic});
     }
     my $text = $self->error_name($code) . " (code $code) from $batch->{topic}:$batch->{partition}";
     $text .= ": $batch->{message}" if length $batch->{message};

@@ -35,6 +35,8 @@ const NO_LEADER_EPOCH: i32 = -1;
 const ZSTD_PRODUCE_VERSION: i16 = 7;
 /// The first Metadata version in which null, not an empty list, asks for all topics.
 const METADATA_NULL_FOR_ALL: i16 = 1;
+/// The first Metadata version that says whether topics may be created (KIP-204).
+const METADATA_SAYS_WHETHER_TO_CREATE: i16 = 4;
 /// The first FindCoordinator version with a list of keys (KIP-699).
 const FIND_COORDINATOR_LISTS_FROM: i16 = 4;
 /// The first DeleteTopics version in which topics are more than names (KIP-516).
@@ -90,14 +92,17 @@ pub(super) fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
     handle.version(api).unwrap_or(*api.versions().start())
 }
 
-/// `metadata(\@topics | undef, $cb)`
+/// `metadata(\@topics | undef, $cb, [\%opts])`
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "metadata");
     let names = args.nullable_names(1, "topic")?;
     let callback = args.callback(2)?;
+    let (options, _) = options_and_callback(frame, 3, "metadata")?;
+    let may_create = options.int("allow_auto_topic_creation", 1_i64)? != 0;
     let handle = frame.object::<ConnHandle>()?;
-    let all_is_null = version_or_lowest(&handle, ApiKey::Metadata) >= METADATA_NULL_FOR_ALL;
+    let version = version_or_lowest(&handle, ApiKey::Metadata);
+    let all_is_null = version >= METADATA_NULL_FOR_ALL;
     let topics = names
         .or(if all_is_null { None } else { Some(Vec::new()) })
         .map(|names| {
@@ -109,6 +114,8 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
         });
     let request = MetadataRequest {
         topics,
+        // Brokers that cannot be told create what they like.
+        allow_auto_topic_creation: may_create || version < METADATA_SAYS_WHETHER_TO_CREATE,
         ..Default::default()
     };
     handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
