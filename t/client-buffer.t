@@ -54,18 +54,43 @@ subtest 'buffer_memory' => sub {
     is $drained, 1, 'instead of the first';
 };
 
-subtest 'a message that is larger than what there is' => sub {
+subtest 'a message that is larger than all of buffer_memory' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);
     my ($drained, @end) = (0);
     my $kafka = connected(brokers => $mock->bootstrap, buffer_memory => 1_000, on_drain => sub { $drained++ });
     $kafka->produce('t', undef, 'x' x 2_000, sub { push @end, $_[1] });
-    is_deeply \@end, ['producer buffer full'], 'fails';
-    is $drained, 0, 'not from within produce';
-    wait_until { $drained } 'on_drain';
+    like $end[0], qr/^message too large: \d+ bytes do not fit buffer_memory\z/, 'fails';
+    $kafka->produce('t', undef, 'x' x 2_000);
+    is scalar(errors($kafka)), 1, 'on_error hears of one without a callback';
     turns;
-    is $drained, 1, 'and who waits for room is called, once';
-    is_deeply [errors($kafka)], [], 'on_error hears nothing';
+    is $drained, 0, 'nobody is told to try again';
+    is scalar(@end), 1, 'once';
+};
+
+subtest 'stop when the buffer is full, go on when it has drained' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my @todo = (map({ $_ x 400 } 'a' .. 'e'), 'x' x 2_000, map { $_ x 400 } 'f' .. 'j');
+    my ($kafka, $tries, @end) = (undef, 0);
+    my $go_on = sub {
+        while (@todo) {
+            my $is_full;
+            $tries++;
+            $kafka->produce('t', undef, $todo[0], sub {
+                if (($_[1] // '') eq 'producer buffer full') { $is_full = 1 }
+                else                                         { push @end, $_[1] }
+            });
+            return if $is_full;
+            shift @todo;
+        }
+    };
+    $kafka = connected(brokers => $mock->bootstrap, buffer_memory => 1_000, on_drain => $go_on);
+    $go_on->();
+    wait_until { @end == 11 } 'the end';
+    is_deeply log_values($mock, 't'), [map { $_ x 400 } 'a' .. 'j'], 'ends with a message that never fits';
+    is scalar(grep { defined } @end), 1, 'which fails';
+    cmp_ok $tries, '<=', 22, 'without trying again and again';
 };
 
 subtest 'a program that pauses itself' => sub {

@@ -71,6 +71,12 @@ for my $options ([], [{ partition => 0 }]) {
     my $kafka = producer($mock, buffer_memory => 1000);
     fails('no room', $kafka, $mock, qr/^producer buffer full/, sub {
         my ($kafka, $cb) = @_;
+        $kafka->produce('out', 'k', 'x' x 600);
+        $kafka->produce('out', 'bad', 'x' x 600, $cb);
+    });
+    $mock = cluster();
+    fails('never any room', producer($mock, buffer_memory => 1000), $mock, qr/^message too large/, sub {
+        my ($kafka, $cb) = @_;
         $kafka->produce('out', 'bad', 'x' x 2000, $cb);
     });
 }

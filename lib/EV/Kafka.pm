@@ -376,7 +376,9 @@ it waits until everything is settled.
 How many bytes of messages may be queued; 0 means no limit. A message for which there is
 no room fails at once: its callback gets C<producer buffer full>, or, if it has none,
 C<on_error> does, once until there has been room again; a transaction that it was part of
-cannot be committed. See L</buffered> and L</on_drain($cb)>.
+cannot be committed. What was accepted never fails so later. One that is larger than all of
+C<buffer_memory> fails with another text, C<message too large: ...>, since no waiting helps it.
+See L</buffered> and L</on_drain($cb)>.
 
 =item on_drain => $cb->()
 
@@ -444,11 +446,16 @@ partition's leader when it is full or has waited for C<linger_ms>. Key and value
 be undef, which is not the same as the empty string: a message with a key and
 without a value is what deletes the key from a compacted topic.
 
-Messages for a topic whose leader is not known yet are kept until it is. Before
-L</connect([$cb])> has succeeded that is every topic; afterwards an unknown topic is
+Messages of one partition are sent in the order in which they were produced, whatever
+is said of them.
+
+Messages for a topic that is not known yet are kept until it is. Before
+L</connect([$cb])> has succeeded that is every topic; afterwards an unknown topic, or a
+partition that a topic is not known to have, is
 asked for up to 10 times, which makes brokers create it if they are set up to do so,
 and then fails with a text that contains C<unavailable after>. If no callback was
-given, C<on_error> gets it.
+given, C<on_error> gets it. A partition that has no leader for a while is waited for until
+C<delivery_timeout>.
 
 A batch that fails with messages that have no callback is reported to C<on_error>, once
 for all of them; not if its connection was lost, which is reported itself, nor in a

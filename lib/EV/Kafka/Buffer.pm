@@ -30,20 +30,22 @@ sub on_drain {
 sub _unsettled {
     my ($self) = @_;
     my ($messages) = $self->_queued;
-    return $messages + grep { ($_->{label} || '') eq DELIVERY } @{ $self->{cfg}{pending_ops} };
+    return $messages;
 }
 
 # For a message that found no room. Those without a callback are reported once,
 # until there has been room again.
-sub _buffer_full {
-    my ($self, $op) = @_;
+sub _no_room {
+    my ($self, $message, $error) = @_;
     my $cfg = $self->{cfg};
+    # There never will be: nobody is to wait for it.
+    return $self->_refuse($message, $error) if $error ne BUFFER_FULL;
     $cfg->{buffer_full} ||= {};
-    if ($op->{cb} || $op->{transaction}) {
-        $self->_fail_ops(BUFFER_FULL, $op);
+    if ($message->{cb} || $cfg->{txn}) {
+        $self->_refuse($message, $error);
     }
     elsif (!$cfg->{buffer_full}{reported}++) {
-        $self->_report(BUFFER_FULL);
+        $self->_report($error);
     }
     # It was too large for what is free; nothing that is settled may ever say so.
     $cfg->{buffer_full}{timer} ||= $self->_timer(0, '_check_buffer')
@@ -69,58 +71,96 @@ sub _check_buffer {
     return $cfg->{closed} ? undef : $self->_check_flush;
 }
 
-# Messages of a topic that is not known lie natively; one operation waits for all
-# of them.
+# Messages of a topic that is not known lie natively, in the order in which they
+# came; one operation waits for all of them.
 sub _park_message {
-    my ($self, $op) = @_;
+    my ($self, $message) = @_;
     my $cfg   = $self->{cfg};
-    my $topic = $op->{topic};
-    return $self->_buffer_full($op) unless $self->_park($topic, @{ $op->{message} }, $op->{cb});
+    my $topic = $message->{topic};
+    my $asks  = !$cfg->{partitioner} ? 0 : utf8::is_utf8($message->{key}) ? 2 : 1;
+    my $refused = $self->_park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
+    return $self->_no_room($message, $refused) if defined $refused;
     $self->_watch_expiry;
     return if $cfg->{parked}{$topic}++;
+    return $self->_wait_for($topic, undef, \&_unpark_messages);
+}
+
+sub _wait_for {
+    my ($self, $topic, $partition, $run) = @_;
     weaken(my $weak = $self);
     return $self->_on_topic({
-        topic => $topic,
-        is_write => 1,
-        run   => \&_unpark_messages,
-        cb    => sub { $weak->_parked_failed($topic, $_[1]) if $weak },
+        topic     => $topic,
+        partition => $partition,
+        known     => 1,
+        is_write  => 1,
+        run       => $run,
+        cb        => sub { $weak->_parked_failed($topic, $partition, $_[1]) if $weak },
     });
 }
 
+# Puts what was kept into the batches of its partitions. As long as a partitioner has
+# to be asked, what is produced meanwhile waits behind.
 sub _unpark_messages {
     my ($self, $op) = @_;
-    delete $self->{cfg}{parked}{ $op->{topic} };
-    return $self->_unpark($op->{topic});
-}
-
-sub _parked_failed {
-    my ($self, $topic, $error) = @_;
-    my $cfg = $self->{cfg};
+    my $cfg   = $self->{cfg};
+    my $topic = $op->{topic};
+    while (my ($number, @keys) = $self->_unpark($topic)) {
+        $self->_ask_partitioner($topic, $number, @keys);
+        return if $cfg->{closed};
+    }
+    return if $cfg->{closed};
+    # It may have gone again meanwhile.
+    return $self->_wait_for($topic, undef, \&_unpark_messages) unless $cfg->{topics}{$topic};
     delete $cfg->{parked}{$topic};
-    my ($unheard, $is_transactional) = $self->_fail_parked($topic, $error);
-    $self->_report($error) if $unheard && !$cfg->{closed};
-    $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
+    $self->_watch_partition($topic, $_) for $self->_waiting_beyond($topic);
     return;
 }
 
-# Messages that wait in an operation: for a partition of their own, or with a
-# partitioner of the user's. Their operation gives the room back when it is taken.
-sub _queue_message {
-    my ($self, $op) = @_;
-    my ($key, $value) = @{ $op->{message} };
-    my $bytes = length($key // '') + length($value // '');
-    return $self->_buffer_full($op) unless $self->_reserve($bytes);
-    @$op{qw(bytes born)} = ($bytes, $self->_now);
-    $self->_watch_expiry;
-    return $self->_on_topic($op);
+sub _ask_partitioner {
+    my ($self, $topic, $number, @keys) = @_;
+    my $cfg = $self->{cfg};
+    my (@partitions, @errors);
+    while (my ($key, $is_text) = splice @keys, 0, 2) {
+        utf8::decode($key) if $is_text;
+        local $@;
+        push @partitions, scalar eval { $self->_choose_partition($topic, $key) };
+        push @errors, $@;
+        return if $cfg->{closed};
+    }
+    for my $refused ($self->_unpark_answered($topic, $number, \@partitions)) {
+        my ($index, $cb, $is_transactional) = @$refused;
+        $self->_fail_ops(EV::Kafka::Events::_reason($errors[$index]), {
+            cb          => $cb,
+            label       => DELIVERY,
+            transaction => $is_transactional ? $cfg->{txn} : undef,
+        });
+    }
+    return;
 }
 
-sub _expire_messages {
-    my ($self, $age) = @_;
-    my $since = $self->_now - $age;
-    my %old;
-    push @{ $old{ $_->{topic} } }, $_ for $self->_take_ops(sub { defined $_[0]{born} && $_[0]{born} <= $since });
-    $self->_fail_ops("delivery timed out after $age s: $_", @{ $old{$_} }) for sort keys %old;
+# What is produced for a partition that the topic is not known to have lies in its
+# batches; one operation waits for it to be there.
+sub _watch_partition {
+    my ($self, $topic, $partition) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || $self->_is_known($topic, $partition) || $cfg->{beyond}{"$topic:$partition"}++;
+    return $self->_wait_for($topic, $partition, \&_partition_known);
+}
+
+sub _partition_known {
+    my ($self, $op) = @_;
+    delete $self->{cfg}{beyond}{"$op->{topic}:$op->{partition}"};
+    return;
+}
+
+sub _parked_failed {
+    my ($self, $topic, $partition, $error) = @_;
+    my $cfg = $self->{cfg};
+    if   (defined $partition) { delete $cfg->{beyond}{"$topic:$partition"} }
+    else                      { delete $cfg->{parked}{$topic} }
+    my ($unheard, $is_transactional) = $self->_fail_parked($topic, $partition, $error);
+    $self->_report($error) if $unheard && !$cfg->{closed};
+    $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
     return;
 }
 
@@ -136,8 +176,8 @@ EV::Kafka::Buffer - an EV::Kafka client's queued messages
 
 A part of L<EV::Kafka::Client>, not for use by itself. It knows how much is
 queued, refuses what C<buffer_memory> has no room for, says when there is room
-again (C<on_drain>), and keeps messages until their topic is known. They lie
-encoded, as those in batches do.
+again (C<on_drain>), and keeps messages until the partitions of their topic are
+known, in the order in which they came. They lie encoded, as those in batches do.
 
 =head1 SEE ALSO
 

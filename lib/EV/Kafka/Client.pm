@@ -78,6 +78,7 @@ sub _nothing_under_way {
         held            => {},
         notices         => {},
         parked          => {},
+        beyond          => {},
         assignments     => [],
         cursors         => {},
         fetches         => {},

@@ -71,7 +71,6 @@ sub _producer_failed {
     my @waiters = splice @{ $cfg->{connect_waiters} };
     $self->_call($_, undef, $error) for @waiters;
     $self->_fail_waiting($text);
-    $self->_fail_ops($text, $self->_take_ops(sub { ($_[0]{label} || '') eq EV::Kafka::Buffer::DELIVERY() }));
     return $cfg->{closed} ? undef : $self->_check_buffer;
 }
 

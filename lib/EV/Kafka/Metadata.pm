@@ -285,6 +285,13 @@ sub _has_leader {
     return scalar grep { $_ >= 0 } @$leaders;
 }
 
+# Whether the topic, or the partition, is there, with a leader or without.
+sub _is_known {
+    my ($self, $topic, $partition) = @_;
+    my $leaders = $self->{cfg}{topics}{$topic} or return 0;
+    return !defined $partition || $partition < @$leaders;
+}
+
 # The epoch of the partition's leader, -1 when the broker does not tell it.
 sub _leader_epoch {
     my ($self, $topic, $partition) = @_;
@@ -300,7 +307,7 @@ sub _leader {
 sub _on_topic {
     my ($self, $op) = @_;
     my $cfg = $self->{cfg};
-    if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
+    if ($cfg->{connected} && $self->_has_what_it_needs($op)) {
         return $self->_run_ops($op);
     }
     $self->_queue_op($op);

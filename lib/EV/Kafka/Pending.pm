@@ -5,7 +5,8 @@ use warnings;
 # Operations that wait for something the client does not have yet: for the first
 # metadata (neither key), for a topic's leader (topic, perhaps partition), or
 # for a connection to a broker (node_id, and the purpose of the connection).
-# An operation is { run, cb?, label?, bytes?, … }; run is called with the client and the
+# With {known} it is enough that the topic, or the partition, is known to be there.
+# An operation is { run, cb?, label?, … }; run is called with the client and the
 # operation itself, so that what it needs lies in the operation and no closure
 # has to hold the client.
 
@@ -21,7 +22,6 @@ sub _take_ops {
     my (@taken, @kept);
     push @{ $wanted->($_) ? \@taken : \@kept }, $_ for @$ops;
     @$ops = @kept;
-    $self->_release($_->{bytes}) for grep { $_->{bytes} } @taken;
     return @taken;
 }
 
@@ -59,8 +59,7 @@ sub _drain_pending_topics {
     my ($self) = @_;
     return $self->_run_ops($self->_take_ops(sub {
         my ($op) = @_;
-        return !defined $op->{node_id} && defined $op->{topic}
-            && $self->_has_leader($op->{topic}, $op->{partition});
+        return !defined $op->{node_id} && defined $op->{topic} && $self->_has_what_it_needs($op);
     }));
 }
 
@@ -89,7 +88,12 @@ sub _fail_pending_topic {
 sub _waits_for_leader {
     my ($self, $op, $topic) = @_;
     return !defined $op->{node_id} && defined $op->{topic} && $op->{topic} eq $topic
-        && !$self->_has_leader($topic, $op->{partition});
+        && !$self->_has_what_it_needs($op);
+}
+
+sub _has_what_it_needs {
+    my ($self, $op) = @_;
+    return $op->{known} ? $self->_is_known(@$op{qw(topic partition)}) : $self->_has_leader(@$op{qw(topic partition)});
 }
 
 1;

@@ -9,49 +9,56 @@ use Time::HiRes ();
 my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp);
 
 # Everything that the native produce does not do itself comes here: messages with
-# options, topics without a known leader, a partitioner of the user's, a client
-# that is closed.
+# options, topics that are not known, a partitioner of the user's, a client that is
+# closed. A message is a hash of
+#   topic, key, value, partition, headers, timestamp, acks, cb
+# of which all but the topic may be undef.
 sub _produce_slow {
     my ($self, $topic, $key, $value, @rest) = @_;
     $self->_check_open;
     my ($opts, $cb) = _opts_and_callback(@rest);
     _check_message($topic, $opts);
-    return $self->_produce_message({
-        topic     => $topic,
-        partition => $opts->{partition},
-        message   => [$key, $value, @$opts{qw(headers timestamp)}],
-        cb        => $cb,
-        label     => EV::Kafka::Buffer::DELIVERY(),
-        transaction => $self->{cfg}{txn},
-        is_write  => 1,
-        run       => \&_append_message,
-    });
+    my %message = (topic => $topic, key => $key, value => $value, cb => $cb);
+    @message{ keys %PRODUCE_OPTION } = @$opts{ keys %PRODUCE_OPTION };
+    return $self->_produce_message(\%message);
 }
 
 sub _produce_message {
-    my ($self, $op) = @_;
+    my ($self, $message) = @_;
     my $cfg = $self->{cfg};
-    return $self->_fail_ops($cfg->{producer_error}, $op) if defined $cfg->{producer_error};
-    return $self->_fail_ops('transaction aborted', $op) if $cfg->{txn} && $cfg->{txn}{state} eq 'aborting';
-    if ($cfg->{connected} && $self->_has_leader($op->{topic}, $op->{partition})) {
-        return $self->_append_message($op);
-    }
-    # The broker would else see the time at which the topic became known.
-    $op->{message}[3] //= int(Time::HiRes::time() * 1000);
-    return defined $op->{partition} || $cfg->{partitioner} ? $self->_queue_message($op) : $self->_park_message($op);
+    return $self->_refuse($message, $cfg->{producer_error}) if defined $cfg->{producer_error};
+    return $self->_refuse($message, 'transaction aborted') if $cfg->{txn} && $cfg->{txn}{state} eq 'aborting';
+    return $self->_is_direct($message->{topic}) ? $self->_append_message($message) : $self->_park_message($message);
+}
+
+# Whether messages go straight into batches. As long as older ones wait for their
+# topic to be known the next ones wait behind them.
+sub _is_direct {
+    my ($self, $topic) = @_;
+    my $cfg = $self->{cfg};
+    return $cfg->{topics}{$topic} && !$cfg->{parked}{$topic};
 }
 
 sub _append_message {
-    my ($self, $op) = @_;
-    my ($key, $value, $headers, $timestamp) = @{ $op->{message} };
-    my $partition = $op->{partition} // $self->_choose_partition($op->{topic}, $key);
+    my ($self, $message) = @_;
+    my $partition = $message->{partition} // $self->_choose_partition(@$message{qw(topic key)});
     # A partitioner may do anything.
-    return $self->_fail_ops('client closed', $op) if $self->{cfg}{closed};
-    # It may have waited for its topic since before begin_transaction.
-    my $txn      = $self->{cfg}{txn};
-    my $is_plain = $txn && ($op->{transaction} || 0) != $txn ? 1 : 0;
-    return if $self->_append($op->{topic}, $partition, $key, $value, $headers, $timestamp, $op->{cb}, $is_plain);
-    return $self->_buffer_full($op);
+    return $self->_refuse($message, 'client closed') if $self->{cfg}{closed};
+    return $self->_park_message({ %$message, partition => $partition }) unless $self->_is_direct($message->{topic});
+    my $refused = $self->_append($message->{topic}, $partition, @$message{qw(key value headers timestamp cb acks)});
+    return $self->_no_room($message, $refused) if defined $refused;
+    return $self->_watch_partition($message->{topic}, $partition);
+}
+
+# A message that is not taken.
+sub _refuse {
+    my ($self, $message, $error) = @_;
+    my $cfg = $self->{cfg};
+    return $self->_fail_ops($error, {
+        cb          => $message->{cb},
+        label       => EV::Kafka::Buffer::DELIVERY(),
+        transaction => $cfg->{closed} ? undef : $cfg->{txn},
+    });
 }
 
 sub _choose_partition {
@@ -135,9 +142,7 @@ sub _produce_one_of_many {
     my ($self, $message, @cb) = @_;
     local $@;
     return if eval { $self->produce(@$message, @cb); 1 };
-    my $txn = $self->{cfg}{closed} ? undef : $self->{cfg}{txn};
-    return $self->_fail_ops(EV::Kafka::Events::_reason($@),
-        { cb => $cb[0], label => EV::Kafka::Buffer::DELIVERY(), transaction => $txn });
+    return $self->_refuse({ cb => $cb[0] }, EV::Kafka::Events::_reason($@));
 }
 
 # All messages are looked at before the first is produced: a croak sends nothing.

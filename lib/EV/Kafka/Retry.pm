@@ -109,7 +109,6 @@ sub _expire_batches {
         return if $cfg->{closed};
         $self->_report($text);
     }
-    $self->_expire_messages($limit) unless $cfg->{closed};
     return if $cfg->{closed};
     $self->_txn_batch_failed(undef, "delivery timed out after $limit s") if $transactional;
     return if $cfg->{closed};

@@ -96,7 +96,6 @@ sub abort_transaction {
     $self->_hold_delivery('abort');
     $self->_native_off;
     $txn->{patience} = $self->_timer(ABORT_PATIENCE, '_abort_late');
-    $self->_fail_ops('transaction aborted', $self->_take_ops(sub { ($_[0]{transaction} || 0) == $txn }));
     $self->_txn_fail_unsent('transaction aborted');
     $self->_end_offsets($txn, 'transaction aborted');
     $self->_txn_advance;
@@ -249,7 +248,7 @@ sub _txn_advance {
         $txn->{state} = 'open';
         return $self->_txn_not_ended(delete $txn->{cb}, commit_transaction => _must_abort($txn));
     }
-    if ($unsettled || $self->_waits_for_topic) {
+    if ($unsettled) {
         $self->_txn_register_new;
         return $self->_send_offsets_when_ready;
     }
@@ -264,13 +263,6 @@ sub _txn_advance {
 sub _txn_not_ended {
     my ($self, $cb, $method, $error) = @_;
     return $cb ? $self->_call($cb, undef, $error) : $self->_report("$method: $error");
-}
-
-# Whether records that were produced are in no batch yet.
-sub _waits_for_topic {
-    my ($self) = @_;
-    my $txn = $self->{cfg}{txn};
-    return scalar grep { ($_->{transaction} || 0) == $txn } @{ $self->{cfg}{pending_ops} };
 }
 
 sub _abort_late {

@@ -8,7 +8,7 @@ mod accumulator;
 use std::cell::Cell;
 use std::time::Duration;
 
-use accumulator::{Accumulator, GivenUp, NewRecord, Refused, Settings};
+use accumulator::{Accumulator, Destination, GivenUp, NewRecord, Refused, Settings};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::{murmur2, Codec};
 
@@ -72,7 +72,7 @@ fn park(
             .iter()
             .map(|(name, value)| (&name[..], value.as_deref())),
     };
-    accumulator.park(topic, record, callback)
+    accumulator.park(topic, Destination::ByKey, record, callback)
 }
 
 fn unpark(accumulator: &mut Accumulator<u32>) -> accumulator::Appended {

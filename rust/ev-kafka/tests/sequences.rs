@@ -7,11 +7,15 @@
 mod accumulator;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::iter::Empty;
 use std::time::Duration;
 
-use accumulator::{Accumulator, BatchId, Identity, NewRecord, Outgoing, Settings};
-use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
+use accumulator::{Accumulator, BatchId, Destination, Identity, NewRecord, Outgoing, Settings};
+use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
+
+/// Name and value.
+type Header = (&'static [u8], Option<&'static [u8]>);
 
 const TOPIC: &[u8] = b"t";
 const PARTITIONS: usize = 2;
@@ -167,8 +171,40 @@ impl World {
         }
     }
 
-    /// A record of a partition: its number tells both.
+    /// A record of a partition, outside of transactions: its number tells both.
     fn produce(&mut self) {
+        if self.accumulator.in_transaction() {
+            return;
+        }
+        self.with_new_record(|accumulator, topic, partition, record, number| {
+            accumulator
+                .append(topic, partition, record, Some(number))
+                .expect("small");
+        });
+    }
+
+    /// A transaction begins while records from before it wait for their topic to be known again.
+    fn begin_transaction(&mut self) {
+        self.accumulator.end_transaction();
+        self.accumulator.route(TOPIC, &[]);
+        for _ in 0..self.dice.below(8) {
+            self.with_new_record(|accumulator, topic, partition, record, number| {
+                let destination = Destination::Partition(partition as u32);
+                accumulator
+                    .park(topic, destination, record, Some(number))
+                    .expect("small");
+            });
+        }
+        self.accumulator.begin_transaction();
+        self.refresh_metadata();
+        let topic = self.accumulator.topic_index(TOPIC);
+        self.accumulator.unpark(topic);
+    }
+
+    fn with_new_record(
+        &mut self,
+        take: impl Fn(&mut Accumulator<u32>, usize, usize, NewRecord<'_, Empty<Header>>, u32),
+    ) {
         let partition = self.dice.below(PARTITIONS);
         let number = self.produced[partition] * PARTITIONS as u32 + partition as u32;
         self.produced[partition] += 1;
@@ -178,12 +214,10 @@ impl World {
             timestamp: 5,
             key: None,
             value: Some(&value),
-            headers: NO_HEADERS.into_iter(),
+            headers: std::iter::empty(),
         };
         let topic = self.accumulator.topic_index(TOPIC);
-        self.accumulator
-            .append_plain(topic, partition, record, Some(number))
-            .expect("small");
+        take(&mut self.accumulator, topic, partition, record, number);
     }
 
     fn send(&mut self) {
@@ -389,9 +423,7 @@ impl World {
             }
             92..=93 => self.disconnect(node),
             94..=95 => self.zombie_awakes(),
-            96 if self.trouble.transactions && self.dice.one_in(2) => {
-                self.accumulator.begin_transaction()
-            }
+            96 if self.trouble.transactions && self.dice.one_in(2) => self.begin_transaction(),
             96 if self.trouble.transactions => self.accumulator.end_transaction(),
             96..=97 if self.accumulator.needs_identity() => self.identify(),
             // A new identity that other partitions needed.

@@ -1,11 +1,10 @@
 //! What is queued: how much, and where it lies as long as its topic is not known.
 
-use perl_xs::{Croak, Frame, XsubDef};
+use perl_xs::{ArrayRef, Av, Croak, Frame, Sv, XsubDef};
 
-use super::accumulator::NewRecord;
-use super::xsubs::{follow_up, taken, text};
+use super::accumulator::{Appended, BatchId, Destination};
+use super::xsubs::{follow_up, taken, text, Message};
 use super::{unheard, Producer};
-use crate::conn::records::{headers, now_ms};
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -21,12 +20,20 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: fail_parked,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_reserve",
-        body: reserve,
+        name: "EV::Kafka::Client::_unpark_answered",
+        body: unpark_answered,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_release",
-        body: release,
+        name: "EV::Kafka::Client::_waiting_beyond",
+        body: waiting_beyond,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_end_generation",
+        body: end_generation,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_is_settled",
+        body: is_settled,
     },
     XsubDef {
         name: "EV::Kafka::Client::_queued",
@@ -34,36 +41,34 @@ pub(super) static XSUBS: &[XsubDef] = &[
     },
 ];
 
-/// `_park($topic, $key, $value, $headers, $timestamp_ms, $cb)`: keeps a message until `_unpark`; false when the buffer is
-/// full.
+/// `_park($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks, $asks)`: as `_append`, but keeps the message
+/// until `_unpark`. Its partition is the one given, or that which `_unpark_answered` is told, or goes by its key. $asks is
+/// 0 when its key decides, 1 when the partitioner does, 2 when that gets the key as text.
 fn park(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
-    let (key, value) = (frame.bytes(2)?, frame.bytes(3)?);
-    let headers = headers(perl, frame.value(4)?.as_ref(), "produce")?;
-    let timestamp = frame.int(5)?.unwrap_or_else(now_ms);
-    let callback = frame.code(6)?;
+    let message = Message::read(frame)?;
+    let asks = frame.int(9)?.unwrap_or(0);
     let producer = frame.object::<Producer>()?;
+    let destination = match message.partition()? {
+        Some(partition) => Destination::Partition(partition),
+        None if asks == 0 => Destination::ByKey,
+        None => Destination::Asked { is_text: asks > 1 },
+    };
     let parked = {
         let mut accumulator = producer.accumulator.borrow_mut();
-        let topic = accumulator.topic_index(&topic);
-        let record = NewRecord {
-            timestamp,
-            key: key.as_deref(),
-            value: value.as_deref(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (&name[..], value.as_deref())),
-        };
-        accumulator.park(topic, record, callback)
+        let topic = accumulator.topic_index(&message.topic);
+        accumulator.set_acks(message.acks);
+        let callback = message.callback.clone();
+        let parked = accumulator.park(topic, destination, message.record(), callback);
+        accumulator.set_acks(None);
+        parked
     };
-    let taken = taken(frame, parked.map(|()| None))?;
-    frame.ret_int(taken.into());
-    Ok(())
+    taken(frame, parked.map(|()| Appended::default()))
 }
 
-/// `_unpark($topic)`: the topic is known.
+/// `_unpark($topic)`: the topic is known. Gives a number, and the keys of messages whose partitions `_unpark_answered` has
+/// to be told before it can go on, each with 1 behind it if it is text and 0 if not; nothing if there are none.
 fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
     let topic = frame.bytes(1)?.unwrap_or_default();
     let producer = frame.object::<Producer>()?;
     let appended = {
@@ -71,19 +76,88 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let topic = accumulator.topic_index(&topic);
         accumulator.unpark(topic)
     };
-    follow_up(frame, appended)
+    follow_up(frame, appended)?;
+    let question = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        let topic = accumulator.topic_index(&topic);
+        accumulator.asked(topic)
+    };
+    if let Some(question) = question {
+        frame.ret_int(question.id as i64);
+        for (key, is_text) in question.keys {
+            frame.ret(Sv::bytes_or_undef(perl, key.as_deref()));
+            frame.ret_int(is_text.into());
+        }
+    }
+    Ok(())
 }
 
-/// `_fail_parked($topic, $text)`: gives the number of messages outside of transactions that had no callback, and whether
-/// there were messages of a transaction.
+/// `_unpark_answered($topic, $number, \@partitions)`, undef for a message that gets none. Gives for each of these its
+/// index, its callback, and whether it is part of the open transaction.
+fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let id = frame.int(2)?.unwrap_or(0) as BatchId;
+    let answers = frame
+        .value(3)?
+        .and_then(|sv| ArrayRef::new(&sv))
+        .ok_or("_unpark_answered: expected arrayref")?
+        .to_vec(perl)?
+        .iter()
+        .map(|answer| Ok(answer.to_i64(perl)?.and_then(|n| usize::try_from(n).ok())))
+        .collect::<Result<Vec<_>, Croak>>()?;
+    let producer = frame.object::<Producer>()?;
+    let answered = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        let topic = accumulator.topic_index(&topic);
+        accumulator.unpark_answered(topic, id, &answers)
+    };
+    let Some(answered) = answered else {
+        return Ok(());
+    };
+    follow_up(frame, answered.appended)?;
+    for (index, callback) in answered.refused {
+        let mut row = Av::with_capacity(perl, 3);
+        row.push(perl, Sv::int(perl, index as i64));
+        row.push(
+            perl,
+            callback.map_or_else(|| Sv::undef(perl), |code| Sv::new_ref(perl, &code)),
+        );
+        row.push(perl, Sv::int(perl, answered.is_transactional.into()));
+        frame.ret(row.into_ref(perl));
+    }
+    Ok(())
+}
+
+/// `_waiting_beyond($topic)`: partitions that the topic is not known to have, and for which messages wait.
+fn waiting_beyond(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let producer = frame.object::<Producer>()?;
+    let partitions = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        let topic = accumulator.topic_index(&topic);
+        accumulator.waiting_beyond(topic)
+    };
+    for partition in partitions {
+        frame.ret_int(partition as i64);
+    }
+    Ok(())
+}
+
+/// `_fail_parked($topic, $partition, $text)`: fails what waits for the topic to be known, or for that partition. Gives the
+/// number of messages outside of transactions that had no callback, and whether there were messages of a transaction.
 fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
-    let reason = text(frame, 2)?;
+    let partition = frame.int(2)?.and_then(|n| usize::try_from(n).ok());
+    let reason = text(frame, 3)?;
     let producer = frame.object::<Producer>()?;
     let failed = {
         let mut accumulator = producer.accumulator.borrow_mut();
         let topic = accumulator.topic_index(&topic);
-        accumulator.fail_parked(topic)
+        match partition {
+            Some(partition) => accumulator.fail_partition(topic, partition),
+            None => accumulator.fail_parked(topic),
+        }
     };
     let plain = failed.iter().filter(|f| f.batch.transaction.is_none());
     let unheard: usize = plain.map(|failed| unheard(&failed.batch)).sum();
@@ -96,20 +170,20 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_reserve($bytes)`: counts a message that Perl keeps; false when the buffer is full.
-fn reserve(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let bytes = frame.int(1)?.unwrap_or(0).try_into().unwrap_or(0);
+/// `_end_generation`: names what has been accepted up to now.
+fn end_generation(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
-    let has_room = producer.accumulator.borrow_mut().reserve(bytes);
-    frame.ret_int(has_room.into());
+    let generation = producer.accumulator.borrow_mut().end_generation();
+    frame.ret_int(generation as i64);
     Ok(())
 }
 
-/// `_release($bytes)`
-fn release(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let bytes = frame.int(1)?.unwrap_or(0).try_into().unwrap_or(0);
+/// `_is_settled($generation)`: whether all of that has been delivered or has failed.
+fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let generation = frame.int(1)?.unwrap_or(0) as u64;
     let producer = frame.object::<Producer>()?;
-    producer.accumulator.borrow_mut().release(bytes);
+    let is_settled = producer.accumulator.borrow().is_settled(generation);
+    frame.ret_int(is_settled.into());
     Ok(())
 }
 

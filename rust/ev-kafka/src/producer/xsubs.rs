@@ -10,7 +10,7 @@ use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef}
 use super::accumulator::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
-use crate::conn::records::{codec, headers, now_ms};
+use crate::conn::records::{codec, headers, now_ms, Headers};
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;
@@ -170,58 +170,97 @@ fn native_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $is_plain)`: false when the buffer is full.
-/// A plain message is no part of the transaction that is open.
+/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks)`: gives why the record was not taken,
+/// nothing when it was. Without acks it has the client's.
 fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
-    let partition = frame.int(2)?.unwrap_or(0);
-    let (key, value) = (frame.bytes(3)?, frame.bytes(4)?);
-    let headers = headers(perl, frame.value(5)?.as_ref(), "produce")?;
-    let timestamp = frame.int(6)?.unwrap_or_else(now_ms);
-    let callback = frame.code(7)?;
-    let is_plain = frame.int(8)?.unwrap_or(0) != 0;
+    let message = Message::read(frame)?;
     let producer = frame.object::<Producer>()?;
-    if !(0..MAX_PARTITIONS).contains(&partition) {
-        return Err(Croak::from(format!(
-            "produce: partition {partition} is out of range"
-        )));
-    }
     let appended = {
         let mut accumulator = producer.accumulator.borrow_mut();
-        let topic = accumulator.topic_index(&topic);
-        let record = NewRecord {
-            timestamp,
-            key: key.as_deref(),
-            value: value.as_deref(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (&name[..], value.as_deref())),
-        };
-        let partition = partition as usize;
-        match is_plain {
-            true => accumulator.append_plain(topic, partition, record, callback),
-            false => accumulator.append(topic, partition, record, callback),
-        }
+        let topic = accumulator.topic_index(&message.topic);
+        let partition = message.partition()?.unwrap_or(0);
+        accumulator.set_acks(message.acks);
+        let appended = accumulator.append(
+            topic,
+            partition as usize,
+            message.record(),
+            message.callback.clone(),
+        );
+        accumulator.set_acks(None);
+        appended
     };
-    let taken = taken(frame, appended.map(Some))?;
-    frame.ret_int(taken.into());
-    Ok(())
+    taken(frame, appended)
 }
 
-/// Whether a record was taken, and what follows from that.
-pub(super) fn taken(
-    frame: &Frame<'_>,
-    appended: Result<Option<Appended>, Refused>,
-) -> Result<bool, Croak> {
-    match appended {
-        Ok(appended) => {
-            follow_up(frame, appended.unwrap_or_default())?;
-            Ok(true)
-        }
-        Err(Refused::BufferFull) => Ok(false),
-        Err(Refused::TooLarge(error)) => Err(Croak::from(format!("produce: {error}"))),
+/// What `_append` and `_park` are given.
+pub(super) struct Message {
+    pub topic: Vec<u8>,
+    partition: Option<i64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Headers,
+    timestamp: i64,
+    pub callback: Option<Sv>,
+    pub acks: Option<i16>,
+}
+
+impl Message {
+    pub fn read(frame: &Frame<'_>) -> Result<Message, Croak> {
+        Ok(Message {
+            topic: frame.bytes(1)?.ok_or("produce: topic required")?,
+            partition: frame.int(2)?,
+            key: frame.bytes(3)?,
+            value: frame.bytes(4)?,
+            headers: headers(frame.perl(), frame.value(5)?.as_ref(), "produce")?,
+            timestamp: frame.int(6)?.unwrap_or_else(now_ms),
+            callback: frame.code(7)?,
+            acks: frame.int(8)?.map(|acks| acks as i16),
+        })
     }
+
+    /// The partition's number, if one was given.
+    pub fn partition(&self) -> Result<Option<u32>, Croak> {
+        match self.partition {
+            None => Ok(None),
+            Some(partition) if (0..MAX_PARTITIONS).contains(&partition) => {
+                Ok(Some(partition as u32))
+            }
+            Some(partition) => Err(Croak::from(format!(
+                "produce: partition {partition} is out of range"
+            ))),
+        }
+    }
+
+    pub fn record(
+        &self,
+    ) -> NewRecord<'_, impl Iterator<Item = (&[u8], Option<&[u8]>)> + Clone + '_> {
+        NewRecord {
+            timestamp: self.timestamp,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: self
+                .headers
+                .iter()
+                .map(|(name, value)| (&name[..], value.as_deref())),
+        }
+    }
+}
+
+/// Gives why a record was not taken, and looks after what follows if it was.
+pub(super) fn taken(
+    frame: &mut Frame<'_>,
+    appended: Result<Appended, Refused>,
+) -> Result<(), Croak> {
+    let reason = match appended {
+        Ok(appended) => return follow_up(frame, appended),
+        Err(Refused::BufferFull) => "producer buffer full".to_owned(),
+        Err(Refused::NeverFits(size)) => {
+            format!("message too large: {size} bytes do not fit buffer_memory")
+        }
+        Err(Refused::TooLarge(error)) => return Err(Croak::from(format!("produce: {error}"))),
+    };
+    frame.ret(Sv::bytes(frame.perl(), reason.as_bytes()));
+    Ok(())
 }
 
 /// Tells the client that records have come.

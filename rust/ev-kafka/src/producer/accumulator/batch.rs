@@ -39,20 +39,41 @@ pub(super) fn sequence_after(sequence: i32, records: usize) -> i32 {
     ((i64::from(sequence) + records as i64) & i64::from(i32::MAX)) as i32
 }
 
+/// Where records stand in time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// When the first of them came.
+    pub born: Duration,
+    /// See [`super::Accumulator::end_generation`]: that of the first of them.
+    pub generation: u64,
+}
+
+impl Origin {
+    /// That of the older of two.
+    pub fn or_older(self, other: Origin) -> Origin {
+        Origin {
+            born: self.born.min(other.born),
+            generation: self.generation.min(other.generation),
+        }
+    }
+}
+
 /// A batch that still takes records.
 pub(super) struct Open<C> {
     pub builder: BatchBuilder,
     pub callbacks: Vec<Option<C>>,
-    /// When its first record came.
-    pub born: Duration,
+    pub origin: Origin,
+    /// See [`Sealed::acks`].
+    pub acks: Option<i16>,
 }
 
 impl<C> Open<C> {
-    pub fn new(born: Duration, builder: BatchBuilder) -> Self {
+    pub fn new(origin: Origin, acks: Option<i16>, builder: BatchBuilder) -> Self {
         Open {
             builder,
             callbacks: Vec::new(),
-            born,
+            origin,
+            acks,
         }
     }
 
@@ -97,7 +118,9 @@ impl<C> Open<C> {
             bytes,
             count,
             callbacks: self.callbacks,
-            born: self.born,
+            born: self.origin.born,
+            generation: self.origin.generation,
+            acks: self.acks,
             transaction,
             stamp: None,
             retries: 0,
@@ -124,6 +147,10 @@ pub struct Sealed<C> {
     pub callbacks: Vec<Option<C>>,
     /// When its first record came, by the accumulator's clock.
     pub born: Duration,
+    /// See [`super::Accumulator::end_generation`]: that of its first record.
+    pub(super) generation: u64,
+    /// The acknowledgements that its records ask for, where these are not the client's.
+    pub acks: Option<i16>,
     /// The transaction that it is part of.
     pub transaction: Option<u64>,
     /// Given when it leaves for the first time, and kept when it leaves again.
@@ -197,6 +224,8 @@ impl<C> Sealed<C> {
             count,
             callbacks,
             born: self.born,
+            generation: self.generation,
+            acks: self.acks,
             transaction: self.transaction,
             stamp: None,
             retries: self.retries,

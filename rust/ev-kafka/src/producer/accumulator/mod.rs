@@ -25,8 +25,10 @@ use kafka_wire::records::{AppendError, BatchBuilder};
 use kafka_wire::Codec;
 
 pub use batch::{BatchId, Identity, Sealed};
+#[allow(unused_imports)] // tests compile this file again
+pub use parked::Destination;
 
-use batch::{Open, ID_SPAN};
+use batch::{Open, Origin, ID_SPAN};
 use buffers::Buffers;
 use partition::{Partition, Spent, Terms};
 use topic::Topic;
@@ -82,6 +84,14 @@ pub struct Appended {
     pub sealed: bool,
 }
 
+impl Appended {
+    /// What has to be done after both.
+    fn add(&mut self, other: Appended) {
+        self.first |= other.first;
+        self.sealed |= other.sealed;
+    }
+}
+
 /// Why a record was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -89,6 +99,8 @@ pub enum Refused {
     TooLarge(AppendError),
     /// [`Settings::buffer_memory`] is used up.
     BufferFull,
+    /// The record takes so many bytes, more than [`Settings::buffer_memory`].
+    NeverFits(usize),
 }
 
 /// Records that were given up before they were in flight.
@@ -119,6 +131,8 @@ pub struct Outgoing {
     pub place: Place,
     /// The encoded record batch.
     pub bytes: Bytes,
+    /// See [`Sealed::acks`]; the same for all batches of a request.
+    pub acks: Option<i16>,
 }
 
 /// See the module's description.
@@ -139,6 +153,12 @@ pub struct Accumulator<C> {
     buffers: Buffers,
     messages: usize,
     bytes: usize,
+    /// See [`end_generation`](Self::end_generation).
+    generation: u64,
+    /// What the records that come now ask for; see [`Sealed::acks`].
+    acks: Option<i16>,
+    /// That of the records that are being unparked.
+    unparking: Option<Origin>,
 }
 
 impl<C> Accumulator<C> {
@@ -162,7 +182,38 @@ impl<C> Accumulator<C> {
             buffers: Buffers::default(),
             messages: 0,
             bytes: 0,
+            generation: 0,
+            acks: None,
+            unparking: None,
         }
+    }
+
+    /// Has the records that come now acknowledged in another way than the client's: they go into batches, and requests,
+    /// of their own.
+    pub fn set_acks(&mut self, acks: Option<i16>) {
+        self.acks = acks;
+    }
+
+    /// Names everything that has been accepted up to now, for [`is_settled`](Self::is_settled).
+    pub fn end_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation - 1
+    }
+
+    /// Whether nothing waits any more that was accepted before a generation ended. Records that share a batch share the
+    /// generation of the oldest.
+    pub fn is_settled(&self, generation: u64) -> bool {
+        let is_later = |of: u64| of > generation;
+        self.sent
+            .values()
+            .all(|(_, batch)| is_later(batch.generation))
+            && self.topics.iter().all(|topic| {
+                topic.parked_generation().is_none_or(is_later)
+                    && topic
+                        .partitions
+                        .iter()
+                        .all(|state| state.waiting_generation().is_none_or(is_later))
+            })
     }
 
     /// Records accepted and not settled yet, and the encoded bytes they hold.
@@ -203,15 +254,15 @@ impl<C> Accumulator<C> {
         index
     }
 
-    /// The index of a topic that [`route`](Self::route) made known.
+    /// The index of a topic that [`route`](Self::route) made known, and whose older records have got their partitions.
     pub fn routed_topic(&mut self, name: &[u8]) -> Option<usize> {
         if let Some(topic) = self.topics.get(self.last) {
-            if topic.name == name && topic.routed > 0 {
+            if topic.name == name && topic.is_direct() {
                 return Some(self.last);
             }
         }
         let index = *self.by_name.get(name)?;
-        if self.topics[index].routed == 0 {
+        if !self.topics[index].is_direct() {
             return None;
         }
         self.last = index;
@@ -259,23 +310,10 @@ impl<C> Accumulator<C> {
     #[inline]
     fn check_room(&self, size: usize) -> Result<(), Refused> {
         match self.bytes.saturating_add(size) > self.settings.buffer_memory {
+            true if size > self.settings.buffer_memory => Err(Refused::NeverFits(size)),
             true => Err(Refused::BufferFull),
             false => Ok(()),
         }
-    }
-
-    /// Counts bytes that the caller keeps for a record elsewhere. False, and nothing is counted, when the buffer is full.
-    pub fn reserve(&mut self, bytes: usize) -> bool {
-        let has_room = self.check_room(bytes).is_ok();
-        if has_room {
-            self.bytes += bytes;
-        }
-        has_room
-    }
-
-    /// Bytes that were reserved are free again.
-    pub fn release(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     #[inline]
@@ -294,7 +332,7 @@ impl<C> Accumulator<C> {
         let state = self.topics[topic].partition(partition);
         let mut sealed = false;
         if let Some(open) = &state.open {
-            if open.builder.len() + size > batch_size {
+            if open.builder.len() + size > batch_size || open.acks != self.acks {
                 sealed = true;
                 self.seal(&Place { topic, partition });
             }
@@ -309,9 +347,16 @@ impl<C> Accumulator<C> {
             none => {
                 self.open.push(Place { topic, partition });
                 let builder = self.buffers.builder(state.usual_size, batch_size);
-                none.insert(Open::new((self.settings.clock)(), builder))
+                let origin = Origin {
+                    born: (self.settings.clock)(),
+                    generation: self.generation,
+                };
+                none.insert(Open::new(origin, self.acks, builder))
             }
         };
+        if let Some(older) = self.unparking {
+            open.origin = open.origin.or_older(older);
+        }
         let before = open.builder.len();
         open.push(record, callback)?;
         let after = open.builder.len();
@@ -399,10 +444,10 @@ impl<C> Accumulator<C> {
         nodes
     }
 
-    /// Takes the next batch of each partition led by `node`, up to [`MAX_REQUEST_BYTES`], for one Produce request. They
-    /// count as in flight until they are acknowledged, failed, held or requeued.
+    /// Takes the next batch of each partition led by `node`, up to [`MAX_REQUEST_BYTES`], for one Produce request, all
+    /// of them with the same [`acks`](Sealed::acks). They count as in flight until they are acknowledged, failed, held or requeued.
     pub fn take_request(&mut self, node: i32) -> Vec<Outgoing> {
-        let mut outgoing = Vec::new();
+        let mut outgoing: Vec<Outgoing> = Vec::new();
         let mut size = 0;
         for _ in 0..self.ready.len() {
             let Some(place) = self.ready.pop_front() else {
@@ -415,7 +460,9 @@ impl<C> Accumulator<C> {
             };
             let batch_size = state.sealed[index].bytes.len();
             let fits = outgoing.is_empty() || size + batch_size <= MAX_REQUEST_BYTES;
-            if state.leader != node || !fits {
+            let acks = state.sealed[index].acks;
+            let is_alike = outgoing.first().is_none_or(|first| first.acks == acks);
+            if state.leader != node || !fits || !is_alike {
                 self.ready.push_back(place);
                 continue;
             }
@@ -426,6 +473,7 @@ impl<C> Accumulator<C> {
                     id: batch.id,
                     place: place.clone(),
                     bytes: batch.bytes.clone(),
+                    acks: batch.acks,
                 });
                 self.sent.insert(batch.id, (place.clone(), batch));
             }
@@ -571,15 +619,7 @@ impl<C> Accumulator<C> {
                 .into_iter()
                 .partition::<VecDeque<_>, _>(&unwanted);
             state.sealed = kept;
-            for batch in out {
-                self.spend_on_failure(&place, &batch);
-                self.settled(&place, &batch);
-                failed.push(GivenUp {
-                    topic: place.topic,
-                    partition: Some(place.partition),
-                    batch,
-                });
-            }
+            failed.extend(out.into_iter().map(|batch| self.give_up(&place, batch)));
         }
         failed.sort_by_key(|given_up| given_up.batch.id);
         failed
@@ -604,6 +644,37 @@ impl<C> Accumulator<C> {
     pub fn fail_unsent(&mut self) -> Vec<GivenUp<C>> {
         self.seal_all();
         self.fail_waiting(|_| true)
+    }
+
+    /// Partitions beyond those that the topic is known to have, for which records wait.
+    pub fn waiting_beyond(&self, topic: usize) -> Vec<usize> {
+        let topic = &self.topics[topic];
+        let waits = |&partition: &usize| topic.partitions[partition].waiting_generation().is_some();
+        (topic.routed..topic.partitions.len())
+            .filter(waits)
+            .collect()
+    }
+
+    /// Gives up what waits for a partition: the records are failed by the caller.
+    pub fn fail_partition(&mut self, topic: usize, partition: usize) -> Vec<GivenUp<C>> {
+        let place = Place { topic, partition };
+        if partition >= self.topics[topic].partitions.len() {
+            return Vec::new();
+        }
+        self.seal(&place);
+        let waiting = std::mem::take(&mut self.state(&place).sealed);
+        let give_up = |batch| self.give_up(&place, batch);
+        waiting.into_iter().map(give_up).collect()
+    }
+
+    fn give_up(&mut self, place: &Place, batch: Sealed<C>) -> GivenUp<C> {
+        self.spend_on_failure(place, &batch);
+        self.settled(place, &batch);
+        GivenUp {
+            topic: place.topic,
+            partition: Some(place.partition),
+            batch,
+        }
     }
 
     /// How long ago the first record of a batch in flight came.

@@ -1,14 +1,95 @@
-//! Records of topics whose partitions are not known yet. They cost no more than those in batches: they lie in the same
-//! form, in chunks, until [`Accumulator::unpark`] gives each its partition.
+//! Records of topics whose partitions are not known yet, in the order in which they came, whatever is said of their
+//! partition. They cost no more than those in batches: they lie in the same form, in chunks, until
+//! [`Accumulator::unpark`] gives each its partition.
 
-use kafka_wire::records::{BatchBuilder, RecordBatches, MAX_DECOMPRESSED_LEN};
+use bytes::Bytes;
+use kafka_wire::records::{BatchBuilder, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
 
-use super::batch::{Open, Sealed, ID_SPAN};
+use super::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
 use super::{size_bound, Accumulator, Appended, GivenUp, NewRecord, Refused};
 
 /// Size in bytes at which a chunk is closed: what its records take twice while they get their partitions.
 const CHUNK_SIZE: usize = 1 << 18;
+
+/// Which partition a parked record goes to once its topic is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// The default partitioner's choice.
+    #[default]
+    ByKey,
+    /// This one.
+    Partition(u32),
+    /// The caller will say, see [`Accumulator::asked`].
+    Asked {
+        /// What the caller has to know of the key beside its bytes.
+        is_text: bool,
+    },
+}
+
+impl Destination {
+    fn is_asked(self) -> bool {
+        matches!(self, Destination::Asked { .. })
+    }
+}
+
+/// A chunk that takes records. All of them are of one transaction and ask for the same acknowledgements.
+pub(super) struct Parking<C> {
+    open: Open<C>,
+    transaction: Option<u64>,
+    destinations: Destinations,
+}
+
+impl<C> Parking<C> {
+    pub fn generation(&self) -> u64 {
+        self.open.origin.generation
+    }
+}
+
+/// A closed chunk.
+pub(super) struct Chunk<C> {
+    pub batch: Sealed<C>,
+    destinations: Destinations,
+}
+
+/// Those of a chunk's records up to the last that does not go by its key.
+#[derive(Default)]
+struct Destinations(Vec<Destination>);
+
+impl Destinations {
+    fn set(&mut self, index: usize, destination: Destination) {
+        if destination != Destination::ByKey {
+            self.0.resize(index, Destination::ByKey);
+            self.0.push(destination);
+        }
+    }
+
+    fn of(&self, index: usize) -> Destination {
+        self.0.get(index).copied().unwrap_or_default()
+    }
+
+    fn ask(&self) -> bool {
+        self.0.iter().any(|destination| destination.is_asked())
+    }
+}
+
+/// Records whose partition only the caller can tell.
+pub struct Question {
+    /// Names them, for [`Accumulator::unpark_answered`].
+    pub id: BatchId,
+    /// Their keys, and what was said of each.
+    pub keys: Vec<(Option<Bytes>, bool)>,
+}
+
+/// What became of records that the caller had to tell the partition of.
+pub struct Answered<C> {
+    /// For the others of their chunk.
+    pub appended: Appended,
+    /// Which of them got none, and their callbacks.
+    pub refused: Vec<(usize, Option<C>)>,
+    /// They are part of the transaction that is open.
+    pub is_transactional: bool,
+}
 
 /// Doubles its buffer as long as there are few records, and has about the size of a chunk then.
 fn chunk_builder() -> BatchBuilder {
@@ -23,6 +104,7 @@ impl<C> Accumulator<C> {
     pub fn park<'a, H>(
         &mut self,
         topic: usize,
+        destination: Destination,
         record: NewRecord<'a, H>,
         callback: Option<C>,
     ) -> Result<(), Refused>
@@ -30,19 +112,29 @@ impl<C> Accumulator<C> {
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
         self.check_room(size_bound(&record))?;
-        // Records of one chunk belong to one transaction.
-        let is_other = |open: &(Open<C>, Option<u64>)| open.1 != self.terms.transaction;
+        let (transaction, acks) = (self.terms.transaction, self.acks);
+        let is_other =
+            |open: &Parking<C>| open.transaction != transaction || open.open.acks != acks;
         if self.topics[topic].parking.as_ref().is_some_and(is_other) {
             self.close_chunk(topic);
         }
-        let born = (self.settings.clock)();
-        let transaction = self.terms.transaction;
-        let (open, _) = self.topics[topic]
-            .parking
-            .get_or_insert_with(|| (Open::new(born, chunk_builder()), transaction));
-        let before = open.builder.len();
-        open.push(record, callback).map_err(Refused::TooLarge)?;
-        let after = open.builder.len();
+        let origin = Origin {
+            born: (self.settings.clock)(),
+            generation: self.generation,
+        };
+        let parking = self.topics[topic].parking.get_or_insert_with(|| Parking {
+            open: Open::new(origin, acks, chunk_builder()),
+            transaction,
+            destinations: Destinations::default(),
+        });
+        let index = parking.open.builder.count();
+        let before = parking.open.builder.len();
+        parking
+            .open
+            .push(record, callback)
+            .map_err(Refused::TooLarge)?;
+        parking.destinations.set(index, destination);
+        let after = parking.open.builder.len();
         self.messages += 1;
         self.bytes += after - before;
         self.transactions.sealed(transaction, 1);
@@ -53,68 +145,149 @@ impl<C> Accumulator<C> {
     }
 
     fn close_chunk(&mut self, topic: usize) {
-        let Some((open, transaction)) = self.topics[topic].parking.take() else {
+        let Some(parking) = self.topics[topic].parking.take() else {
             return;
         };
-        if !open.builder.is_empty() {
-            let (chunk, _) = open.seal(self.next_id, Codec::None, transaction);
+        if !parking.open.builder.is_empty() {
+            let (batch, _) = parking
+                .open
+                .seal(self.next_id, Codec::None, parking.transaction);
             self.next_id += ID_SPAN;
-            self.topics[topic].parked.push_back(chunk);
+            self.topics[topic].parked.push_back(Chunk {
+                batch,
+                destinations: parking.destinations,
+            });
         }
     }
 
-    /// Puts the parked records of a topic that is known by now into the batches of their partitions, in order.
+    /// Puts the parked records of a topic that is known by now into the batches of their partitions, in order, up to
+    /// those that the caller is [`asked`](Self::asked) about.
     pub fn unpark(&mut self, topic: usize) -> Appended {
         let mut appended = Appended::default();
         if self.topics[topic].routed == 0 {
             return appended;
         }
         self.close_chunk(topic);
-        let transaction = self.terms.transaction;
-        while let Some(chunk) = self.topics[topic].parked.pop_front() {
-            self.forget_chunk(&chunk);
-            self.change_transaction(chunk.transaction);
-            let now = self.put_into_batches(topic, chunk);
-            appended.first |= now.first;
-            appended.sealed |= now.sealed;
+        while let Some(chunk) = self.take_chunk(topic, |chunk| !chunk.destinations.ask()) {
+            appended.add(self.put_into_batches(topic, chunk, &[]).appended);
         }
-        self.change_transaction(transaction);
         appended
     }
 
-    fn put_into_batches(&mut self, topic: usize, chunk: Sealed<C>) -> Appended {
-        let mut appended = Appended::default();
-        let mut callbacks = chunk.callbacks.into_iter();
-        let batch = RecordBatches::new(chunk.bytes).next();
-        let records = batch
-            .and_then(Result::ok)
-            .and_then(|batch| batch.records(MAX_DECOMPRESSED_LEN).ok());
-        for record in records.iter().flat_map(|records| records.iter()) {
-            let partition = self.topics[topic].partition_for(record.key);
-            let record = NewRecord {
-                timestamp: record.timestamp,
-                key: record.key,
-                value: record.value,
-                headers: record.headers(),
-            };
-            let size = size_bound(&record);
+    /// The parked records that only the caller can tell the partition of, and behind which everything else waits.
+    pub fn asked(&self, topic: usize) -> Option<Question> {
+        let topic = &self.topics[topic];
+        let chunk = topic.parked.front().filter(|_| topic.routed > 0)?;
+        let mut keys = Vec::new();
+        for_each_record(chunk.batch.bytes.clone(), |index, record| {
+            if let Destination::Asked { is_text } = chunk.destinations.of(index) {
+                keys.push((record.key.map(Bytes::copy_from_slice), is_text));
+            }
+        });
+        Some(Question {
+            id: chunk.batch.id,
+            keys,
+        })
+    }
+
+    /// Puts records that [`asked`](Self::asked) has named into the batches of the partitions that the caller gives, one
+    /// for each, none for a record that gets none. Nothing when they are not there any more.
+    pub fn unpark_answered(
+        &mut self,
+        topic: usize,
+        id: BatchId,
+        answers: &[Option<usize>],
+    ) -> Option<Answered<C>> {
+        let chunk = self.take_chunk(topic, |chunk| chunk.batch.id == id)?;
+        Some(self.put_into_batches(topic, chunk, answers))
+    }
+
+    /// The oldest chunk, if it is so.
+    fn take_chunk(
+        &mut self,
+        topic: usize,
+        is_wanted: impl Fn(&Chunk<C>) -> bool,
+    ) -> Option<Chunk<C>> {
+        let parked = &mut self.topics[topic].parked;
+        match parked.front() {
+            Some(chunk) if is_wanted(chunk) => parked.pop_front(),
+            _ => None,
+        }
+    }
+
+    fn put_into_batches(
+        &mut self,
+        topic: usize,
+        chunk: Chunk<C>,
+        answers: &[Option<usize>],
+    ) -> Answered<C> {
+        let Chunk {
+            batch,
+            destinations,
+        } = chunk;
+        let before = (self.terms.transaction, self.acks);
+        self.forget_chunk(&batch);
+        self.change_transaction(batch.transaction);
+        self.acks = batch.acks;
+        self.unparking = Some(Origin {
+            born: batch.born,
+            generation: batch.generation,
+        });
+        let mut done = Answered {
+            appended: Appended::default(),
+            refused: Vec::new(),
+            is_transactional: batch.transaction.is_some() && batch.transaction == before.0,
+        };
+        let mut callbacks = batch.callbacks.into_iter();
+        let mut asked = 0;
+        for_each_record(batch.bytes, |index, record| {
             let callback = callbacks.next().flatten();
-            // It fitted a batch before.
-            if let Ok(now) = self.write(topic, partition, record, callback, size) {
-                appended.first |= now.first;
-                appended.sealed |= now.sealed;
+            let partition = match destinations.of(index) {
+                Destination::ByKey => Some(self.topics[topic].partition_for(record.key)),
+                Destination::Partition(partition) => Some(partition as usize),
+                Destination::Asked { .. } => {
+                    asked += 1;
+                    answers.get(asked - 1).copied().flatten()
+                }
+            };
+            match partition {
+                Some(partition) => {
+                    let appended = self.put_record(topic, partition, record, callback);
+                    done.appended.add(appended);
+                }
+                None => done.refused.push((asked - 1, callback)),
             }
-            if let Some(open) = &mut self.topics[topic].partitions[partition].open {
-                open.born = open.born.min(chunk.born);
-            }
-        }
-        appended
+        });
+        self.unparking = None;
+        self.acks = before.1;
+        self.change_transaction(before.0);
+        done
     }
 
-    pub(super) fn change_transaction(&mut self, transaction: Option<u64>) {
+    fn put_record(
+        &mut self,
+        topic: usize,
+        partition: usize,
+        record: &Record<'_>,
+        callback: Option<C>,
+    ) -> Appended {
+        let record = NewRecord {
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: record.headers(),
+        };
+        let size = size_bound(&record);
+        // It fitted a batch before.
+        let appended = self.write(topic, partition, record, callback, size);
+        appended.unwrap_or_default()
+    }
+
+    fn change_transaction(&mut self, transaction: Option<u64>) {
         if transaction != self.terms.transaction {
             self.seal_all();
             self.terms.transaction = transaction;
+            self.list_all();
         }
     }
 
@@ -139,15 +312,17 @@ impl<C> Accumulator<C> {
         for topic in 0..self.topics.len() {
             self.close_chunk(topic);
             let parked = std::mem::take(&mut self.topics[topic].parked);
-            let (out, kept) = parked.into_iter().partition::<Vec<_>, _>(&unwanted);
+            let (out, kept) = parked
+                .into_iter()
+                .partition::<Vec<_>, _>(|chunk| unwanted(&chunk.batch));
             self.topics[topic].parked = kept.into();
             failed.extend(self.give_up_chunks(topic, out));
         }
         failed
     }
 
-    fn give_up_chunks(&mut self, topic: usize, chunks: Vec<Sealed<C>>) -> Vec<GivenUp<C>> {
-        let give_up = |batch: Sealed<C>| {
+    fn give_up_chunks(&mut self, topic: usize, chunks: Vec<Chunk<C>>) -> Vec<GivenUp<C>> {
+        let give_up = |Chunk { batch, .. }: Chunk<C>| {
             self.forget_chunk(&batch);
             GivenUp {
                 topic,
@@ -156,5 +331,20 @@ impl<C> Accumulator<C> {
             }
         };
         chunks.into_iter().map(give_up).collect()
+    }
+}
+
+/// Reads the records of a chunk, which no one has written but us.
+fn for_each_record(chunk: Bytes, mut visit: impl FnMut(usize, &Record<'_>)) {
+    let batch = RecordBatches::new(chunk).next();
+    let records = batch
+        .and_then(Result::ok)
+        .and_then(|batch| batch.records(MAX_DECOMPRESSED_LEN).ok());
+    for (index, record) in records
+        .iter()
+        .flat_map(|records| records.iter())
+        .enumerate()
+    {
+        visit(index, &record);
     }
 }

@@ -130,6 +130,12 @@ impl<C> Partition<C> {
         }
     }
 
+    /// The generation of the oldest records that are not in flight.
+    pub fn waiting_generation(&self) -> Option<u64> {
+        let sealed = self.sealed.front().map(|batch| batch.generation);
+        sealed.or_else(|| self.open.as_ref().map(|open| open.origin.generation))
+    }
+
     /// Which of the sealed batches may leave now.
     pub fn next_to_leave(&self, terms: &Terms) -> Option<usize> {
         let front = self.sealed.front().filter(|_| !self.paused)?;

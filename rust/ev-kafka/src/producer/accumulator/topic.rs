@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kafka_wire::murmur2;
 
-use super::batch::{Open, Sealed};
+use super::parked::{Chunk, Parking};
 use super::partition::Partition;
 use super::NO_LEADER;
 
@@ -20,10 +20,9 @@ pub(super) struct Topic<C> {
     sticky: Option<usize>,
     /// A batch there has been sealed since: the record that it had no room for may have begun the next one.
     sticky_is_done: bool,
-    /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more, with the transaction
-    /// that these are part of.
-    pub parked: VecDeque<Sealed<C>>,
-    pub parking: Option<(Open<C>, Option<u64>)>,
+    /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more.
+    pub parked: VecDeque<Chunk<C>>,
+    pub parking: Option<Parking<C>>,
     /// Size in bytes, before compression, at which a batch is sealed: less than the client's `batch_size` once the
     /// broker has refused a batch as too large.
     pub batch_size: usize,
@@ -62,6 +61,18 @@ impl<C> Topic<C> {
         for (partition, state) in self.partitions.iter_mut().enumerate() {
             state.leader = leaders.get(partition).copied().unwrap_or(NO_LEADER);
         }
+    }
+
+    /// Whether records go straight into batches: the partitions are known, and nothing older waits for them to be.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.routed > 0 && self.parking.is_none() && self.parked.is_empty()
+    }
+
+    /// The generation of the oldest parked records.
+    pub fn parked_generation(&self) -> Option<u64> {
+        let parked = self.parked.front().map(|chunk| chunk.batch.generation);
+        parked.or_else(|| self.parking.as_ref().map(Parking::generation))
     }
 
     /// See [`super::Accumulator::partition_for`].

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::{Accumulator, Appended, GivenUp, NewRecord, Place, Refused, Sealed};
+use super::{Accumulator, GivenUp, Place, Sealed};
 
 /// Counts the transactions and their sealed records.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ impl<C> Accumulator<C> {
         self.end_transaction();
         self.transactions.begun += 1;
         self.terms.transaction = Some(self.transactions.begun);
+        // In a transaction a partition can pass a gap.
+        self.list_all();
     }
 
     /// Records appended from now on are part of no transaction. Batches of the one that was open never leave after this.
@@ -49,30 +51,6 @@ impl<C> Accumulator<C> {
             state.registered = false;
         }
         self.list_all();
-    }
-
-    /// As [`append`](Self::append), for a record that came before the open transaction and is no part of it.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    pub fn append_plain<'a, H>(
-        &mut self,
-        topic: usize,
-        partition: usize,
-        record: NewRecord<'a, H>,
-        callback: Option<C>,
-    ) -> Result<Appended, Refused>
-    where
-        H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
-    {
-        let transaction = self.terms.transaction;
-        self.change_transaction(None);
-        let appended = self.append(topic, partition, record, callback);
-        self.change_transaction(transaction);
-        appended.map(|appended| Appended {
-            sealed: appended.sealed || transaction.is_some(),
-            ..appended
-        })
     }
 
     /// Whether a transaction is open.
@@ -92,8 +70,11 @@ impl<C> Accumulator<C> {
             return Vec::new();
         }
         let waits = |place: &Place| {
-            let state = &self.topics[place.topic].partitions[place.partition];
-            !state.registered
+            let topic = &self.topics[place.topic];
+            let state = &topic.partitions[place.partition];
+            // A coordinator knows no partition that there is not.
+            place.partition < topic.routed
+                && !state.registered
                 && state.in_flight.is_empty()
                 && state
                     .sealed
