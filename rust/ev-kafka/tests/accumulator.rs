@@ -7,7 +7,7 @@ mod accumulator;
 
 use std::time::Duration;
 
-use accumulator::{Accumulator, Appended, NewRecord, Settings, NO_LEADER};
+use accumulator::{Accumulator, Appended, Destination, NewRecord, Settings, NO_LEADER};
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
 use kafka_wire::{murmur2, Codec};
 
@@ -263,4 +263,84 @@ fn batches_of_a_partition_go_one_at_a_time_after_a_refusal() {
     assert!(accumulator.take_request(1).is_empty(), "one at a time");
     accumulator.acknowledge(second);
     assert_eq!(values(accumulator.take_request(1).remove(0).bytes), [b"3"]);
+}
+
+#[test]
+fn records_that_ask_for_other_acknowledgements_leave_in_requests_of_their_own() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"a", None);
+    accumulator.set_acks(Some(0));
+    append(&mut accumulator, 0, b"b", None);
+    append(&mut accumulator, 2, b"c", None);
+    accumulator.set_acks(None);
+    append(&mut accumulator, 0, b"d", None);
+    accumulator.seal_all();
+    let mut left = Vec::new();
+    loop {
+        let request = accumulator.take_request(1);
+        let Some(first) = request.first() else { break };
+        let acks = first.acks;
+        assert!(request.iter().all(|batch| batch.acks == acks));
+        for batch in request {
+            left.push((acks, batch.place.partition, values(batch.bytes)));
+            accumulator.acknowledge(batch.id).expect("in flight");
+        }
+    }
+    let of = |partition: usize| {
+        let there = left.iter().filter(|batch| batch.1 == partition);
+        let there = there.map(|(acks, _, values)| (*acks, values.concat()));
+        there.collect::<Vec<_>>()
+    };
+    let (a, b, d) = (b"a".to_vec(), b"b".to_vec(), b"d".to_vec());
+    assert_eq!(of(0), [(None, a), (Some(0), b), (None, d)], "in order");
+    assert_eq!(of(2), [(Some(0), b"c".to_vec())]);
+}
+
+#[test]
+fn a_generation_is_settled_when_all_that_came_before_its_end_is() {
+    let mut accumulator = accumulator();
+    let empty = accumulator.end_generation();
+    assert!(accumulator.is_settled(empty), "nothing came");
+    append(&mut accumulator, 0, b"a", None);
+    let first = accumulator.end_generation();
+    assert!(accumulator.is_settled(empty));
+    assert!(!accumulator.is_settled(first), "in an open batch");
+    accumulator.seal_all();
+    assert!(!accumulator.is_settled(first), "in a sealed one");
+    append(&mut accumulator, 0, b"b", None);
+    let second = accumulator.end_generation();
+    accumulator.seal_all();
+    let request = accumulator.take_request(1);
+    assert!(!accumulator.is_settled(first), "in flight");
+    accumulator.acknowledge(request[0].id).expect("in flight");
+    assert!(accumulator.is_settled(first));
+    assert!(!accumulator.is_settled(second), "what came after it waits");
+}
+
+#[test]
+fn what_was_parked_stays_in_its_generation() {
+    let mut accumulator = accumulator();
+    let topic = accumulator.topic_index(b"new");
+    let record = |value| NewRecord {
+        timestamp: 5,
+        key: None,
+        value: Some(value),
+        headers: NO_HEADERS.into_iter(),
+    };
+    for _ in 0..3 {
+        let park = accumulator.park(topic, Destination::Partition(0), record(&[b'x'; 700]), None);
+        park.expect("room");
+    }
+    let generation = accumulator.end_generation();
+    assert!(!accumulator.is_settled(generation));
+    accumulator.route(b"new", &[1]);
+    accumulator.unpark(topic);
+    accumulator.seal_all();
+    for left in (0..3).rev() {
+        assert!(!accumulator.is_settled(generation), "{left}");
+        for batch in accumulator.take_request(1) {
+            accumulator.acknowledge(batch.id).expect("in flight");
+        }
+    }
+    assert!(accumulator.is_settled(generation));
 }

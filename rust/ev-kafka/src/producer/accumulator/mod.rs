@@ -25,7 +25,6 @@ use kafka_wire::records::{AppendError, BatchBuilder};
 use kafka_wire::Codec;
 
 pub use batch::{BatchId, Identity, Sealed};
-#[allow(unused_imports)] // tests compile this file again
 pub use parked::Destination;
 
 use batch::{Open, Origin, ID_SPAN};
