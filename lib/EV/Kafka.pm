@@ -1326,6 +1326,12 @@ all. Its callbacks get C<(undef, 'connection closed by broker')>, or the reason.
 Batches that had not been sent wait until their leader is back or another broker has
 taken over.
 
+With C<< acks => 0 >> a broker says nothing, and closes the connection when it refuses
+something, mostly because another broker leads the partition by now. So a connection that
+is closed within 30 s of the last message sent on it makes the client look for the leader
+and wait a little before it connects there again; C<on_notice> is told, once. What was sent
+until then is lost.
+
 Several batches of one partition may be under way at once. When one of them is refused
 and sent again, those behind it may be written before it.
 

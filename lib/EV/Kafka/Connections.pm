@@ -14,9 +14,15 @@ use constant {
     RECONNECT_BACKOFF_MAX => 1,
 };
 
+# Seconds after a Produce request with acks 0 in which a broker that closes the
+# connection has refused it: it has no other way to answer.
+use constant REFUSAL_PERIOD => 30;
+
 # A link is this client's view of one connection to one broker:
 #   { purpose, node_id, conn, state (idle, connecting, ready), address,
-#     error?, request_failed?, tries, retry? }
+#     error?, request_failed?, tries, retry?,
+#     unanswered_at?, refusals?, refused_at? }
+# of which the last line is about Produce requests with acks 0.
 # Fetch has a connection of its own ('fetch'): a broker answers a connection's
 # requests one after the other, so behind a waiting Fetch a Produce would wait
 # as well. The connections for everything else ('main') are those in {conns}.
@@ -111,8 +117,11 @@ sub _link_down {
     delete @$link{qw(error request_failed)};
     return if $cfg->{closed} || $was eq 'idle';
 
+    my $is_quiet = $was eq 'ready' && !defined $error && !$needed;
+    return $self->_refused_without_answer($link) if $is_quiet && $self->_is_recent($link->{unanswered_at});
+
     # Brokers close connections that have been idle for connections.max.idle.ms.
-    return $self->_reopen_if_needed($link) if $was eq 'ready' && !defined $error && !$needed;
+    return $self->_reopen_if_needed($link) if $is_quiet;
 
     $link->{retry} = $self->_timer(
         $self->_backoff(++$link->{tries}, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX),
@@ -123,6 +132,49 @@ sub _link_down {
     return if $cfg->{closed};
     $self->_refresh_metadata;
     return $self->_broker_lost($link, $reason);
+}
+
+# A Produce request with acks 0 is leaving for the broker.
+sub _produced_unanswered {
+    my ($self, $node_id) = @_;
+    my $cfg = $self->{cfg};
+    $cfg->{unconfirmed}{$node_id} = 1;
+    my $link = $cfg->{links}{"main:$node_id"} or return;
+    $link->{unanswered_at} = $self->_now;
+    return;
+}
+
+sub _is_recent {
+    my ($self, $time) = @_;
+    return defined $time && $self->_now - $time < REFUSAL_PERIOD;
+}
+
+# The broker would have said why, mostly that the leader is another by now. The next
+# try waits, longer each time, and may find that it is not needed here any more.
+sub _refused_without_answer {
+    my ($self, $link) = @_;
+    my $key     = "$link->{purpose}:$link->{node_id}";
+    my $subject = "acks 0 $link->{address}";
+    if (!$self->_is_recent($link->{refused_at})) {
+        $link->{refusals} = 0;
+        $self->_notice_over($subject);
+    }
+    $link->{refused_at} = $self->_now;
+    $link->{retry} = $self->_timer(
+        $self->_backoff(++$link->{refusals}, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX),
+        _retry_refused => $key,
+    );
+    $self->_refresh_metadata;
+    return $self->_notice($subject, "broker $link->{node_id} ($link->{address}) closed the connection on which messages"
+        . ' were sent with acks 0: it may have refused them, and they are lost; looking for their leader',
+        broker => $link->{node_id});
+}
+
+sub _retry_refused {
+    my ($self, $key) = @_;
+    my $link = $self->{cfg}{links}{$key} or return;
+    delete $link->{retry};
+    return $self->_reopen_if_needed($link);
 }
 
 # On purpose, which is no loss: what is under way there is of no interest any more.

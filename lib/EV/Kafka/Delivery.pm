@@ -54,7 +54,6 @@ sub _send_ready_to {
     local $cfg->{sending}{$node_id} = 1;
     while (!$cfg->{closed} && ($cfg->{in_flight}{$node_id} || 0) < MAX_IN_FLIGHT) {
         $cfg->{in_flight}{$node_id}++;
-        $cfg->{unconfirmed}{$node_id} = 1 unless $cfg->{acks};
         next if $self->_send_batches($conn, $node_id);
         $cfg->{in_flight}{$node_id}--;
         last;

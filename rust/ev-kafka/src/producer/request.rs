@@ -52,7 +52,8 @@ pub fn send(
     if batches.is_empty() {
         return Ok(0);
     }
-    let encoded = encode(producer, conn, &batches);
+    let acks = batches[0].acks.unwrap_or(producer.config.acks);
+    let encoded = encode(producer, conn, &batches, acks);
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
         Err(reason) => {
@@ -68,7 +69,8 @@ pub fn send(
         }
     };
     let sent = batches.len();
-    if producer.config.acks == 0 {
+    if acks == 0 {
+        unanswered(perl, producer, node).ok()?;
         send_unacknowledged(perl, producer, conn, node, version, body, &batches)?;
         return Ok(sent);
     }
@@ -120,6 +122,7 @@ fn encode(
     producer: &Producer,
     conn: &ConnHandle,
     batches: &[Outgoing],
+    acks: i16,
 ) -> Result<(i16, Writer), String> {
     let version = conn
         .version(ApiKey::Produce)
@@ -147,7 +150,7 @@ fn encode(
     }
     let request = ProduceRequest {
         transactional_id: producer.config.transactional_id.clone(),
-        acks: producer.config.acks,
+        acks,
         timeout_ms: producer.config.timeout_ms,
         topic_data: topics,
     };
@@ -288,6 +291,15 @@ fn sort(
 /// The broker has the batch from an earlier try, but no longer knows where.
 fn is_known_already(error_code: i16) -> bool {
     error_code == ErrorCode::DuplicateSequenceNumber.code()
+}
+
+/// Tells the client's Perl code that a request leaves which nobody will answer.
+fn unanswered(perl: Perl, producer: &Producer, node: i32) -> Flow {
+    let Some(object) = producer.object.borrow().upgrade(perl) else {
+        return Flow::Continue;
+    };
+    let args = [Arg::Int(i64::from(node))];
+    call_method(perl, &object, "_produced_unanswered", &args).or_warn(perl, "EV::Kafka")
 }
 
 /// Tells the client's Perl code that a request has ended.
