@@ -722,6 +722,7 @@ the protocol does not define.
         group_instance_id    => 'pod-abc',    # static membership, KIP-345
         on_assign            => sub { my ($partitions) = @_; ... },
         on_revoke            => sub { my ($partitions) = @_; ... },
+        on_lost              => sub { my ($partitions) = @_; ... },
     );
 
 Joins a consumer group, which shares the partitions of the topics out among its
@@ -736,7 +737,13 @@ assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator b
 the partitions reach another member. C<on_assign> is called after every rebalance,
 also when nothing has come.
 
-Whenever a member comes or goes, or a topic grows, the group is rebalanced. With the
+C<on_lost> is called instead of C<on_revoke> when the group has given this member up, or
+this member the group: the partitions are another member's by now, who may have gone
+further. A C<commit> there fails at once, and so do those that still wait. Without
+C<on_lost> it is C<on_revoke> that is called. The member joins again; C<on_notice> tells why it was out.
+
+Whenever a member comes or goes, or a topic appears, changes its number of partitions or
+is deleted, the group is rebalanced. With the
 assignors C<sticky>, C<range> and C<roundrobin> everybody gives up everything first,
 and gets back what C<sticky> lets stay. If all of C<assignors> are cooperative
 (C<cooperative-sticky> is, KIP-429), members keep what stays theirs, whose records
@@ -763,26 +770,36 @@ broker's. All members of a group speak the same protocol.
 
 With C<group_instance_id> the member keeps its partitions for C<session_timeout> after
 it has left, in case it comes back. Two members of the same name cannot be: the first
-one gets C<FENCED_INSTANCE_ID> by C<on_error> and stops. By the C<consumer> protocol it
-is the second one that stops, with C<UNRELEASED_INSTANCE_ID>.
+one gets C<FENCED_INSTANCE_ID> by C<on_error> and stops. By the C<consumer> protocol the
+second one tries for 45 seconds, as long as a session lasts by default, since the first may
+have died without a word; then it stops, with C<UNRELEASED_INSTANCE_ID>.
 
 If the coordinator is lost, another one is looked for; that may take as long as it
-takes. When a JoinGroup has been sent and lost five times more, or has been refused
-for good, the member stops: C<on_revoke> and C<on_error> are called, and
+takes. A request that is answered with an error that Kafka calls retriable is sent again,
+ever more slowly; with UNKNOWN_SERVER_ERROR five times. When a JoinGroup has been sent and lost five times more, or has been refused
+for good, the member stops: C<on_lost> and C<on_error> are called, and
 C<< $kafka->{cfg}{group}{state} >> is C<stopped>.
 
-=head2 commit([$cb])
+=head2 commit([\@offsets], [$cb])
 
     $kafka->commit(sub {
         my $err = shift;
         warn "commit failed: $err" if $err;
     });
+    $kafka->commit([{ topic => 'jobs', partition => 0, offset => 43, metadata => 'batch 7' }], $cb);
 
 Commits what has been delivered so far, up to and including the record that
-C<on_message> is being called with. The callback gets undef, or an error if any
-partition has one; without a callback C<on_error> gets the error. During a rebalance
+C<on_message> is being called with; or the offsets that are given, each that of the next record
+to be read, with C<metadata>, a string that the group keeps beside it, if wanted. Only
+partitions that are assigned to this member can be committed. The callback gets undef, or an error that names
+the partitions that have one; without a callback C<on_error> gets the error. During a rebalance
 the commit waits for its end, and fails for partitions that have gone to others. After
 C<rebalance_timeout> it fails with C<timed out>, and may still be done later.
+
+Of a group's commits one is under way at a time; what is committed meanwhile goes with the
+next one, the newest offset of each partition. What the coordinator could not do for the
+moment is tried again with what is newest by then, so that what is stored never goes
+back by itself. A topic that has been deleted is left out, unless C<@offsets> names it.
 
 =head2 committed($cb)
 

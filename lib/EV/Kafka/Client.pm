@@ -33,7 +33,7 @@ use parent qw(
     EV::Kafka::Session
     EV::Kafka::Leader
     EV::Kafka::Ownership
-    EV::Kafka::Commits
+    EV::Kafka::GroupOffsets
 );
 
 # Milliseconds a broker may take to have a Produce request replicated.
@@ -269,7 +269,8 @@ C<poll> to C<on_message>
 =item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>,
 L<EV::Kafka::Reconciliation>, L<EV::Kafka::Session>, C<subscribe> to C<unsubscribe>
 
-=item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::Commits>, assignments and committed offsets
+=item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::GroupOffsets>, L<EV::Kafka::Commits>,
+assignments and committed offsets
 
 =item L<EV::Kafka::Epochs>, logs that were truncated or replaced
 

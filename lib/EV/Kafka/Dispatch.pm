@@ -164,6 +164,24 @@ sub _delivering_position {
     return $part->{fetched}->position($part->{index});
 }
 
+# What the program is done with: without the record, or batch, whose callback has not
+# returned, also when it never will because it has ended the process.
+sub _handled_positions {
+    my ($self) = @_;
+    my ($part) = @{ ($self->{cfg}{delivery}{answer} || { parts => [] })->{parts} };
+    my @positions;
+    for my $assigned (@{ $self->{cfg}{assignments} }) {
+        my $cursor = $self->_cursor($assigned);
+        my ($offset, $epoch) = ($assigned->{offset}, $cursor->{position_epoch});
+        ($offset, $epoch) = $part->{fetched}->handled($part->{index})
+            if $part && $part->{records} && $part->{cursor} == $cursor
+            && $part->{generation} == $cursor->{generation} && $part->{from} == $offset;
+        push @positions, { topic => $assigned->{topic}, partition => $assigned->{partition},
+            offset => $offset, leader_epoch => $epoch } if $offset >= 0;
+    }
+    return @positions;
+}
+
 # Native code comes back after the message that is being delivered, and what is
 # left is looked at again.
 sub _interrupt_delivery {

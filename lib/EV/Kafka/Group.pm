@@ -4,6 +4,7 @@ use warnings;
 
 use Scalar::Util qw(refaddr weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Subscription;
 
 # {group} is this client's part in a consumer group; a new one for every
@@ -16,6 +17,8 @@ use EV::Kafka::Subscription;
 #   assignor     the one that the group has chosen
 #   assigned     [topic, partition] of the last assignment, taken or not
 #   had          positions of the partitions that were given up last
+#   is_out       the membership is lost, until the coordinator has taken us in again
+#   unknown      by request, the answers that said nothing (EV::Kafka::Error's is_unknown)
 #   parked       a JoinGroup or SyncGroup is under way: the key of its connection
 #   leaves_with_id   as soon as JoinGroup has told under which one
 #   waiting      what is done once the group is stable, or told why not
@@ -33,6 +36,7 @@ my %PROTOCOL = (
         must_leave => '_must_leave',
         part       => '_send_leave_group',
         heartbeat  => '_heartbeat',
+        catch_up   => '_heartbeat',
     },
     consumer => {
         join       => '_enter_consumer_group',
@@ -41,6 +45,7 @@ my %PROTOCOL = (
         must_leave => '_must_leave_consumer_group',
         part       => '_send_leaving_heartbeat',
         heartbeat  => '_group_heartbeat',
+        catch_up   => '_learn_epoch',
     },
 );
 
@@ -138,6 +143,13 @@ sub _group_timer_fired {
     return $self->$method($group);
 }
 
+# Whether the answer to such a request may be another one the next time.
+sub _may_ask_again {
+    my ($self, $group, $request, $code) = @_;
+    return $self->_is_coordinator_error($code,
+        EV::Kafka::Error::is_unknown($code) ? $group->{unknown}{$request}++ : 0);
+}
+
 # --- operations -----------------------------------------------------------------
 
 # Something whose end somebody waits for: $done->($client, @result), once.
@@ -152,7 +164,7 @@ sub _end_op {
     my ($self, $op, @result) = @_;
     my $done = delete $op->{done} or return;
     delete $self->{cfg}{group_ops}{ refaddr $op };
-    delete $op->{timer};
+    delete @$op{qw(timer limit)};
     return $done->($self, @result);
 }
 
@@ -213,10 +225,11 @@ sub _leave_group {
     $group->{attempt}++;
     $cfg->{group_timers} = {};
     $self->_group_timer(leave => LEAVE_PATIENCE, '_leave_unanswered');
+    $self->_group_timer(stuck => EV::Kafka::GroupOffsets::LEAVING_PATIENCE(), '_drop_stuck_commit');
     $self->_stop_consuming;
     $self->_fail_deferred($group, 'the group has been left');
     return unless $self->_is_group($group);
-    return $self->_give_up($group, sub { 1 }, $group->{auto_commit} && $was ne 'stopped', sub {
+    return $self->_give_up($group, sub { 1 }, $group->{auto_commit} && $was ne 'stopped' && !$group->{is_out}, sub {
         my ($self, $error) = @_;
         return unless $self->_is_group($group);
         $group->{leave_error} = $error;
@@ -233,12 +246,38 @@ sub _say_goodbye {
     return $self->_send_goodbye($group, sub { my ($self) = @_; $self->_left_group($group) });
 }
 
+# Again, where another coordinator or another try may help.
 sub _send_goodbye {
     my ($self, $group, $done) = @_;
-    return $self->_ask_coordinator($group, undef, sub {
+    my $goodbye = $group->{goodbye} = { tries => 0 };
+    my $op = $goodbye->{op} = $self->_begin_op(sub {
+        my ($self) = @_;
+        delete $group->{goodbye};
+        my $asking = delete $goodbye->{asking};
+        $self->_end_op($asking) if $asking;
+        $done->($self);
+    });
+    $self->_try_goodbye($group, $goodbye);
+    return $op;
+}
+
+sub _try_goodbye {
+    my ($self, $group, $goodbye) = @_;
+    $goodbye->{asking} = $self->_ask_coordinator($group, undef, sub {
         my ($self, $conn, $answered) = @_;
         $self->_by_protocol($group, part => $conn, $answered);
-    }, $done);
+    }, sub {
+        my ($self, $answer, $error, $is_final) = @_;
+        delete $goodbye->{asking};
+        return unless $goodbye->{op}{done};
+        my $code = ($answer || {})->{error_code} || 0;
+        return $self->_end_op($goodbye->{op}) if $is_final || !$self->_is_group($group)
+            || $answer && !$self->_may_ask_again($group, goodbye => $code);
+        $self->_coordinator_refused(group => $group->{group_id}, $code);
+        $goodbye->{tries}++;
+        return $self->_later($goodbye, _try_goodbye => $group);
+    });
+    return;
 }
 
 # Nobody waits for it.
@@ -246,7 +285,7 @@ sub _tell_of_end {
     my ($self, $group) = @_;
     return unless $self->_by_protocol($group, 'must_leave');
     my $op = $self->_send_goodbye($group, sub { });
-    $op->{timer} = $self->_timer(LEAVE_PATIENCE, _end_op => $op);
+    $op->{limit} = $self->_timer(LEAVE_PATIENCE, _end_op => $op);
     return;
 }
 
@@ -254,7 +293,7 @@ sub _tell_of_end {
 sub _leave_unanswered {
     my ($self, $group) = @_;
     $group->{leave_error} //= "no answer within ${\ LEAVE_PATIENCE } seconds"
-        if $group->{auto_commit} && $group->{commits};
+        if $group->{auto_commit} && !$group->{commits}->is_idle;
     return $self->_left_group($group);
 }
 
@@ -271,6 +310,9 @@ sub _left_group {
     $self->_begin_group($next) if $next;
     my @leavers = splice @{ $group->{leavers} || [] };
     my $error   = $group->{leave_error};
+    delete $group->{commit_retry};
+    $self->_end_op($group->{goodbye}{op}) if $group->{goodbye};
+    $self->_commits_ended($group, $group->{commits}->fail($error // 'the group has been left'));
     $self->_report("unsubscribe: commit: $error") if defined $error && !@leavers;
     $self->_call($_, grep { defined } $error) for @leavers;
     return;
@@ -280,7 +322,7 @@ sub _left_group {
 # that it has a member, hears of it too, unless it has the name for another one.
 sub _stop_group {
     my ($self, $group, $reason, $code) = @_;
-    $group->{state} = 'stopped';
+    @$group{qw(state is_out)} = ('stopped', 1);
     $group->{attempt}++;
     $self->{cfg}{group_timers} = {};
     $self->_stop_consuming;
@@ -303,6 +345,8 @@ sub _close_group {
     $self->_part_silently($group) if $group;
     delete $cfg->{group};
     $self->_fail_deferred($group, 'client closed') if $group;
+    delete $group->{commit_retry} if $group;
+    $self->_commits_ended($group, $group->{commits}->fail('client closed')) if $group;
     my @ops = values %{ $cfg->{group_ops} };
     $self->_end_op($_, undef, 'client closed') for @ops;
     $self->_call($_, 'client closed') for $group ? splice @{ $group->{leavers} || [] } : ();
@@ -323,7 +367,7 @@ A part of L<EV::Kafka::Client>, not for use by itself: C<subscribe>,
 C<unsubscribe>, how a group ends, and how its coordinator is asked. How a member
 joins and stays is L<EV::Kafka::Membership>, what it does as the leader
 L<EV::Kafka::Leader>, what it owns L<EV::Kafka::Ownership>, what it has done
-L<EV::Kafka::Commits>.
+L<EV::Kafka::GroupOffsets>.
 
 =head1 SEE ALSO
 

@@ -165,8 +165,8 @@ sub _group_metadata_changed {
     my $counts = $self->_partition_counts;
     $self->_count_uncounted($group, $counts);
     return unless $group->{state} eq 'stable';
-    my @grown  = grep { ($counts->{$_} || 0) > $group->{led}{$_} } keys %{ $group->{led} };
-    return @grown ? $self->_rejoin($group) : undef;
+    my @changed = grep { ($counts->{$_} || 0) != $group->{led}{$_} } keys %{ $group->{led} };
+    return @changed ? $self->_rejoin($group) : undef;
 }
 
 # Topics that are to come are looked for more often than metadata is refreshed: a
@@ -194,7 +194,7 @@ EV::Kafka::Leader - what the member of a consumer group does that is its leader
 
 A part of L<EV::Kafka::Client>, not for use by itself. It reads what the members
 tell, has an assignor share out the partitions, and calls for another rebalance
-when a topic that they subscribe to appears or grows.
+when a topic that they subscribe to appears, grows, shrinks or is deleted.
 
 =head1 SEE ALSO
 

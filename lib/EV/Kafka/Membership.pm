@@ -88,7 +88,7 @@ sub _join_answered {
 
 sub _join_refused {
     my ($self, $group, $request, $code) = @_;
-    if ($self->_is_coordinator_error($code)) {
+    if ($self->_may_ask_again($group, $request, $code)) {
         $self->_coordinator_refused(group => $group->{group_id}, $code);
         return $self->_join_later($group);
     }
@@ -143,7 +143,7 @@ sub _sync_answered {
     return $self->_join_refused($group, SyncGroup => $answer->{error_code}) if $answer->{error_code};
     my $assigned = length($answer->{assignment} // '') ? EV::Kafka::_decode_assignment($answer->{assignment}) : [];
     return $self->_stop_group($group, 'SyncGroup: the assignment cannot be read') unless $assigned;
-    @$group{qw(lost delays refusals)} = (0, 0, {});
+    @$group{qw(lost delays refusals unknown is_out)} = (0, 0, {}, {}, 0);
     $self->_session_begins($group);
     $self->_group_timer(heartbeat => $group->{heartbeat_interval}, '_heartbeat');
     return $self->_take_assignment($group, [EV::Kafka::Partitions::flat($assigned)]);
@@ -168,8 +168,11 @@ sub _heartbeat {
         return $self->_stop_group($group, "Heartbeat: $error") if $is_final;
         return if defined $error;
         my $code = $answer->{error_code};
+        delete $group->{unknown}{Heartbeat} unless $code;
+        my $again = $code && $self->_may_ask_again($group, Heartbeat => $code);
+        return $self->_coordinator_refused(group => $group->{group_id}, $code) if $again;
         $self->_membership_refused($group, Heartbeat => $code) if $code;
-        return if !$self->_is_group($group) || $self->_is_coordinator_error($code);
+        return unless $self->_is_group($group);
         return $self->_session_confirmed($group) if $confirms;
         return $group->{overslept} && !$code ? $self->_heartbeat($group) : undef;
     # Half the session, so that the other half is left to find the coordinator again.
@@ -179,7 +182,6 @@ sub _heartbeat {
 # A heartbeat or a commit has told that we are not what we think we are.
 sub _membership_refused {
     my ($self, $group, $request, $code) = @_;
-    return $self->_coordinator_refused(group => $group->{group_id}, $code) if $self->_is_coordinator_error($code);
     return $self->_rejoin($group) if $code == REBALANCE_IN_PROGRESS;
     return $self->_membership_lost($group, $code) if $code == UNKNOWN_MEMBER_ID || $code == ILLEGAL_GENERATION;
     return $self->_stop_group($group, $self->_refusal($group, $request, $code), $code);
@@ -207,7 +209,8 @@ sub _membership_lost {
     my ($self, $group, $code) = @_;
     my $attempt = ++$group->{attempt};
     $group->{member_id} = '' if $code == UNKNOWN_MEMBER_ID;
-    @$group{qw(generation state)} = (-1, 'giving_up');
+    $self->_tell_of_loss($group, $code);
+    @$group{qw(generation state is_out)} = (-1, 'giving_up', 1);
     delete @{ $self->{cfg}{group_timers} }{qw(heartbeat join)};
     return $self->_give_up($group, sub { 1 }, 0, sub {
         my ($self) = @_;

@@ -74,11 +74,16 @@ sub _give_up {
         push @{ $group->{revoking} }, [$goes, $commits, $then];
         return;
     }
+    # What is not sent yet would be another member's by now.
+    $self->_commits_ended($group, $group->{commits}->drop({ reason => EV::Kafka::GroupOffsets::OUT_OF_GROUP() }))
+        if $group->{is_out};
+    return unless $self->_is_group($group);
     my @gone = grep { $goes->($_) } @{ $cfg->{assignments} };
     return $self->_when_committed($group, $then) unless @gone;
     my %position = map { (_key_of($_) => $_->{offset}) } $self->_positions;
     my $next = $group->{revoking} = [];
-    $self->_call($group->{on_revoke}, [map { {
+    my $told = $group->{is_out} && $group->{on_lost} || $group->{on_revoke};
+    $self->_call($told, [map { {
         topic => $_->{topic}, partition => $_->{partition}, offset => $position{ _key_of($_) } // $_->{offset},
     } } @gone]);
     delete $group->{revoking};
@@ -90,9 +95,12 @@ sub _give_up {
     $self->_txn_gives_up(@positions);
     $self->_change_assignment([grep { !$is_gone{ _key_of($_) } } @{ $cfg->{assignments} }]);
     my $failed;
+    $group->{committing} = \@gone;
     $self->_commit_positions($group, \@positions, sub { $failed = $_[1] }) if $commits;
     $self->_when_committed($group, sub {
         my ($self) = @_;
+        delete $group->{committing};
+        $group->{commits}->forget(keys %is_gone);
         $self->_report("group '$group->{group_id}': commit before partitions are given up: $failed")
             if defined $failed && $self->_is_group($group) && $group->{state} ne 'leaving';
         $then->($self, $failed);

@@ -19,7 +19,7 @@ sub offsets_by_topic {
     return by_topic(map {
         my $position = $_;
         [$position->{topic},
-            { map { $_ => $position->{$_} } grep { defined $position->{$_} } qw(partition offset leader_epoch) }];
+            { map { $_ => $position->{$_} } grep { defined $position->{$_} } qw(partition offset leader_epoch metadata) }];
     } @positions);
 }
 
@@ -53,8 +53,8 @@ The other way round: the list of pairs.
 
 =head2 offsets_by_topic(@positions)
 
-C<by_topic> for hashes of C<topic>, C<partition>, C<offset> and C<leader_epoch>: what
-is defined of the last three stands in C<partitions>.
+C<by_topic> for hashes of C<topic>, C<partition>, C<offset>, C<leader_epoch> and
+C<metadata>: what is defined of the last four stands in C<partitions>.
 
 =head1 SEE ALSO
 

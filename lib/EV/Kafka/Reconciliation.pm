@@ -10,9 +10,20 @@ use EV::Kafka::Partitions;
 # is in a later answer, once nobody else has it any more.
 
 use constant {
-    UNKNOWN_MEMBER_ID   => 25,
-    FENCED_MEMBER_EPOCH => 110,
+    UNKNOWN_MEMBER_ID        => 25,
+    TOPIC_AUTHORIZATION_FAILED => 29,
+    GROUP_ID_NOT_FOUND       => 69,
+    FENCED_MEMBER_EPOCH      => 110,
+    UNRELEASED_INSTANCE_ID   => 111,
 };
+
+# The member is none any more, and may become one again. Right after a coordinator has moved
+# it may not know the group yet.
+my %IS_OUT = map { $_ => 1 } UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH, GROUP_ID_NOT_FOUND;
+
+# Seconds that a static member's place may be held by one that has died without a word: as
+# long as a session lasts by default (group.consumer.session.timeout.ms).
+use constant RELEASE_PATIENCE => 45;
 
 use constant CONSUMER_GROUP_HEARTBEAT => 68;
 
@@ -70,7 +81,7 @@ sub _group_heartbeat {
     $group->{heartbeat_sent} = 1;
     my ($attempt, $confirms) = @$group{qw(attempt overslept)};
     my $tells_all = !$group->{told};
-    my $owned     = $tells_all || delete $group->{acknowledge} ? $self->_owned_by_id : undef;
+    my $owned     = $tells_all || delete $group->{acknowledge} ? $self->_owned_by_id($group) : undef;
     return $self->_ask_coordinator($group, $attempt, sub {
         my ($self, $conn, $answered) = @_;
         return $answered->(undef, "the broker does not speak it: group_protocol => 'consumer' is for Kafka 4")
@@ -81,6 +92,7 @@ sub _group_heartbeat {
         );
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
+        return $self->_last_heartbeat($group, $answer) if $self->_is_leaving($group);
         return unless $self->_is_attempt($group, $attempt);
         delete $group->{heartbeat_sent};
         return $self->_stop_group($group, "ConsumerGroupHeartbeat: $error") if $is_final;
@@ -90,6 +102,27 @@ sub _group_heartbeat {
         $self->_session_confirmed($group) if $confirms;
         return $self->_group_heartbeat_answered($group, $answer);
     }, patience => SILENT_INTERVALS * ($group->{interval} // DEFAULT_INTERVAL));
+}
+
+sub _is_leaving { my ($self, $group) = @_; return $self->_is_group($group) && $group->{state} eq 'leaving' }
+
+# Who leaves may need the epoch for its last commit: the coordinator refuses an older one.
+sub _last_heartbeat {
+    my ($self, $group, $answer) = @_;
+    delete $group->{heartbeat_sent};
+    my $code = $answer ? $answer->{error_code} : 0;
+    $group->{is_out} = 1 if $IS_OUT{$code};
+    $group->{generation} = $answer->{member_epoch} if $answer && !$code && $group->{generation} >= 0;
+    return $self->_commit_again;
+}
+
+# The coordinator has given the member another epoch. Only who tells what it has gets it
+# when an answer was lost.
+sub _learn_epoch {
+    my ($self, $group) = @_;
+    return if $group->{heartbeat_sent};
+    delete $group->{told};
+    return $self->_group_heartbeat($group);
 }
 
 sub _heartbeat_lost {
@@ -107,13 +140,16 @@ sub _enter_anew {
 
 sub _group_heartbeat_answered {
     my ($self, $group, $answer) = @_;
-    @$group{qw(told delays refusals generation)} = (1, 0, {}, $answer->{member_epoch});
+    @$group{qw(told delays refusals unknown is_out generation)} = (1, 0, {}, {}, 0, $answer->{member_epoch});
+    delete $group->{unreleased_since};
+    $self->_notice_over("heartbeats of $group->{group_id}");
     $group->{member_id} = $answer->{member_id} if length($answer->{member_id} // '');
     $group->{target}    = $answer->{assignment} if $answer->{assignment};
     $group->{interval}  = $answer->{heartbeat_interval_ms} / 1000;
     my $wait = delete $group->{heartbeat_again} ? 0 : $group->{interval};
     $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
-    return $self->_reconcile($group);
+    $self->_commit_again;
+    return $self->_is_group($group) ? $self->_reconcile($group) : undef;
 }
 
 # One assignment at a time; of those that come meanwhile the last one counts.
@@ -145,22 +181,40 @@ sub _reconciled {
 # A heartbeat or a commit has told that we are not what we think we are.
 sub _group_refused {
     my ($self, $group, $request, $code, $message) = @_;
-    if ($self->_is_coordinator_error($code)) {
+    if ($self->_may_ask_again($group, $request, $code)) {
         $self->_coordinator_refused(group => $group->{group_id}, $code);
         return $self->_heartbeat_lost($group);
     }
-    if ($code == UNKNOWN_MEMBER_ID || $code == FENCED_MEMBER_EPOCH) {
+    my $text = $self->_refusal($group, $request, $code);
+    $text .= ": $message" if length($message // '');
+    my $waits = $self->_may_be_released($group, $code);
+    # The member stays one, without what it may not see.
+    if ($waits || $code == TOPIC_AUTHORIZATION_FAILED) {
+        $text .= '; asking again' if $waits;
+        $self->_notice("heartbeats of $group->{group_id}", "group '$group->{group_id}': $text",
+            group => $group->{group_id}, code => $code);
+        return $self->_is_group($group) ? $self->_heartbeat_lost($group) : undef;
+    }
+    if ($IS_OUT{$code}) {
         my $attempt = ++$group->{attempt};
-        $group->{state} = 'giving_up';
+        $self->_tell_of_loss($group, $code);
+        @$group{qw(state is_out)} = ('giving_up', 1);
         delete $self->{cfg}{group_timers}{heartbeat};
         return $self->_give_up($group, sub { 1 }, 0, sub {
             my ($self) = @_;
             $self->_enter_anew($group, $code) if $self->_is_attempt($group, $attempt);
         });
     }
-    my $text = $self->_refusal($group, $request, $code);
-    $text .= ": $message" if length($message // '');
     return $self->_stop_group($group, $text, $code);
+}
+
+# Another member has the name, which may have died: it is released when its session ends.
+sub _may_be_released {
+    my ($self, $group, $code) = @_;
+    return 0 unless $code == UNRELEASED_INSTANCE_ID && $group->{generation} == JOIN_EPOCH;
+    my $now   = $self->_now;
+    my $since = $group->{unreleased_since} //= $now;
+    return $now - $since < RELEASE_PATIENCE;
 }
 
 sub _must_leave_consumer_group {
@@ -194,11 +248,13 @@ sub _look_for_names {
     return $self->_want_metadata(EV::Kafka::Metadata::ALL_TOPICS(), $wait);
 }
 
+# What is still to be committed is not given up yet.
 sub _owned_by_id {
-    my ($self) = @_;
+    my ($self, $group) = @_;
     my %ids = reverse %{ $self->_topic_names };
     return EV::Kafka::Partitions::by_topic(
-        map { [$ids{ $_->{topic} }, $_->{partition}] } grep { defined $ids{ $_->{topic} } } @{ $self->{cfg}{assignments} },
+        map { [$ids{ $_->{topic} }, $_->{partition}] } grep { defined $ids{ $_->{topic} } }
+            @{ $self->{cfg}{assignments} }, @{ $group->{committing} || [] },
     );
 }
 

@@ -9,7 +9,7 @@ use EV ();
 # member's by now. The clock tells it, before anything else can: nothing is delivered
 # until a heartbeat that was sent since has been answered.
 #   awake_at     when heartbeats were last seen to
-#   overslept    it was too late; nothing is delivered
+#   overslept    it was too late, by so many seconds; nothing is delivered
 # A coordinator that cannot be reached is something else: heartbeats are seen to.
 # It is the clock on the wall: the one that nobody sets may stand still while the
 # machine is suspended.
@@ -45,7 +45,7 @@ sub _session_begins {
 sub _see_to_session {
     my ($self, $group) = @_;
     if ($self->_has_overslept($group)) {
-        $group->{overslept} = 1;
+        $group->{overslept} = EV::time() - $group->{awake_at};
         $self->_hold_delivery('session');
     }
     return $self->_session_begins($group);
@@ -55,6 +55,18 @@ sub _before_delivery {
     my ($self) = @_;
     my $group = $self->{cfg}{group} or return;
     return $self->_has_overslept($group) ? $self->_by_protocol($group, 'heartbeat') : undef;
+}
+
+# What the program had is another member's: it must know why it is read again.
+sub _tell_of_loss {
+    my ($self, $group, $code) = @_;
+    return unless @{ $self->{cfg}{assignments} };
+    my $text = "group '$group->{group_id}' has given this member up: " . $self->error_name($code) . " (code $code)";
+    $text .= sprintf '; the event loop did not turn for %.1f s, longer than a session lasts', $group->{overslept}
+        if $group->{overslept};
+    my $subject = "membership of $group->{group_id}";
+    $self->_notice_over($subject);
+    return $self->_notice($subject, "$text; joining again", group => $group->{group_id}, code => $code);
 }
 
 # The coordinator still knows the member, or the member is a new one.

@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util qw(looks_like_number reftype);
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Commits;
 
 # A croak names the line of the program, not one of ours.
 our @CARP_NOT = ('EV::Kafka::Client', 'EV::Kafka::Group');
@@ -35,6 +36,7 @@ my %CHECK = (
     group_remote_assignor => \&_text,
     on_assign            => \&_callback,
     on_revoke            => \&_callback,
+    on_lost              => \&_callback,
 );
 
 # The topics come first; the first name of an option ends them.
@@ -62,6 +64,7 @@ sub parse {
         member_id  => '',
         generation => -1,
         state      => 'joining',
+        commits    => EV::Kafka::Commits->new,
         map { $_ => $CHECK{$_}->($_, $option{$_}) } keys %option,
     };
 }

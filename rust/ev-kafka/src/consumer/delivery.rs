@@ -28,6 +28,25 @@ pub struct Progress {
     pub position: Cell<i64>,
     /// The epoch of the leader that appended that record; -1 before the first.
     pub epoch: Cell<i32>,
+    /// The same two without the record, or batch, whose callback has not returned.
+    pub handled: Cell<(i64, i32)>,
+}
+
+impl Progress {
+    /// From this offset on.
+    pub fn from(offset: i64, epoch: i32) -> Progress {
+        Progress {
+            position: Cell::new(offset),
+            epoch: Cell::new(epoch),
+            handled: Cell::new((offset, epoch)),
+        }
+    }
+
+    /// The callback has returned.
+    #[inline]
+    pub fn handle(&self) {
+        self.handled.set((self.position.get(), self.epoch.get()));
+    }
 }
 
 /// What is left to deliver of a partition.
@@ -115,6 +134,7 @@ pub struct MessageCalls {
 
 impl Calls for MessageCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        self.progress.handle();
         if self.pause.is_due() || !self.rest.advance() {
             return None;
         }
@@ -152,6 +172,7 @@ pub struct BatchCalls {
 
 impl Calls for BatchCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        self.progress.handle();
         if self.pause.is_due() || !self.rest.advance() {
             return None;
         }

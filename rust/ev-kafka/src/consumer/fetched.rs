@@ -193,6 +193,12 @@ impl Fetched {
         Some((progress.position.get(), progress.epoch.get()))
     }
 
+    /// The same of the records whose callback has returned.
+    pub fn handled(&self, index: usize) -> Option<(i64, i32)> {
+        let partitions = self.partitions.borrow();
+        Some(partitions.get(index)?.progress.handled.get())
+    }
+
     /// Anything may happen while records are delivered: they are taken out first.
     fn take(&self, index: usize) -> Option<(Taken, Rest)> {
         let mut partitions = self.partitions.borrow_mut();
@@ -244,10 +250,7 @@ impl Partition {
             needed_bytes: 0,
             record_count: 0,
             diverging_epoch: (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
-            progress: Rc::new(Progress {
-                position: Cell::new(from),
-                epoch: Cell::new(NO_EPOCH),
-            }),
+            progress: Rc::new(Progress::from(from, NO_EPOCH)),
             rest: None,
         }
     }

@@ -52,6 +52,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Fetched::position",
         body: position,
     },
+    XsubDef {
+        name: "EV::Kafka::Fetched::handled",
+        body: handled,
+    },
 ];
 
 /// What a Fetch asks for beside its partitions; the defaults are those of `fetch`.
@@ -304,10 +308,18 @@ fn interrupt(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `my ($offset, $leader_epoch) = $fetched->position($index)`: where delivering has come to.
 fn position(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "position")?;
-    let (offset, epoch) = frame
-        .object::<Fetched>()?
-        .position(index)
-        .ok_or("position: no such partition")?;
+    let position = frame.object::<Fetched>()?.position(index);
+    ret_position(frame, position.ok_or("position: no such partition")?)
+}
+
+/// `my ($offset, $leader_epoch) = $fetched->handled($index)`: the same without what is being delivered.
+fn handled(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let index = index_of(frame, "handled")?;
+    let position = frame.object::<Fetched>()?.handled(index);
+    ret_position(frame, position.ok_or("handled: no such partition")?)
+}
+
+fn ret_position(frame: &mut Frame<'_>, (offset, epoch): (i64, i32)) -> Result<(), Croak> {
     let perl = frame.perl();
     frame.ret_list([Sv::int(perl, offset), Sv::int(perl, i64::from(epoch))]);
     Ok(())
