@@ -48,6 +48,12 @@ subtest 'sasl is checked' => sub {
     }
     like refused(sasl(mechanism => 'OAUTHBEARER', token => [])), qr/$start has a token that is neither/, 'a strange token';
     is refused(sasl(mechanism => 'OAUTHBEARER', token => sub { })), '', 'a token callback';
+    my $extensions = sub { sasl(mechanism => 'OAUTHBEARER', token => 't', extensions => $_[0]) };
+    is refused($extensions->($_)), '', 'extensions' for undef, {}, { logicalCluster => 'lkc-1' };
+    like refused($extensions->([])), qr/$start has extensions that are not a hash reference$here/, 'extensions of another kind';
+    like refused($extensions->({ 'a-b' => 'x' })), qr/$start has an extension 'a-b': a key is letters, .*$here/, 'a bad key';
+    like refused($extensions->({ a => "\x{fc}" })), qr/$start has an extension 'a': a value is printable ASCII, .*$here/, 'a bad value';
+    like refused(sasl(mechanism => 'PLAIN', extensions => {})), qr/$start .* does not take: extensions$here/, 'extensions for PLAIN';
     is refused(sasl => $_), '', 'off' for undef, 0;
 };
 
@@ -167,13 +173,13 @@ subtest 'the token callback of a client' => sub {
     my $broker = SaslBroker->new(
         mechanism     => 'OAUTHBEARER',
         on_connection => sub {
-            return sub { $_[0] eq "n,,\1auth=Bearer t0ken\1\1" ? authenticate_answer('') : refusal('no such token') };
+            return sub { $_[0] eq "n,,\1auth=Bearer t0ken\1pool=p\1\1" ? authenticate_answer('') : refusal('no such token') };
         },
         on_request => sub { $_[2]{api} eq 'Produce' ? ScriptedBroker::produce_answer($_[2]) : undef },
     );
     my $asked = 0;
     my $kafka = connected(brokers => $broker->address,
-        sasl(mechanism => 'OAUTHBEARER', token => sub { $asked++; $_[0]->('t0ken') }));
+        sasl(mechanism => 'OAUTHBEARER', token => sub { $asked++; $_[0]->('t0ken') }, extensions => { pool => 'p' }));
     my $result;
     $kafka->produce('t', 'k', 'v', sub { $result = [@_] });
     wait_until { $result } 'the delivery';

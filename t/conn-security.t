@@ -247,6 +247,23 @@ subtest 'OAUTHBEARER with a token' => sub {
         ['error: SASL auth failed: expired', 'disconnect'], 'a refusal as JSON is confirmed, then the code comes';
 };
 
+subtest 'OAUTHBEARER with extensions' => sub {
+    my $said = "n,,\1auth=Bearer t0ken\1identityPoolId=pool-1\1logicalCluster=lkc-1\1\1";
+    my %extensions = (logicalCluster => 'lkc-1', identityPoolId => 'pool-1');
+    for my $token ('t0ken', sub { $_[0]->('t0ken') }) {
+        my $peer = sasl_peer(mechanisms => ['OAUTHBEARER'], on_message => accepts($said));
+        is_deeply sasl_outcome($peer, 'OAUTHBEARER', $token, \%extensions), ['connect'], 'are said beside the token';
+    }
+    my ($conn) = conn();
+    for my $case ([{ auth => 'x' }, qr/extension 'auth': a key is letters/], [{ 'a b' => 'x' }, qr/extension 'a b': a key/],
+        [{ a => "x\1y" }, qr/extension 'a': a value is printable ASCII/], [{ a => undef }, qr/extension 'a': a value/],
+        [{ a => [] }, qr/the value of an extension must be a string/]) {
+        my ($extensions, $text) = @$case;
+        eval { $conn->sasl('OAUTHBEARER', 't0ken', $extensions) };
+        like $@, qr/\AEV::Kafka::Conn: sasl: $text.* at \Q$0\E/, "croaks: $text";
+    }
+};
+
 my $bearer = sub { sasl_peer(mechanisms => ['OAUTHBEARER'], on_message => accepts("n,,\1auth=Bearer t0ken\1\1"), @_) };
 
 subtest 'OAUTHBEARER with a callback' => sub {

@@ -125,4 +125,131 @@ subtest 'SCRAM over TLS' => sub {
     works($peer, '127.0.0.1', sasl => ['SCRAM-SHA-256', 'user', 'secret']);
 };
 
+# The arguments of openssl s_server with which it demands a certificate and says whose it got.
+my @DEMANDS = (flags => ['-Verify', 1, '-verify_return_error', '-CAfile', $files->file('ca.pem'), '-state']);
+
+# Connects by a connection that is set up already; the common name of its certificate.
+sub presented {
+    my ($conn, $log) = @_;
+    my $peer = tls_peer(local => @DEMANDS);
+    @$log = ();
+    $conn->connect('127.0.0.1', $peer->port, 20);
+    wait_until { @$log } 'an outcome';
+    is_deeply $log, ['connect'], 'connected';
+    wait_until { $peer->complaints =~ /depth=0 CN ?= ?(\w+)/ } 'the certificate';
+    my ($name) = $peer->complaints =~ /depth=0 CN ?= ?(\w+)/;
+    $conn->disconnect;
+    $peer->stop;
+    return $name;
+}
+
+sub copy {
+    my ($from, $to) = @_;
+    open my $in, '<', $files->file($from) or die "$from: $!";
+    open my $out, '>', $files->file($to) or die "$to: $!";
+    print {$out} readline $in;
+    close $out or die "$to: $!";
+    return;
+}
+
+subtest 'a client certificate that is renewed while the program runs' => sub {
+    $files->sign('ca', $_) for qw(before after);
+    copy("before.$_", "me.$_") for qw(pem key);
+    my ($conn, $log) = conn();
+    my @notices;
+    $conn->on_notice(sub { push @notices, $_[0] });
+    $conn->tls(1, $files->file('ca.pem'), 0, map { $files->file("me.$_") } qw(pem key));
+    is presented($conn, $log), 'before', 'the first';
+    copy('after.pem', 'me.pem');
+    is presented($conn, $log), 'before', 'half of the new one: the old one still';
+    like $notices[0], qr/the private key belongs to another one: what was read before stays in use/, 'which is told';
+    copy('after.key', 'me.key');
+    is presented($conn, $log), 'after', 'the new one';
+    is $notices[1], undef, 'that it is over is told, too';
+};
+
+subtest 'a CA file that is renewed while the program runs' => sub {
+    copy('other.pem', 'trusted.pem');
+    my ($conn, $log) = conn();
+    $conn->tls(1, $files->file('trusted.pem'));
+    for my $step (['other.pem', 'error'], ['ca.pem', 'connect']) {
+        my ($authority, $outcome) = @$step;
+        copy($authority, 'trusted.pem');
+        my $peer = tls_peer('local');
+        @$log = ();
+        $conn->connect('127.0.0.1', $peer->port, 20);
+        wait_until { @$log && $log->[-1] =~ /\A(?:connect|disconnect)\z/ } 'an outcome';
+        like $log->[0], qr/\A$outcome/, "with $authority";
+        $conn->disconnect;
+        $peer->stop;
+    }
+};
+
+subtest 'a key behind a password' => sub {
+    system('openssl', 'pkcs8', '-topk8', '-in', $files->file('client.key'), '-passout', 'pass:s3cret', '-out',
+        $files->file('encrypted.key')) == 0 or die 'openssl pkcs8';
+    my ($conn, $log) = conn();
+    $conn->tls(1, { ca_file => $files->file('ca.pem'), cert_file => $files->file('client.pem'),
+        key_file => $files->file('encrypted.key'), key_password => 's3cret' });
+    is presented($conn, $log), 'client', 'serves';
+};
+
+subtest 'certificates and keys as text' => sub {
+    my %text = map { $_ => do { open my $in, '<', $files->file($_) or die $!; local $/; readline $in } } qw(ca.pem client.pem client.key);
+    my ($conn, $log) = conn();
+    $conn->tls(1, $text{'ca.pem'}, 0, @text{qw(client.pem client.key)});
+    is presented($conn, $log), 'client', 'serve';
+};
+
+# A certificate as `openssl x509 -req` makes it: of version 1, without extensions.
+sub sign_version_1 {
+    my ($name) = @_;
+    $files->sign('ca', $name);    # for its request and key
+    my ($request, $certificate) = map { $files->file("$name.$_") } qw(csr1 pem);
+    system('openssl', 'req', '-new', '-key', $files->file("$name.key"), '-subj', "/CN=$name", '-out', $request) == 0 or die 'openssl req';
+    system("openssl x509 -req -in $request -CA ${\ $files->file('ca.pem')} -CAkey ${\ $files->file('ca.key')} "
+        . "-CAcreateserial -days 30 -out $certificate 2>/dev/null") == 0 or die 'openssl x509';
+    return;
+}
+
+for my $version (sort keys %flags) {
+    subtest "$version: a certificate that names its host by its common name only" => sub {
+        my @flags = (flags => $flags{$version});
+        $files->sign('ca', 'localhost');
+        for my $kind ('with extensions', 'of version 1') {
+            sign_version_1('localhost') if $kind eq 'of version 1';
+            my $peer = tls_peer(localhost => @flags);
+            my ($conn, $log) = conn();
+            my @notices;
+            $conn->on_notice(sub { push @notices, $_[0] });
+            $conn->tls(1, $files->file('ca.pem'));
+            $conn->connect('localhost', $peer->port, 20);
+            wait_until { @$log } 'an outcome';
+            is_deeply $log, ['connect'], "$kind: is accepted";
+            is_deeply \@notices, ['TLS: the certificate of localhost names it by its common name only: '
+                . 'it should have a subjectAltName'], 'with one notice';
+            $conn->disconnect;
+            $peer->stop;
+            $peer = tls_peer(localhost => @flags);
+            (undef, $log) = opened($peer, '127.0.0.1');
+            is $log->[0], 'error: TLS: certificate verify failed: name mismatch: '
+                . 'the certificate is for localhost, not for 127.0.0.1', 'not for another host';
+            $peer->stop;
+        }
+    };
+}
+
+subtest 'a server name of its own' => sub {
+    $files->sign('ca', 'named', 'DNS:kafka.example');
+    my $peer = tls_peer('named', flags => ['-servername', 'kafka.example', '-cert2', $files->file('named.pem'),
+        '-key2', $files->file('named.key'), '-servername_fatal']);
+    my ($conn, $log) = conn();
+    $conn->tls(1, { ca_file => $files->file('ca.pem'), server_name => 'kafka.example' });
+    $conn->connect('127.0.0.1', $peer->port, 20);
+    wait_until { @$log } 'an outcome';
+    is_deeply $log, ['connect'], 'is what the certificate is for, and what the broker is told';
+    $conn->disconnect;
+    $peer->stop;
+};
+
 done_testing;

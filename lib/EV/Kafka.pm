@@ -193,24 +193,43 @@ Encrypt connections, by TLS 1.2 or 1.3. The broker's certificate must be valid, 
 issued by an authority of the system or of C<tls_ca_file>, and name the host or the IP
 address that is connected to.
 
+It should do so by a subjectAltName. One that has none, certificates of X.509 version 1
+among them, is accepted when its common name is the host's, and C<on_notice> hears of that
+once: other clients refuse it.
+
 =item tls_ca_file => 'Str'
 
-A PEM file of certificates to trust, beside the system's: those of authorities, and
-those of brokers that have signed their own.
+Certificates to trust, beside the system's: those of authorities, and those of brokers
+that have signed their own. Those among them that cannot be used are left out, as long as
+there is one that can.
+
+=item tls_server_name => 'Str'
+
+The name, or the address, that every broker's certificate has to have in place of the host
+that is connected to, and that brokers are told (SNI): for those that are reached by
+another name than theirs, through a tunnel or a proxy.
 
 =item tls_skip_verify => Bool
 
 Accept any certificate. The connection is then encrypted, but may be with anybody.
 
-=item tls_cert_file => 'Str', tls_key_file => 'Str'
+=item tls_cert_file => 'Str', tls_key_file => 'Str', tls_key_password => 'Str'
 
 The client's certificate, for brokers that demand one (mutual TLS), and its private
-key; PEM files. The certificate may be followed by those that lead to its authority.
-The key may be in PKCS#1, PKCS#8 or SEC1 form, unencrypted, and in the same file as the
-certificate when C<tls_key_file> is left out.
+key. The certificate may be followed by those that lead to its authority. The key may be
+in PKCS#1, PKCS#8 or SEC1 form, and in the same file as the certificate when
+C<tls_key_file> is left out. With a password it has to be in encrypted PKCS#8 form, which
+begins with C<BEGIN ENCRYPTED PRIVATE KEY>; one whose second line is
+C<Proc-Type: 4,ENCRYPTED> is brought into that form by
+C<openssl pkcs8 -topk8 -in OLD -out NEW>.
 
-All these files are read by C<new>, which croaks C<EV::Kafka: TLS: REASON> when one of
-them cannot be read or used.
+The three options that end in C<_file> take the name of a PEM file or the PEM text itself.
+Files are read by C<new>, which croaks C<EV::Kafka: TLS: REASON> when one of them cannot be
+read or used, and once more for a new connection when they have changed on disk:
+certificates may be renewed while the program runs. Connections that exist stay as they
+are. When the new files cannot be used, for example because the key has not been
+written yet, C<on_notice> hears why, and what was read before stays in use. What is no
+regular file, a pipe for example, is read only once.
 
 Without C<tls> all of these options have no effect. That is a warning, unless C<< tls => 0 >>
 says that it is meant.
@@ -220,10 +239,14 @@ says that it is meant.
     sasl => { mechanism => 'SCRAM-SHA-256', username => 'user', password => 'secret' }
     sasl => { mechanism => 'OAUTHBEARER', token => $token }
     sasl => { mechanism => 'OAUTHBEARER', token => sub { my ($done) = @_; ... } }
+    sasl => { mechanism => 'OAUTHBEARER', token => $token, extensions => { logicalCluster => 'lkc-1' } }
 
 Authenticate on every connection. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256> and
 C<SCRAM-SHA-512>, with a user name and a password, and C<OAUTHBEARER>, with a token or a
 callback that has tokens, see L</Tokens>. Keys that a mechanism does not take croak.
+
+C<extensions> is a hash of what is said beside the token (KIP-342), each time: keys are
+ASCII letters, and not C<auth>; values are printable ASCII, and not empty.
 
 C<PLAIN> sends the password as it is, and C<OAUTHBEARER> the token: without C<tls> that is a
 warning, which contains C<SASL PLAIN configured without TLS>, or C<SASL OAUTHBEARER> so.
@@ -992,6 +1015,14 @@ Sets what is called, without arguments, when requests can be sent.
 
 Sets what is called, without arguments, when the connection is closed.
 
+=head3 on_notice([$cb])
+
+Sets what hears of things that end nothing: C<< $cb->($text, $subject) >>. There are two:
+files of certificates or keys that have changed and cannot be used, with the subject
+C<tls_files>, and a broker's certificate that was accepted by its common name. Each is told
+once, until it changes; undef in the text's place says that its subject is in order again.
+Without a callback a text becomes a warning, C<EV::Kafka::Conn: TEXT>.
+
 =head3 client_id($id)
 
 Sets the client identifier, C<ev-kafka> by default.
@@ -1009,16 +1040,20 @@ An answer that is too late fails its request and, since answers come in order, t
 connection with all others: C<on_error> and the callbacks get
 C<request timed out: Metadata v12>, with the request that took too long.
 
-=head3 tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file])
+=head3 tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file, \%more])
 
     $conn->tls(1, '/etc/kafka/ca.pem');
     $conn->tls(1, '/etc/kafka/ca.pem', 0, '/etc/kafka/me.pem', '/etc/kafka/me.key');
+    $conn->tls(1, { ca_file => '/etc/kafka/ca.pem', cert_file => $pem, key_password => $password });
 
 Turns TLS on or off for connections made from now on. The arguments are those of the
 options C<tls_ca_file>, C<tls_skip_verify>, C<tls_cert_file> and C<tls_key_file> of
-L</new(%options)>; undef and the empty string stand for no file. The files are read by
-this call. It croaks C<EV::Kafka::Conn: tls: REASON> when one of them cannot be read or
-used, and then changes nothing.
+L</new(%options)>, names of files or PEM texts; undef and the empty string stand for none.
+A hash comes last and names arguments: C<ca_file>, C<skip_verify>, C<cert_file>,
+C<key_file>, C<key_password> and C<server_name>, each also with C<tls_> before it. The
+files are read by this call, and again when they have changed, as those of a client are. It
+croaks C<EV::Kafka::Conn: tls: REASON> when one of them cannot be read or used, and then
+changes nothing.
 
 What goes wrong with TLS later is an error that starts with C<TLS: >, for example
 C<TLS: certificate verify failed: certificate has expired>. That a broker demands a
@@ -1028,10 +1063,12 @@ client certificate shows, with TLS 1.3, only after its handshake.
 
     $conn->sasl('SCRAM-SHA-512', 'alice', $password);
     $conn->sasl('OAUTHBEARER', sub { my ($done) = @_; ... });
+    $conn->sasl('OAUTHBEARER', $token, { logicalCluster => 'lkc-1' });
 
 Sets how to authenticate on connections made from now on; undef as C<$mechanism> turns
 it off. Undef and the empty string are the same credentials. C<OAUTHBEARER> takes a
-token, or a callback that has tokens, in their place.
+token, or a callback that has tokens, in their place, and may take a hash of extensions
+after it, as the option C<sasl> does.
 
 What is wrong with it shows when the connection authenticates, as an error that ends the
 connection: C<unsupported SASL mechanism>, C<SCRAM: username required>,

@@ -50,6 +50,12 @@ sub _new_conn {
     $self->_open_here;
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
     $conn->client_id($self->{cfg}{client_id});
+    weaken(my $weak = $self);
+    $conn->on_notice(sub {
+        my ($text, $subject) = @_;
+        return unless $weak;
+        return defined $text ? $weak->_notice("conn:$subject", $text) : $weak->_notice_over("conn:$subject");
+    });
     $conn->_secure_like($self->{cfg}{security}) if $self->{cfg}{security};
     $conn->request_timeout($self->{cfg}{request_timeout});
     return $conn;

@@ -62,6 +62,8 @@ my %CHECK = (
     tls_ca_file       => \&_text,
     tls_cert_file     => \&_text,
     tls_key_file      => \&_text,
+    tls_key_password  => \&_text,
+    tls_server_name   => \&_text,
     sasl              => \&EV::Kafka::Security::check_sasl,
 );
 

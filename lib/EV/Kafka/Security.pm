@@ -43,12 +43,26 @@ sub _check_password {
 
 sub _check_token {
     my ($sasl, $mechanism) = @_;
-    _check_keys($sasl, $mechanism, 'token');
+    _check_keys($sasl, $mechanism, qw(token extensions));
+    _check_extensions($sasl->{extensions}) if exists $sasl->{extensions};
     my $token = $sasl->{token};
     _bad('needs a token') unless defined $token;
     return if ref $token && reftype($token) eq 'CODE';
     _bad('has a token that is neither a string nor a code reference') unless _is_text($token);
     _bad('needs a token') if $token eq '';
+    return;
+}
+
+# RFC 7628, section 3.1: what may be said beside a token.
+sub _check_extensions {
+    my ($extensions) = @_;
+    _bad('has extensions that are not a hash reference') unless ref $extensions && reftype($extensions) eq 'HASH';
+    for my $key (sort keys %$extensions) {
+        my $value = $extensions->{$key} // '';
+        _bad("has an extension '$key': a key is letters, and not 'auth'") unless $key =~ /\A[A-Za-z]+\z/ && $key ne 'auth';
+        _bad("has an extension '$key': a value is printable ASCII, and not empty")
+            unless _is_text($value) && $value =~ /\A[\x20-\x7e\t\r\n]+\z/;
+    }
     return;
 }
 
@@ -71,12 +85,16 @@ sub model {
     my ($class, $cfg, $is_tls_said) = @_;
     my $sasl = $cfg->{sasl};
     _warn_of_plain_text($cfg, $is_tls_said) unless $cfg->{tls};
-    return undef unless $cfg->{tls} || $sasl;
+    if (!$cfg->{tls} && !$sasl) {
+        _hide_secrets_of_tls($cfg);
+        return undef;
+    }
     my $model = EV::Kafka::Conn::_new('EV::Kafka::Conn', $cfg->{loop});
     _encrypt($model, $cfg) if $cfg->{tls};
+    _hide_secrets_of_tls($cfg);
     return $model unless $sasl;
     my ($mechanism, $username) = @$sasl{qw(mechanism username)};
-    $model->sasl($mechanism, $mechanism eq 'OAUTHBEARER' ? $sasl->{token} : ($username, $sasl->{password}));
+    $model->sasl($mechanism, $mechanism eq 'OAUTHBEARER' ? @$sasl{qw(token extensions)} : ($username, $sasl->{password}));
     $cfg->{sasl} = { mechanism => $mechanism, defined $username ? (username => $username) : () };
     return $model;
 }
@@ -95,10 +113,20 @@ sub _warn_of_plain_text {
 
 sub _encrypt {
     my ($model, $cfg) = @_;
-    my @options = @$cfg{qw(tls_ca_file tls_skip_verify tls_cert_file tls_key_file)};
-    return if eval { $model->tls(1, @options); 1 };
+    my %options = map { $_ => $cfg->{$_} } grep { /\Atls_/ } keys %$cfg;
+    return if eval { $model->tls(1, \%options); 1 };
     my ($reason) = $@ =~ /\AEV::Kafka::Conn: tls: (.*?)(?: at \S.* line [0-9]+\.)?\s*\z/s;
     Carp::croak('EV::Kafka: TLS: ' . ($reason // $@));
+}
+
+# A key's password, and what may be a key.
+sub _hide_secrets_of_tls {
+    my ($cfg) = @_;
+    delete $cfg->{tls_key_password};
+    for my $name (qw(tls_ca_file tls_cert_file tls_key_file)) {
+        $cfg->{$name} = 'PEM text' if ($cfg->{$name} // '') =~ /-----BEGIN /;
+    }
+    return;
 }
 
 1;

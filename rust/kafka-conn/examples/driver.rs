@@ -68,6 +68,7 @@ fn tls(
         skip_verify: options.contains_key("skip_verify"),
         certificate: pem("cert")?,
         key: pem("key")?,
+        ..TlsOptions::default()
     })?;
     Ok(Some(settings))
 }
@@ -118,6 +119,7 @@ fn run(
                 Event::Answer { .. } => answered += 1,
                 Event::Failed { reason, .. } => println!("failed: {reason}"),
                 Event::Error(text) => println!("error: {text}"),
+                Event::Notice(text) => println!("notice: {text}"),
                 Event::Disconnected => {
                     println!("disconnected; {sent} sent, {answered} answered");
                     return Ok(());

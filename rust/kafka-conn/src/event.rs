@@ -96,6 +96,8 @@ pub enum Event {
     },
     /// The connection failed; text for the connection's error handler.
     Error(String),
+    /// Something that ends nothing and that somebody should know.
+    Notice(String),
     /// The connection is gone; comes once, after the failures.
     Disconnected,
 }

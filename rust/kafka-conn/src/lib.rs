@@ -53,7 +53,7 @@ pub use connection::Connection;
 pub use error::{DialError, SendError, VersionError};
 pub use event::{Event, SaltingId, State, Token, TokenRequestId};
 pub use frames::MAX_RESPONSE_SIZE;
-pub use sasl::{SaltedPassword, Salting, SaslSettings};
+pub use sasl::{Extensions, SaltedPassword, Salting, SaslSettings};
 pub use secret::Secret;
 pub use tls::{Pem, TlsError, TlsOptions, TlsSettings};
 pub use transmit::Transmit;

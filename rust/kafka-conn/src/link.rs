@@ -121,6 +121,11 @@ impl Link {
         !self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
+    /// What is to be told of the TLS session that has been established.
+    pub(crate) fn tls_notice(&self) -> Option<String> {
+        self.tls.as_ref()?.notice()
+    }
+
     pub(crate) fn has_last_words(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_last_words())
     }

@@ -164,7 +164,7 @@ impl Accountant {
                 assert_eq!(*end, None, "a request ended twice");
                 *end = Some(event.clone());
             }
-            Event::Error(text) => assert!(!text.is_empty()),
+            Event::Error(text) | Event::Notice(text) => assert!(!text.is_empty()),
             Event::Disconnected => assert!(!self.busy, "the socket goes first"),
             Event::TokenNeeded { .. } | Event::SaltingNeeded { .. } => {
                 panic!("nobody authenticates")

@@ -2,7 +2,7 @@
 
 mod support;
 
-use kafka_conn::{Event, SaslSettings, Secret, State, TokenRequestId};
+use kafka_conn::{Event, Extensions, SaslSettings, Secret, State, TokenRequestId};
 use kafka_wire::ApiKey;
 use support::sasl::*;
 use support::*;
@@ -260,6 +260,49 @@ fn a_refused_token_stays_refused_whatever_follows() {
         driver.say(&asked, &Says::default()),
         lost("SASL auth failed: no")
     );
+}
+
+#[test]
+fn extensions_follow_the_token() {
+    let extensions = Extensions::new([
+        (&b"logicalCluster"[..], &b"lkc-1"[..]),
+        (b"pool", b"a b=c,\t~"),
+    ])
+    .expect("good");
+    for token in [Some("e30.e30.".into()), None] {
+        let on_demand = token.is_none();
+        let settings = SaslSettings::oauthbearer(token, extensions.clone());
+        let mut driver = Driver::authenticating(settings, 2);
+        if on_demand {
+            let [Event::TokenNeeded { id }] = driver.events()[..] else {
+                panic!("a token")
+            };
+            let token = Ok("e30.e30.".into());
+            driver.conn.provide_token(id, token, driver.now);
+        }
+        let asked = driver.accept_mechanism();
+        assert_eq!(
+            auth_bytes(&asked),
+            &b"n,,\x01auth=Bearer e30.e30.\x01logicalCluster=lkc-1\x01pool=a b=c,\t~\x01\x01"[..]
+        );
+    }
+}
+
+#[test]
+fn extensions_that_cannot_be_said_are_refused() {
+    for (key, value) in [
+        ("", "x"),
+        ("auth", "x"),
+        ("a b", "x"),
+        ("a=", "x"),
+        ("key1", "x"),
+        ("key", ""),
+        ("key", "a\x01b"),
+        ("key", "\u{fc}"),
+    ] {
+        let text = Extensions::new([(key.as_bytes(), value.as_bytes())]).expect_err(key);
+        assert!(text.starts_with(&format!("extension '{key}': ")), "{text}");
+    }
 }
 
 #[test]

@@ -2,7 +2,12 @@
 
 mod support;
 
+use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine;
 use kafka_conn::{Event, State, TlsOptions};
+use rcgen::{CertificateParams, DnType, GeneralSubtree, NameConstraints};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
 use rustls::HandshakeKind;
 use support::tls::*;
 use support::*;
@@ -311,7 +316,7 @@ fn version_1() -> Identity {
 }
 
 #[test]
-fn certificates_of_x509_version_1_serve_where_no_host_has_to_be_named() {
+fn certificates_of_x509_version_1_serve_clients_and_where_nothing_is_verified() {
     let client = version_1();
     let options = TlsOptions {
         certificate: Some(pem("v1.pem", &client.certificate)),
@@ -324,13 +329,219 @@ fn certificates_of_x509_version_1_serve_where_no_host_has_to_be_named() {
     let text = refusal(&usual(), HOST, &listener);
     assert_eq!(
         text,
-        "TLS: certificate verify failed: a certificate of X.509 version 1 names no host"
+        "TLS: certificate verify failed: unknown issuer: signed by an authority that is not trusted"
     );
     let options = TlsOptions {
         skip_verify: true,
         ..TlsOptions::default()
     };
     assert_connects(&options, HOST, &listener);
+}
+
+/// Asserts that the connection works, and that somebody hears of the common name.
+#[track_caller]
+fn assert_connects_by_common_name(options: &TlsOptions, host: &str, identity: &Identity) {
+    for versions in EACH_VERSION {
+        let listener = Listener {
+            versions,
+            ..Listener::new(identity.clone())
+        };
+        let (mut driver, mut peer) = attempt(options, host, &listener);
+        let text = format!(
+            "TLS: the certificate of {host} names it by its common name only: \
+             it should have a subjectAltName"
+        );
+        assert_eq!(driver.events(), [Event::Notice(text)]);
+        assert_works(&mut driver, &mut peer);
+    }
+}
+
+/// A certificate without a subjectAltName.
+fn with_common_name(name: &str) -> Identity {
+    Authority::usual().issue_with(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, name);
+    })
+}
+
+#[test]
+fn a_common_name_counts_where_there_is_no_subject_alt_name() {
+    for (name, host) in [
+        (HOST, HOST),
+        ("KAFKA.Example", HOST),
+        ("*.kafka.example", "one.kafka.example"),
+        ("127.0.0.1", "127.0.0.1"),
+    ] {
+        assert_connects_by_common_name(&usual(), host, &with_common_name(name));
+    }
+    let text = refusal(&usual(), HOST, &Listener::new(with_common_name("other")));
+    assert_eq!(
+        text,
+        "TLS: certificate verify failed: name mismatch: \
+         the certificate is for other, not for kafka.example"
+    );
+    let skipping = TlsOptions {
+        skip_verify: true,
+        ..TlsOptions::default()
+    };
+    assert_connects(&skipping, HOST, &Listener::new(with_common_name(HOST)));
+}
+
+#[test]
+fn a_common_name_does_not_count_beside_a_subject_alt_name() {
+    for names in [&["other.example"][..], &["user@kafka.example"]] {
+        let identity = Authority::usual().issue_with(names, |params| {
+            params.distinguished_name.push(DnType::CommonName, HOST);
+        });
+        let text = refusal(&usual(), HOST, &Listener::new(identity));
+        assert!(text.contains("name mismatch"), "{text}");
+    }
+    let nameless = Authority::usual().issue_with(&[HOST], |params| {
+        params.distinguished_name.push(DnType::CommonName, HOST);
+    });
+    assert_connects(&usual(), HOST, &Listener::new(nameless));
+}
+
+#[test]
+fn everything_else_about_a_certificate_with_a_common_name_is_checked() {
+    let stranger = Authority::new("a stranger").issue_with(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, HOST);
+    });
+    let text = refusal(&usual(), HOST, &Listener::new(stranger));
+    assert!(text.contains("unknown issuer"), "{text}");
+    for (change, reason) in [
+        (expired as fn(&mut CertificateParams), "has expired"),
+        (not_yet_valid, "not yet valid"),
+    ] {
+        let identity = Authority::usual().issue_with(&[], |params| {
+            params.distinguished_name.push(DnType::CommonName, HOST);
+            change(params);
+        });
+        let text = refusal(&usual(), HOST, &Listener::new(identity));
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[test]
+fn an_authority_for_certain_hosts_signs_no_common_names() {
+    let authority = Authority::with("for some", |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("other.example".into())],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    let identity = authority.issue_with(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, HOST);
+    });
+    let text = refusal(
+        &trusting(&authority.certificate),
+        HOST,
+        &Listener::new(identity),
+    );
+    assert!(text.contains("name mismatch"), "{text}");
+}
+
+#[test]
+fn a_self_signed_certificate_may_name_its_host_by_its_common_name() {
+    let identity = self_signed_with(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, HOST);
+    });
+    assert_connects_by_common_name(&trusting(&identity.certificate), HOST, &identity);
+    let text = refusal(
+        &trusting(&identity.certificate),
+        "other.example",
+        &Listener::new(identity),
+    );
+    assert!(text.contains("is for kafka.example, not for"), "{text}");
+}
+
+#[test]
+fn a_certificate_of_x509_version_1_is_accepted_by_its_common_name() {
+    let broker = version_1();
+    let options = trusting(&broker.certificate);
+    assert_connects_by_common_name(&options, "version1", &broker);
+    let text = refusal(&options, HOST, &Listener::new(broker));
+    assert!(text.contains("is for version1, not for"), "{text}");
+}
+
+#[test]
+fn a_certificate_of_x509_version_1_with_another_signature_or_key_is_refused() {
+    let options = trusting(&version_1().certificate);
+    for versions in EACH_VERSION {
+        let damaged = Listener {
+            versions,
+            ..Listener::new(Identity {
+                certificate: damaged(&version_1().certificate),
+                ..version_1()
+            })
+        };
+        let text = refusal(&options, "version1", &damaged);
+        assert!(text.contains("bad signature"), "{text}");
+        let with_other_key = Listener {
+            versions,
+            ..Listener::new(Identity {
+                key: Authority::usual().issue(&["x"]).key,
+                ..version_1()
+            })
+        };
+        for options in [
+            &options,
+            &TlsOptions {
+                skip_verify: true,
+                ..TlsOptions::default()
+            },
+        ] {
+            let text = refusal(options, "version1", &with_other_key);
+            assert!(text.contains("bad signature"), "{text}");
+        }
+    }
+}
+
+/// The certificate with another signature: its last byte is part of it.
+fn damaged(certificate: &str) -> String {
+    let mut der = CertificateDer::from_pem_slice(certificate.as_bytes())
+        .expect("a certificate")
+        .to_vec();
+    *der.last_mut().expect("not empty") ^= 1;
+    let base64 = BASE64.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+}
+
+#[test]
+fn another_server_name_takes_the_place_of_the_host() {
+    let options = |name: &str| TlsOptions {
+        server_name: Some(name.into()),
+        ..usual()
+    };
+    let (mut driver, mut peer) = attempt(&options(HOST), "10.1.2.3", &Listener::usual());
+    assert_eq!(peer.tls.server_name(), Some(HOST), "brokers are told");
+    assert_eq!(driver.events(), []);
+    assert_works(&mut driver, &mut peer);
+    let text = refusal(&options("other.example"), HOST, &Listener::usual());
+    assert!(
+        text.ends_with("is for kafka.example, not for other.example"),
+        "{text}"
+    );
+    let by_address = Listener::new(Authority::usual().issue(&["::1"]));
+    assert_connects(&options("[::1]"), HOST, &by_address);
+}
+
+#[test]
+fn a_ca_file_may_hold_certificates_that_cannot_be_used() {
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let options = trusting(&format!(
+        "{garbage}{}{garbage}",
+        Authority::usual().certificate
+    ));
+    assert_connects(&options, HOST, &Listener::usual());
+}
+
+#[test]
+fn a_ca_file_may_be_indented_and_begin_with_a_byte_order_mark() {
+    let certificate = &Authority::usual().certificate;
+    let indented = certificate.replace('\n', "\n \t");
+    for text in [format!("\u{feff}{certificate}"), format!("  {indented}")] {
+        assert_connects(&trusting(&text), HOST, &Listener::usual());
+    }
 }
 
 #[test]

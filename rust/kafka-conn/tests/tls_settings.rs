@@ -53,7 +53,7 @@ fn a_client_certificate_needs_its_key() {
     let encrypted = client.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     assert_eq!(
         error(&with_key(&client.certificate, &encrypted)),
-        "TLS: the private key in client.key is encrypted"
+        "TLS: the private key in client.key is encrypted, and no tls_key_password is given"
     );
     let alone = TlsOptions {
         certificate: Some(pem("client.pem", &client.certificate)),
@@ -75,6 +75,93 @@ fn keys_of_every_form_are_read() {
     for name in ["rsa-pkcs1", "rsa-pkcs8", "ec-sec1", "ec-pkcs8"] {
         let (kind, _) = name.split_once('-').expect("a form");
         TlsSettings::new(&with_key(&fixture(kind), &fixture(name))).expect(name);
+    }
+}
+
+fn with_password(key: &str, password: &str) -> TlsOptions {
+    TlsOptions {
+        key_password: Some(password.into()),
+        ..with_key(&fixture("ec"), &fixture(key))
+    }
+}
+
+#[test]
+fn keys_behind_a_password_are_read_with_it() {
+    for key in ["ec-aes", "ec-des3", "ec-scrypt"] {
+        TlsSettings::new(&with_password(key, "s3cret")).expect(key);
+        for wrong in ["", "s3cre", "S3CRET"] {
+            assert_eq!(
+                error(&with_password(key, wrong)),
+                "TLS: the private key in client.key cannot be decrypted: the tls_key_password is wrong"
+            );
+        }
+    }
+    let plain = with_password("ec-pkcs8", "unneeded");
+    TlsSettings::new(&plain).expect("a key without a password needs none");
+}
+
+#[test]
+fn one_that_knows_no_password_does_not_profit_from_one_that_does() {
+    let known = TlsSettings::new(&with_password("ec-aes", "s3cret")).expect("the password");
+    error(&with_password("ec-aes", "wrong"));
+    error(&with_key(&fixture("ec"), &fixture("ec-aes")));
+    drop(known);
+}
+
+#[test]
+fn keys_that_cannot_be_decrypted_say_what_to_do() {
+    let text = error(&with_password("ec-pbes1", "s3cret"));
+    assert_eq!(
+        text,
+        "TLS: the private key in client.key is encrypted by a method that is not known here: \
+         write it anew by openssl pkcs8 -topk8 -v2 aes256"
+    );
+    for password in ["", "s3cret"] {
+        let text = error(&with_password("ec-proc-type", password));
+        assert!(
+            text.contains("openssl pkcs8 -topk8 -in client.key"),
+            "{text}"
+        );
+    }
+    let whole = fixture("ec-aes");
+    for (damaged, reason) in [
+        (whole.replace("MI", "**"), "is malformed PEM: not Base64"),
+        (
+            whole.replace("MI", "MA"),
+            "is malformed: not an encrypted PKCS#8 key",
+        ),
+        (
+            whole
+                .lines()
+                .take(1)
+                .chain(["MAA="])
+                .chain(whole.lines().last())
+                .collect::<Vec<_>>()
+                .join("\n"),
+            "is malformed: not an encrypted PKCS#8 key",
+        ),
+    ] {
+        let options = TlsOptions {
+            key: Some(pem("client.key", &damaged)),
+            ..with_password("ec-aes", "s3cret")
+        };
+        let text = error(&options);
+        assert_eq!(text, format!("TLS: the private key in client.key {reason}"));
+    }
+}
+
+#[test]
+fn a_server_name_has_to_be_one() {
+    for name in ["", "a b", "one,two", "-"] {
+        let options = TlsOptions {
+            server_name: Some(name.into()),
+            ..TlsOptions::default()
+        };
+        let text = error(&options);
+        assert!(
+            text.starts_with("TLS: server name: not a host name"),
+            "{text}"
+        );
     }
 }
 

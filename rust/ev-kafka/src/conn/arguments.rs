@@ -59,6 +59,11 @@ impl<'a, 'f> Arguments<'a, 'f> {
         self.values.bytes(self.frame.value(index)?.as_ref(), name)
     }
 
+    /// The bytes of a value that was read before, or `None` for undef.
+    pub fn text(&self, value: Option<&Sv>, name: &str) -> Result<Option<Vec<u8>>, Croak> {
+        self.values.bytes(value, name)
+    }
+
     /// An integer of any width; `default` when it is undef or was left out.
     pub fn int<T: TryFrom<i64>>(&self, index: usize, name: &str, default: T) -> Result<T, Croak> {
         let value = self.frame.value(index)?;

@@ -62,6 +62,7 @@ struct PerlHandlers {
     on_error: Option<Sv>,
     on_connect: Option<Sv>,
     on_disconnect: Option<Sv>,
+    on_notice: Option<Sv>,
 }
 
 /// Which handler.
@@ -73,6 +74,8 @@ pub enum HandlerKind {
     Connect,
     /// `on_disconnect`
     Disconnect,
+    /// `on_notice`
+    Notice,
 }
 
 /// How long an answer may take when the program does not say, beyond what the request lets the
@@ -263,6 +266,7 @@ impl ConnHandle {
                 HandlerKind::Error => &mut handlers.on_error,
                 HandlerKind::Connect => &mut handlers.on_connect,
                 HandlerKind::Disconnect => &mut handlers.on_disconnect,
+                HandlerKind::Notice => &mut handlers.on_notice,
             };
             std::mem::replace(place, code)
         };

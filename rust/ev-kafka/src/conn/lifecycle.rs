@@ -75,6 +75,10 @@ pub static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Conn::on_disconnect",
         body: on_disconnect,
     },
+    XsubDef {
+        name: "EV::Kafka::Conn::on_notice",
+        body: on_notice,
+    },
 ];
 
 /// `_new($class, $loop)`: an EV::Loop object, or anything else for the default loop.
@@ -208,6 +212,10 @@ fn on_connect(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 fn on_disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
     set_handler(frame, HandlerKind::Disconnect, "on_disconnect")
+}
+
+fn on_notice(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    set_handler(frame, HandlerKind::Notice, "on_notice")
 }
 
 fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &'static str) -> Result<(), Croak> {

@@ -25,6 +25,7 @@ pub mod results;
 mod security;
 mod single;
 mod strerror;
+mod tls_source;
 mod txn_requests;
 
 use std::rc::Rc;

@@ -1,20 +1,15 @@
 //! The methods of EV::Kafka::Conn that encrypt and authenticate.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use kafka_conn::{Pem, SaslSettings, Secret, TlsOptions, TlsSettings};
+use kafka_conn::{Extensions, SaslSettings, Secret};
 use perl_xs::{Croak, Frame, Native, ObjectError, Sv, XsubDef};
 
 use super::args;
 use super::arguments::Arguments;
 use super::handle::{ConnHandle, Sasl, TokenSource};
-use super::strerror::strerror;
-
-/// No file of certificates is larger, in bytes: what is not a regular file may never end.
-const MAX_FILE: usize = 16 << 20;
+use super::tls_source::{Place, TlsSource, TlsWanted};
 
 pub static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -35,61 +30,96 @@ pub static XSUBS: &[XsubDef] = &[
     },
 ];
 
-/// `tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file])`: for connections made from now
-/// on. The files are read here.
+/// What `tls` takes after `$enable`, in order and by name.
+const TLS_ARGUMENTS: [&str; 6] = [
+    "ca_file",
+    "skip_verify",
+    "cert_file",
+    "key_file",
+    "key_password",
+    "server_name",
+];
+
+/// `tls($enable, [$ca_file, $skip_verify, $cert_file, $key_file, \%more])`: for connections made
+/// from now on. The files are read here, and again when they have changed.
 fn tls(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "EV::Kafka::Conn: tls");
     let enable = args.bool(1)?;
-    let ca_file = file_name(&args, 2, "ca_file")?;
-    let skip_verify = args.bool(3)?;
-    let cert_file = file_name(&args, 4, "cert_file")?;
-    let key_file = file_name(&args, 5, "key_file")?;
-    let handle = frame.object::<ConnHandle>()?;
-    if !enable {
-        handle.set_tls(None);
-        return Ok(());
-    }
-    let options = TlsOptions {
-        ca: pem(&args, ca_file, "CA file")?,
-        skip_verify,
-        certificate: pem(&args, cert_file, "certificate file")?,
-        key: pem(&args, key_file, "key file")?,
+    let given = tls_arguments(frame, &args)?;
+    let [ca, skip_verify, certificate, key, password, server_name] = &given;
+    let text = |value: &Option<Sv>, name: &'static str| args.text(value.as_ref(), name);
+    let place = |value, name, what| -> Result<Option<Place>, Croak> {
+        Ok(text(value, name)?.and_then(|text| Place::new(what, text)))
     };
-    let settings = TlsSettings::new(&options).map_err(|error| {
-        let text = error.to_string();
-        args.error(text.strip_prefix("TLS: ").unwrap_or(&text))
-    })?;
-    handle.set_tls(Some(settings));
+    let wanted = TlsWanted {
+        ca: place(ca, "ca_file", "CA file")?,
+        skip_verify: match skip_verify {
+            Some(value) => value.to_bool(args.perl())?,
+            None => false,
+        },
+        certificate: place(certificate, "cert_file", "certificate file")?,
+        key: place(key, "key_file", "key file")?,
+        key_password: text(password, "key_password")?.map(Secret::from),
+        server_name: text(server_name, "server_name")?
+            .filter(|name| !name.is_empty())
+            .map(|name| String::from_utf8_lossy(&name).into_owned()),
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    let source = match enable {
+        true => Some(TlsSource::new(wanted).map_err(|reason| args.error(reason))?),
+        false => None,
+    };
+    handle.set_tls(source.map(RefCell::new).map(Rc::new));
     Ok(())
 }
 
-/// None when it is undef, empty or left out.
-fn file_name(args: &Arguments<'_, '_>, index: usize, name: &str) -> Result<Option<Vec<u8>>, Croak> {
-    let file_name = args.bytes(index, name)?;
-    Ok(file_name.filter(|file_name| !file_name.is_empty()))
-}
+/// How many of [`TLS_ARGUMENTS`] may be given in order.
+const IN_ORDER: usize = 4;
 
-fn pem(args: &Arguments<'_, '_>, path: Option<Vec<u8>>, what: &str) -> Result<Option<Pem>, Croak> {
-    let Some(path) = path else { return Ok(None) };
-    let name = String::from_utf8_lossy(&path).into_owned();
-    match contents(&path) {
-        Ok(contents) => Ok(Some(Pem { name, contents })),
-        Err(reason) => Err(args.error(format_args!("cannot read {what} {name}: {reason}"))),
+/// The values of [`TLS_ARGUMENTS`]. A hash that is the last argument names its own.
+fn tls_arguments(
+    frame: &Frame<'_>,
+    args: &Arguments<'_, '_>,
+) -> Result<[Option<Sv>; TLS_ARGUMENTS.len()], Croak> {
+    let mut given = [const { None }; TLS_ARGUMENTS.len()];
+    for (place, index) in (2..frame.len().min(2 + IN_ORDER + 1)).enumerate() {
+        let Some(value) = frame.value(index)? else {
+            continue;
+        };
+        let is_last = index + 1 == frame.len();
+        if is_last && value.is_hash_ref() && !value.is_overloaded() && !value.is_object() {
+            name_tls_arguments(args, index, &mut given)?;
+        } else if place < IN_ORDER {
+            given[place] = Some(value);
+        } else if value.is_defined() {
+            return Err(args.error("options must be a hashref"));
+        }
     }
+    Ok(given)
 }
 
-fn contents(path: &[u8]) -> Result<Secret, String> {
-    let contents = File::open(OsStr::from_bytes(path))
-        .and_then(|file| Secret::read(file, MAX_FILE))
-        .map_err(|error| strerror(&error))?;
-    match contents.len() {
-        0..=MAX_FILE => Ok(contents),
-        _ => Err(format!("larger than {MAX_FILE} bytes")),
+fn name_tls_arguments(
+    args: &Arguments<'_, '_>,
+    index: usize,
+    given: &mut [Option<Sv>; TLS_ARGUMENTS.len()],
+) -> Result<(), Croak> {
+    for (name, value) in args.pairs(index)? {
+        // Named as the client's options are, or shorter.
+        let short = name.strip_prefix(b"tls_").unwrap_or(&name);
+        let known = TLS_ARGUMENTS
+            .iter()
+            .position(|known| known.as_bytes() == short);
+        let Some(place) = known else {
+            let name = String::from_utf8_lossy(&name);
+            return Err(args.error(format_args!("unknown option '{name}'")));
+        };
+        given[place] = Some(value);
     }
+    Ok(())
 }
 
-/// `sasl($mechanism, [$username, $password])`, `sasl('OAUTHBEARER', $token_or_code)`: for
-/// connections made from now on. What is wrong with it shows when they authenticate.
+/// `sasl($mechanism, [$username, $password])`, `sasl('OAUTHBEARER', $token_or_code, [\%extensions])`:
+/// for connections made from now on. What is wrong with it shows when they authenticate.
 fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "EV::Kafka::Conn: sasl");
     let mechanism = args.bytes(1, "mechanism")?;
@@ -111,32 +141,43 @@ fn sasl(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 fn oauthbearer(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Sasl, Croak> {
-    let Some(token) = frame.value(2)? else {
-        return Ok(fixed_token(Secret::default()));
-    };
-    if let Some(code) = token.code() {
+    let extensions = extensions(frame, args)?;
+    let token = frame.value(2)?;
+    if let Some(code) = token.as_ref().and_then(Sv::code) {
         let conn = frame
             .arg(0)
             .ok_or(ObjectError::NotAReference)
             .and_then(perl_xs::handle::<ConnHandle>)
             .map_err(ConnHandle::describe)?;
         return Ok(Sasl {
-            settings: Some(SaslSettings::oauthbearer_on_demand()),
+            settings: Some(SaslSettings::oauthbearer(None, extensions)),
             token: Some(TokenSource { conn, code }),
         });
     }
-    if args::is_plain_reference(&token) {
+    if token.as_ref().is_some_and(args::is_plain_reference) {
         return Err(args.error("token must be a string or a code reference"));
     }
-    let token = token.to_bytes(args.perl())?.unwrap_or_default();
-    Ok(fixed_token(token.into()))
+    let token = args.text(token.as_ref(), "token")?.unwrap_or_default();
+    Ok(Sasl {
+        settings: Some(SaslSettings::oauthbearer(Some(token.into()), extensions)),
+        token: None,
+    })
 }
 
-fn fixed_token(token: Secret) -> Sasl {
-    Sasl {
-        settings: Some(SaslSettings::new("OAUTHBEARER", Secret::default(), token)),
-        token: None,
+/// A hash after the token.
+fn extensions(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Extensions, Croak> {
+    // Without one, what stands in the password's place means nothing here.
+    if !frame.value(3)?.is_some_and(|value| value.is_hash_ref()) {
+        return Ok(Extensions::default());
     }
+    let mut pairs = Vec::new();
+    for (key, value) in args.pairs(3)? {
+        let value = args.text(Some(&value), "the value of an extension")?;
+        pairs.push((key, value.unwrap_or_default()));
+    }
+    pairs.sort();
+    Extensions::new(pairs.iter().map(|(key, value)| (&key[..], &value[..])))
+        .map_err(|reason| args.error(reason))
 }
 
 /// `_secure_like($other)`: takes over the other connection's `tls` and `sasl`, so that a client

@@ -61,6 +61,8 @@ impl Connection {
             matches!(link.stage, Stage::Handshake(Handshake::Tls, _)) && link.is_secured()
         });
         if secured {
+            let notice = self.link().and_then(Link::tls_notice);
+            self.events.extend(notice.map(Event::Notice));
             self.ask_for_versions(now);
         }
     }

@@ -7,6 +7,7 @@ use kafka_wire::{error, Message};
 use bytes::Bytes;
 
 use super::error::quoted;
+use super::extensions::Extensions;
 use super::salting::{SaltedPassword, Salting};
 use super::scram::{self, Next};
 use super::settings::Credentials;
@@ -66,8 +67,13 @@ impl Exchange {
                 let first = exchange.first();
                 (Run::Scram(exchange), first)
             }
-            Credentials::Token(token) => (Run::OneMessage, oauthbearer(token)?),
-            Credentials::AskForToken => (Run::OneMessage, oauthbearer(&token.unwrap_or_default())?),
+            Credentials::Bearer {
+                token: fixed,
+                extensions,
+            } => {
+                let token = fixed.as_ref().or(token.as_ref());
+                (Run::OneMessage, oauthbearer(token, extensions)?)
+            }
             Credentials::Unsupported => return Err(SaslError::UnsupportedMechanism),
         };
         let settings = settings.clone();
@@ -91,9 +97,7 @@ impl Exchange {
                 })
             }
             (Run::Refused(error), _) => Err(error.clone()),
-            (run, Credentials::Token(_) | Credentials::AskForToken)
-                if !answer.auth_bytes.is_empty() =>
-            {
+            (run, Credentials::Bearer { .. }) if !answer.auth_bytes.is_empty() => {
                 *run = Run::Refused(SaslError::refused(&answer.auth_bytes));
                 Ok(Reply::Continue(OAUTHBEARER_ABORT.into()))
             }
@@ -120,16 +124,21 @@ fn plain(username: &Secret, password: &Secret) -> Result<Secret, SaslError> {
 }
 
 /// RFC 7628, section 3.1, without host, port and an authorization identity, as KIP-255 has it.
-fn oauthbearer(token: &Secret) -> Result<Secret, SaslError> {
-    if token.is_empty() {
-        return Err(SaslError::TokenRequired);
-    }
+fn oauthbearer(token: Option<&Secret>, extensions: &Extensions) -> Result<Secret, SaslError> {
+    let token = token
+        .filter(|token| !token.is_empty())
+        .ok_or(SaslError::TokenRequired)?;
     if token.expose().iter().any(u8::is_ascii_control) {
         return Err(SaslError::MalformedToken);
     }
-    Ok([b"n,,\x01auth=Bearer ", token.expose(), b"\x01\x01"]
-        .concat()
-        .into())
+    let parts = [
+        b"n,,\x01auth=Bearer ",
+        token.expose(),
+        b"\x01",
+        extensions.encoded(),
+        b"\x01",
+    ];
+    Ok(parts.concat().into())
 }
 
 /// Checks the answer to SaslHandshake.

@@ -2,11 +2,13 @@
 
 mod error;
 mod exchange;
+mod extensions;
 mod salting;
 mod scram;
 mod settings;
 
 pub(crate) use error::SaslError;
 pub(crate) use exchange::{handshake_answer, Exchange, Reply};
+pub use extensions::Extensions;
 pub use salting::{SaltedPassword, Salting};
 pub use settings::SaslSettings;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::extensions::Extensions;
 use super::scram::{Hash, KnownSalted};
 use crate::secret::Secret;
 
@@ -29,10 +30,12 @@ pub(super) enum Credentials {
         password: Secret,
         salted: KnownSalted,
     },
-    /// A token that stays the same.
-    Token(Secret),
-    /// A token that is asked for at every authentication.
-    AskForToken,
+    /// OAUTHBEARER.
+    Bearer {
+        /// The token, unless one is asked for at every authentication.
+        token: Option<Secret>,
+        extensions: Extensions,
+    },
     Unsupported,
 }
 
@@ -43,7 +46,10 @@ impl SaslSettings {
         let (username, password) = (username.into(), password.into());
         let credentials = match (mechanism, Hash::of_mechanism(mechanism)) {
             ("PLAIN", _) => Credentials::Plain { username, password },
-            ("OAUTHBEARER", _) => Credentials::Token(password),
+            ("OAUTHBEARER", _) => Credentials::Bearer {
+                token: Some(password),
+                extensions: Extensions::default(),
+            },
             (_, Some(hash)) => Credentials::Scram {
                 hash,
                 username,
@@ -55,11 +61,16 @@ impl SaslSettings {
         Self::with(mechanism, credentials)
     }
 
-    /// OAUTHBEARER (RFC 7628, KIP-255) with a token that
-    /// [`Event::TokenNeeded`](crate::Event::TokenNeeded) asks for at every authentication and
+    /// OAUTHBEARER (RFC 7628, KIP-255) with this token; with none,
+    /// [`Event::TokenNeeded`](crate::Event::TokenNeeded) asks for one at every authentication and
     /// re-authentication.
+    pub fn oauthbearer(token: Option<Secret>, extensions: Extensions) -> Self {
+        Self::with("OAUTHBEARER", Credentials::Bearer { token, extensions })
+    }
+
+    /// The same with tokens on demand, and no extensions.
     pub fn oauthbearer_on_demand() -> Self {
-        Self::with("OAUTHBEARER", Credentials::AskForToken)
+        Self::oauthbearer(None, Extensions::default())
     }
 
     fn with(mechanism: &str, credentials: Credentials) -> Self {
@@ -71,7 +82,7 @@ impl SaslSettings {
 
     /// Whether every authentication needs a token of its own.
     pub(crate) fn asks_for_token(&self) -> bool {
-        matches!(*self.credentials, Credentials::AskForToken)
+        matches!(*self.credentials, Credentials::Bearer { token: None, .. })
     }
 
     /// The mechanism's name, as it goes to the broker.

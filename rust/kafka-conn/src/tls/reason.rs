@@ -20,6 +20,16 @@ pub(super) fn is_old_certificate(error: &Error) -> bool {
     is_of_webpki(error, OLD_VERSION)
 }
 
+/// Whether a certificate that is good otherwise names other hosts, or none.
+pub(super) fn is_name_mismatch(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
+}
+
 fn is_of_webpki(error: &Error, name: &str) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else {
         return false;
@@ -67,7 +77,7 @@ fn certificate(reason: &CertificateError) -> String {
             "unknown issuer: the broker's certificate is an authority that is not trusted".into()
         }
         CertificateError::Other(other) if other.0.to_string().contains(OLD_VERSION) => {
-            "a certificate of X.509 version 1 names no host".into()
+            "an authority on the way has a certificate of X.509 version 1".into()
         }
         CertificateError::Other(other) => other.0.to_string(),
         other => other.to_string(),

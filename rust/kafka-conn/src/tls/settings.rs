@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ring::digest;
 use rustls::crypto::{ring as provider, CryptoProvider};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroize;
@@ -34,10 +34,15 @@ pub struct TlsOptions {
     /// The client's certificate, followed by those that lead to its authority, for brokers that
     /// demand one.
     pub certificate: Option<Pem>,
-    /// The key that belongs to `certificate`: PKCS#1, PKCS#8 or SEC1, not encrypted. `None` takes
-    /// it from the same file as the certificate. What is held here is wiped; rustls and ring do not
-    /// wipe what they make of a key.
+    /// The key that belongs to `certificate`: PKCS#1, PKCS#8 or SEC1. `None` takes it from the
+    /// same file as the certificate. What is held here is wiped; rustls and ring do not wipe what
+    /// they make of a key.
     pub key: Option<Pem>,
+    /// The password of a key in encrypted PKCS#8 form.
+    pub key_password: Option<Secret>,
+    /// The name or address that the broker's certificate has to have, and that brokers behind one
+    /// address are told (SNI). `None` is the host that is connected to.
+    pub server_name: Option<String>,
 }
 
 /// How connections are to be encrypted, for
@@ -48,6 +53,9 @@ pub struct TlsOptions {
 #[derive(Clone)]
 pub struct TlsSettings {
     pub(super) config: Arc<ClientConfig>,
+    pub(super) server_name: Option<Arc<str>>,
+    /// Whether the broker's certificate is looked at.
+    pub(super) verifies: bool,
 }
 
 /// Why [`TlsSettings`] cannot be made of their options. `Display` is the text for the error
@@ -75,14 +83,40 @@ impl TlsSettings {
     /// # Errors
     /// Something in the PEM files is missing, malformed or does not fit.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
-        let fingerprint = Fingerprint::of(options);
-        if let Some(config) = shared(fingerprint) {
-            return Ok(TlsSettings { config });
+        if let Some(name) = &options.server_name {
+            server_name(name).map_err(|reason| TlsError(format!("server name: {reason}")))?;
         }
-        let config = Arc::new(client_config(options)?);
-        share(fingerprint, &config);
-        Ok(TlsSettings { config })
+        let fingerprint = Fingerprint::of(options);
+        let config = match shared(fingerprint) {
+            Some(config) => config,
+            None => {
+                let config = Arc::new(client_config(options)?);
+                share(fingerprint, &config);
+                config
+            }
+        };
+        Ok(TlsSettings {
+            config,
+            server_name: options.server_name.as_deref().map(Arc::from),
+            verifies: !options.skip_verify,
+        })
     }
+}
+
+/// The name that a broker's certificate has to have.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, String> {
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(host);
+    // The zone of a link-local IPv6 address means nothing to the peer.
+    let bare = match bare.split_once('%') {
+        Some((address, _)) if address.contains(':') => address,
+        _ => bare,
+    };
+    ServerName::try_from(bare)
+        .map(|name| name.to_owned())
+        .map_err(|_| format!("not a host name or address: {}", host.escape_debug()))
 }
 
 fn client_config(options: &TlsOptions) -> Result<ClientConfig, TlsError> {
@@ -114,15 +148,34 @@ fn trust(
     let mut roots = RootCertStore::empty();
     // A certificate of the system that does not parse is none that anybody relies on.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    for certificate in &ca {
-        roots.add(certificate.clone()).map_err(|error| {
-            let name = file.map_or("", |file| &file.name);
-            TlsError(format!("CA file {name}: {}", super::reason::text(&error)))
-        })?;
-    }
+    add_authorities(&mut roots, &ca, file.map_or("", |file| &file.name))?;
     Verifier::trusting(roots, ca, provider).map_err(|_| {
         TlsError("no CA certificates: the system has none and no CA file is given".into())
     })
+}
+
+/// Trusts what can be used of a CA file. Bundles of many authorities hold some that not every
+/// library understands, which is no reason to do without the others.
+fn add_authorities(
+    roots: &mut RootCertStore,
+    ca: &[CertificateDer<'static>],
+    file: &str,
+) -> Result<(), TlsError> {
+    let mut unusable = None;
+    let mut used = 0;
+    for certificate in ca {
+        match roots.add(certificate.clone()) {
+            Ok(()) => used += 1,
+            Err(error) => unusable = unusable.or(Some(error)),
+        }
+    }
+    match unusable {
+        Some(error) if used == 0 => {
+            let reason = super::reason::text(&error);
+            Err(TlsError(format!("CA file {file}: {reason}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The client's certificate and key.
@@ -137,7 +190,9 @@ fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
         (Some(certificate), _) => certificate,
     };
     let chain = certificates(file)?;
-    let mut der = private_key(options.key.as_ref().unwrap_or(file))?;
+    let password = options.key_password.as_ref();
+    let mut der = super::key::private_key(options.key.as_ref().unwrap_or(file), password)
+        .map_err(TlsError)?;
     let unfit = |error| {
         TlsError(format!(
             "client certificate {}: {}",
@@ -159,35 +214,15 @@ fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
 }
 
 fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(file.contents.expose()).collect();
+    let text = super::pem::tidied(&file.contents);
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.expose()).collect();
     match found {
         Ok(found) if found.is_empty() => Err(TlsError(format!("no certificate in {}", file.name))),
         Ok(found) => Ok(found),
-        Err(error) => Err(TlsError(format!("{}: {}", file.name, malformed(&error)))),
-    }
-}
-
-fn private_key(file: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let pem = file.contents.expose();
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
-        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-        TlsError(match error {
-            pem::Error::NoItemsFound if pem.windows(encrypted.len()).any(|at| at == encrypted) => {
-                format!("the private key in {} is encrypted", file.name)
-            }
-            pem::Error::NoItemsFound => format!("no private key in {}", file.name),
-            error => format!("{}: {}", file.name, malformed(&error)),
-        })
-    })
-}
-
-/// What is wrong with a PEM file, without quoting it: it may hold a key.
-fn malformed(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "malformed PEM: a section has no end",
-        pem::Error::IllegalSectionStart { .. } => "malformed PEM: a section's start is broken",
-        pem::Error::Base64Decode(_) => "malformed PEM: not Base64",
-        _ => "malformed PEM",
+        Err(error) => {
+            let reason = super::pem::malformed(&error);
+            Err(TlsError(format!("{}: {reason}", file.name)))
+        }
     }
 }
 
@@ -208,8 +243,10 @@ impl Fingerprint {
     fn of(options: &TlsOptions) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&[options.skip_verify.into()]);
-        for file in [&options.ca, &options.certificate, &options.key] {
-            let contents = file.as_ref().map_or(&[][..], |file| file.contents.expose());
+        let files = [&options.ca, &options.certificate, &options.key];
+        let files = files.map(|file| file.as_ref().map(|file| &file.contents));
+        for contents in files.into_iter().chain([options.key_password.as_ref()]) {
+            let contents = contents.map_or(&[][..], Secret::expose);
             context.update(&(contents.len() as u64).to_be_bytes());
             context.update(contents);
         }

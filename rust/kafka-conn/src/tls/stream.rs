@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use rustls::pki_types::ServerName;
 use rustls::ClientConnection;
 
-use super::{reason, TlsSettings};
+use super::settings::server_name;
+use super::{common_name, reason, TlsSettings};
 use crate::frames::FrameBuffer;
 use crate::transmit::{Transmit, TransmitQueue};
 
@@ -22,6 +23,9 @@ const ENCRYPT_AHEAD: usize = 256 << 10;
 /// One TLS connection. What goes wrong is given as text without the prefix `TLS: `.
 pub(crate) struct TlsStream {
     tls: ClientConnection,
+    /// The name that the broker's certificate has to have.
+    server_name: ServerName<'static>,
+    verifies: bool,
     /// Room for the next read.
     room: Vec<u8>,
     read_size: usize,
@@ -41,14 +45,18 @@ impl fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    /// Starts the handshake with `host`, a name or an address literal.
+    /// Starts the handshake with `host`, a name or an address literal, unless the settings name
+    /// another.
     pub(crate) fn new(settings: &TlsSettings, host: &str) -> Result<Self, String> {
-        let mut tls = ClientConnection::new(Arc::clone(&settings.config), server_name(host)?)
+        let name = server_name(settings.server_name.as_deref().unwrap_or(host))?;
+        let mut tls = ClientConnection::new(Arc::clone(&settings.config), name.clone())
             .map_err(|error| reason::text(&error))?;
         // Bounded by ENCRYPT_AHEAD.
         tls.set_buffer_limit(None);
         let mut stream = TlsStream {
             tls,
+            server_name: name,
+            verifies: settings.verifies,
             room: Vec::new(),
             read_size: MIN_READ,
             outgoing: TransmitQueue::default(),
@@ -60,6 +68,17 @@ impl TlsStream {
 
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls.is_handshaking()
+    }
+
+    /// What is to be told of a session that has been established.
+    pub(crate) fn notice(&self) -> Option<String> {
+        let certificate = self.tls.peer_certificates()?.first()?;
+        let is_accepted_by_common_name =
+            self.verifies && common_name::names(certificate, &self.server_name);
+        is_accepted_by_common_name.then(|| format!(
+            "TLS: the certificate of {} names it by its common name only: it should have a subjectAltName",
+            self.server_name.to_str()
+        ))
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
@@ -179,22 +198,6 @@ pub(crate) enum Peer {
     Open,
     /// It has said that nothing follows (close_notify).
     Closed,
-}
-
-/// The name that the certificate has to have.
-fn server_name(host: &str) -> Result<ServerName<'static>, String> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
-    // The zone of a link-local IPv6 address means nothing to the peer.
-    let bare = match bare.split_once('%') {
-        Some((address, _)) if address.contains(':') => address,
-        _ => bare,
-    };
-    ServerName::try_from(bare)
-        .map(|name| name.to_owned())
-        .map_err(|_| format!("not a host name or address: {}", host.escape_debug()))
 }
 
 /// TLS records on their way from rustls to the transmit queue.

@@ -9,9 +9,9 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::reason;
+use super::{common_name, reason, version_1};
 
 /// What a certificate has to be for, and whose key its holder must have.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ enum Policy {
     /// makes), is how many a broker runs on a developer's machine; OpenSSL accepts it.
     Trusted {
         webpki: Arc<WebPkiServerVerifier>,
+        roots: Arc<RootCertStore>,
         /// What the CA file holds.
         ca: Vec<CertificateDer<'static>>,
     },
@@ -43,9 +44,10 @@ impl Verifier {
         provider: Arc<CryptoProvider>,
     ) -> Result<Self, VerifierBuilderError> {
         let algorithms = provider.signature_verification_algorithms;
+        let roots = Arc::new(roots);
         let webpki =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-        let policy = Policy::Trusted { webpki, ca };
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), provider).build()?;
+        let policy = Policy::Trusted { webpki, roots, ca };
         Ok(Verifier { policy, algorithms })
     }
 
@@ -57,17 +59,24 @@ impl Verifier {
         }
     }
 
-    /// A certificate of X.509 version 1 is not looked into; any that is accepted unseen proves as
-    /// little.
-    fn accept_old_certificate(
+    /// Looks into a certificate of X.509 version 1, where webpki would not.
+    fn verify_handshake(
         &self,
         verified: Result<HandshakeSignatureValid, Error>,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        tries: usize,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match (&self.policy, verified) {
-            (Policy::Anything, Err(error)) if reason::is_old_certificate(&error) => {
-                Ok(HandshakeSignatureValid::assertion())
+        match verified {
+            Err(error) if reason::is_old_certificate(&error) => {
+                let algorithms = &self.algorithms;
+                match version_1::has_signed(message, certificate, signature, algorithms, tries) {
+                    true => Ok(HandshakeSignatureValid::assertion()),
+                    false => Err(CertificateError::BadSignature.into()),
+                }
             }
-            (_, verified) => verified,
+            verified => verified,
         }
     }
 }
@@ -81,16 +90,35 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Policy::Trusted { webpki, ca } = &self.policy else {
+        let Policy::Trusted { webpki, roots, ca } = &self.policy else {
             return Ok(ServerCertVerified::assertion());
         };
         let verified =
             webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verified {
+        let verified = match verified {
             // The period of validity has been checked by then.
             Err(error) if reason::is_authority(&error) && ca.contains(end_entity) => {
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+                    .map(|()| ServerCertVerified::assertion())
+            }
+            Err(error) if reason::is_old_certificate(&error) => {
+                let (roots, algorithms) = (&roots.roots, &self.algorithms);
+                return version_1::verify(end_entity, roots, server_name, now, algorithms)
+                    .map(|()| ServerCertVerified::assertion())
+                    .map_err(Error::from);
+            }
+            verified => verified,
+        };
+        match verified {
+            // The name comes last: everything else has been checked by then.
+            Err(error) if reason::is_name_mismatch(&error) => {
+                if !common_name::names(end_entity, server_name) {
+                    return Err(otherwise_named(error, end_entity, server_name));
+                }
+                match common_name::is_constrained(end_entity, intermediates, &roots.roots) {
+                    false => Ok(ServerCertVerified::assertion()),
+                    true => Err(error),
+                }
             }
             verified => verified,
         }
@@ -103,7 +131,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verified = verify_tls12_signature(message, certificate, signature, &self.algorithms);
-        self.accept_old_certificate(verified)
+        self.verify_handshake(verified, message, certificate, signature, usize::MAX)
     }
 
     fn verify_tls13_signature(
@@ -113,10 +141,26 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verified = verify_tls13_signature(message, certificate, signature, &self.algorithms);
-        self.accept_old_certificate(verified)
+        // There a scheme stands for one algorithm.
+        self.verify_handshake(verified, message, certificate, signature, 1)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// A name mismatch that tells of the common names where there is nothing else to tell of.
+fn otherwise_named(
+    error: Error,
+    certificate: &CertificateDer<'_>,
+    expected: &ServerName<'_>,
+) -> Error {
+    match common_name::all(certificate) {
+        names if names.is_empty() => error,
+        presented => Error::from(CertificateError::NotValidForNameContext {
+            expected: expected.to_owned(),
+            presented,
+        }),
     }
 }

@@ -37,10 +37,15 @@ pub struct Identity {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    pub fn with(name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate").pem();
         let issuer = Issuer::new(params, key);
@@ -80,9 +85,14 @@ impl Authority {
 
 /// What `openssl req -x509` makes: self-signed, and an authority.
 pub fn self_signed(names: &[&str]) -> Identity {
+    self_signed_with(names, |_| {})
+}
+
+pub fn self_signed_with(names: &[&str], change: impl Fn(&mut CertificateParams)) -> Identity {
     let names: Vec<_> = names.iter().map(|name| name.to_string()).collect();
     let mut params = CertificateParams::new(names).expect("names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
     let key = KeyPair::generate().expect("a key");
     Identity {
         certificate: params.self_signed(&key).expect("a certificate").pem(),

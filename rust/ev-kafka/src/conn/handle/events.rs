@@ -38,13 +38,16 @@ impl ConnHandle {
         match event {
             Event::Dial { host, port } => {
                 drop(self.use_token_source());
+                let news = self.renew_tls();
                 let deadline = self.connection.borrow().poll_timeout();
                 self.link.borrow_mut().dial(&host, port, deadline);
+                return self.tell_of_tls(perl, news);
             }
             Event::Close => self.link.borrow_mut().close(),
             Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
             Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
             Event::Error(text) => return self.report(perl, &text),
+            Event::Notice(text) => return self.tell_of_certificate(perl, text),
             Event::Answer {
                 token,
                 api,
@@ -117,6 +120,7 @@ impl ConnHandle {
             HandlerKind::Error => handlers.on_error.clone(),
             HandlerKind::Connect => handlers.on_connect.clone(),
             HandlerKind::Disconnect => handlers.on_disconnect.clone(),
+            HandlerKind::Notice => handlers.on_notice.clone(),
         }
     }
 
@@ -125,11 +129,25 @@ impl ConnHandle {
             HandlerKind::Error => "EV::Kafka::Conn: on_error callback error",
             HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
             HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
+            HandlerKind::Notice => "EV::Kafka::Conn: on_notice callback error",
         };
         match self.handler(kind) {
             Some(code) => call(perl, &code, args).or_warn(perl, what),
             None => Flow::Continue,
         }
+    }
+
+    /// Tells of something that ends nothing; without a text, that it is over.
+    pub(super) fn notice(&self, perl: Perl, subject: &str, text: Option<&str>) -> Flow {
+        let is_heard = self.handlers.borrow().on_notice.is_some();
+        match (is_heard, text) {
+            (true, _) => {}
+            (false, Some(text)) => return perl.warn(format!("EV::Kafka::Conn: {text}")),
+            (false, None) => return Flow::Continue,
+        }
+        let text = text.map_or(Arg::Undef, |text| Arg::Bytes(text.as_bytes()));
+        let args = [text, Arg::Bytes(subject.as_bytes())];
+        self.call_handler(perl, HandlerKind::Notice, &args)
     }
 
     fn report(&self, perl: Perl, text: &str) -> Flow {

@@ -1,11 +1,14 @@
 //! How the connections of a handle are encrypted and authenticated.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Instant;
 
-use kafka_conn::{Salting, SaltingId, SaslSettings, Secret, State, TlsSettings, TokenRequestId};
+use kafka_conn::{Salting, SaltingId, SaslSettings, Secret, State, TokenRequestId};
 use perl_xs::{call_method, Arg, Flow, ObjectHandle, Outcome, Perl, Sv};
 
 use super::ConnHandle;
+use crate::conn::tls_source::{News, TlsSource};
 
 /// How to authenticate; the default is not at all.
 #[derive(Clone, Default)]
@@ -25,20 +28,61 @@ pub struct TokenSource {
     pub code: Sv,
 }
 
+/// What connections are encrypted with; those that are made alike share it.
+pub type SharedTls = Rc<RefCell<TlsSource>>;
+
+/// The subject of a notice about files of certificates and keys.
+const TLS_FILES: &str = "tls_files";
+
 /// What holds for connections to come, and what the one that exists needs again.
 #[derive(Default)]
 pub(super) struct Security {
-    tls: Option<TlsSettings>,
+    tls: Option<SharedTls>,
     sasl: Sasl,
+    /// What was last told of a certificate that was accepted.
+    told: String,
     /// Whom the connection that exists asks when it authenticates again (KIP-368).
     token_in_use: Option<TokenSource>,
 }
 
 impl ConnHandle {
     /// See [`Connection::set_tls`].
-    pub fn set_tls(&self, tls: Option<TlsSettings>) {
-        self.connection.borrow_mut().set_tls(tls.clone());
+    pub fn set_tls(&self, tls: Option<SharedTls>) {
+        let settings = tls.as_ref().map(|source| source.borrow().settings());
+        self.connection.borrow_mut().set_tls(settings);
         self.security.borrow_mut().tls = tls;
+    }
+
+    /// A connection is about to be made: what it is encrypted with is looked at again.
+    pub(super) fn renew_tls(&self) -> News {
+        let Some(source) = self.security.borrow().tls.clone() else {
+            return News::None;
+        };
+        let news = source.borrow_mut().look_again();
+        let settings = source.borrow().settings();
+        self.connection.borrow_mut().set_tls(Some(settings));
+        news
+    }
+
+    /// Tells what the look has brought.
+    pub(super) fn tell_of_tls(&self, perl: Perl, news: News) -> Flow {
+        match news {
+            News::None => Flow::Continue,
+            News::Usable => self.notice(perl, TLS_FILES, None),
+            News::Unusable(reason) => {
+                let text = format!("TLS: {reason}: what was read before stays in use");
+                self.notice(perl, TLS_FILES, Some(&text))
+            }
+        }
+    }
+
+    /// Tells of a certificate that was accepted, once however often it is met.
+    pub(super) fn tell_of_certificate(&self, perl: Perl, text: String) -> Flow {
+        if self.security.borrow().told == text {
+            return Flow::Continue;
+        }
+        self.security.borrow_mut().told.clone_from(&text);
+        self.notice(perl, &text, Some(&text))
     }
 
     /// See [`Connection::set_sasl`].
@@ -56,7 +100,7 @@ impl ConnHandle {
     }
 
     /// What was set, to be set on another connection.
-    pub fn security(&self) -> (Option<TlsSettings>, Sasl) {
+    pub fn security(&self) -> (Option<SharedTls>, Sasl) {
         let security = self.security.borrow();
         (security.tls.clone(), security.sasl.clone())
     }

@@ -1,0 +1,97 @@
+//! Private keys, some of them behind a password.
+
+use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine;
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
+
+use super::der::{Der, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
+use super::settings::Pem;
+use crate::secret::Secret;
+
+/// The section of a key in encrypted PKCS#8 form (RFC 7468, section 11).
+const ENCRYPTED_BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const ENCRYPTED_END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
+/// How OpenSSL's older form says that what follows is encrypted (RFC 1421).
+const PROC_TYPE: &[u8] = b"Proc-Type: 4,ENCRYPTED";
+
+/// The first private key in the file; why there is none that can be used.
+pub(super) fn private_key(
+    file: &Pem,
+    password: Option<&Secret>,
+) -> Result<PrivateKeyDer<'static>, String> {
+    let text = super::pem::tidied(&file.contents);
+    let (text, name) = (text.expose(), &file.name);
+    if find(text, PROC_TYPE).is_some() {
+        return Err(format!(
+            "the private key in {name} is encrypted in OpenSSL's older form (Proc-Type), which is \
+             not read: write it anew by openssl pkcs8 -topk8 -in {name} -out NEW"
+        ));
+    }
+    match PrivateKeyDer::from_pem_slice(text) {
+        Err(pem::Error::NoItemsFound) => match (encrypted(text), password) {
+            (None, _) => Err(format!("no private key in {name}")),
+            (Some(_), None) => Err(format!(
+                "the private key in {name} is encrypted, and no tls_key_password is given"
+            )),
+            (Some(section), Some(password)) => decrypted(section, password)
+                .map_err(|reason| format!("the private key in {name} {reason}")),
+        },
+        found => found.map_err(|error| format!("{name}: {}", super::pem::malformed(&error))),
+    }
+}
+
+/// What is between the markers of an encrypted key.
+fn encrypted(text: &[u8]) -> Option<&[u8]> {
+    let start = find(text, ENCRYPTED_BEGIN)? + ENCRYPTED_BEGIN.len();
+    let rest = &text[start..];
+    Some(&rest[..find(rest, ENCRYPTED_END).unwrap_or(rest.len())])
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|at| at == what)
+}
+
+fn decrypted(section: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, &'static str> {
+    let mut base64 = Zeroizing::new(Vec::with_capacity(section.len()));
+    base64.extend(section.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    let der = BASE64
+        .decode(&*base64)
+        .map_err(|_| "is malformed PEM: not Base64")?;
+    let encrypted =
+        EncryptedPrivateKeyInfoRef::try_from(&der[..]).map_err(|error| unreadable(&error, &der))?;
+    let key = encrypted
+        .decrypt(password.expose())
+        .map_err(|error| match error {
+            // A wrong password makes garbage, which may even look like a key's beginning.
+            pkcs8::Error::Asn1(_) => WRONG_PASSWORD,
+            error => unreadable(&error, &der),
+        })?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
+}
+
+const WRONG_PASSWORD: &str = "cannot be decrypted: the tls_key_password is wrong";
+
+/// Why an encrypted key is of no use.
+fn unreadable(error: &pkcs8::Error, der: &[u8]) -> &'static str {
+    const UNKNOWN_METHOD: &str = "is encrypted by a method that is not known here: write it anew \
+        by openssl pkcs8 -topk8 -v2 aes256";
+    match error {
+        pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) => WRONG_PASSWORD,
+        pkcs8::Error::EncryptedPrivateKey(_) => UNKNOWN_METHOD,
+        _ if names_a_method(der) => UNKNOWN_METHOD,
+        _ => "is malformed: not an encrypted PKCS#8 key",
+    }
+}
+
+/// Whether this has the form of an EncryptedPrivateKeyInfo (RFC 5958, section 3).
+fn names_a_method(der: &[u8]) -> bool {
+    let parts = || {
+        let mut info = Der(Der(der).expect(SEQUENCE)?);
+        Der(info.expect(SEQUENCE)?).expect(OBJECT_IDENTIFIER)?;
+        info.expect(OCTET_STRING)
+    };
+    parts().is_some()
+}
