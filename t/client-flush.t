@@ -92,6 +92,43 @@ subtest 'flush_timeout' => sub {
     is_deeply $flushed[1], [], 'in time there is no error';
 };
 
+subtest 'flush while the program goes on producing' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'Produce', delay_ms => 10, times => undef);
+    my ($produced, $delivered, @flushed) = (0, 0);
+    my $go_on = EV::timer 0, 0.001, sub { $kafka->produce('t', undef, ++$produced, sub { $delivered++ }) };
+    wait_until { $produced >= 50 } 'a stream';
+    my $before = $produced;
+    $kafka->flush(sub { push @flushed, $delivered }) for 1 .. 2;
+    wait_until { @flushed == 2 } 'flush';
+    cmp_ok $_, '>=', $before, 'waits for what came before it' for @flushed;
+    cmp_ok +($kafka->buffered)[0], '>', 0, 'and for nothing else';
+};
+
+subtest 'flush from within a delivery callback' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @order;
+    $kafka->produce('t', undef, $_, sub { push @order, 'delivered'; $kafka->flush(sub { push @order, 'flushed' }) if @order == 1 })
+        for 1 .. 3;
+    wait_until { @order == 4 } 'flush';
+    is_deeply \@order, [('delivered') x 3, 'flushed'], 'calls back after those of the same batch';
+
+    my @inner;
+    $kafka->produce('t', undef, 1, sub {
+        my $flushed;
+        $kafka->flush(sub { $flushed = 1 });
+        wait_until { $flushed } 'flush in a loop of its own';
+        push @inner, 'flushed';
+    });
+    $kafka->produce('t', undef, 2, sub { push @inner, 'delivered' });
+    wait_until { @inner == 2 } 'both';
+    is_deeply \@inner, ['flushed', 'delivered'], 'unless somebody waits for it there';
+};
+
 subtest 'close after a flush under acks 0' => sub {
     my $mock = EV::Kafka::Mock->new(brokers => 1);
     $mock->create_topic(many => 1);

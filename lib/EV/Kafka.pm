@@ -485,7 +485,9 @@ for all of them; not if its connection was lost, which is reported itself, nor i
 transaction, whose end says so.
 
 The callback is called once, with the result (see L</Produce result>), or with an
-error as second argument. C<base_offset> in the result is the offset of this very
+error as second argument. A message that is refused at once, for lack of C<buffer_memory> say,
+hears so before C<produce> returns; one that is produced from within such a callback, and is
+refused as well, from the event loop. C<base_offset> in the result is the offset of this very
 message. If a broker refused the message, the result is there, too, and its
 C<error_code> says why; otherwise it is undef. With C<< acks => 0 >> the result says
 nothing.
@@ -559,7 +561,8 @@ With an empty list, and with C<< acks => 0 >>, the callback is called at once.
     });
 
 Sends all batches without letting them linger, and calls C<$cb> when everything
-that was produced has been delivered or has failed. If that takes longer than
+that was produced before has been delivered or has failed, after the callbacks of that.
+What is produced meanwhile is not waited for. If that takes longer than
 C<flush_timeout>, the callback gets a text that contains C<timed out>; the messages
 stay where they are and are still delivered.
 

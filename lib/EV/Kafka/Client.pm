@@ -180,7 +180,7 @@ sub _shut_down {
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
     $self->_native_off;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer metadata_request)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer _flush_timer metadata_request)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @connecting = splice @{ $cfg->{connect_waiters} };
@@ -195,6 +195,7 @@ sub _shut_down {
     $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->_fail_all('client closed', 'disconnected');
+    $self->_make_calls;
     $self->_fail_lookups('disconnected');
     $self->_call($_->{cb}, 'client closed') for @waiters;
     $self->_stop_fetching('client closed');
@@ -209,7 +210,7 @@ sub _leave_to_parent {
     my $cfg = $self->{cfg};
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer metadata_request buffer_full txn)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer _flush_timer metadata_request buffer_full txn)};
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;

@@ -80,15 +80,16 @@ sub _produce_answered {
     return $self->_check_buffer;
 }
 
+# Waits for what was produced before it, and for nothing that comes after.
 sub flush {
     my ($self, $cb) = @_;
     $self->_check_open;
-    my $cfg = $self->{cfg};
-    if (!$self->_unsettled && !%{ $cfg->{unconfirmed} || {} }) {
+    my $cfg    = $self->{cfg};
+    my $waiter = { cb => $cb, generation => $self->_end_generation };
+    if ($self->_is_settled($waiter->{generation}) && !$self->_is_delivering && !%{ $cfg->{unconfirmed} || {} }) {
         $self->_call($cb);
         return;
     }
-    my $waiter = { cb => $cb };
     if ($cfg->{flush_timeout}) {
         $waiter->{timer} = $self->_timer($cfg->{flush_timeout}, _flush_timed_out => $waiter);
     }
@@ -97,14 +98,30 @@ sub flush {
     return $cfg->{closed} ? undef : $self->_check_flush;
 }
 
+# Delivery callbacks that are being called go first, unless one of them runs the loop
+# and waits there.
 sub _check_flush {
     my ($self) = @_;
-    $self->_txn_advance if $self->{cfg}{txn};
-    my $waiters = $self->{cfg}{flush_waiters};
-    return if !@$waiters || $self->_unsettled;
-    my @done = grep { !$_->{confirming} } @$waiters;
-    return $self->_confirm(@done) if @done && !$self->{cfg}{acks};
-    return $self->_flushed(@done);
+    my $cfg = $self->{cfg};
+    $self->_txn_advance if $cfg->{txn};
+    return if $cfg->{closed} || !@{ $cfg->{flush_waiters} };
+    return $self->_check_flush_waiters unless $self->_is_delivering;
+    $cfg->{_flush_timer} ||= $self->_timer(0, '_check_flush_waiters');
+    return;
+}
+
+# They stand in the order of their calls.
+sub _check_flush_waiters {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{_flush_timer};
+    my @done;
+    for my $waiter (grep { !$_->{confirming} } @{ $cfg->{flush_waiters} }) {
+        last unless $self->_is_settled($waiter->{generation});
+        push @done, $waiter;
+    }
+    return unless @done;
+    return %{ $cfg->{unconfirmed} || {} } ? $self->_confirm(@done) : $self->_flushed(@done);
 }
 
 # Under acks 0 nobody says that records have arrived, and most may still lie here.

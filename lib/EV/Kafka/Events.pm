@@ -66,6 +66,26 @@ sub _call_as {
     return;
 }
 
+# What would go too deep when it was called now, a method and its arguments, is called
+# from the loop, or when the client ends.
+sub _call_later {
+    my ($self, @call) = @_;
+    my $cfg = $self->{cfg};
+    push @{ $cfg->{calls} }, \@call;
+    return $cfg->{closed} ? $self->_make_calls : $cfg->{_calls_timer} ||= $self->_timer(0, '_make_calls');
+}
+
+sub _make_calls {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{_calls_timer};
+    for my $call (splice @{ $cfg->{calls} || [] }) {
+        my ($method, @args) = @$call;
+        $self->$method(@args);
+    }
+    return;
+}
+
 # A die in on_error, the default handler's among them, must reach $EV::DIED and
 # yet not cut short whatever noticed the error: it is thrown in a turn of its own.
 sub _report {

@@ -38,13 +38,13 @@ sub _run_ops {
 
 # Each operation's own callback hears of the failure; on_error hears of it once
 # for all those that have none. A message takes its transaction along, whose end
-# says so.
+# says so, or {is_told} already.
 sub _fail_ops {
     my ($self, $error, @ops) = @_;
     for my $op (grep { $_->{cb} } @ops) {
         $self->_call_as($op->{label} || 'EV::Kafka: callback', $op->{cb}, undef, $error);
     }
-    my $unheard = grep { !$_->{cb} && !$_->{transaction} } @ops;
+    my $unheard = grep { !$_->{cb} && !$_->{transaction} && !$_->{is_told} } @ops;
     $self->_report($error) if $unheard && !$self->{cfg}{closed};
     $self->_txn_broken($_, $error) for grep { $_ } map { $_->{transaction} } @ops;
     return;

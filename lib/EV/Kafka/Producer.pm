@@ -50,15 +50,19 @@ sub _append_message {
     return $self->_watch_partition($message->{topic}, $partition);
 }
 
-# A message that is not taken.
+# A message that is not taken. Who hears so and produces again may be refused again:
+# that is told from the loop.
 sub _refuse {
     my ($self, $message, $error) = @_;
     my $cfg = $self->{cfg};
-    return $self->_fail_ops($error, {
-        cb          => $message->{cb},
-        label       => EV::Kafka::Buffer::DELIVERY(),
-        transaction => $cfg->{closed} ? undef : $cfg->{txn},
-    });
+    my $txn = $cfg->{closed} ? undef : $cfg->{txn};
+    my $op  = { cb => $message->{cb}, label => EV::Kafka::Buffer::DELIVERY(), is_told => defined $txn };
+    if ($cfg->{refusing}) { $self->_call_later(_fail_ops => $error, $op) }
+    else {
+        local $cfg->{refusing} = 1;
+        $self->_fail_ops($error, $op);
+    }
+    return $txn ? $self->_txn_broken($txn, $error) : undef;
 }
 
 sub _choose_partition {

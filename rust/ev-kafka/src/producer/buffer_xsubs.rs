@@ -36,6 +36,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: is_settled,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_is_delivering",
+        body: is_delivering,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_queued",
         body: queued,
     },
@@ -184,6 +188,13 @@ fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let is_settled = producer.accumulator.borrow().is_settled(generation);
     frame.ret_int(is_settled.into());
+    Ok(())
+}
+
+/// `_is_delivering`: whether delivery callbacks are being called, so that more may follow.
+fn is_delivering(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    frame.ret_int(producer.delivery.is_active().into());
     Ok(())
 }
 

@@ -55,11 +55,25 @@ pub struct Delivery {
     call_loop: Cell<Option<CallLoop>>,
     /// The result's shape for each partition that ever had a callback called.
     results: RefCell<HashMap<Place, Template>>,
+    /// How many calls of [`Delivery::deliver`] are under way.
+    depth: Cell<usize>,
 }
 
 impl Delivery {
     /// Calls every callback of the batches, in order. Anything may happen meanwhile: the caller must hold no borrow.
     pub fn deliver(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
+        self.depth.set(self.depth.get() + 1);
+        let flow = self.deliver_all(perl, settled);
+        self.depth.set(self.depth.get() - 1);
+        flow
+    }
+
+    /// Whether callbacks are being called.
+    pub fn is_active(&self) -> bool {
+        self.depth.get() > 0
+    }
+
+    fn deliver_all(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
         let home = Home::new();
         for batch in settled {
             if batch.callbacks.is_empty() {
