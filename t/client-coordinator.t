@@ -75,7 +75,7 @@ subtest 'FindCoordinator is answered -1 for ever' => sub {
     my $kafka = connected(brokers => $mock->bootstrap);
     $mock->fault(api => 'FindCoordinator', error => -1, times => undef);
     my $asked = ran(ask($kafka));
-    is_deeply $asked, { ran => [], told => ['FindCoordinator: UNKNOWN_SERVER_ERROR (code -1)'] }, 'it is told';
+    is_deeply $asked, { ran => [], told => ['FindCoordinator: UNKNOWN_SERVER_ERROR (code -1); given up after 6 tries'] }, 'it is told';
     is asked_for($mock), EV::Kafka::Error::UNKNOWN_ERROR_TRIES() + 1, 'after some tries';
 };
 
@@ -187,7 +187,7 @@ subtest 'when nobody waits any more' => sub {
     wait_until { asked_for($mock) == 2 } 'some tries';
     $is_over = 1;
     my $entry = $kafka->{cfg}{coordinators}{'group:g'};
-    wait_until { !$entry->{timer} && !$entry->{asking} } 'the end of the search';
+    wait_until { !$entry->{timer} && !$entry->{request} } 'the end of the search';
     is_deeply [$asked, $entry->{ops}], [{ ran => [], told => [] }, []], 'the search ends';
 };
 
@@ -211,7 +211,8 @@ subtest 'close' => sub {
             my ($mock, $kafka) = @_;
             $mock->fault(api => 'FindCoordinator', error => 15, times => undef);
             my $asked = ask($kafka);
-            wait_until { $kafka->{cfg}{coordinators}{'group:g'}{timer} } 'a pause';
+            wait_until { asked_for($mock) >= 2 } 'the second try';
+            turns;
             return $asked;
         },
         'while its connection is made' => sub {

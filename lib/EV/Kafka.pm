@@ -897,10 +897,19 @@ uses the transactional id, the transaction took longer than C<transaction_timeou
 the client may not do this. The transaction is aborted, C<on_error> is told as well, and
 this client produces no more.
 
+=item *
+
+C<...: whether the transaction was committed is not known; call commit_transaction to ask
+again, or call abort_transaction>. The coordinator was asked to commit and has not answered in
+time. C<abort_transaction> fails with C<the transaction was committed before> where that is
+so: then the positions stay, and the next transaction can begin.
+
 =back
 
-While its coordinator cannot be reached nobody knows whether the transaction has been
-committed; it is asked until it answers, as long as that takes.
+Each request of a transaction is tried again for C<delivery_timeout>, and for half of
+C<transaction_timeout> at the most: what is left of that is for the abort. So the callback
+comes at the latest after twice that time. What is produced after something has failed fails
+at once, for the same reason.
 
 =head2 abort_transaction([$cb])
 
@@ -909,7 +918,9 @@ C<transaction aborted>, as does what is produced before the callback. The positi
 to where they were at C<begin_transaction>; until they are there no message is delivered, and
 what had been fetched by then comes again behind what goes before it. What has no answer yet
 is waited for, for a second at most. The callback gets C<< ({ error_code => 0 }, undef) >>, or
-C<(undef, $err)> with a final error. A program
+C<(undef, $err)>: a final error, or C<...: call abort_transaction again> when the coordinator
+has not answered in the time that a request may take. Without a callback C<on_error> gets the
+error. A program
 that consumes without end begins the next transaction there: what is delivered before it
 begins is not part of it.
 

@@ -180,7 +180,7 @@ sub _shut_down {
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
     $self->_native_off;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _init_timer _flush_timer metadata_request)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _flush_timer metadata_request)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @connecting = splice @{ $cfg->{connect_waiters} };
@@ -191,6 +191,7 @@ sub _shut_down {
 
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->_close_group;
+    $self->_end_requests;
     $self->_fail_coordinator_ops('client closed');
     $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });

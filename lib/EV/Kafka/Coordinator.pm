@@ -6,6 +6,7 @@ use List::Util   ();
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Request;
 
 # FindCoordinator's key types.
 my %KEY_TYPE = (group => 0, txn => 1);
@@ -17,6 +18,10 @@ use constant {
     FIND_BACKOFF_MAX => 1,
 };
 
+# Turns of a look-up, about three seconds, after which it is worth a word: a cluster that has
+# just begun needs some to make the topic in which its coordinators keep their records.
+use constant SILENT_TURNS => 6;
+
 # Seconds that a coordinator may take to answer where the program lets requests take
 # for ever: it is looked for again then, and may be another one. And those that it has at
 # the least, however short a session is.
@@ -26,14 +31,15 @@ use constant {
 };
 
 # {coordinators} has for each "kind:key" that was asked for
-#   { kind, key, node_id?, ops, tries, unknown, timer?, asking? }
-# where ops are the operations that wait for it, however long that takes, and unknown the
-# answers to look-ups that said nothing (EV::Kafka::Error's is_unknown). An operation
-# is { run, cb, parks, patience, is_over }, and gets node_id and purpose, its connection,
-# when it runs.
+#   { kind, key, node_id?, ops, tries, timer?, request?, refusal? }
+# where ops are the operations that wait for it, however long that takes, request the
+# look-up that is under way and refusal why the last one was refused. An operation
+# is { run, cb, parks, patience, is_over, waits }, and gets node_id and purpose, its
+# connection, when it runs.
 # patience: the most seconds that its answer may take, beyond what the request itself
 # lets the broker wait. The connection is given up then, as with request_timeout.
 # is_over: nobody waits for it any more.
+# waits: hears why it waits.
 # parks: the broker may let it wait for other members, so nothing else is sent on
 # its connection; what is to be said meanwhile takes the main one, which is opened
 # beforehand since close does not wait for it.
@@ -43,10 +49,112 @@ sub _with_coordinator {
     my $cfg = $self->{cfg};
     return $self->_fail_ops('client closed', $op) if $cfg->{closed};
     my $id = "$kind:$key";
-    my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0, unknown => 0 };
+    my $entry = $cfg->{coordinators}{$id} ||= { kind => $kind, key => $key, ops => [], tries => 0 };
     push @{ $entry->{ops} }, $op;
-    return if $entry->{asking} || $entry->{timer};
+    return if $entry->{request} || $entry->{timer};
     return $self->_pursue_coordinator($id);
+}
+
+# Where an EV::Kafka::Request for a coordinator goes, and what becomes of it there.
+sub _to_coordinator {
+    my ($self, $kind, $key, %op) = @_;
+    weaken(my $weak = $self);
+    my $refusal = sub {
+        my ($text) = @_;
+        my $entry = $weak && $weak->{cfg}{coordinators}{"$kind:$key"};
+        return $entry && $entry->{refusal} || EV::Kafka::Error->without_code($text);
+    };
+    return (
+        to => sub {
+            my ($request) = @_;
+            return unless $weak;
+            return $weak->_with_coordinator($kind, $key, {
+                %op,
+                run     => sub { my (undef, $op, $conn) = @_; $request->go($conn, map { $_ => $op->{$_} } qw(purpose node_id)) },
+                cb      => sub { $request->refuse($refusal->($_[1])) },
+                is_over => sub { $request->has_ended },
+                waits   => sub { $request->why($_[0]) },
+            });
+        },
+        lost => sub {
+            my ($where) = @_;
+            return unless $weak;
+            $weak->_request_failed(@$where{qw(purpose node_id)});
+            return $weak->_forget_coordinator($kind, $key);
+        },
+        refused => sub { my (undef, @codes) = @_; $weak->_coordinator_refused($kind, $key, @codes) if $weak },
+    );
+}
+
+# Any broker can answer. The control connection leads to one that does, and takes turns with
+# the others: one that is cut off from its cluster does not hear what they know. $seconds:
+# how long an answer may take, if not as long as any.
+sub _to_any_broker {
+    my ($self, $seconds) = @_;
+    weaken(my $weak = $self);
+    my $not_now = sub { EV::Kafka::Error->without_code($_[0], 1) };
+    return (
+        to => sub {
+            my ($request) = @_;
+            my $self = $weak or return;
+            my $turn = $request->round - 1;
+            my $conn = $self->{cfg}{bootstrap_conn};
+            return $request->go($conn) if $turn % 2 == 0 && $conn && $conn->connected;
+            my $node_id = $self->_some_broker($turn);
+            return $request->again($not_now->('no broker is known')) unless defined $node_id;
+            return $self->_on_broker(main => $node_id, {
+                run => sub {
+                    my ($self) = @_;
+                    my $conn = $self->_ready_conn(main => $node_id)
+                        or return $request->again($not_now->('disconnected'));
+                    my $go = sub { $request->go($conn, purpose => 'main', node_id => $node_id) };
+                    return defined $seconds ? $self->_send_within($seconds, $conn, $go) : $go->();
+                },
+                cb => sub { $request->again($not_now->($_[1])) },
+            });
+        },
+        lost => sub {
+            my ($where) = @_;
+            return $weak && defined $where->{node_id} ? $weak->_request_failed(@$where{qw(purpose node_id)}) : undef;
+        },
+    );
+}
+
+# One that is connected, and another one each second time.
+sub _some_broker {
+    my ($self, $turn) = @_;
+    my @nodes = sort { $a <=> $b } keys %{ $self->{cfg}{broker_map} };
+    if (!@nodes) {
+        $self->_refresh_metadata;
+        return;
+    }
+    my ($ready) = $turn % 2 ? () : grep { $self->_ready_conn(main => $_) } @nodes;
+    return $ready // $nodes[ int($turn / 2) % @nodes ];
+}
+
+# An EV::Kafka::Request of this client, which ends with it.
+sub _request {
+    my ($self, %about) = @_;
+    my $cfg = $self->{cfg};
+    my $id  = ++$cfg->{request_number};
+    weaken(my $weak = $self);
+    my $over = $about{over};
+    my $request = $cfg->{requests}{$id} = EV::Kafka::Request->new(
+        %about,
+        timer => sub { $weak ? $weak->_timer(@_) : undef },
+        over  => sub {
+            delete $weak->{cfg}{requests}{$id} if $weak;
+            $over->() if $over;
+        },
+    );
+    $request->start;
+    return $request;
+}
+
+sub _end_requests {
+    my ($self) = @_;
+    $_->end for values %{ delete $self->{cfg}{requests} || {} };
+    return;
 }
 
 # Whether asking again will help. $tries: as EV::Kafka::Error has it.
@@ -81,7 +189,7 @@ sub _pursue_coordinator {
     my ($self, $id) = @_;
     my $entry = $self->{cfg}{coordinators}{$id} or return;
     delete $entry->{timer};
-    return if $entry->{asking};
+    return if $entry->{request};
     return $self->_find_coordinator($id) unless defined $entry->{node_id};
     $self->_go_to_coordinator($id, $entry->{node_id}, $_) for splice @{ $entry->{ops} };
     return;
@@ -138,72 +246,73 @@ sub _send_within {
     return;
 }
 
-# Any broker knows, and the control connection leads to one that answers.
 sub _find_coordinator {
     my ($self, $id) = @_;
-    my $cfg   = $self->{cfg};
-    my $entry = $cfg->{coordinators}{$id};
-    $entry->{asking} = 1;
-    my $conn = $cfg->{bootstrap_conn};
-    return $self->_ask_for_coordinator($id, $conn) if $conn && $conn->connected;
-    my @nodes = keys %{ $cfg->{broker_map} };
-    my ($node_id) = ((grep { $self->_ready_conn(main => $_) } @nodes), $nodes[rand @nodes]);
-    return $self->_coordinator_not_found($id) unless defined $node_id;
+    my $entry = $self->{cfg}{coordinators}{$id};
+    my ($kind, $key) = @$entry{qw(kind key)};
     weaken(my $weak = $self);
-    return $self->_on_broker(main => $node_id, {
-        run => sub {
-            my ($self) = @_;
-            my $conn = $self->_ready_conn(main => $node_id);
-            $self->_send_within($self->_answer_timeout, $conn, sub { $self->_ask_for_coordinator($id, $conn) });
+    # A request that ends at once must not be taken for one that is under way.
+    my $is_over;
+    my $request = $self->_request(
+        $self->_to_any_broker($self->_answer_timeout),
+        name  => 'FindCoordinator',
+        send  => sub { my ($conn, $answered) = @_; $conn->find_coordinator($key, $answered, $KEY_TYPE{$kind}) },
+        alive => sub { $weak && $weak->_awaited_ops($entry) },
+        waits => sub { $weak->_coordinator_awaited($entry, $_[0]) if $weak },
+        over  => sub { $is_over = 1; delete $entry->{request} },
+        done  => sub {
+            my ($found, $error) = @_;
+            return unless $weak;
+            return $error ? $weak->_coordinator_not_found($entry, $error) : $weak->_coordinator_found($id, $found);
         },
-        cb  => sub { $weak->_coordinator_not_found($id) if $weak },
-    });
+    );
+    $entry->{request} = $request unless $is_over;
+    return;
 }
 
-sub _ask_for_coordinator {
-    my ($self, $id, $conn) = @_;
-    my $entry = $self->{cfg}{coordinators}{$id} or return;
-    weaken(my $weak = $self);
-    $conn->find_coordinator($entry->{key}, sub {
-        my ($found, $error) = @_;
-        return unless $weak;
-        # A connection that lives on has refused the request: the broker does not know it.
-        return $weak->_coordinator_not_found($id, !$found && $conn->connected ? "FindCoordinator: $error" : undef)
-            if defined $error;
-        my $code = $found->{error_code} or return $weak->_coordinator_found($id, $found);
-        my $unknown = EV::Kafka::Error::is_unknown($code) ? $entry->{unknown}++ : 0;
-        return $weak->_coordinator_not_found($id) if $weak->_is_coordinator_error($code, $unknown);
-        $entry->{unknown} = 0;
-        return $weak->_coordinator_not_found($id, EV::Kafka::Error->of_code($code)->of('FindCoordinator')->text);
-    }, $KEY_TYPE{ $entry->{kind} });
-    return;
+# Without those for whom nobody waits any more.
+sub _awaited_ops {
+    my ($self, $entry) = @_;
+    @{ $entry->{ops} } = grep { !$_->{is_over} || !$_->{is_over}->() } @{ $entry->{ops} };
+    return scalar @{ $entry->{ops} };
+}
+
+sub _coordinator_awaited {
+    my ($self, $entry, $error) = @_;
+    my $why = $error->of('FindCoordinator');
+    $_->{waits}->($why) for grep { $_->{waits} } @{ $entry->{ops} };
+    # Of connections others tell.
+    return if !defined $error->code || !$entry->{request} || $entry->{request}->round < SILENT_TURNS;
+    return $self->_notice("coordinator $entry->{kind}:$entry->{key}", _whose($entry) . ' is looked for: ' . $error->text);
+}
+
+sub _whose {
+    my ($entry) = @_;
+    return 'the coordinator of ' . ($entry->{kind} eq 'group' ? 'group' : 'transactional id') . " '$entry->{key}'";
 }
 
 sub _coordinator_found {
     my ($self, $id, $found) = @_;
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
-    delete $entry->{asking};
-    $entry->{unknown} = 0;
+    $self->_notice_over("coordinator $id");
     $entry->{node_id} = $found->{node_id};
     $cfg->{broker_map}{ $found->{node_id} } ||= { map { $_ => $found->{$_} } qw(host port) };
     return $self->_pursue_coordinator($id);
 }
 
-# With an error when it will never be found.
+# It will never be found.
 sub _coordinator_not_found {
-    my ($self, $id, $error) = @_;
-    my $entry = $self->{cfg}{coordinators}{$id} or return;
-    delete $entry->{asking};
-    return defined $error ? $self->_fail_ops($error, splice @{ $entry->{ops} }) : $self->_find_again($id);
+    my ($self, $entry, $error) = @_;
+    local $entry->{refusal} = $error;
+    return $self->_fail_ops($error->text, splice @{ $entry->{ops} });
 }
 
 sub _find_again {
     my ($self, $id) = @_;
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
-    @{ $entry->{ops} } = grep { !$_->{is_over} || !$_->{is_over}->() } @{ $entry->{ops} };
-    return if !@{ $entry->{ops} } || $entry->{timer} || $entry->{asking} || $cfg->{closed};
+    return if !$self->_awaited_ops($entry) || $entry->{timer} || $entry->{request} || $cfg->{closed};
     my $wait = $self->_backoff(++$entry->{tries}, FIND_BACKOFF, FIND_BACKOFF_MAX);
     $entry->{timer} = $self->_timer($wait, _pursue_coordinator => $id);
     return;
@@ -230,8 +339,9 @@ EV::Kafka::Coordinator - finds the broker that looks after a group or a transact
 A part of L<EV::Kafka::Client>, not for use by itself. Operations for a
 coordinator run on a connection of their own to it, which is found first when it
 is not known; a coordinator that moves, dies or is not ready yet is looked for
-again, ever more slowly. Who will not wait for ever sets a timer. A request that was
-sent is given up after C<request_timeout>, and after 30 seconds when that is 0.
+again, ever more slowly, and after some seconds C<on_notice> hears of it. Who will not
+wait for ever sets a timer. It leads L<EV::Kafka::Request>s to a coordinator, or to any
+broker. A request that was sent is given up after C<request_timeout>, and after 30 seconds when that is 0.
 
 =head1 SEE ALSO
 

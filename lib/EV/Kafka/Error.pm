@@ -43,6 +43,12 @@ sub of {
     return bless { %$self, text => "$what: $self->{text}" }, ref $self;
 }
 
+# It was not mended in time; later it may be.
+sub given_up {
+    my ($self, $when) = @_;
+    return bless { %$self, text => "$self->{text}; given up $when", retriable => 1 }, ref $self;
+}
+
 sub is_retriable {
     my ($code) = @_;
     return EV::Kafka::_is_retriable($code) ? 1 : 0;
@@ -101,6 +107,10 @@ C<code> is undef and C<name> empty where no broker has said anything.
 =head2 of($what)
 
 The same error with C<$what> before its text.
+
+=head2 given_up($when)
+
+The error of something that was tried until then, such as C<after 5 tries>. It is retriable.
 
 =head1 FUNCTIONS
 

@@ -60,7 +60,7 @@ sub _call_as {
     my $returned = eval { $cb->(@args); 1 };
     my $died = $@;
     # It may have forked: in the child nothing of what would follow is to happen.
-    $self->_leave_to_parent if $self->_is_foreign;
+    $self->_leave_to_parent if ref $self && $self->_is_foreign;
     return if $returned;
     eval { warn "$label error: $died" };    # a __WARN__ handler may die too
     return;

@@ -4,12 +4,6 @@ use warnings;
 
 use Scalar::Util qw(weaken);
 
-# Seconds between tries to get a producer id.
-use constant {
-    INIT_BACKOFF     => 0.1,
-    INIT_BACKOFF_MAX => 1,
-};
-
 # Milliseconds; says nothing for a producer without transactions.
 use constant NO_TRANSACTION_TIMEOUT => 2**31 - 1;
 
@@ -18,11 +12,6 @@ use constant {
     INVALID_PRODUCER_EPOCH       => 47,
     UNKNOWN_PRODUCER_ID          => 59,
 };
-
-# Answers to InitProducerId that a later try can mend: REQUEST_TIMED_OUT,
-# COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR,
-# CONCURRENT_TRANSACTIONS.
-my %LATER = map { $_ => 1 } 7, 14, 15, 16, 51;
 
 # Whether batches may leave as far as the producer id is concerned.
 sub _producer_is_ready {
@@ -41,9 +30,10 @@ sub _renew_producer {
     $cfg->{init_producer} = 1;
     my $init = defined $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
-        my ($self, $id, $epoch, $code, $error) = @_;
+        my ($self, $result, $error) = @_;
         return if $self->{cfg}{closed};
-        return defined $error ? $self->_producer_failed($error) : $self->_producer_identified($id, $epoch);
+        return $error ? $self->_producer_failed($error->text)
+            : $self->_producer_identified(@$result{qw(producer_id producer_epoch)});
     });
 }
 
@@ -53,7 +43,7 @@ sub _producer_identified {
     my $cfg = $self->{cfg};
     delete $cfg->{init_producer};
     @$cfg{qw(producer_id producer_epoch)} = ($id, $epoch);
-    $self->_native_on if defined delete $cfg->{producer_error} && !$cfg->{partitioner};
+    $self->_native_if_taken if defined delete $cfg->{producer_error};
     $self->_set_producer($id, $epoch);
     $self->_txn_renewed if $cfg->{txn};
     $self->_send_ready unless $cfg->{closed};
@@ -79,55 +69,16 @@ sub _producer_failed {
 # would for a leader.
 sub _init_producer {
     my ($self, undef, undef, $done) = @_;
-    return $self->_try_init_producer({ done => $done, tries => 0 });
-}
-
-sub _try_init_producer {
-    my ($self, $init) = @_;
-    my $cfg   = $self->{cfg};
-    my @nodes = sort { $a <=> $b } keys %{ $cfg->{broker_map} };
-    my ($node) = grep { $self->_ready_conn(main => $_) } @nodes;
-    # Another broker each time, as long as none is connected.
-    $node = $nodes[ $init->{tries} % @nodes ] if @nodes && (!defined $node || $init->{tries} % 2);
-    return $self->_retry_init_producer($init) if !defined $node;
     weaken(my $weak = $self);
-    return $self->_on_broker(main => $node, {
-        run => sub { my ($self) = @_; $self->_send_init_producer($init, $node) },
-        cb  => sub { $weak->_retry_init_producer($init) if $weak },
-    });
-}
-
-sub _send_init_producer {
-    my ($self, $init, $node) = @_;
-    my $conn = $self->_ready_conn(main => $node) or return $self->_retry_init_producer($init);
-    weaken(my $weak = $self);
-    $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, sub {
-        $weak->_init_producer_answered($init, $node, @_) if $weak;
-    });
-    return;
-}
-
-sub _init_producer_answered {
-    my ($self, $init, $node, $result, $error) = @_;
-    $self->_request_failed(main => $node) if defined $error;
-    return $self->_retry_init_producer($init) if defined $error || $result->{truncated};
-    my $code = $result->{error_code};
-    return $self->_retry_init_producer($init) if $LATER{$code};
-    return $init->{done}->($self, undef, undef, $code,
-        'InitProducerId: ' . $self->error_name($code) . " (code $code)") if $code;
-    return $init->{done}->($self, @$result{qw(producer_id producer_epoch)});
-}
-
-sub _retry_init_producer {
-    my ($self, $init) = @_;
-    my $cfg = $self->{cfg};
-    return if $cfg->{closed};
-    $self->_refresh_metadata unless %{ $cfg->{broker_map} };
-    $cfg->{_init_timer} = $self->_timer(
-        $self->_backoff(++$init->{tries}, INIT_BACKOFF, INIT_BACKOFF_MAX),
-        _try_init_producer => $init,
+    return $self->_request(
+        $self->_to_any_broker,
+        name => 'InitProducerId',
+        send => sub { my ($conn, $answered) = @_; $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, $answered) },
+        done => sub {
+            my ($result, $error) = @_;
+            return $weak ? $done->($weak, $result, $error) : undef;
+        },
     );
-    return;
 }
 
 # The broker says that a batch does not follow what it has of this producer. If it

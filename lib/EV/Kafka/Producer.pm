@@ -27,7 +27,8 @@ sub _produce_message {
     my ($self, $message) = @_;
     my $cfg = $self->{cfg};
     return $self->_refuse($message, $cfg->{producer_error}) if defined $cfg->{producer_error};
-    return $self->_refuse($message, 'transaction aborted') if $cfg->{txn} && $cfg->{txn}{state} eq 'aborting';
+    my $refusal = $self->_produce_refusal;
+    return $self->_refuse($message, $refusal) if defined $refusal;
     return $self->_is_direct($message->{topic}) ? $self->_append_message($message) : $self->_park_message($message);
 }
 

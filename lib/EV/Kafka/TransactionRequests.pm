@@ -2,9 +2,12 @@ package EV::Kafka::TransactionRequests;
 use strict;
 use warnings;
 
+use List::Util   ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
+use EV::Kafka::Request;
 
 # Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms); less
 # while the coordinator still ends the transaction before this one.
@@ -21,15 +24,20 @@ use constant INVALID_TXN_STATE       => 48;
 # The version of InitProducerId from which a producer can get its next epoch (KIP-360).
 use constant { INIT_PRODUCER_ID => 22, ADD_OFFSETS_TO_TXN => 25, NEXT_EPOCH_SINCE => 3 };
 
-# A coordinator says the same to the same request, so each is sent again until
-# it has been answered for good. UNKNOWN_TOPIC_OR_PARTITION, REQUEST_TIMED_OUT,
-# NETWORK_EXCEPTION, the coordinator's own, CONCURRENT_TRANSACTIONS,
-# THROTTLING_QUOTA_EXCEEDED.
-my %AGAIN = map { $_ => 1 } 3, 7, 13, 14, 15, 16, 51, 89;
+# Codes that are worth another try of a request to add something to the transaction, and say
+# that it was not added: UNKNOWN_TOPIC_OR_PARTITION, COORDINATOR_LOAD_IN_PROGRESS,
+# CONCURRENT_TRANSACTIONS, THROTTLING_QUOTA_EXCEEDED. After others the coordinator's log may
+# have it.
+my %NOT_ADDED = map { $_ => 1 } 3, 14, 51, 89;
 
-# Codes of requests to add something to the transaction after which it may have been
-# added all the same: the coordinator's log may have it.
-my %MAY_BE_ADDED = map { $_ => 1 } 7, 13, 15, 16;
+# Of transaction_timeout: how long one request may take, and how long after the first one
+# that may have begun it at the coordinator. What is left is for the abort: a coordinator that
+# aborts by itself fences the producer. But no request takes less than the last, in seconds.
+use constant {
+    SHARE_OF_ONE   => 0.5,
+    SHARE_OF_ALL   => 0.75,
+    LEAST_PATIENCE => 1,
+};
 
 # What leaves the producer alive: TOPIC_ and GROUP_AUTHORIZATION_FAILED,
 # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS,
@@ -38,28 +46,50 @@ my %MAY_BE_ADDED = map { $_ => 1 } 7, 13, 15, 16;
 my %ABORTABLE = map { $_ => 1 } 12, 22, 25, 27, 28, 29, 30, 49, 59, 82, 120;
 my %NEEDS_EPOCH = map { $_ => 1 } 49, 59;
 
-# Asks a coordinator until there is an answer; then $ask->{done}->($client,
-# $result, $code, $error), with an error for all but code 0. An $ask for a
-# transaction that is over, or being aborted when it says only_while_alive, is
-# dropped. One that adds something to the transaction says so.
+# Asks a coordinator until there is an answer; then $ask->{done}->($client, $result,
+# $error). An $ask for a transaction that is over, or being aborted when it says
+# only_while_alive, is dropped. One that adds something to the transaction says so.
 sub _ask_for_txn {
     my ($self, $ask) = @_;
-    return if $self->{cfg}{closed} || $self->_is_over($ask);
+    my $cfg = $self->{cfg};
+    return if $cfg->{closed} || $self->_is_over($ask);
     weaken(my $weak = $self);
-    return $self->_with_coordinator(_coordinator_of($self, $ask), {
-        run => sub { my ($self, $op, $conn) = @_; $self->_send_for_txn($ask, $op->{node_id}, $conn) },
-        cb  => sub {
-            my (undef, $error) = @_;
-            return if !$weak || $weak->{cfg}{closed};
-            $ask->{done}->($weak, undef, $error =~ /\(code (\d+)\)/ ? $1 : -1, "$ask->{name}: $error");
+    return $self->_request(
+        $self->_to_coordinator($ask->{kind} || 'txn', $ask->{key} // $cfg->{transactional_id}),
+        name     => $ask->{name},
+        subject  => $ask->{txn},
+        patience => $ask->{patience},
+        backoff  => \&_backoff_after,
+        alive    => sub { $weak && !$weak->_is_over($ask) },
+        send     => sub { my ($conn, $answered) = @_; $weak->_send_for_txn($ask, $conn, $answered) if $weak },
+        done     => sub {
+            my ($result, $error) = @_;
+            return $weak ? $ask->{done}->($weak, $result, $error) : undef;
         },
-    });
+    );
 }
 
-# Its own kind and key: the transaction's, unless it says otherwise.
-sub _coordinator_of {
-    my ($self, $ask) = @_;
-    return ($ask->{kind} || 'txn', $ask->{key} // $self->{cfg}{transactional_id});
+# Seconds that a request of the transaction may take.
+sub _txn_patience {
+    my ($self) = @_;
+    my $cfg     = $self->{cfg};
+    my $seconds = SHARE_OF_ONE * $cfg->{transaction_timeout} / 1000;
+    return List::Util::min($seconds, $cfg->{delivery_timeout} || $seconds);
+}
+
+# The same for one without which the transaction cannot be committed.
+sub _patience_in {
+    my ($self, $txn) = @_;
+    my $patience = $self->_txn_patience;
+    return $patience unless defined $txn->{begun};
+    my $left = $txn->{begun} + SHARE_OF_ALL * $self->{cfg}{transaction_timeout} / 1000 - $self->_now;
+    return List::Util::min($patience, List::Util::max($left, LEAST_PATIENCE));
+}
+
+sub _backoff_after {
+    my ($code) = @_;
+    return ($code // 0) == CONCURRENT_TRANSACTIONS
+        ? (CONCURRENT_BACKOFF, CONCURRENT_BACKOFF_MAX) : (TXN_BACKOFF, TXN_BACKOFF_MAX);
 }
 
 sub _is_over {
@@ -69,73 +99,44 @@ sub _is_over {
 }
 
 sub _send_for_txn {
-    my ($self, $ask, $node_id, $conn) = @_;
-    return if $self->{cfg}{closed} || $self->_is_over($ask);
-    return $self->_ask_again_for_txn($ask) unless $conn;
+    my ($self, $ask, $conn, $answered) = @_;
     my $txn = $ask->{txn} || {};
     $txn->{on_wire}++;
-    $txn->{may_have}++ if $ask->{adds};
+    if ($ask->{adds}) {
+        $txn->{may_have}++;
+        $txn->{begun} //= $self->_now;
+    }
     weaken(my $weak = $self);
     $ask->{send}->($self, $conn, sub {
         my ($result, $error) = @_;
         $txn->{on_wire}--;
         return if !$weak || $weak->{cfg}{closed};
-        $error = 'incomplete answer' if $result && $result->{truncated};
-        if   (defined $error) { $weak->_txn_unanswered($ask, $node_id, $conn, $result, $error) }
-        else                  { $weak->_txn_answered($ask, $result) }
+        $txn->{may_have}-- if $ask->{adds} && $result && !$result->{truncated} && _says_not_added($result);
+        $answered->($result, $error);
         # An abort has waited for it.
-        $weak->_txn_advance if $weak->_is_over($ask);
+        $weak->_txn_advance if $weak && $weak->_is_over($ask);
     });
     return;
 }
 
-sub _txn_unanswered {
-    my ($self, $ask, $node_id, $conn, $result, $error) = @_;
-    # A connection that lives on has refused to send the request.
-    return $ask->{done}->($self, undef, -1, "$ask->{name}: $error") if !$result && $conn->connected;
-    my ($kind, $key) = _coordinator_of($self, $ask);
-    $self->_request_failed($kind => $node_id) unless $result;
-    $self->_forget_coordinator($kind, $key);
-    return $self->_ask_again_for_txn($ask);
-}
-
-sub _txn_answered {
-    my ($self, $ask, $result) = @_;
-    my @codes = grep { $_ } $result->{error_code} // 0,
-        map { $_->{error_code} } map { @{ $_->{partitions} } } @{ $result->{topics} || [] };
-    # OPERATION_NOT_ATTEMPTED stands beside what was refused.
-    @codes = grep { $_ != 55 } @codes if grep { $_ != 55 } @codes;
-    return $ask->{done}->($self, $result, 0) unless @codes;
-    $ask->{txn}{may_have}-- if $ask->{adds} && !grep { $MAY_BE_ADDED{$_} } @codes;
-    if (my ($code) = grep { !$AGAIN{$_} } @codes) {
-        return $ask->{done}->($self, $result, $code, "$ask->{name}: " . $self->error_name($code) . " (code $code)");
-    }
-    $self->_coordinator_refused(_coordinator_of($self, $ask), @codes);
-    return $self->_ask_again_for_txn($ask, $codes[0]);
-}
-
-sub _ask_again_for_txn {
-    my ($self, $ask, $code) = @_;
-    my @backoff = ($code // 0) == CONCURRENT_TRANSACTIONS
-        ? (CONCURRENT_BACKOFF, CONCURRENT_BACKOFF_MAX) : (TXN_BACKOFF, TXN_BACKOFF_MAX);
-    my $id = ++$self->{cfg}{txn_number};
-    $self->{cfg}{txn_timers}{$id} =
-        $self->_timer($self->_backoff(++$ask->{tries}, @backoff), _ask_after_pause => $id, $ask);
-    return;
-}
-
-sub _ask_after_pause {
-    my ($self, $id, $ask) = @_;
-    delete $self->{cfg}{txn_timers}{$id};
-    return $self->_ask_for_txn($ask);
+sub _says_not_added {
+    my ($result) = @_;
+    my @codes = EV::Kafka::Request::codes($result);
+    return @codes && !grep { !$NOT_ADDED{$_} && EV::Kafka::Error::is_retriable_by_coordinator($_, 0) } @codes;
 }
 
 # What an answer of a coordinator means for the transaction.
 sub _txn_refused {
-    my ($self, $txn, $code, $error) = @_;
-    return $self->_txn_failed_for_good($error) unless $ABORTABLE{$code};
-    $txn->{new_epoch} = 1 if $NEEDS_EPOCH{$code};
-    return $self->_txn_broken($txn, $error);
+    my ($self, $txn, $error) = @_;
+    return $self->_txn_failed_for_good($error->text) unless _is_abortable($error);
+    $txn->{new_epoch} = 1 if $NEEDS_EPOCH{ $error->code // 0 };
+    return $self->_txn_broken($txn, $error->text);
+}
+
+# What might still have been answered otherwise says nothing about the producer.
+sub _is_abortable {
+    my ($error) = @_;
+    return $error->retriable || $ABORTABLE{ $error->code // 0 };
 }
 
 # --- the requests -----------------------------------------------------------------
@@ -150,8 +151,10 @@ sub _init_transactional_producer {
         return;
     }
     return $self->_ask_for_txn({
-        name => 'InitProducerId',
-        send => sub {
+        name     => 'InitProducerId',
+        # Without any id messages wait for one as they would for a leader.
+        patience => $id >= 0 ? $self->_txn_patience : undef,
+        send     => sub {
             my ($self, $conn, $answered) = @_;
             my $cfg     = $self->{cfg};
             my $version = ($conn->api_versions || {})->{ INIT_PRODUCER_ID() } // 0;
@@ -159,15 +162,23 @@ sub _init_transactional_producer {
             $conn->init_producer_id(@$cfg{qw(transactional_id transaction_timeout)}, $answered, @current);
         },
         done => sub {
-            my ($self, $result, $code, $error) = @_;
-            return $done->($self, @$result{qw(producer_id producer_epoch)}) unless $code;
+            my ($self, $result, $error) = @_;
+            return $done->($self, $result) unless $error;
+            my $txn = $self->{cfg}{txn};
+            return $self->_producer_not_renewed($txn, $error) if $id >= 0 && $error->retriable;
             # Whoever had an id has lost it to another producer.
-            return $self->_txn_failed_for_good($error) if $id >= 0;
-            $self->_txn_broken($self->{cfg}{txn}, $error) if $self->{cfg}{txn};
-            return if $self->{cfg}{closed};
-            return $done->($self, undef, undef, $code, $error);
+            return $self->_txn_failed_for_good($error->text) if $id >= 0;
+            $self->_txn_broken($txn, $error->text) if $txn;
+            return $self->{cfg}{closed} ? undef : $done->($self, undef, $error);
         },
     });
+}
+
+# An abort that waits for it is answered. Else it is needed as much as before.
+sub _producer_not_renewed {
+    my ($self, $txn, $error) = @_;
+    delete $self->{cfg}{init_producer};
+    return $txn && $txn->{renewing} ? $self->_txn_not_renewed($txn, $error) : $self->_renew_producer;
 }
 
 # The coordinator hears of a partition before the first batch leaves for it.
@@ -176,9 +187,7 @@ sub _txn_register_new {
     my $cfg = $self->{cfg};
     my $txn = $cfg->{txn} or return;
     return if $txn->{ending} || $txn->{state} eq 'aborting';
-    # What is produced after the failure has no end to wait for either.
-    return $self->_txn_fail_late($txn) if defined $txn->{error};
-    return if $txn->{adding};
+    return if $txn->{adding} || defined $self->_txn_refusal($txn);
     return if !$self->_producer_is_ready || $cfg->{init_producer};
     my @new = $self->_txn_unregistered or return;
     $self->_watch_generation($txn);
@@ -187,6 +196,7 @@ sub _txn_register_new {
     return $self->_ask_for_txn({
         name             => 'AddPartitionsToTxn',
         txn              => $txn,
+        patience         => $self->_patience_in($txn),
         adds             => 1,
         only_while_alive => 1,
         send             => sub {
@@ -194,10 +204,10 @@ sub _txn_register_new {
             $conn->add_partitions_to_txn($self->_txn_identity, EV::Kafka::Partitions::by_topic(@new), $answered);
         },
         done => sub {
-            my ($self, undef, $code, $error) = @_;
+            my ($self, undef, $error) = @_;
             delete $txn->{adding};
             return if ($self->{cfg}{txn} || 0) != $txn;
-            return $self->_txn_refused($txn, $code, $error) if $code;
+            return $self->_txn_refused($txn, $error) if $error;
             $txn->{added} = 1;
             if ($txn->{state} ne 'aborting') {
                 $self->_txn_registered(@$_) for @new;
@@ -222,6 +232,7 @@ sub _send_offsets_when_ready {
         $self->_ask_for_txn({
             name             => 'AddOffsetsToTxn',
             txn              => $txn,
+            patience         => $self->_patience_in($txn),
             adds             => 1,
             only_while_alive => 1,
             send             => sub {
@@ -230,9 +241,9 @@ sub _send_offsets_when_ready {
                 $conn->add_offsets_to_txn($self->_txn_identity, $sent->{group_id}, $answered);
             },
             done => sub {
-                my ($self, undef, $code, $error) = @_;
+                my ($self, undef, $error) = @_;
                 return if ($self->{cfg}{txn} || 0) != $txn;
-                return $self->_txn_refused($txn, $code, $error) if $code;
+                return $self->_txn_refused($txn, $error) if $error;
                 $txn->{added} = 1;
                 $self->_txn_commit_offsets($txn, $sent);
             },
@@ -248,6 +259,7 @@ sub _txn_commit_offsets {
         kind             => 'group',
         key              => $sent->{group_id},
         txn              => $txn,
+        patience         => $self->_patience_in($txn),
         only_while_alive => 1,
         send             => sub {
             my ($self, $conn, $answered) = @_;
@@ -257,38 +269,44 @@ sub _txn_commit_offsets {
                 $answered, $instance_id);
         },
         done => sub {
-            my ($self, $result, $code, $error) = @_;
+            my ($self, $result, $error) = @_;
             return if ($self->{cfg}{txn} || 0) != $txn;
-            return $self->_txn_refused($txn, $code, $error) if $code;
+            return $self->_txn_refused($txn, $error) if $error;
             $self->_offsets_sent($txn, $sent, $result);
         },
     });
 }
 
-# Until the coordinator has said so, whether a transaction was committed is known
-# to it alone: there is nothing to do but to ask on.
+# Until the coordinator has said so, whether a transaction was committed is known to it
+# alone. Whoever does not get to know may ask again, or abort it: that is refused when it was
+# committed.
 sub _end_txn {
     my ($self, $txn, $committed) = @_;
     return $self->_ask_for_txn({
-        name => 'EndTxn',
-        txn  => $txn,
-        send => sub {
+        name     => 'EndTxn',
+        txn      => $txn,
+        patience => $self->_txn_patience,
+        send     => sub {
             my ($self, $conn, $answered) = @_;
             $conn->end_txn($self->_txn_identity, $committed, $answered);
         },
         done => sub {
-            my ($self, undef, $code, $error) = @_;
-            # Adding was asked for, and did not happen.
-            $code = 0 if $code == INVALID_TXN_STATE && !$committed && !$txn->{added};
-            return $committed ? $self->_txn_ended($txn) : $self->_txn_aborted($txn) unless $code;
-            return $self->_txn_failed_for_good($error) unless $ABORTABLE{$code};
+            my ($self, undef, $error) = @_;
+            if ($error && ($error->code // 0) == INVALID_TXN_STATE && !$committed) {
+                $txn->{was_committed} = 1 if defined $txn->{doubt};
+                # Or adding was asked for, and did not happen.
+                undef $error if defined $txn->{doubt} || !$txn->{added};
+            }
+            return $committed ? $self->_txn_ended($txn) : $self->_txn_aborted($txn) unless $error;
+            return $self->_txn_failed_for_good($error->text) unless _is_abortable($error);
             $txn->{new_epoch} = 1;
+            if ($error->retriable) {
+                return $committed ? $self->_txn_in_doubt($txn, $error) : $self->_txn_not_aborted($txn, $error);
+            }
             return $self->_txn_aborted($txn) unless $committed;
-            $txn->{error} = $error;
+            $txn->{error} = $error->text;
             delete $txn->{ending};
-            # It is open again, and what is produced is part of it: it fails.
-            $self->_txn_begin;
-            $self->_txn_advance;
+            return $self->_txn_advance;
         },
     });
 }
@@ -304,8 +322,9 @@ EV::Kafka::TransactionRequests - what an EV::Kafka client asks for a transaction
 =head1 DESCRIPTION
 
 A part of L<EV::Kafka::Client>, not for use by itself: InitProducerId,
-AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit and EndTxn, each sent to its
-coordinator until that has answered for good, wherever it moves.
+AddPartitionsToTxn, AddOffsetsToTxn, TxnOffsetCommit and EndTxn, each an
+L<EV::Kafka::Request> to its coordinator until that has answered for good, wherever it
+moves, or until its patience ends.
 
 =head1 SEE ALSO
 

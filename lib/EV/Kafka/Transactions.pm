@@ -19,12 +19,17 @@ my %NEEDS_EPOCH = map { $_ => 1 } NO_ANSWER, 45, 47, 59;
 # PRODUCER_FENCED: another producer has taken the transactional id over.
 use constant PRODUCER_FENCED => 90;
 
+use constant COMMITTED  => 'the transaction was committed before';
 use constant REBALANCED => 'the group was rebalanced in the middle of the transaction';
 
 # The transaction that is open lies in {txn}:
 #   state      open, committing or aborting
 #   cb         of commit_transaction or abort_transaction
 #   error      why it cannot be committed any more
+#   doubt      why it is not known whether it was committed
+#   was_committed   an abort has found that out
+#   deadline   timer of a commit that waits for what is part of it
+#   begun      when the coordinator may have begun it
 #   added      the coordinator knows of it; ends by EndTxn
 #   asked      something is to be added
 #   may_have   requests to add something that it may have obeyed
@@ -75,7 +80,8 @@ sub send_offsets_to_transaction {
     $self->_watch_generation($txn);
     $self->_txn_broken($txn, REBALANCED) if $txn->{given_up};
     return if $self->{cfg}{closed};
-    return $self->_offsets_sent($txn, $sent, undef, _must_abort($txn)) if defined $txn->{error};
+    my $refusal = $self->_txn_refusal($txn);
+    return $self->_offsets_sent($txn, $sent, undef, $refusal) if defined $refusal;
     return $self->_offsets_sent($txn, $sent, { topics => [], throttle_time_ms => 0 }) unless @positions;
     return $self->_send_offsets_when_ready;
 }
@@ -84,6 +90,8 @@ sub commit_transaction {
     my ($self, $cb) = @_;
     my $txn = $self->_open_txn('commit_transaction');
     @$txn{qw(state cb)} = ('committing', $cb);
+    my $patience = $self->_txn_patience;
+    $txn->{deadline} = $self->_timer($patience, _commit_late => $patience);
     $self->_flush_all_batches;
     return $self->_txn_advance;
 }
@@ -92,6 +100,7 @@ sub abort_transaction {
     my ($self, $cb) = @_;
     my $txn = $self->_open_txn('abort_transaction');
     @$txn{qw(state cb)} = ('aborting', $cb);
+    delete $txn->{late};
     # What would be delivered from here on comes again, and what is produced is refused.
     $self->_hold_delivery('abort');
     $self->_native_off;
@@ -118,6 +127,28 @@ sub _open_txn {
 sub _must_abort {
     my ($txn) = @_;
     return "$txn->{error}: the transaction cannot be committed; call abort_transaction";
+}
+
+# Why nothing can become part of it any more, if that is so.
+sub _txn_refusal {
+    my ($self, $txn) = @_;
+    return _must_abort($txn) if defined $txn->{error};
+    return $txn->{doubt};
+}
+
+# What is said to messages that are produced now.
+sub _produce_refusal {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn} or return;
+    return $txn->{state} eq 'aborting' ? 'transaction aborted' : $self->_txn_refusal($txn);
+}
+
+# Messages that are refused are not for the native produce.
+sub _native_if_taken {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    my $is_off = $cfg->{partitioner} || defined $cfg->{producer_error} || defined $self->_produce_refusal;
+    return $is_off ? $self->_native_off : $self->_native_on;
 }
 
 # As a member of the group, the broker refuses what a member that was thrown out
@@ -184,18 +215,14 @@ sub _txn_broken {
     return if defined $txn->{error} || $cfg->{closed} || ($cfg->{txn} || 0) != $txn;
     $txn->{error} = $error;
     return if $txn->{state} eq 'aborting';
-    $self->_txn_fail_unsent(_must_abort($txn));
+    my $refusal = _must_abort($txn);
+    # What is produced from now on has no end to wait for.
+    $self->_native_off;
+    $self->_txn_fail_unsent($refusal);
     return if $cfg->{closed};
-    $self->_end_offsets($txn, _must_abort($txn));
+    $self->_end_offsets($txn, $refusal) unless $cfg->{closed};
     $self->_txn_advance;
     return $cfg->{closed} ? undef : $self->_check_buffer;
-}
-
-sub _txn_fail_late {
-    my ($self, $txn) = @_;
-    return unless $self->_txn_unregistered;
-    $self->_txn_fail_unsent(_must_abort($txn));
-    return $self->{cfg}{closed} ? undef : $self->_check_buffer;
 }
 
 # An error after which this client can only be closed.
@@ -219,8 +246,7 @@ sub _txn_failed_for_good {
 sub _fail_txn {
     my ($self, $error) = @_;
     my $txn = delete $self->{cfg}{txn} or return;
-    delete $txn->{patience};
-    $self->{cfg}{txn_timers} = {};
+    delete @$txn{qw(patience deadline)};
     $self->_end_offsets($txn, $error);
     return $self->_call(delete $txn->{cb}, undef, $error);
 }
@@ -243,11 +269,8 @@ sub _txn_advance {
         my $is_quiet = $txn->{late} || !$self->_txn_unsettled && !$txn->{on_wire};
         return $is_quiet ? $self->_end_by_abort($txn) : undef;
     }
+    return $self->_txn_not_ended($txn, commit_transaction => _must_abort($txn)) if defined $txn->{error};
     my $unsettled = $self->_txn_unsettled || $txn->{adding} || %{ $txn->{offsets} };
-    if (defined $txn->{error}) {
-        $txn->{state} = 'open';
-        return $self->_txn_not_ended(delete $txn->{cb}, commit_transaction => _must_abort($txn));
-    }
     if ($unsettled) {
         $self->_txn_register_new;
         return $self->_send_offsets_when_ready;
@@ -256,13 +279,52 @@ sub _txn_advance {
     # Nothing that is produced from now on is part of it.
     $self->_txn_end;
     $txn->{ending} = 1;
+    delete $txn->{deadline};
     return $self->_end_txn($txn, 1);
 }
 
-# Somebody hears of it in any case.
+# What is part of it was not settled in time.
+sub _commit_late {
+    my ($self, $patience) = @_;
+    my $txn = $self->{cfg}{txn} or return;
+    my @requests = grep { ($_->subject || 0) == $txn } values %{ $self->{cfg}{requests} || {} };
+    my ($reason) = sort map { $_->text } grep { $_ } map { $_->reason } @requests;
+    return $self->_txn_broken($txn, join ': ', "commit_transaction: timed out after $patience s", $reason // ());
+}
+
+# It is open again, and somebody hears of that in any case.
 sub _txn_not_ended {
+    my ($self, $txn, $method, $error) = @_;
+    $txn->{state} = 'open';
+    delete @$txn{qw(ending renewing deadline)};
+    $self->_native_off;
+    return $self->_tell_error(delete $txn->{cb}, $method, $error);
+}
+
+sub _tell_error {
     my ($self, $cb, $method, $error) = @_;
     return $cb ? $self->_call($cb, undef, $error) : $self->_report("$method: $error");
+}
+
+sub _txn_in_doubt {
+    my ($self, $txn, $error) = @_;
+    $txn->{doubt} = $error->text . ': whether the transaction was committed is not known;'
+        . ' call commit_transaction to ask again, or call abort_transaction';
+    return $self->_txn_not_ended($txn, commit_transaction => $txn->{doubt});
+}
+
+# An abort that nobody has answered can be called for again, and nothing else.
+sub _txn_not_aborted {
+    my ($self, $txn, $error) = @_;
+    $txn->{error} = $error->text;
+    return $self->_txn_not_ended($txn, abort_transaction => "$txn->{error}: call abort_transaction again");
+}
+
+# The coordinator has ended it, and owes an epoch.
+sub _txn_not_renewed {
+    my ($self, $txn, $error) = @_;
+    $txn->{may_have} = 0;
+    return $self->_txn_not_aborted($txn, $error);
 }
 
 sub _abort_late {
@@ -322,11 +384,15 @@ sub _txn_ended {
     return if ($cfg->{txn} || 0) != $txn;
     $self->_txn_end unless $txn->{ending};
     delete $cfg->{txn};
-    if ($txn->{state} eq 'aborting') {
-        $self->_back_to(values %{ $txn->{positions} });
-        $self->_native_on unless $cfg->{partitioner} || defined $cfg->{producer_error};
+    delete $txn->{deadline};
+    $self->_native_if_taken;
+    if ($txn->{was_committed}) {
+        $self->_tell_error(delete $txn->{cb}, abort_transaction => COMMITTED);
     }
-    $self->_call(delete $txn->{cb}, { error_code => 0 }, undef);
+    else {
+        $self->_back_to(values %{ $txn->{positions} }) if $txn->{state} eq 'aborting';
+        $self->_call(delete $txn->{cb}, { error_code => 0 }, undef);
+    }
     return if $cfg->{closed};
     $self->_release_delivery('abort');
     return $self->_send_ready;

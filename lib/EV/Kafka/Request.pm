@@ -1,0 +1,240 @@
+package EV::Kafka::Request;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+use EV::Kafka::Error;
+use EV::Kafka::Events;
+
+# One request until it is answered for good. Its fields, all but the last ones given to new:
+#   name      what its errors are said of
+#   subject   whose it is, where somebody wants to know
+#   to        $to->($request): leads, now or later, to one of go, again and refuse
+#   send      $send->($conn, $answered); then $answered->($result, $error) once
+#   again     $again->($code, $unknown): whether that answer is worth another try
+#   backoff   $backoff->($code): seconds before the second try and the most of them
+#   tries     how often it is sent at the most
+#   patience  seconds after which it is given up, whatever it waits for
+#   alive     whether anybody still waits; asked before each try
+#   refused   $refused->(\%where, @codes) after an answer that is worth another try
+#   lost      $lost->(\%where) when the connection ended before the answer came
+#   waits     $waits->($error) when it is to be tried again
+#   done      $done->($result, $error), once, unless nobody waits any more
+#   over      $over->() at the end in any case
+#   timer     $timer->($seconds, $code): a one-shot timer that lives as long as it is kept
+#   round, tried, unknown   turns, times it was sent, and answers that said nothing
+#   why       the error of the last turn
+# It holds no client: whoever gives the code sees to it that it does not keep one alive.
+
+# Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms).
+use constant {
+    BACKOFF     => 0.1,
+    BACKOFF_MAX => 1,
+};
+
+# OPERATION_NOT_ATTEMPTED stands beside what was refused.
+use constant OPERATION_NOT_ATTEMPTED => 55;
+
+my @CODE = qw(to send again backoff alive refused lost waits done over timer);
+
+sub new {
+    my ($class, %about) = @_;
+    return bless {
+        again   => \&EV::Kafka::Error::is_retriable_by_coordinator,
+        backoff => sub { (BACKOFF, BACKOFF_MAX) },
+        alive   => sub { 1 },
+        map({ $_ => sub { } } qw(refused lost waits over)),
+        %about,
+        round => 0, tried => 0, unknown => 0,
+    }, $class;
+}
+
+sub round     { $_[0]{round} }
+sub subject   { $_[0]{subject} }
+sub has_ended { $_[0]{ended} ? 1 : 0 }
+
+sub start {
+    my ($self) = @_;
+    $self->{clock} = $self->_after($self->{patience}, '_late') if defined $self->{patience};
+    return $self->_turn;
+}
+
+# Nobody hears of it any more.
+sub end {
+    my ($self) = @_;
+    return if $self->{ended};
+    $self->{ended} = 1;
+    delete @$self{qw(clock pause)};
+    my $over = $self->{over};
+    delete @$self{@CODE};
+    return $over->();
+}
+
+sub _after {
+    my ($self, $seconds, $method) = @_;
+    weaken(my $weak = $self);
+    return $self->{timer}->($seconds, sub { $weak->$method if $weak });
+}
+
+sub _turn {
+    my ($self) = @_;
+    return if $self->{ended};
+    delete $self->{pause};
+    return $self->end unless $self->{alive}->();
+    $self->{round}++;
+    $self->{to}->($self);
+    return;
+}
+
+# --- where "to" leads -----------------------------------------------------------------
+
+# A connection that is ready; %where is what refused and lost want to know.
+sub go {
+    my ($self, $conn, %where) = @_;
+    return if $self->{ended};
+    return $self->end unless $self->{alive}->();
+    $self->{tried}++;
+    return $self->{send}->($conn, sub {
+        my ($result, $error) = @_;
+        return if $self->{ended};
+        $error = 'incomplete answer' if $result && $result->{truncated};
+        return $self->_answered(\%where, $result) unless defined $error;
+        # A connection that lives on has refused to send the request.
+        return $self->refuse(EV::Kafka::Error->without_code($error)) if !$result && $conn->connected;
+        $self->{lost}->(\%where);
+        return $self->again(EV::Kafka::Error->without_code($error, 1));
+    });
+}
+
+# Not now.
+sub again {
+    my ($self, $error) = @_;
+    return if $self->{ended};
+    $self->why($error);
+    my $tries = $self->{tries};
+    return $self->_give_up("after $tries tries") if defined $tries && $self->{tried} >= $tries;
+    my $wait = EV::Kafka::Events->_backoff($self->{round}, $self->{backoff}->($error->code));
+    $self->{pause} = $self->_after($wait, '_turn');
+    return;
+}
+
+# Never.
+sub refuse {
+    my ($self, $error) = @_;
+    return $self->_done(undef, $error->of($self->{name}));
+}
+
+# What it waits for, in the words of whoever has looked.
+sub why {
+    my ($self, $error) = @_;
+    return if $self->{ended};
+    $self->{why} = $error;
+    return $self->{waits}->($error);
+}
+
+# --- the answer -----------------------------------------------------------------------
+
+# All codes of an answer that are none of success.
+sub codes {
+    my ($result) = @_;
+    my @codes = grep { $_ } $result->{error_code} // 0,
+        map { $_->{error_code} } map { @{ $_->{partitions} || [] } } @{ $result->{topics} || [] };
+    my @own = grep { $_ != OPERATION_NOT_ATTEMPTED } @codes;
+    return @own ? @own : @codes;
+}
+
+sub _answered {
+    my ($self, $where, $result) = @_;
+    my @codes = codes($result) or return $self->_done($result);
+    my ($final) = grep { !$self->{again}->($_, $self->{unknown}) } @codes;
+    my $error = EV::Kafka::Error->of_code($final // $codes[0]);
+    if (defined $final) {
+        # It was tried as often as it is worth.
+        $error = $error->given_up("after $self->{tried} tries") if EV::Kafka::Error::is_unknown($final);
+        return $self->_done($result, $error->of($self->{name}));
+    }
+    $self->{unknown}++ if grep { EV::Kafka::Error::is_unknown($_) } @codes;
+    $self->{refused}->($where, @codes);
+    return $self->again($error);
+}
+
+# Why it was not answered yet, if somebody has said that.
+sub reason {
+    my ($self) = @_;
+    return $self->{why} && $self->{why}->of($self->{name});
+}
+
+sub _late {
+    my ($self) = @_;
+    return if $self->{ended};
+    return $self->_give_up("after $self->{patience} s");
+}
+
+sub _give_up {
+    my ($self, $when) = @_;
+    my $error = $self->{why} // EV::Kafka::Error->without_code('no answer');
+    return $self->_done(undef, $error->given_up($when)->of($self->{name}));
+}
+
+sub _done {
+    my ($self, $result, $error) = @_;
+    return if $self->{ended};
+    my $done = $self->{done};
+    $self->end;
+    return $done->($result, $error);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Request - one request until it is answered for good
+
+=head1 SYNOPSIS
+
+    my $request = EV::Kafka::Request->new(
+        name     => 'EndTxn',
+        to       => sub { my ($request) = @_; $request->go($conn) },
+        send     => sub { my ($conn, $answered) = @_; $conn->end_txn(@transaction, 1, $answered) },
+        patience => 30,
+        timer    => sub { my ($seconds, $code) = @_; return EV::timer($seconds, 0, $code) },
+        done     => sub { my ($result, $error) = @_; ... },
+    );
+    $request->start;
+
+=head1 DESCRIPTION
+
+For the modules of L<EV::Kafka::Client>. A request is sent, and sent again with back-off
+while its answers say that this may help (L<EV::Kafka::Error/is_retriable_by_coordinator($code, [$tries])>)
+and when its connection is lost. C<done> hears of the answer, or of the L<EV::Kafka::Error>
+that ended it: one that is final, or the last one when C<patience> or C<tries> were used up,
+which is retriable then. What it is sent to is found by the code given as C<to>, anew for each try.
+
+=head2 start, end
+
+C<end> ends it without a word.
+
+=head2 go($conn, %where), again($error), refuse($error)
+
+What C<to> leads to: a connection, nothing for now, or nothing for good.
+
+=head2 why($error)
+
+What it waits for meanwhile. It is said when its patience ends.
+
+=head2 reason
+
+Why it was not answered yet, as an error, or undef.
+
+=head2 round, has_ended, subject
+
+Which turn it is, counted from 1, whether there will be none any more, and whose it is.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut
