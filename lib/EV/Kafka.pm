@@ -512,7 +512,15 @@ The partition to use, whatever the key.
 
 Milliseconds since the epoch. The default is the time of the call.
 
+=item acks => -1 | 0 | 1
+
+Other acknowledgements than the client's. Such messages go in batches and requests of their
+own, in their place in the partition's order. With C<idempotent> it stays -1, with one warning.
+
 =back
+
+Options and callback may come in either order; undef in the place of either is the same as
+nothing.
 
 Callbacks are cheapest when many messages share one code reference. A closure of
 its own for each message is fine for up to a few thousand outstanding ones; beyond
@@ -550,7 +558,8 @@ C<produce> as an optional fourth element, or a hash with the keys C<topic>, C<ke
 C<value> and those options. If one of them is malformed it croaks and produces
 none. What a C<partitioner> dies of is the error of its message.
 
-With an empty list, and with C<< acks => 0 >>, the callback is called at once.
+Messages with C<< acks => 0 >> are not waited for: if all are such, and with an empty list, the
+callback is called at once.
 
 =head2 flush([$cb])
 

@@ -4,9 +4,8 @@ use warnings;
 
 use Carp ();
 use Scalar::Util ();
-use Time::HiRes ();
 
-my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp);
+my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 
 # Everything that the native produce does not do itself comes here: messages with
 # options, topics that are not known, a partitioner of the user's, a client that is
@@ -20,6 +19,7 @@ sub _produce_slow {
     _check_message($topic, $opts);
     my %message = (topic => $topic, key => $key, value => $value, cb => $cb);
     @message{ keys %PRODUCE_OPTION } = @$opts{ keys %PRODUCE_OPTION };
+    $message{acks} = $self->_own_acks($opts->{acks});
     return $self->_produce_message(\%message);
 }
 
@@ -76,15 +76,33 @@ sub _choose_partition {
     return $partition;
 }
 
+# In either order, and undef in the place of either.
 sub _opts_and_callback {
     my @rest = @_;
-    my $opts;
-    $opts = shift @rest if @rest > 1 || ref $rest[0] eq 'HASH';
-    my ($cb) = @rest;
-    Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
-    Carp::croak('produce: callback must be a code reference')
-        if @rest > 1 || defined $cb && (Scalar::Util::reftype($cb) // '') ne 'CODE';
+    my ($opts, $cb);
+    for my $place (0 .. $#rest) {
+        my $given = $rest[$place];
+        next unless defined $given;
+        if    (!defined $opts && ref $given eq 'HASH') { $opts = $given }
+        elsif (!defined $cb && (Scalar::Util::reftype($given) // '') eq 'CODE') { $cb = $given }
+        else {
+            Carp::croak('produce: options must be a hash reference') if $place < $#rest || defined $cb && !defined $opts;
+            Carp::croak('produce: callback must be a code reference');
+        }
+    }
+    Carp::croak('produce: callback must be a code reference') if @rest > 2;
     return ($opts || {}, $cb);
+}
+
+# What a message asks for, if that is not what the client asks for.
+sub _own_acks {
+    my ($self, $acks) = @_;
+    my $cfg = $self->{cfg};
+    return undef if !defined $acks || $acks == $cfg->{acks};
+    return $acks if !$cfg->{idempotent};
+    Carp::carp("EV::Kafka: an idempotent producer needs acks -1: acks $acks of a message is taken as -1")
+        unless $cfg->{acks_warned}++;
+    return undef;
 }
 
 sub _check_message {
@@ -97,6 +115,8 @@ sub _check_message {
         Carp::croak("produce: option '$name' must be a non-negative integer, not '$opts->{$name}'")
             unless $opts->{$name} =~ /\A[0-9]+\z/;
     }
+    Carp::croak("produce: option 'acks' must be -1, 0 or 1, not '$opts->{acks}'")
+        if defined $opts->{acks} && $opts->{acks} !~ /\A(?:-1|0|1)\z/;
     return _check_headers($opts->{headers});
 }
 
@@ -126,11 +146,8 @@ sub produce_many {
     Carp::croak('produce_many: expected arrayref of messages') unless ref $messages eq 'ARRAY';
     my @messages = map { _unpack_message($_) } @$messages;
 
-    my $left = @messages;
-    if (!$left || !$self->{cfg}{acks}) {
-        $self->_produce_one_of_many($_) for @messages;
-        return $self->_call($cb, undef);
-    }
+    my @is_heard = map { $self->_is_acknowledged($_) } @messages;
+    my $left     = my $heard = grep { $_ } @is_heard;
     my @errors;
     my $delivered = sub {
         my (undef, $error) = @_;
@@ -138,8 +155,16 @@ sub produce_many {
         return if --$left;
         $cb->(@errors ? \@errors : undef) if $cb;
     };
-    $self->_produce_one_of_many($_, $delivered) for @messages;
-    return;
+    $self->_produce_one_of_many($messages[$_], $is_heard[$_] ? $delivered : ()) for 0 .. $#messages;
+    return $heard ? undef : $self->_call($cb, undef);
+}
+
+# Nobody waits for a message with acks 0.
+sub _is_acknowledged {
+    my ($self, $message) = @_;
+    my $cfg = $self->{cfg};
+    return $cfg->{acks} if $cfg->{idempotent};
+    return ($message->[3] || {})->{acks} // $cfg->{acks};
 }
 
 # Others have been produced before it: what dies, a partitioner say, ends this one only.
