@@ -6,7 +6,7 @@ use Scalar::Util qw(weaken refaddr);
 
 use FindBin;
 use lib "$FindBin::Bin/../lib";
-use PerlXsTest qw(leaks_nothing);
+use PerlXsTest qw(in_child leaks_nothing);
 
 # what call number $n gets
 sub expected { my ($n, $size) = @_; return ['orders', 3, $n, $n % 4 == 3 ? undef : "$n", 'v' x ($size // 10), undef, 1_700_000_000_000 + $n] }
@@ -198,5 +198,20 @@ is leaks_nothing(sub {
     PerlXsTest::loop_panic(sub { });
     @kept = ();
 }), 0, 'nothing leaks';
+
+subtest 'up to the first die' => sub {
+    my $calls = 0;
+    my @outcome = PerlXsTest::deliver_until_died(sub { die "third\n" if ++$calls == 3 }, 5);
+    is_deeply \@outcome, ['died', "third\n"], 'which is the outcome';
+    is $calls, 3, 'and the last call';
+    $calls = 0;
+    is_deeply [PerlXsTest::deliver_until_died(sub { $calls++ }, 5)], ['returned'], 'without one';
+    is $calls, 5, 'all are made';
+    my $object = bless [], 'Error';
+    is +(PerlXsTest::deliver_until_died(sub { die $object }, 5))[1], $object, 'an object is given as it is';
+    my ($status) = in_child(sub { PerlXsTest::deliver_until_died(sub { exit 7 }, 5) });
+    is $status, 7, 'exit ends the process';
+    is leaks_nothing(sub { PerlXsTest::deliver_until_died(sub { die "oops\n" }, 2) }), 0, 'nothing leaks';
+};
 
 done_testing;

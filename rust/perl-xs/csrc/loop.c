@@ -67,7 +67,8 @@ static void loop_job(pTHX_ void *data) {
     }
 }
 
-int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *what, size_t what_len) {
+/* With died the first die ends the loop, and is given there; otherwise it becomes a warning. */
+int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *what, size_t what_len, SV **died) {
     pxs_loop loop;
     if (pxs_tls.no_calls) return PXS_DIED;
     loop.slots = slots;
@@ -83,6 +84,10 @@ int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *wh
             pxs_dec(callee);
         }
         if (status != PXS_DIED) return pxs_tls.exit_pending ? PXS_EXIT : status;
+        if (died) {
+            *died = error;
+            return pxs_tls.exit_pending ? PXS_EXIT : PXS_DIED;
+        }
         status = pxs_warn((void *)PXS_THX, what, what_len, error);
         pxs_dec(error);
         if (status == PXS_EXIT || pxs_tls.exit_pending) return PXS_EXIT;

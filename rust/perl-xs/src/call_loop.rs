@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::{ffi, panic, Croak, Flow, Perl, RowSink, Rows, Sv, Template};
+use crate::{ffi, panic, Croak, Flow, Outcome, Perl, RowSink, Rows, Sv, Template};
 
 /// The arguments of one call, in order; at most [`Slots::MAX`].
 pub struct Slots<'a> {
@@ -132,6 +132,39 @@ impl CallLoop {
     /// Makes all the calls. One that dies becomes the warning `"{what}: {error}"` and the loop goes on with the next.
     /// After [`Flow::Exit`] the remaining calls have not been made.
     pub fn run<C: Calls>(&mut self, perl: Perl, calls: &mut C, what: &str) -> Flow {
+        match self.run_raw(perl, calls, what, ptr::null_mut()) {
+            Ok(status) => {
+                assert!(
+                    status != ffi::DIED,
+                    "a call loop cannot run inside a fast handler"
+                );
+                Flow::from_status(status)
+            }
+            Err(croak) => perl.warn(format!("{what}: {}", croak.into_text(perl))),
+        }
+    }
+
+    /// Makes the calls until one dies: that one was the last. Without a die [`Outcome::Returned`].
+    pub fn run_until_died<C: Calls>(&mut self, perl: Perl, calls: &mut C) -> Outcome {
+        let mut died = ptr::null_mut();
+        match self.run_raw(perl, calls, "", &mut died) {
+            Ok(ffi::EXIT) => Outcome::Exit,
+            // SAFETY: the loop has left us the error, if there is one.
+            Ok(_) => match unsafe { Sv::from_raw(died) } {
+                Some(error) => Outcome::Died(error),
+                None => Outcome::Returned,
+            },
+            Err(croak) => Outcome::Died(Sv::bytes(perl, croak.into_text(perl).as_bytes())),
+        }
+    }
+
+    fn run_raw<C: Calls>(
+        &mut self,
+        perl: Perl,
+        calls: &mut C,
+        what: &str,
+        died: *mut *mut ffi::SV,
+    ) -> Result<c_int, Croak> {
         let mut run = Run {
             calls,
             panicked: None,
@@ -144,16 +177,10 @@ impl CallLoop {
                 (&mut run as *mut Run<'_, C>).cast::<c_void>(),
                 what.as_ptr(),
                 what.len(),
+                died,
             )
         };
-        assert!(
-            status != ffi::DIED,
-            "a call loop cannot run inside a fast handler"
-        );
-        if let Some(croak) = run.panicked {
-            return perl.warn(format!("{what}: {}", croak.into_text(perl)));
-        }
-        Flow::from_status(status)
+        run.panicked.map_or(Ok(status), Err)
     }
 }
 

@@ -270,6 +270,7 @@ extern "C" {
         data: *mut c_void,
         what: *const u8,
         what_len: usize,
+        died: *mut *mut SV,
     ) -> c_int;
     pub fn pxs_loop_free(slots: *mut *mut SV);
 

@@ -47,6 +47,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: deliver_each,
     },
     XsubDef {
+        name: "PerlXsTest::deliver_until_died",
+        body: deliver_until_died,
+    },
+    XsubDef {
         name: "PerlXsTest::lend_each",
         body: lend_each,
     },
@@ -244,6 +248,20 @@ fn deliver_each(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .ok()?;
     frame.ret_int(deliveries.template.builds() as i64);
     Ok(())
+}
+
+/// `deliver_until_died($code, $count)`: as `deliver_each`, up to the first die; `("returned")` or `("died", $error)`.
+fn deliver_until_died(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let code = callback(frame, 0)?;
+    let count = frame.int(1)?.unwrap_or(0).max(0) as usize;
+    let mut deliveries = Deliveries {
+        callbacks: vec![code; count].into_iter(),
+        template: Template::new(perl, &result_shape()),
+        offset: 0,
+    };
+    let outcome = CallLoop::new().run_until_died(perl, &mut deliveries);
+    report(frame, outcome)
 }
 
 /// `lend_each($code, $count)`: as `deliver_each`, each in a call of its own.
