@@ -177,7 +177,7 @@ impl Reading {
             .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
         partition.check_leader(call.broker, asked.current_leader_epoch)?;
         let log = &partition.log;
-        if let Some(diverging_epoch) = diverging(log, asked, partition.leader_epoch) {
+        if let Some(diverging_epoch) = diverging(log, asked, partition.leader_epoch)? {
             self.failed = true;
             let data = PartitionData {
                 partition_index: index,
@@ -237,18 +237,22 @@ impl Reading {
     }
 }
 
-/// Where the log that the client has read ends to be this one (KIP-595).
+/// Where the log that the client has read ends to be this one (KIP-595). Of an epoch that no leader has had yet nobody
+/// can say: the answer is then that of an offset that does not exist.
 fn diverging(
     log: &PartitionLog,
     asked: &FetchPartition,
     leader_epoch: i32,
-) -> Option<EpochEndOffset> {
+) -> Result<Option<EpochEndOffset>, i16> {
     if asked.last_fetched_epoch == ANY_EPOCH {
-        return None;
+        return Ok(None);
     }
     let (epoch, end_offset) = log.end_of_epoch(asked.last_fetched_epoch, leader_epoch);
+    if epoch < 0 || end_offset < 0 {
+        return Err(ErrorCode::OffsetOutOfRange.code());
+    }
     let is_the_same = epoch >= asked.last_fetched_epoch && end_offset >= asked.fetch_offset;
-    (!is_the_same).then_some(EpochEndOffset { epoch, end_offset })
+    Ok((!is_the_same).then_some(EpochEndOffset { epoch, end_offset }))
 }
 
 /// Leaves about half of the last batch.
