@@ -14,7 +14,8 @@ A member of a group that commits by itself, with C<auto_commit> off: after every
 KAFKA_BATCH messages (10 by default) of a topic (KAFKA_TOPIC, C<ev-kafka-example> by
 default), and of what is left before partitions go to another member. Kill it at any
 time: what was worked on since the last commit is worked on again by the next one, and
-nothing is left out. It ends after KAFKA_LIMIT messages or when it is interrupted.
+nothing is left out. A message that cannot be worked on is tried again every KAFKA_RETRY
+seconds (5 by default); its partition waits for it. It ends after KAFKA_LIMIT messages or when it is interrupted.
 
 =cut
 
@@ -28,14 +29,18 @@ my $topic = $ENV{KAFKA_TOPIC}    || 'ev-kafka-example';
 my $group = $ENV{KAFKA_GROUP_ID} || 'ev-kafka-example';
 my $limit = $ENV{KAFKA_LIMIT}    || 9**15;
 my $batch = $ENV{KAFKA_BATCH}    || 10;
+my $retry = $ENV{KAFKA_RETRY}    || 5;
 
 $| = 1;
 
-my ($seen, $uncommitted) = (0, 0);
+my ($seen, $uncommitted, %again) = (0, 0);
 my $kafka = EV::Kafka->new(
     brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
     on_error   => sub { print STDERR "kafka: $_[0]\n" },
+    on_notice  => \&notice,
     on_message => \&message,
+    # What it dies of is not passed over.
+    on_message_die => 'hold',
 );
 
 my $interrupt = EV::signal INT => \&finish;
@@ -64,6 +69,15 @@ sub message {
 sub work_on {
     my ($value) = @_;
     print 'done: ', $value // '(no value)', "\n";
+}
+
+# Of a message that could not be worked on, among others.
+sub notice {
+    my ($text, $about) = @_;
+    print STDERR "kafka: $text\n";
+    return unless defined $about->{error};
+    my $held = { topic => $about->{topic}, partition => $about->{partition} };
+    $again{"$held->{topic}:$held->{partition}"} = EV::timer $retry, 0, sub { $kafka->resume([$held]) };
 }
 
 # Commits what on_message has been called with, this message included.

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use MockTest qw(connection answer);
 use TestKafka;
 
 # Logs that are not what they were: after an unclean election, and of a topic that
@@ -24,6 +25,13 @@ sub cluster {
     $mock->create_topic(t => 2);
     $mock->append(t => 0, map { { value => "old $_" } } @$_) for [0 .. 4], [5 .. 9];
     return $mock;
+}
+
+sub commit_at {
+    my ($mock, $offset, $epoch) = @_;
+    my $conn = connection($mock, $mock->coordinator(group => 'g'));
+    return answer($conn, offset_commit => 'g', -1, '',
+        [{ topic => 't', partitions => [{ partition => 0, offset => $offset, leader_epoch => $epoch }] }]);
 }
 
 sub consumer {
@@ -128,6 +136,59 @@ for my $name (sort keys %BROKERS) {
         is_deeply [@received[10, 11]], ['led by 1', 'led by 0'], 'everything comes once';
         is scalar(@received), 12, 'and nothing again';
         is_deeply [errors($kafka)], [], 'silently';
+    };
+
+    for my $how ('a group', 'assign', 'assign, with poll') {
+        subtest "$name: an epoch that left no trace in the leader's log, $how" => sub {
+            my $mock = cluster($prepare);
+            # Two elections that lost nothing: nothing was appended under epoch 1.
+            $mock->lose_records(t => 0, 10) for 1, 2;
+            commit_at($mock, 10, 1);
+            $mock->append(t => 0, map { { value => "new $_" } } 0 .. 9);
+            my @received;
+            my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @received, $_[4] });
+            my $from  = { topic => 't', partition => 0, offset => 10, leader_epoch => 1 };
+            if    ($how eq 'a group') { $kafka->subscribe('t', group_id => 'g') }
+            elsif ($how eq 'assign')  { $kafka->assign([$from]); $kafka->_start_consuming }
+            else                      { $kafka->assign([$from]); fetch_all($kafka, \@received, 10) }
+            wait_until { @received >= 10 } 'what is there';
+            turns 50;
+            is_deeply \@received, [map { "new $_" } 0 .. 9], 'is gone on from: nothing was lost';
+            is_deeply [errors($kafka)], [], 'silently';
+            cmp_ok $mock->request_count('Fetch'), '<', 15, 'with few requests';
+        };
+    }
+
+    subtest "$name: an epoch that the leader has never heard of" => sub {
+        my $mock = cluster($prepare);
+        my @received;
+        my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10,
+            on_message => sub { push @received, $_[4] });
+        $kafka->assign([{ topic => 't', partition => 0, offset => 4, leader_epoch => 7 }]);
+        my @polled;
+        my $poll;
+        $poll = sub { push @polled, grep { defined } @_; $kafka->poll($poll) if @received < 6 };
+        $kafka->poll($poll);
+        wait_until { @received >= 6 } 'what is there';
+        undef $poll;
+        is_deeply \@received, [map { "old $_" } 4 .. 9], 'is read from the position';
+        is_deeply [@polled, errors($kafka)], [], 'and nothing was out of range';
+    };
+
+    subtest "$name: a position that does not exist under such an epoch" => sub {
+        my $mock = cluster($prepare);
+        my (@received, @polled);
+        my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10,
+            on_message => sub { push @received, $_[4] });
+        $kafka->assign([{ topic => 't', partition => 0, offset => 400, leader_epoch => 7 }]);
+        my $poll;
+        $poll = sub { push @polled, grep { defined } @_; $kafka->poll($poll) if @received < 10 };
+        $kafka->poll($poll);
+        wait_until { @received >= 10 } 'the earliest';
+        undef $poll;
+        is_deeply \@received, [map { "old $_" } 0 .. 9], 'is looked up anew';
+        is scalar(@polled), 1, 'and told once';
+        like $polled[0], qr/^OFFSET_OUT_OF_RANGE: t:0 has no offset 400/, 'as what it is';
     };
 
     subtest "$name: a seek is not held against the log" => sub {

@@ -17,7 +17,7 @@ use TestKafka qw(wait_until turns client connected errors warnings_of);
 subtest 'joining, consuming and leaving' => sub {
     my $mock   = filled(2, 3);
     my $member = joined(member($mock));
-    is_deeply $member->{assigned}, ['t:0@-2 t:1@-2'], 'on_assign: all, from the earliest';
+    is_deeply $member->{assigned}, ['t:0@0 t:1@0'], 'on_assign: all, from the earliest';
     wait_until { @{ $member->{got} } == 6 } 'the records';
     my $group = $member->{kafka}{cfg}{group};
     my $known = $mock->group('g');
@@ -39,7 +39,7 @@ subtest 'joining, consuming and leaving' => sub {
 subtest 'latest' => sub {
     my $mock   = filled(1, 3);
     my $member = joined(member($mock, auto_offset_reset => 'latest'));
-    is_deeply $member->{assigned}, ['t:0@-1'], 'assigned at the end';
+    is_deeply $member->{assigned}, ['t:0@3'], 'assigned at the end';
     wait_until { ($member->{kafka}->position('t', 0) // -1) == 3 } 'the end to be found';
     $mock->append(t => 0, { value => 'new' });
     wait_until { @{ $member->{got} } } 'a record';
@@ -127,7 +127,7 @@ subtest 'cooperative members keep what stays' => sub {
     my $two    = joined(member($mock, %option));
     wait_until { owned($one) == 2 && owned($two) == 2 && is_stable($one) && is_stable($two) } 'the sharing';
     is_deeply $one->{revoked}, ['t:2@2 t:3@2'], 'only what moves is revoked';
-    is_deeply [grep { length } @{ $one->{assigned} }], ['t:0@-2 t:1@-2 t:2@-2 t:3@-2'],
+    is_deeply [grep { length } @{ $one->{assigned} }], ['t:0@0 t:1@0 t:2@0 t:3@0'],
         'and what stays was not assigned again';
     is_deeply [grep { length } @{ $two->{assigned} }], ['t:2@2 t:3@2'],
         'the other gets it, at the position of the first';
@@ -216,7 +216,7 @@ subtest 'a static member leaves without a word' => sub {
     left($member);
     is_deeply [map { $_->{group_instance_id} } @{ $mock->group('g')->{members} }], ['one'], 'its place is kept';
     my $again = joined(member($mock, group_instance_id => 'one'));
-    is_deeply $again->{assigned}, ['t:0@-2'], 'and is there when it comes back';
+    is_deeply $again->{assigned}, ['t:0@0'], 'and is there when it comes back';
 };
 
 subtest 'the coordinator is not ready, or another one' => sub {
@@ -388,7 +388,7 @@ subtest 'subscribing again' => sub {
     my @assigned;
     $member->{kafka}->subscribe('u', group_id => 'h', on_assign => sub { push @assigned, listed($_[0]) });
     wait_until { @assigned } 'the other subscription';
-    is_deeply \@assigned, ['u:0@-2'], 'joins the other group';
+    is_deeply \@assigned, ['u:0@0'], 'joins the other group';
     is_deeply $member->{revoked}, ['t:0@1 t:1@1'], 'after the first was left';
     is_deeply committed_in($mock), { 't:0' => 1, 't:1' => 1 }, 'with a commit';
     is $mock->group('g')->{state}, 'Empty', 'and a word to the coordinator';
@@ -402,7 +402,7 @@ subtest 'before connect, and without a cluster' => sub {
     turns();
     $kafka->connect;
     wait_until { @assigned } 'joining';
-    is_deeply \@assigned, ['t:0@-2'], 'subscribe before connect joins after it';
+    is_deeply \@assigned, ['t:0@0'], 'subscribe before connect joins after it';
 };
 
 subtest 'leaving while the group waits for others' => sub {

@@ -75,7 +75,7 @@ for my $case (['Kafka 2.0', \%KAFKA_2_0], ['the first versions', \%FIRST]) {
     subtest "a group: $name" => sub {
         my $mock = old_cluster($newest, 2, 3);
         my $one  = joined(member($mock, heartbeat_interval => 0.02));
-        is_deeply $one->{assigned}, ['t:0@-2 t:1@-2'], 'the first member has all, from the earliest';
+        is_deeply $one->{assigned}, ['t:0@0 t:1@0'], 'the first member has all, from the earliest';
         wait_until { @{ $one->{got} } == 6 } 'the records';
         my $beats = $mock->request_count('Heartbeat');
         wait_until { $mock->request_count('Heartbeat') > $beats + 2 } 'heartbeats';

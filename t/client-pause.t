@@ -24,7 +24,7 @@ sub cluster {
 sub consumer {
     my ($mock, %options) = @_;
     my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, %options);
-    $kafka->assign([$P0, $P1]);
+    $kafka->assign([map { {%$_} } $P0, $P1]);
     return $kafka;
 }
 
@@ -183,7 +183,7 @@ subtest 'what ends a pause' => sub {
     $kafka->_start_consuming;
     turns 50;
     is_deeply \@received, [], 'not a change of the assignment in which the partition stays';
-    $kafka->assign([$P0]);
+    $kafka->assign([{%$P0}]);
     wait_until { @received == 10 } 'messages';
     pass 'but a new assignment';
 };
@@ -203,7 +203,7 @@ subtest 'close with something kept' => sub {
 
 subtest 'arguments' => sub {
     my $kafka = client;
-    $kafka->assign([$P0]);
+    $kafka->assign([{%$P0}]);
     for my $method (qw(pause resume)) {
         for my $bad (undef, 'x', ['x'], [{}], [{ topic => 't', partition => 'x' }]) {
             eval { $kafka->$method($bad) };

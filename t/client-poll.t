@@ -330,18 +330,6 @@ subtest 'what compaction leaves of batches' => sub {
     is_deeply [errors($kafka)], [], 'no error';
 };
 
-subtest 'without on_message' => sub {
-    my $mock = EV::Kafka::Mock->new;
-    $mock->create_topic(t => 1);
-    $mock->append(t => 0, { value => 'a' });
-    my $kafka = connected(brokers => $mock->bootstrap);
-    $kafka->assign([{ topic => 't' }]);
-    my $polled;
-    $kafka->poll(sub { $polled = 1 });
-    wait_until { $polled } 'poll';
-    is $kafka->{cfg}{assignments}[0]{offset}, 1, 'the position moves';
-};
-
 subtest 'many messages, polled from the callback of the last poll' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 2);

@@ -147,7 +147,82 @@ subtest 'a seek while a fetch is in flight' => sub {
     $kafka->seek('t', 0, 0);
     $broker->answer(@$held, ScriptedBroker::fetch_answer($held->[1], records => $records, high_watermark => 3));
     wait_until { $polled == 3 } 'the answer';
-    is $kafka->{cfg}{assignments}[0]{offset}, 0, 'also a seek to where the fetch began';
+    is $kafka->{cfg}{assignments}[0]{offset}, 3, 'a seek to where the fetch began does not bring its records again';
+};
+
+# What a seek to where the position stands does, whatever is under way.
+{
+    my %to = (
+        'that offset'  => sub { $_[0]->seek('t', 0, 3, $_[1]) },
+        'its position' => sub { $_[0]->seek('t', 0, $_[0]->position('t', 0), $_[1]) },
+        'the end'      => sub { $_[0]->seek('t', 0, -1, $_[1]) },
+        'away and back' => sub { $_[0]->seek('t', 0, 1); $_[0]->seek('t', 0, 3, $_[1]) },
+    );
+    for my $to (sort keys %to) {
+        for my $how ('poll', 'consuming') {
+            subtest "a seek to where the position stands while a fetch waits: $to, $how" => sub {
+                my $mock = EV::Kafka::Mock->new;
+                $mock->create_topic(t => 1);
+                $mock->append(t => 0, { value => "v$_" }) for 0 .. 2;
+                my (@received, $sought);
+                my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10_000,
+                    on_message => sub { push @received, $_[4] });
+                $kafka->assign([{ topic => 't' }]);
+                my $again;
+                $again = sub { $kafka->poll($again) };
+                $how eq 'poll' ? $again->() : $kafka->_start_consuming;
+                wait_until { @received == 3 && $mock->request_count('Fetch') >= 2 } 'the Fetch that waits';
+                turns 20;
+                $to{$to}->($kafka, sub { $sought = $_[0] });
+                wait_until { $sought } 'the seek';
+                $mock->append(t => 0, { value => 'new' });
+                wait_until { grep { $_ eq 'new' } @received } 'the next message';
+                $mock->append(t => 0, { value => 'last' });
+                wait_until { grep { $_ eq 'last' } @received } 'another one';
+                is_deeply \@received, [qw(v0 v1 v2 new last)], 'nothing comes twice, nothing is lost';
+                is $kafka->position('t', 0), 5, 'the position';
+                undef $again;
+            };
+        }
+    }
+}
+
+subtest 'a seek to where the position stands, from within on_message' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    $mock->append(t => 0, map { { value => $_ } } @$_) for [0 .. 4], [5 .. 9];
+    for my $how ('poll', 'consuming') {
+        my (@received, $kafka);
+        $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, fetch_max_bytes => 100, on_message => sub {
+            push @received, $_[4];
+            $kafka->seek('t', 0, $_[2] + 1);
+        });
+        $kafka->assign([{ topic => 't' }]);
+        my $polling;
+        if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
+        else                { $kafka->_start_consuming }
+        wait_until { @received >= 10 } 'all';
+        turns 20;
+        is_deeply \@received, [0 .. 9], "$how: everything comes once and in order";
+    }
+};
+
+subtest 'a position that is written to while what follows it was fetched' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    $mock->append(t => 0, map { { value => $_ } } @$_) for [0 .. 4], [5 .. 9];
+    my (@received, $kafka);
+    my $parts = [{ topic => 't' }];
+    $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, on_message => sub {
+        push @received, $_[4];
+        $parts->[0]{offset} = 8 if @received == 2;
+        $kafka->pause($parts), $kafka->resume($parts) if @received == 2;
+    });
+    $kafka->assign($parts);
+    $kafka->_start_consuming;
+    wait_until { $kafka->position('t', 0) == 10 } 'the end';
+    turns 20;
+    is_deeply \@received, [0, 1, 8, 9], 'counts from the next message on';
 };
 
 subtest 'a new assignment while a fetch is in flight' => sub {

@@ -342,7 +342,9 @@ Called once, after the first metadata has arrived.
 Called for every message consumed. C<$key> and C<$value> are undef where the
 message has none. C<$headers> is a hash reference, or undef if there are no
 headers; of headers with the same name the last one counts. C<$timestamp> is in
-milliseconds since the epoch. The default throws messages away.
+milliseconds since the epoch. While something is assigned and there is neither C<on_message>
+nor C<on_batch>, C<on_notice> says so; what was fetched waits, and the position does not move.
+A callback that dies is a warning, and the next message comes; see C<on_message_die>.
 
 =item on_batch => $cb->($topic, $partition, \@records)
 
@@ -351,6 +353,17 @@ together, and for every thousand records of a larger one. Each of them is an arr
 C<[$offset, $key, $value, $headers, $timestamp]>, the values being those that C<on_message>
 gets. It is the faster way to read much. The arrays belong to the callback: it may keep or
 change them. What it did not keep is filled again for its next call.
+
+=item on_message_die => 'Str' (default C<warn>)
+
+What comes after C<on_message> or C<on_batch> has died. With C<warn>: the next message; what
+it died of is a warning. With C<hold> the message is not passed over: its partition stops
+there, which C<on_notice> hears of each time, with C<topic>, C<partition>, C<offset> and
+C<error>. The position stays at that message, or at the first one of that call of
+C<on_batch>, and so does what C<commit> commits. Other partitions go on.
+L</resume(\@partitions)> brings the message again, and so does a
+L</seek($topic, $partition, $offset, [$cb])> to it; a seek behind it passes over it. A callback
+that moves the position by C<seek> before it dies has decided by itself: nothing is held.
 
 =item isolation_level => 'Str' (default C<read_uncommitted>)
 
@@ -583,10 +596,13 @@ stay where they are and are still delivered.
     ]);
 
 Sets the partitions to consume, in place of those set before. A missing partition
-or offset counts as 0. The offset -2 stands for the earliest, -1 for the latest;
+or offset counts as 0; so does an offset that is given and undef, with a warning. The list and its hashes stay the
+caller's: C<offset> in them moves as messages are delivered, and an offset that is written
+there is where consuming goes on. The offset -2 stands for the earliest, -1 for the latest;
 they are looked up by the first C<poll>. Nothing is fetched before
 L</poll([$cb])>. An answer that is still on its way to the assignment before
-changes nothing.
+changes nothing. A member of a group is assigned its partitions by the group: there C<assign>
+croaks, but for partitions that it owns within C<on_assign>, whose offsets it sets.
 
 =head2 seek($topic, $partition, $offset, [$cb])
 
@@ -597,7 +613,8 @@ changes nothing.
 
 Moves the position of an assigned partition: to an offset, to the earliest (-2) or
 to the latest (-1). The position moves also when a fetch is under way. What L</poll([$cb])>
-has asked for by then is still delivered; in a group the next message comes from the new
+has asked for by then is still delivered; to where the position stands already nothing moves,
+and nothing comes twice. In a group the next message comes from the new
 position. A broker answers its fetches one after the other: while one is under way that
 has nothing to bring, the partition waits for it to end, C<fetch_max_wait_ms> at the most, as
 with L</resume(\@partitions)> and in any Kafka client. While the earliest or latest offset
@@ -640,7 +657,7 @@ are not assigned are passed over.
 
     $kafka->resume([{ topic => 'my-topic', partition => 0 }]);
 
-Ends a pause. What was kept is delivered first, not within this call; without a group, by the
+Ends a pause, and brings a message again that C<on_message> died of (C<on_message_die>). What was kept is delivered first, not within this call; without a group, by the
 next L</poll([$cb])>. What is new comes after the fetch that is under way, as after
 L</seek($topic, $partition, $offset, [$cb])>.
 
@@ -766,8 +783,15 @@ records, C<poll> is not needed. The names of the topics come first, the name of 
 first option ends them. Subscribing again leaves the group and joins anew.
 
 C<on_assign> gets the partitions that have come, C<on_revoke> those that are about to
-go, each as a list of C<{ topic, partition, offset }>. An offset of -2 or -1 stands
-for the earliest or the latest one, which is still to be looked up. What is revoked is still
+go, each as a list of C<{ topic, partition, offset }>. Offsets that no member has committed are looked
+up first, for C<request_timeout> at the most; partitions whose offset is not known by then, as
+without a leader, come in an C<on_assign> of their own. Nothing is fetched of a partition before
+C<on_assign> has returned. It may say where to begin, in place:
+
+    on_assign => sub { $_->{offset} = stored_offset($_) for @{ $_[0] } },
+
+or by C<assign> with these partitions; -2 and -1 are looked up, undef leaves the offset as it
+is. What is revoked is still
 assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator before
 the partitions reach another member. C<on_assign> is called after every rebalance,
 also when nothing has come.
@@ -1547,10 +1571,21 @@ and of a group's member:
 
     $kafka->subscribe('jobs', group_id => 'workers', auto_commit => 0);
 
+    on_message_die => 'hold',    # what process dies of is not passed over
     on_message => sub {
         process($_[4]);
         $kafka->commit if ++$count % 100 == 0;
     },
+    on_notice => sub {
+        my ($text, $about) = @_;
+        warn "$text\n";
+        return unless defined $about->{error};
+        my $held = { topic => $about->{topic}, partition => $about->{partition} };
+        $retry{"$held->{topic}:$held->{partition}"} = EV::timer 5, 0, sub { $kafka->resume([$held]) };
+    },
+
+A message that can never be processed would hold its partition for ever: after some tries
+put it aside, and C<seek> to the offset behind it.
 
 =head2 Produce many at once
 

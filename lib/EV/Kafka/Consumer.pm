@@ -4,43 +4,57 @@ use warnings;
 
 use Carp ();
 
+use EV::Kafka::Cursor;
+
+# A croak names the line of the program, not one of ours.
+our @CARP_NOT = ('EV::Kafka::Client');
+
 # {assignments} is what users see: { topic, partition, offset }, the offset being
 # the position behind what was delivered. What the client needs to know of a
-# partition beside it is its cursor, in {cursors}:
-#   generation   counts the seeks; an answer to a question from before a seek
-#                must not move the position
-#   next         where the next fetch starts, if what was fetched goes further
-#                than what was delivered
-#   epoch        the leader epoch of the last batch before that, -1 if unknown
-#   position_epoch   the same of the position
-#   resolving    since when a lookup of its position is under way: nothing is fetched,
-#                and while consuming nothing is delivered
-#   lookup       counts the lookups; only the last one's answer counts
-#   waiters      rounds of poll that wait for that lookup
-#   paused       nothing is fetched or delivered until resume
-#   kept         what was fetched and not delivered when it was paused, or looked up
-#   not_before   no fetch until then, after an error
-#   failures     errors in a row
-#   leader_due   when to ask again who leads it, after so many leader_tries
-#   reported     what on_error has been told
-#   max_bytes    what the next fetch asks for when a batch did not fit
-#   checked_epoch    the leader epoch under which it was found to be in the log;
-#                checking while that is being asked
-# A new assignment makes new cursors, which is how late answers are told apart.
+# partition beside it is its EV::Kafka::Cursor, in {cursors}.
 
-use constant NO_EPOCH => -1;
-
+# The list and its hashes stay the caller's: programs read the positions there.
 sub assign {
     my ($self, $partitions) = @_;
     $self->_check_open;
     Carp::croak('assign: expected arrayref of partitions') unless ref $partitions eq 'ARRAY';
-    my (%seen, @assigned);
-    for my $given (reverse @$partitions) {
-        my $named = _named_partition(assign => $given);
-        my $assigned = { %$given, %$named, offset => _integer('assign: offset', $given->{offset} // 0) };
-        unshift @assigned, $assigned unless $seen{"$assigned->{topic}:$assigned->{partition}"}++;
+    my @checked = map { _checked_partition($_) } @$partitions;
+    my $group   = $self->{cfg}{group};
+    return $self->_assign_owned($group, \@checked) if $group && $group->{is_assigning};
+    Carp::croak("assign: a member of a group, here '$group->{group_id}', is assigned its partitions by the group")
+        if $group && $group->{state} ne 'stopped';
+    if (my @undefined = map { "$_->{topic}:" . ($_->{partition} // 0) }
+        grep { exists $_->{offset} && !defined $_->{offset} } @$partitions) {
+        Carp::carp('EV::Kafka: assign: offset undef counts as 0: ' . join ', ', @undefined);
     }
-    return $self->_set_assignment(\@assigned);
+    my %last = map { ("$checked[$_]{topic}:$checked[$_]{partition}" => $_) } 0 .. $#checked;
+    my @assigned  = map { _written($partitions->[$_], $checked[$_]) } sort { $a <=> $b } values %last;
+    my $is_theirs = @assigned == @$partitions && !grep { $assigned[$_] != $partitions->[$_] } 0 .. $#assigned;
+    return $self->_set_assignment($is_theirs ? $partitions : \@assigned);
+}
+
+sub _checked_partition {
+    my ($given) = @_;
+    my $named = _named_partition(assign => $given);
+    return { %$named, offset => _integer('assign: offset', $given->{offset} // 0) };
+}
+
+# A hash that may not be written to is copied.
+sub _written {
+    my ($given, $checked) = @_;
+    local $@;
+    return $given if eval { @$given{ keys %$checked } = values %$checked; 1 };
+    return { %$given, %$checked };
+}
+
+# Within on_assign: where to go on with what the member owns.
+sub _assign_owned {
+    my ($self, $group, $checked) = @_;
+    my $owned = $self->_assigned_by_key;
+    my @other = grep { !$owned->{$_} } map { "$_->{topic}:$_->{partition}" } @$checked;
+    Carp::croak("assign: the group '$group->{group_id}' has not assigned " . join ', ', @other) if @other;
+    $self->_begin_at($owned->{"$_->{topic}:$_->{partition}"}, $_->{offset}) for @$checked;
+    return;
 }
 
 sub _named_partition {
@@ -55,9 +69,11 @@ sub _named_partition {
 
 sub _integer {
     my ($what, $value) = @_;
-    Carp::croak("$what must be an integer, not '$value'") unless $value =~ /\A-?[0-9]+\z/;
+    Carp::croak("$what must be an integer, not '$value'") unless _is_integer($value);
     return $value + 0;
 }
+
+sub _is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
 
 # Replaces all: also of a partition that was assigned before nothing is kept.
 sub _set_assignment {
@@ -69,9 +85,10 @@ sub _set_assignment {
     return $self->_assignment_changed(@rounds);
 }
 
-# Partitions that stay keep their position and what was fetched of them.
+# Partitions that stay keep their position and what was fetched of them; what is new
+# has the cursor that is given for it, or a plain one.
 sub _change_assignment {
-    my ($self, $assigned) = @_;
+    my ($self, $assigned, %new) = @_;
     my $cfg     = $self->{cfg};
     my $was     = $self->_assigned_by_key;
     my $cursors = $cfg->{cursors};
@@ -79,7 +96,8 @@ sub _change_assignment {
     for my $given (@$assigned) {
         my $key = "$given->{topic}:$given->{partition}";
         push @now, $was->{$key} || {%$given};
-        $kept{$key} = delete $cursors->{$key} if $was->{$key} && $cursors->{$key};
+        my $cursor = $was->{$key} ? delete $cursors->{$key} : $new{$key};
+        $kept{$key} = $cursor if $cursor;
     }
     my @rounds = map { @{ $_->{waiters} } } values %$cursors;
     $cfg->{assignments} = \@now;
@@ -112,21 +130,7 @@ sub _assigned_by_key {
 sub _cursor {
     my ($self, $assigned) = @_;
     return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"}
-        ||= _new_cursor($assigned->{leader_epoch});
-}
-
-sub _new_cursor {
-    my ($epoch) = @_;
-    return {
-        generation     => 0,
-        epoch          => $epoch // NO_EPOCH,
-        position_epoch => $epoch // NO_EPOCH,
-        waiters        => [],
-        kept           => [],
-        not_before     => 0,
-        failures       => 0,
-        reported       => {},
-    };
+        ||= EV::Kafka::Cursor->new($assigned->{leader_epoch});
 }
 
 # Whether the cursor still stands for its partition.
@@ -142,6 +146,7 @@ sub _positions {
     my ($self) = @_;
     my @positions;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
+        next if $self->_cursor($assigned)->{untold};
         my ($offset, $epoch) = $self->_position_of($assigned);
         push @positions, {
             topic        => $assigned->{topic},
@@ -179,11 +184,7 @@ sub _rewind {
         my $assigned = $self->_assigned(@$position{qw(topic partition)}) or next;
         my $old      = $self->_cursor($assigned);
         $assigned->{offset} = $position->{offset};
-        $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = {
-            %{ _new_cursor($position->{leader_epoch}) },
-            paused   => $old->{paused},
-            reported => $old->{reported},
-        };
+        $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = $old->successor($position->{leader_epoch});
         push @rounds, @{ $old->{waiters} };
     }
     return $self->_assignment_changed(@rounds);
@@ -203,9 +204,7 @@ sub resume {
     my ($self, $partitions) = @_;
     my @kept;
     for my $assigned ($self->_assigned_among(resume => $partitions)) {
-        my $cursor = $self->_cursor($assigned);
-        delete $cursor->{paused};
-        push @kept, splice @{ $cursor->{kept} };
+        push @kept, $self->_cursor($assigned)->resume;
     }
     $self->_deliver_kept(@kept);
     $self->_poll_again;
@@ -261,17 +260,34 @@ sub _seek_ended {
     return $self->_call($cb, { map { $_ => $assigned->{$_} } qw(topic partition offset) });
 }
 
+# To where the position stands already: what was fetched from there on still comes,
+# once.
 sub _move {
     my ($self, $assigned, $offset) = @_;
     my $cursor = $self->_cursor($assigned);
+    my ($position) = $self->_position_of($assigned);
+    return $self->_set_position($assigned, $offset)
+        unless $offset >= 0 && $offset == $position && $cursor->goes_on_at($assigned->{offset});
+    $cursor->stays;
+    return $self->_resolved($assigned, $cursor);
+}
+
+sub _set_position {
+    my ($self, $assigned, $offset, $epoch) = @_;
+    my $cursor = $self->_cursor($assigned);
     $assigned->{offset} = $offset;
-    $cursor->{generation}++;
-    @$cursor{qw(failures not_before)} = (0, 0);
-    @$cursor{qw(epoch position_epoch)} = (NO_EPOCH, NO_EPOCH);
-    delete @$cursor{qw(max_bytes next)};
-    $cursor->{kept} = [];
+    $cursor->moves;
+    @$cursor{qw(epoch position_epoch)} = ($epoch, $epoch) if defined $epoch;
     $self->_interrupt_delivery;
     return $self->_resolved($assigned, $cursor);
+}
+
+# Where the program wants to begin: at an offset, or at an end that is looked up.
+sub _begin_at {
+    my ($self, $assigned, $offset) = @_;
+    return $self->_move($assigned, $offset) if $offset >= 0;
+    $self->_set_position($assigned, $offset);
+    return $self->_find_position($assigned, $offset);
 }
 
 # Looks up the partition's earliest or latest offset and moves there, unless a seek
@@ -279,15 +295,13 @@ sub _move {
 # if nothing is found, the position is what it was.
 sub _resolve {
     my ($self, $assigned, $timestamp, $done) = @_;
-    my $cursor     = $self->_cursor($assigned);
-    my $generation = $cursor->{generation};
-    my $lookup     = ++$cursor->{lookup};
-    $cursor->{resolving} = $self->_now;
+    my $cursor = $self->_cursor($assigned);
+    my $lookup = $cursor->lookup_begins($self->_now);
+    my ($since) = $self->_position_of($assigned);
     $self->_interrupt_delivery;
     return $self->_lookup_offset(@$assigned{qw(topic partition)}, $timestamp, sub {
         my ($self, $offset, $error) = @_;
-        my $is_last = $self->_is_current($assigned, $cursor)
-            && $cursor->{generation} == $generation && $cursor->{lookup} == $lookup;
+        my $is_last = $self->_is_current($assigned, $cursor) && $cursor->is_last_lookup($lookup);
         if ($is_last) {
             if (defined $error) {
                 # Before anybody hears of it, who may ask again at once.
@@ -295,7 +309,7 @@ sub _resolve {
                 $self->_resolved($assigned, $cursor, $error);
             }
             else {
-                $self->_move($assigned, $offset);
+                $self->_found($assigned, $since, $offset);
             }
             $self->_note_positions if $self->{cfg}{txn};
         }
@@ -303,19 +317,27 @@ sub _resolve {
     });
 }
 
+# What poll had asked for may have come meanwhile: from the offset that was found on
+# it has been delivered.
+sub _found {
+    my ($self, $assigned, $since, $offset) = @_;
+    my ($position) = $self->_position_of($assigned);
+    my $has_come = $since >= 0 && $since <= $offset && $offset <= $position;
+    return $self->_move($assigned, $has_come ? $position : $offset);
+}
+
 # What waited for the position goes on.
 sub _resolved {
     my ($self, $assigned, $cursor, $error) = @_;
-    $cursor->{resolving} = 0;
-    delete $cursor->{retry};
-    $self->_deliver_kept(splice @{ $cursor->{kept} }) unless $cursor->{paused};
-    my @rounds = splice @{ $cursor->{waiters} };
+    my @rounds = $cursor->lookup_ends;
+    $self->_deliver_kept(splice @{ $cursor->{kept} }) unless $cursor->is_stopped;
     my $leader = $self->_leader(@$assigned{qw(topic partition)});
     for my $round (@rounds) {
         $self->_fetch_from($leader, $round) if !defined $error && defined $leader && !$self->{cfg}{closed};
         $self->_end_part($round, $error);
     }
     return if defined $error;
+    $self->_assign_later if $cursor->{untold};
     $self->_poll_again;
     return $self->_fetch_on_after(0);
 }

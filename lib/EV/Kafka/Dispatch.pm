@@ -2,10 +2,15 @@ package EV::Kafka::Dispatch;
 use strict;
 use warnings;
 
+use Scalar::Util qw(reftype);
+
 # Milliseconds of delivering in one go before the event loop turns: what else the
 # program does, heartbeats and the reading of answers must not wait for a whole
 # answer's on_message. A turn of the loop costs a thousandth of that.
 use constant SLICE_MS => 5;
+
+# Seconds between looks whether there is somebody to deliver to by now.
+use constant LISTENER_INTERVAL => 0.1;
 
 # Answers to Fetch wait in {answers} in the order in which they came. One is
 # delivered at a time, in slices; {delivery} is
@@ -89,35 +94,106 @@ sub _fetch_ahead {
 # True when the part is done with.
 sub _deliver_part {
     my ($self, $part, $seconds) = @_;
-    my $cfg = $self->{cfg};
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
     return 1 unless $self->_is_wanted($part);
-    if ($cursor->{paused} || $cursor->{resolving} && !$part->{asked}) {
+    if ($cursor->is_stopped || $cursor->is_resolving && !$part->{asked}) {
         push @{ $cursor->{kept} }, $part;
         return 1;
     }
-    my $is_done = !$part->{records} || $self->_hand_over($part, int(1000 * $seconds) + 1);
+    if (!$part->{records}) {
+        $self->_delivered($part, 1);
+        return 1;
+    }
+    my $listener = $self->_listener or return $self->_keep_for_listener($part);
+    my ($is_done, @died) = $self->_hand_over($part, int(1000 * $seconds) + 1, @$listener);
     if ($self->_is_foreign) {    # a handler has forked, and has returned in the child as well
         $self->_leave_to_parent;
         return 1;
     }
     $self->_delivered($part, $is_done);
-    return $is_done;
+    return $is_done unless @died;
+    $self->_hold_partition($part, $listener->[0], @died);
+    return 1;
+}
+
+# What is there to hand records to: [option, code]. Programs may write both at any time.
+sub _listener {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    for my $name (qw(on_batch on_message)) {
+        my $code = $cfg->{$name};
+        next unless ref $code && reftype($code) eq 'CODE';
+        $self->_notice_over('listener') if $cfg->{notices}{listener};
+        return [$name, $code];
+    }
+    return;
+}
+
+sub _nobody_listens {
+    my ($self) = @_;
+    my @assigned = map { "$_->{topic}:$_->{partition}" } @{ $self->{cfg}{assignments} };
+    return $self->_notice(listener => 'records have nowhere to go: there is no on_message (or on_batch), though '
+        . (@assigned == 1 ? "$assigned[0] is assigned" : @assigned . ' partitions are assigned'), partitions => \@assigned);
+}
+
+# Nothing is passed over while there is neither, and no more is fetched.
+sub _keep_for_listener {
+    my ($self, $part) = @_;
+    my $cursor = $part->{cursor};
+    push @{ $cursor->{kept} }, $part;
+    $self->{cfg}{unheard} = $cursor->{unheard} = 1;
+    $self->_nobody_listens;
+    $self->_fetch_on_after(LISTENER_INTERVAL);
+    return 1;
+}
+
+# There may be one by now.
+sub _listen_again {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return unless $cfg->{unheard};
+    return $self->_fetch_on_after(LISTENER_INTERVAL) unless $self->_listener;
+    delete $cfg->{unheard};
+    my @unheard = grep { delete $_->{unheard} } map { $self->_cursor($_) } @{ $cfg->{assignments} };
+    return $self->_deliver_kept(map { splice @{ $_->{kept} } } grep { !$_->is_stopped && !$_->is_resolving } @unheard);
 }
 
 # The arrays that on_batch gets are filled again for its next call, unless they
-# were kept: the pool has them meanwhile.
+# were kept: the pool has them meanwhile. Gives whether the part is done with, and with
+# on_message_die => 'hold' what the callback died of.
 sub _hand_over {
-    my ($self, $part, $ms) = @_;
+    my ($self, $part, $ms, $name, $code) = @_;
     my $cfg = $self->{cfg};
     local $cfg->{delivery}{part} = $part;
     my ($fetched, $index) = @$part{qw(fetched index)};
-    if (my $on_batch = $cfg->{on_batch}) {
-        my $pool = $cfg->{delivery}{pool} ||= EV::Kafka::Fetched::Pool->new;
-        return $fetched->deliver_batches($index, $on_batch, $ms, $pool);
+    my $stops = ($cfg->{on_message_die} // '') eq 'hold' ? 1 : 0;
+    return $fetched->deliver($index, $code, $ms, $stops) if $name eq 'on_message';
+    my $pool = $cfg->{delivery}{pool} ||= EV::Kafka::Fetched::Pool->new;
+    return $fetched->deliver_batches($index, $code, $ms, $pool, $stops);
+}
+
+# A record that could not be worked on is the partition's next one until the program
+# lets it come again. If the program has moved the position itself before it died, or
+# what was delivered stood elsewhere, nothing is held.
+sub _hold_partition {
+    my ($self, $part, $name, $died) = @_;
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    local $@;
+    my $reason = eval { "$died" } // 'an error that has no text';
+    my ($offset) = $part->{fetched}->position($part->{index});
+    if ($self->{cfg}{closed} || !$self->_is_current($assigned, $cursor)
+        || $cursor->{generation} != $part->{generation} || $assigned->{offset} != $offset) {
+        eval { warn "$name error: $reason" };
+        return;
     }
-    my $on_message = $cfg->{on_message} or return 1;
-    return $fetched->deliver($index, $on_message, $ms);
+    $self->_void_fetched($cursor);
+    $cursor->hold;
+    my $key = "$assigned->{topic}:$assigned->{partition}";
+    # Each time is worth a word, also when it is the same again.
+    $self->_notice_over("held $key");
+    $reason =~ s/\n+\z//;
+    return $self->_notice("held $key", "$key is held at offset $offset until seek or resume: $name died: $reason",
+        topic => $assigned->{topic}, partition => $assigned->{partition}, offset => $offset, error => $died);
 }
 
 # A seek, from within on_message or before the answer came, has the last word,
@@ -126,15 +202,10 @@ sub _delivered {
     my ($self, $part, $is_done) = @_;
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
     return unless $self->_is_current($assigned, $cursor) && $cursor->{generation} == $part->{generation};
-    if ($assigned->{offset} != $part->{from}) {
-        delete $cursor->{next};
-        return;
-    }
+    return $cursor->drop_fetched if $assigned->{offset} != $part->{from};
     my ($position, $epoch) = $is_done ? @$part{qw(next epoch)} : $part->{fetched}->position($part->{index});
     $assigned->{offset} = $part->{from} = $position;
-    $cursor->{position_epoch} = $epoch if $epoch >= 0;
-    delete $cursor->{next} if defined $cursor->{next} && $cursor->{next} == $position;
-    return;
+    return $cursor->delivered($position, $epoch);
 }
 
 sub _is_wanted {
@@ -172,6 +243,7 @@ sub _handled_positions {
     my @positions;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
+        next if $cursor->{untold};
         my ($offset, $epoch) = ($assigned->{offset}, $cursor->{position_epoch});
         ($offset, $epoch) = $part->{fetched}->handled($part->{index})
             if $part && $part->{records} && $part->{cursor} == $cursor
@@ -246,7 +318,7 @@ sub _join_answers {
     for my $answer (grep { @{ $_->{parts} } } @$answers) {
         $round->{left}++;
         push @{ $answer->{rounds} }, $round;
-        $_->{asked} = 1 for grep { !$_->{cursor}{resolving} } @{ $answer->{parts} };
+        $_->{asked} = 1 for grep { !$_->{cursor}->is_resolving } @{ $answer->{parts} };
     }
     $self->_schedule_delivery;
     return;

@@ -62,7 +62,7 @@ sub _log_checked {
     my ($self, $assigned, $cursor, $generation, $epoch, $found, $error) = @_;
     delete $cursor->{checking};
     return if $self->{cfg}{closed} || !$self->_is_current($assigned, $cursor);
-    return if $cursor->{resolving};
+    return if $cursor->is_resolving;
     return $self->_resolved($assigned, $cursor) if $cursor->{generation} != $generation;
     my ($code, $found_epoch, $end_offset) = $found ? @$found : (0);
     if (defined $error || $code) {
@@ -77,18 +77,21 @@ sub _log_checked {
 }
 
 # The leader's log departs from the one that was read at an offset. What was
-# fetched and not delivered is dropped, in case it lies behind that.
+# fetched and not delivered is dropped if it goes beyond that. A leader that does not
+# know where is asked without an epoch: whether it has the offset it does know.
 sub _log_diverges {
     my ($self, $assigned, $cursor, $epoch, $end_offset) = @_;
-    my ($topic, $partition, $position) = @$assigned{qw(topic partition offset)};
-    ($position) = $self->_position_of($assigned);
-    my $position_epoch = $cursor->{position_epoch};
-    if ($end_offset < 0 || $epoch < 0) {
-        return $self->_find_position($assigned, $self->_reset_timestamp);
+    my ($topic, $partition) = @$assigned{qw(topic partition)};
+    my ($position) = $self->_position_of($assigned);
+    my $is_unknown = $end_offset < 0 || $epoch < 0;
+    if ($is_unknown || ($cursor->{next} // $position) <= $end_offset) {
+        $cursor->epoch_has_gone($is_unknown ? EV::Kafka::Cursor::NO_EPOCH() : $epoch);
+        return $self->_resolved($assigned, $cursor);
     }
     my $is_lost = $position > $end_offset;
-    $self->_move($assigned, $is_lost ? $end_offset : $position);
-    @$cursor{qw(epoch position_epoch)} = ($is_lost ? $epoch : $position_epoch) x 2;
+    my $position_epoch = $is_lost ? $epoch : $cursor->{position_epoch};
+    $self->_void_fetched($cursor);
+    $self->_set_position($assigned, $is_lost ? $end_offset : $position, $position_epoch);
     return unless $is_lost;
     return $self->_report("log of $topic:$partition was truncated: position $position is not in it any more, "
         . "consuming goes on at $end_offset");
@@ -99,7 +102,7 @@ sub _log_replaced {
     my ($self, $topic) = @_;
     for my $assigned (grep { $_->{topic} eq $topic } @{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        next if $assigned->{offset} < 0 && !$cursor->{resolving};
+        next if $assigned->{offset} < 0 && !$cursor->is_resolving;
         $self->_move($assigned, $self->_reset_timestamp);
     }
     return;

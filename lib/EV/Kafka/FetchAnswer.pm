@@ -36,7 +36,9 @@ sub _fetch_answered {
         push @parts, $self->_take_partition($fetch, $part, $answer);
         return if $cfg->{closed};
     }
-    for my $part (grep { !$_->{fetched} } values %{ $fetch->{parts} }) {
+    # A broker that throttles says so at once and gives nothing (KIP-219).
+    my $is_throttled = !@answers && $fetched->throttle_time_ms > 0;
+    for my $part (grep { !$_->{fetched} && !$is_throttled } values %{ $fetch->{parts} }) {
         $self->_delay($part->{cursor});
         $self->_report_once(@$part{qw(assigned cursor)}, 'missing', 'Fetch answer lacks %s') if $self->_is_wanted($part);
         return if $cfg->{closed};
@@ -76,39 +78,45 @@ sub _take_partition {
     my ($self, $fetch, $part, $answer) = @_;
     my ($assigned, $cursor, $from) = @$part{qw(assigned cursor from)};
     return unless $self->_is_wanted($part);
-    my $is_next = $cursor->{generation} == $part->{generation};
+    my $is_next = $cursor->is_next($part->{generation}, $from, $assigned->{offset});
     # A leader that answers late, after another one was asked, brings it twice.
-    return if $is_next && ($cursor->{next} // $assigned->{offset}) != $from;
+    return if !$is_next && $cursor->{generation} == $part->{generation};
+    $part->{generation} = $cursor->{generation} if $is_next;
 
     my ($code, $next) = @$answer{qw(error_code next_offset)};
+    return $self->_part_diverges($part, @$answer{qw(diverging_epoch diverging_end_offset)}, $is_next)
+        if !$code && $answer->{diverging_end_offset} >= 0;
     my $end = $answer->{ $self->_isolation ? 'last_stable_offset' : 'high_watermark' };
     my $is_stuck = !$code && $next == $from && $end > $from;
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
     push @{ $fetch->{stuck} }, $part if $is_stuck;
     $cursor->{failures} = 0 unless $code || $is_stuck;
-    my $is_diverging = !$code && $is_next && $answer->{diverging_end_offset} >= 0;
-    if ($cursor->{resolving}) {
-        # Where to go on is being asked for already.
-        return if $is_diverging;
-    }
-    elsif ($is_diverging) {
-        $self->_log_diverges($assigned, $cursor, @$answer{qw(diverging_epoch diverging_end_offset)});
-        return;
-    }
-    elsif ($code && $is_next) {
-        $self->_fetch_refused($fetch, $part, $code);
-    }
+    $self->_fetch_refused($fetch, $part, $code) if $code && $is_next && !$cursor->is_resolving;
     return if $next == $from || !$self->_is_current($assigned, $cursor);
-    ($cursor->{next}, $cursor->{epoch}) = ($next, $answer->{last_epoch}) if $is_next;
+    $cursor->took($from, $next, $answer->{last_epoch}) if $is_next;
     @$part{qw(next epoch records)} = ($next, @$answer{qw(last_epoch record_count)});
     $part->{backlog} = $end > $next;
     return $part;
+}
+
+# Where to go on is being asked for already while the position is looked up.
+sub _part_diverges {
+    my ($self, $part, $epoch, $end_offset, $is_next) = @_;
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    return if !$is_next || $cursor->is_resolving;
+    my $is_again = $cursor->diverges;
+    # Whoever was told of no epoch can know of no other one.
+    $self->_log_diverges($assigned, $cursor, $epoch, $end_offset) if $part->{last_epoch} >= 0;
+    $self->_delay($cursor) if $is_again || $part->{last_epoch} < 0;
+    return;
 }
 
 sub _fetch_refused {
     my ($self, $fetch, $part, $code) = @_;
     my ($assigned, $cursor, $offset) = @$part{qw(assigned cursor from)};
     my $name = $self->error_name($code);
+    # A broker that cannot tell where the epoch ended says the same.
+    return $cursor->forget_epoch if $code == OFFSET_OUT_OF_RANGE && $part->{last_epoch} >= 0;
     # While messages before it are still to be delivered, the position is theirs.
     if ($code == OFFSET_OUT_OF_RANGE && $assigned->{offset} == $offset) {
         $fetch->{error} //= "$name: $assigned->{topic}:$assigned->{partition} has no offset $offset";

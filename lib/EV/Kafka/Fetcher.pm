@@ -2,12 +2,19 @@ package EV::Kafka::Fetcher;
 use strict;
 use warnings;
 
+use List::Util ();
 use Scalar::Util qw(refaddr weaken);
 
-# Seconds between tries of a partition whose fetch failed.
+# Seconds between tries of a broker whose Fetch failed.
 use constant {
     FETCH_BACKOFF     => 0.1,
     FETCH_BACKOFF_MAX => 1,
+};
+
+# Fetch: from its version 12 on a broker compares the epoch of what was read last (KIP-595).
+use constant {
+    API_FETCH       => 1,
+    LAST_EPOCH_FROM => 12,
 };
 
 # Seconds for which a broker's next Fetch waits for positions that are being looked
@@ -40,6 +47,7 @@ sub _fetch_on {
     my $cfg = $self->{cfg};
     delete $cfg->{fetch_on_timer};
     return unless $cfg->{consuming} && $cfg->{connected} && !$cfg->{closed};
+    $self->_listen_again;
     my @nodes = $self->_nodes_to_ask;
     my $wait  = $self->_nodes_about_to_resolve;
     for my $node_id (grep { !$wait->{$_} } @nodes) {
@@ -69,7 +77,7 @@ sub _nodes_about_to_resolve {
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        next unless $cursor->{resolving};
+        next unless $cursor->is_resolving;
         my $left = $cursor->{resolving} + $RESOLVING_GRACE - $now;
         next if $left <= 0;
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
@@ -87,21 +95,21 @@ sub _nodes_to_ask {
     my %nodes;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
-        next if $cursor->{paused};
+        next if $cursor->is_stopped;
         my $leader = $self->_leader(@$assigned{qw(topic partition)});
         if (!defined $leader) {
             $self->_want_leader($assigned, $cursor);
             next;
         }
-        delete @$cursor{qw(leader_tries leader_due)};
+        $cursor->leader_found;
         if ($cursor->{checking}) {
             $waits->($cursor) if $waits;
         }
-        elsif ($cursor->{resolving} || $assigned->{offset} < 0) {
+        elsif ($cursor->is_resolving || $assigned->{offset} < 0) {
             $waits->($cursor) if $waits;
-            $self->_find_position_in_time($assigned, $cursor) unless $cursor->{resolving};
+            $self->_find_position_in_time($assigned, $cursor) unless $cursor->is_resolving;
         }
-        else {
+        elsif (!$cursor->{untold}) {
             $nodes{$leader} = 1;
         }
     }
@@ -111,13 +119,7 @@ sub _nodes_to_ask {
 # At once, and then ever more slowly until there is one.
 sub _want_leader {
     my ($self, $assigned, $cursor) = @_;
-    my $wait = ($cursor->{leader_due} // 0) - $self->_now;
-    if ($wait <= 0) {
-        my $try = $cursor->{leader_tries}++;
-        $wait = $try ? $self->_backoff($try, FETCH_BACKOFF, FETCH_BACKOFF_MAX) : 0;
-        $cursor->{leader_due} = $self->_now + $wait;
-    }
-    return $self->_want_metadata($assigned->{topic}, $wait);
+    return $self->_want_metadata($assigned->{topic}, $cursor->leader_wait($self->_now));
 }
 
 # A position to be looked up before it can be fetched from: -1 or -2 from assign,
@@ -128,7 +130,7 @@ sub _find_position {
     return $self->_resolve($assigned, $timestamp, sub {
         my ($self, $error, $was_overtaken) = @_;
         return if !defined $error || $was_overtaken;
-        $self->_find_position_in_time($assigned, $cursor) if $self->{cfg}{consuming} && !$cursor->{resolving};
+        $self->_find_position_in_time($assigned, $cursor) if $self->{cfg}{consuming} && !$cursor->is_resolving;
         $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $error =~ /\(code /;
     });
 }
@@ -136,7 +138,7 @@ sub _find_position {
 # Not before the delay after the last try is over.
 sub _find_position_in_time {
     my ($self, $assigned, $cursor) = @_;
-    my $wait = $cursor->{not_before} - $self->_now;
+    my $wait = $cursor->wait_at($self->_now);
     return $self->_find_position($assigned, $assigned->{offset}) if $wait <= 0;
     $cursor->{retry} ||= $self->_timer($wait, _retry_position => @$assigned{qw(topic partition)});
     return;
@@ -147,7 +149,7 @@ sub _retry_position {
     my $assigned = $self->_assigned($topic, $partition) or return;
     my $cursor   = $self->_cursor($assigned);
     delete $cursor->{retry};
-    $self->_find_position($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->{resolving};
+    $self->_find_position($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->is_resolving;
     return $self->_fetch_on_after(RETRY_SPACING);
 }
 
@@ -157,6 +159,7 @@ sub _retry_position {
 sub _fetch_from {
     my ($self, $node_id, $round) = @_;
     my $cfg = $self->{cfg};
+    $self->_nobody_listens unless $self->_listener;
     $round->{left}++ if $round;
     if (my $fetch = $cfg->{fetches}{$node_id}) {
         return $round ? $self->_join_fetch($fetch, $round) : undef;
@@ -187,7 +190,7 @@ sub _join_fetch {
         return;
     }
     push @{ $fetch->{rounds} }, $round;
-    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} && !$_->{cursor}{resolving} }
+    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} && !$_->{cursor}->is_resolving }
         values %{ $fetch->{parts} || {} };
     return;
 }
@@ -196,17 +199,15 @@ sub _fetchable {
     my ($self, $node_id) = @_;
     return grep {
         my $leader = $self->_leader(@$_{qw(topic partition)});
-        my $cursor = $self->_cursor($_);
-        defined $leader && $leader == $node_id && $_->{offset} >= 0
-            && !$cursor->{resolving} && !$cursor->{paused} && !$cursor->{checking};
+        defined $leader && $leader == $node_id && $_->{offset} >= 0 && $self->_cursor($_)->is_fetchable;
     } @{ $self->{cfg}{assignments} };
 }
 
 # Seconds until the first of the broker's partitions may be fetched, 0 for now.
 sub _delay_of {
     my ($self, $node_id) = @_;
-    my ($first) = sort { $a <=> $b } map { $self->_cursor($_)->{not_before} } $self->_fetchable($node_id);
-    my $delay = ($first // 0) - $self->_now;
+    my $now   = $self->_now;
+    my $delay = List::Util::min(map { $self->_cursor($_)->wait_at($now) } $self->_fetchable($node_id)) // 0;
     return $delay > 0 ? $delay : 0;
 }
 
@@ -217,18 +218,20 @@ sub _send_fetch {
     my $conn    = $self->_ready_conn(fetch => $node_id) or return $self->_end_fetch($fetch);
     my $now     = $self->_now;
     my @parts   = map { { assigned => $_, cursor => $self->_cursor($_) } } $self->_fetchable($node_id);
-    @parts = grep { $_->{cursor}{not_before} <= $now } @parts;
+    @parts = grep { $_->{cursor}->wait_at($now) <= 0 } @parts;
     @parts = $self->_check_logs($conn, @parts);
     return $self->_end_fetch($fetch) unless @parts;
 
     # Brokers fill an answer in the order of the request: everyone is first once.
     push @parts, splice @parts, 0, $cfg->{fetch_turn}{$node_id}++ % @parts;
     my $max_bytes = $cfg->{fetch_max_bytes};
+    my $tells_epoch = (($conn->api_versions || {})->{ API_FETCH() } // 0) >= LAST_EPOCH_FROM;
     for my $part (@parts) {
         my ($assigned, $cursor) = @$part{qw(assigned cursor)};
         $max_bytes = $cursor->{max_bytes} if ($cursor->{max_bytes} || 0) > $max_bytes;
         $part->{generation} = $cursor->{generation};
         $part->{from}       = $cursor->{next} // $assigned->{offset};
+        $part->{last_epoch} = $tells_epoch ? $cursor->{epoch} : EV::Kafka::Cursor::NO_EPOCH();
         $part->{asked}      = !$fetch->{is_ahead};
         $fetch->{parts}{"$assigned->{topic}:$assigned->{partition}"} = $part;
     }
@@ -252,7 +255,7 @@ sub _send_fetch {
 sub _to_fetch {
     my ($self, $part) = @_;
     my @partition = @{ $part->{assigned} }{qw(topic partition)};
-    return [@partition, $part->{from}, $self->_leader_epoch(@partition), $part->{cursor}{epoch}];
+    return [@partition, $part->{from}, $self->_leader_epoch(@partition), $part->{last_epoch}];
 }
 
 # Where to go on when the position does not exist (any more).
@@ -266,9 +269,7 @@ sub _reset_timestamp {
 
 sub _delay {
     my ($self, $cursor) = @_;
-    $cursor->{not_before} =
-        $self->_now + $self->_backoff(++$cursor->{failures}, FETCH_BACKOFF, FETCH_BACKOFF_MAX);
-    return;
+    return $cursor->delay($self->_now);
 }
 
 sub _report_once {

@@ -23,6 +23,7 @@ my %DEFAULT = (
     fetch_max_bytes   => 1048576,
     fetch_min_bytes   => 1,
     isolation_level   => 'read_uncommitted',
+    on_message_die    => 'warn',
     metadata_refresh  => 300,
     delivery_timeout  => 120,
     buffer_memory     => 0,
@@ -44,6 +45,7 @@ my %CHECK = (
     on_connect        => \&_callback,
     on_message        => \&_callback,
     on_batch          => \&_callback,
+    on_message_die    => \&_on_message_die,
     fetch_max_wait_ms => _integer_check(min => 0, %INT32_MAX),
     fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
@@ -162,6 +164,12 @@ sub _isolation_level {
     my ($name, $value) = @_;
     _bad($name, "must be read_uncommitted or read_committed, not '$value'")
         unless $value =~ /\Aread_(?:un)?committed\z/;
+    return $value;
+}
+
+sub _on_message_die {
+    my ($name, $value) = @_;
+    _bad($name, "must be warn or hold, not '$value'") unless $value =~ /\A(?:warn|hold)\z/;
     return $value;
 }
 

@@ -8,6 +8,10 @@ use warnings;
 
 sub _key_of { return "$_[0]{topic}:$_[0]{partition}" }
 
+# Seconds to wait for positions that are looked up when requests wait without end: those
+# that are not known by then come in an on_assign of their own.
+use constant POSITIONS_PATIENCE => 30;
+
 # Hands over [topic, partition], …; the group is stable when it is done.
 sub _take_assignment {
     my ($self, $group, $partitions) = @_;
@@ -26,7 +30,7 @@ sub _take_assignment {
 
 sub _find_offsets {
     my ($self, $group, $attempt, $added, $revoked) = @_;
-    return $self->_taken($group, [], $revoked) unless @$added;
+    return $self->_find_positions($group, $attempt, [], $revoked) unless @$added;
     return $self->_fetch_committed($group, $added, 9**9**9, sub {
         my ($self, $committed, $error, $epochs) = @_;
         return unless $self->_is_attempt($group, $attempt);
@@ -34,7 +38,7 @@ sub _find_offsets {
         my $reset = $self->_reset_timestamp;
         my $had   = $group->{had} || {};
         $self->_txn_takes_over($_) for grep { defined $committed->{$_} } keys %$committed;
-        return $self->_taken($group, [map {
+        return $self->_find_positions($group, $attempt, [map {
             my $key = "$_->[0]:$_->[1]";
             {
                 topic     => $_->[0],
@@ -47,20 +51,84 @@ sub _find_offsets {
     });
 }
 
+# What is new is the member's from here on, and fetched from once the program has been
+# told of it. Partitions without a committed offset are looked up first.
+sub _find_positions {
+    my ($self, $group, $attempt, $added, $revoked) = @_;
+    my $cfg = $self->{cfg};
+    $group->{taking} = { attempt => $attempt, revoked => $revoked };
+    if (@$added) {
+        my %new = map { (_key_of($_) => EV::Kafka::Cursor->untold($_->{leader_epoch})) } @$added;
+        $self->_change_assignment([@{ $cfg->{assignments} }, @$added], %new);
+        return unless $self->_is_attempt($group, $attempt);
+    }
+    return $self->_taken($group) unless grep { $_->{offset} < 0 } $self->_untold;
+    return $self->_group_timer(positions => $cfg->{request_timeout} || POSITIONS_PATIENCE, '_taken');
+}
+
+# Partitions that on_assign has not been told of.
+sub _untold {
+    my ($self) = @_;
+    return grep { $self->_cursor($_)->{untold} } @{ $self->{cfg}{assignments} };
+}
+
+# One of them has its position now. What else becomes known in this turn of the loop is
+# told in the same on_assign.
+sub _assign_later {
+    my ($self) = @_;
+    my $group = $self->{cfg}{group} or return;
+    $self->_group_timer(assign => 0, '_assign_found') unless $self->{cfg}{group_timers}{assign};
+    return;
+}
+
+sub _assign_found {
+    my ($self, $group) = @_;
+    my @known = grep { $_->{offset} >= 0 } $self->_untold;
+    return unless @known;
+    return $self->_tell_assigned($group, @known) unless $group->{taking};
+    return @known < $self->_untold ? undef : $self->_taken($group);
+}
+
 sub _taken {
-    my ($self, $group, $added, $revoked) = @_;
+    my ($self, $group) = @_;
+    my $taking = delete $group->{taking} or return;
+    delete $self->{cfg}{group_timers}{positions};
+    my $attempt = $taking->{attempt};
+    return unless $self->_is_attempt($group, $attempt);
     $group->{state} = 'stable';
     $group->{had}   = {};
     $self->_session_confirmed($group);
-    my $attempt = $group->{attempt};
-    $self->_change_assignment([@{ $self->{cfg}{assignments} }, @$added]) if @$added;
-    $self->_call($group->{on_assign}, [map {
-        { topic => $_->{topic}, partition => $_->{partition}, offset => $_->{offset} }
-    } @$added]);
+    $self->_tell_assigned($group, grep { $_->{offset} >= 0 } $self->_untold);
     return unless $self->_is_attempt($group, $attempt);
     $self->_run_waiting($group);
     return unless $self->_is_attempt($group, $attempt) && $group->{state} eq 'stable';
-    return $self->_by_protocol($group, taken => $revoked);
+    return $self->_by_protocol($group, taken => $taking->{revoked});
+}
+
+# The program may set other offsets, in place or by assign; nothing is fetched before.
+sub _tell_assigned {
+    my ($self, $group, @assigned) = @_;
+    my @told = map { { topic => $_->{topic}, partition => $_->{partition}, offset => $_->{offset} } } @assigned;
+    my @cursors = map { $self->_cursor($_) } @assigned;
+    my @offsets = map { $_->{offset} } @assigned;
+    {
+        local $group->{is_assigning} = 1;
+        $self->_call($group->{on_assign}, [@told]);
+    }
+    for my $index (grep { $self->_is_current($assigned[$_], $cursors[$_]) } 0 .. $#assigned) {
+        my $wanted = $told[$index]{offset};
+        $self->_begin_where_told($assigned[$index], $wanted)
+            if defined $wanted && "$wanted" ne $offsets[$index] && !$self->{cfg}{closed};
+        delete $cursors[$index]{untold};
+    }
+    return $self->_fetch_on;
+}
+
+sub _begin_where_told {
+    my ($self, $assigned, $offset) = @_;
+    return $self->_begin_at($assigned, $offset + 0) if EV::Kafka::Consumer::_is_integer($offset) && $offset >= -2;
+    return $self->_report("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
+        . "-1 (latest) or -2 (earliest), not '$offset'");
 }
 
 # Gives up the partitions that $goes->($assigned) picks: tells the program, which
@@ -83,9 +151,11 @@ sub _give_up {
     my %position = map { (_key_of($_) => $_->{offset}) } $self->_positions;
     my $next = $group->{revoking} = [];
     my $told = $group->{is_out} && $group->{on_lost} || $group->{on_revoke};
+    # What on_assign was never told of goes without a word.
+    my @known = grep { !$self->_cursor($_)->{untold} } @gone;
     $self->_call($told, [map { {
         topic => $_->{topic}, partition => $_->{partition}, offset => $position{ _key_of($_) } // $_->{offset},
-    } } @gone]);
+    } } @known]) if @known;
     delete $group->{revoking};
     return unless $self->_is_group($group);
 

@@ -44,7 +44,7 @@ sub _poll_ends {
 sub _is_all_paused {
     my ($self) = @_;
     my @assigned = @{ $self->{cfg}{assignments} };
-    return @assigned && !grep { !$self->_cursor($_)->{paused} } @assigned;
+    return @assigned && !grep { !$self->_cursor($_)->is_stopped } @assigned;
 }
 
 sub _end_idle_round {
@@ -76,6 +76,7 @@ sub _poll_again {
 
 sub _ask_for {
     my ($self, $round) = @_;
+    $self->_listen_again;
     $self->_join_answers($round);
     my @nodes = $self->_nodes_to_ask(sub {
         my ($cursor) = @_;

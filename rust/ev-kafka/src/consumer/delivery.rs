@@ -30,6 +30,8 @@ pub struct Progress {
     pub epoch: Cell<i32>,
     /// The same two without the record, or batch, whose callback has not returned.
     pub handled: Cell<(i64, i32)>,
+    /// The offset of that record, or of that batch's first one.
+    pub called: Cell<i64>,
 }
 
 impl Progress {
@@ -39,7 +41,15 @@ impl Progress {
             position: Cell::new(offset),
             epoch: Cell::new(epoch),
             handled: Cell::new((offset, epoch)),
+            called: Cell::new(offset),
         }
+    }
+
+    /// The callback has died, and its records are not done with.
+    pub fn undo(&self) {
+        let (_, epoch) = self.handled.get();
+        self.position.set(self.called.get());
+        self.epoch.set(epoch);
     }
 
     /// The callback has returned.
@@ -140,6 +150,7 @@ impl Calls for MessageCalls {
         }
         let batch = self.rest.current.as_ref()?;
         let record = batch.records.next_at(&mut self.rest.cursor)?;
+        self.progress.called.set(record.offset);
         self.progress.position.set(record.offset.saturating_add(1));
         self.progress.epoch.set(batch.epoch);
         let headers = record.headers();
@@ -188,6 +199,9 @@ impl Calls for BatchCalls {
                 let Some(record) = batch.records.next_at(cursor) else {
                     break;
                 };
+                if sink.len() == 0 {
+                    progress.called.set(record.offset);
+                }
                 progress.position.set(record.offset.saturating_add(1));
                 let headers = record.headers();
                 sink.push(Row {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
 use kafka_wire::records::RecordBatches;
 use kafka_wire::ErrorCode;
-use perl_xs::{CallLoop, Calls, Flow, Native, Perl, Rows, Sv};
+use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
@@ -28,6 +28,28 @@ const ON_BATCH: &str = "on_batch error";
 
 /// The epoch of a record that nobody has seen yet.
 const NO_EPOCH: i32 = -1;
+
+/// What a die in `on_message` or `on_batch` does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OnDie {
+    /// It is a warning; the next record comes.
+    Warn,
+    /// Nothing more is delivered of the answer's partition; the record counts as not delivered.
+    Stop,
+}
+
+/// How delivering came back.
+pub enum Delivered {
+    /// Nothing is left, or it is time for the event loop to turn.
+    Paused {
+        /// Nothing is left.
+        is_done: bool,
+    },
+    /// With [`OnDie::Stop`]: what the callback died of.
+    Died(Sv),
+    /// The process ends.
+    Exit,
+}
 
 /// What was asked for.
 pub struct Asked {
@@ -70,6 +92,8 @@ pub struct Partition {
 pub struct Fetched {
     /// In the order of the answer.
     pub partitions: RefCell<Vec<Partition>>,
+    /// For how long the broker wants to be left alone.
+    pub throttle_time_ms: i32,
     /// Delivering is to pause after the record that is being delivered.
     interrupted: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
@@ -94,6 +118,7 @@ impl Fetched {
     pub fn new(response: FetchResponse, asked: &Asked) -> Fetched {
         let mut partitions = Vec::new();
         let mut budget = Budget::new();
+        let throttle_time_ms = response.throttle_time_ms;
         for topic in response.responses {
             for data in topic.partitions {
                 let key = (topic.topic.clone(), data.partition_index);
@@ -106,22 +131,24 @@ impl Fetched {
         }
         Fetched {
             partitions: RefCell::new(partitions),
+            throttle_time_ms,
             interrupted: Rc::default(),
             call_loop: Cell::new(None),
         }
     }
 
     /// Gives the records of a partition to `on_message`, each once in the life of the answer, for about `budget_ms`
-    /// milliseconds or until [`Fetched::interrupt`]. Whether nothing is left, and whether the process goes on.
+    /// milliseconds or until [`Fetched::interrupt`].
     pub fn deliver(
         &self,
         perl: Perl,
         index: usize,
         on_message: Sv,
         budget_ms: i64,
-    ) -> (bool, Flow) {
+        on_die: OnDie,
+    ) -> Delivered {
         let Some((partition, rest)) = self.take(index) else {
-            return (true, Flow::Continue);
+            return Delivered::Paused { is_done: true };
         };
         self.interrupted.set(false);
         let mut calls = MessageCalls {
@@ -134,11 +161,8 @@ impl Fetched {
             rest,
             headers: None,
         };
-        let flow = self.call(perl, &mut calls, ON_MESSAGE);
-        (
-            self.put_back(index, calls.rest, partition.next_offset),
-            flow,
-        )
+        let outcome = self.call(perl, &mut calls, ON_MESSAGE, on_die);
+        self.after_calls(index, calls.rest, partition.next_offset, outcome)
     }
 
     /// The same for `on_batch`.
@@ -149,9 +173,10 @@ impl Fetched {
         on_batch: Sv,
         budget_ms: i64,
         pool: &Pool,
-    ) -> (bool, Flow) {
+        on_die: OnDie,
+    ) -> Delivered {
         let Some((partition, rest)) = self.take(index) else {
-            return (true, Flow::Continue);
+            return Delivered::Paused { is_done: true };
         };
         self.interrupted.set(false);
         let mut calls = BatchCalls {
@@ -164,20 +189,38 @@ impl Fetched {
             rest,
             rows: pool.rows.take().unwrap_or_default(),
         };
-        let flow = self.call(perl, &mut calls, ON_BATCH);
+        let outcome = self.call(perl, &mut calls, ON_BATCH, on_die);
         pool.rows.set(Some(calls.rows));
-        (
-            self.put_back(index, calls.rest, partition.next_offset),
-            flow,
-        )
+        self.after_calls(index, calls.rest, partition.next_offset, outcome)
     }
 
     /// The loop is kept for the next time, unless it runs already.
-    fn call(&self, perl: Perl, calls: &mut impl Calls, label: &str) -> Flow {
+    fn call(&self, perl: Perl, calls: &mut impl Calls, label: &str, on_die: OnDie) -> Outcome {
         let mut call_loop = self.call_loop.take().unwrap_or_default();
-        let flow = call_loop.run(perl, calls, label);
+        let outcome = match on_die {
+            OnDie::Stop => call_loop.run_until_died(perl, calls),
+            OnDie::Warn => match call_loop.run(perl, calls, label) {
+                Flow::Continue => Outcome::Returned,
+                Flow::Exit => Outcome::Exit,
+            },
+        };
         self.call_loop.set(Some(call_loop));
-        flow
+        outcome
+    }
+
+    fn after_calls(&self, index: usize, rest: Rest, next: i64, outcome: Outcome) -> Delivered {
+        match outcome {
+            Outcome::Returned => Delivered::Paused {
+                is_done: self.put_back(index, rest, next),
+            },
+            Outcome::Died(error) => {
+                if let Some(partition) = self.partitions.borrow().get(index) {
+                    partition.progress.undo();
+                }
+                Delivered::Died(error)
+            }
+            Outcome::Exit => Delivered::Exit,
+        }
     }
 
     /// Pauses the delivery after the record that is being delivered.
@@ -224,6 +267,7 @@ impl Fetched {
         }
         partition.progress.position.set(next_offset);
         partition.progress.epoch.set(partition.last_epoch);
+        partition.progress.handle();
         true
     }
 }

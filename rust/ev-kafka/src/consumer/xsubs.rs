@@ -11,7 +11,7 @@ use perl_xs::{
     attach, call, Arg, ArrayRef, Croak, Flow, Frame, HashRef, Hv, Native, Perl, Sv, XsubDef,
 };
 
-use super::fetched::{Asked, Fetched, Pool, CLASS, POOL_CLASS};
+use super::fetched::{Asked, Delivered, Fetched, OnDie, Pool, CLASS, POOL_CLASS};
 use crate::conn::{Answer, Completion, ConnHandle};
 
 /// The epoch of a leader, or of a record, that is not known (KIP-320).
@@ -55,6 +55,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Fetched::handled",
         body: handled,
+    },
+    XsubDef {
+        name: "EV::Kafka::Fetched::throttle_time_ms",
+        body: throttle_time_ms,
     },
 ];
 
@@ -263,33 +267,50 @@ fn index_of(frame: &Frame<'_>, method: &str) -> Result<usize, Croak> {
     usize::try_from(index).map_err(|_| format!("{method}: no such partition").into())
 }
 
-/// `$fetched->deliver($index, $on_message, $budget_ms)`: true when nothing is left to deliver of the partition.
+fn on_die(frame: &Frame<'_>, index: usize) -> Result<OnDie, Croak> {
+    let stops = frame.int(index)?.unwrap_or(0) != 0;
+    Ok(if stops { OnDie::Stop } else { OnDie::Warn })
+}
+
+fn answer(frame: &mut Frame<'_>, delivered: Delivered) -> Result<(), Croak> {
+    match delivered {
+        Delivered::Paused { is_done } => frame.ret_int(i64::from(is_done)),
+        Delivered::Died(error) => {
+            frame.ret_int(0);
+            frame.ret(error);
+        }
+        Delivered::Exit => return Err(Croak::Exit),
+    }
+    Ok(())
+}
+
+/// `my ($is_done, @died) = $fetched->deliver($index, $on_message, $budget_ms, $stops)`: whether nothing is left to deliver
+/// of the partition. With a true `$stops` also what `$on_message` died of; its record counts as not delivered then.
 fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "deliver")?;
     let on_message = frame.code(2)?.ok_or("deliver: expected a callback")?;
     let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
+    let on_die = on_die(frame, 4)?;
     let fetched = frame.object::<Fetched>()?;
-    let (is_done, flow) = fetched.deliver(frame.perl(), index, on_message, budget_ms);
-    flow.ok()?;
-    frame.ret_int(i64::from(is_done));
-    Ok(())
+    let delivered = fetched.deliver(frame.perl(), index, on_message, budget_ms, on_die);
+    answer(frame, delivered)
 }
 
-/// `$fetched->deliver_batches($index, $on_batch, $budget_ms, $pool)`: the same for `$on_batch`.
+/// `$fetched->deliver_batches($index, $on_batch, $budget_ms, $pool, $stops)`: the same for `$on_batch`.
 fn deliver_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "deliver_batches")?;
     let on_batch = frame
         .code(2)?
         .ok_or("deliver_batches: expected a callback")?;
     let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
+    let on_die = on_die(frame, 5)?;
     let pool = frame
         .object_at::<Pool>(4)
         .map_err(|_| "deliver_batches: expected a pool")?;
     let fetched = frame.object::<Fetched>()?;
-    let (is_done, flow) = fetched.deliver_batches(frame.perl(), index, on_batch, budget_ms, &pool);
-    flow.ok()?;
-    frame.ret_int(i64::from(is_done));
-    Ok(())
+    let delivered =
+        fetched.deliver_batches(frame.perl(), index, on_batch, budget_ms, &pool, on_die);
+    answer(frame, delivered)
 }
 
 /// `EV::Kafka::Fetched::Pool->new`
@@ -322,5 +343,12 @@ fn handled(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn ret_position(frame: &mut Frame<'_>, (offset, epoch): (i64, i32)) -> Result<(), Croak> {
     let perl = frame.perl();
     frame.ret_list([Sv::int(perl, offset), Sv::int(perl, i64::from(epoch))]);
+    Ok(())
+}
+
+/// `$fetched->throttle_time_ms`: for how long the broker wants to be left alone (KIP-219).
+fn throttle_time_ms(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let throttle = frame.object::<Fetched>()?.throttle_time_ms;
+    frame.ret_int(i64::from(throttle));
     Ok(())
 }

@@ -1,0 +1,251 @@
+package EV::Kafka::Cursor;
+use strict;
+use warnings;
+
+use EV::Kafka::Events;
+
+# What the client knows of an assigned partition beside the position that users see:
+#   generation   counts the seeks; an answer to a question from before a seek
+#                must not move the position
+#   next         where the next fetch starts, if what was fetched goes further
+#                than what was delivered
+#   base         where what was fetched and not delivered begins
+#   epoch        the leader epoch of the last batch before the next fetch, -1 if unknown
+#   position_epoch   the same of the position
+#   resolving    since when a lookup of its position is under way: nothing is fetched,
+#                and while consuming nothing is delivered
+#   lookup       counts the lookups; only the last one's answer counts
+#   waiters      rounds of poll that wait for that lookup
+#   paused       nothing is fetched or delivered until resume
+#   held         the same, because the record at the position could not be worked on
+#   untold       on_assign has not been told of it: nothing is fetched
+#   unheard      the same, because there is nobody to deliver to
+#   kept         what was fetched and not delivered when it was paused, looked up or unheard
+#   not_before   no fetch until then, after an error
+#   failures     errors in a row
+#   divergences  in a row: the leader's log departs from the one that was read
+#   leader_due   when to ask again who leads it, after so many leader_tries
+#   reported     what on_error has been told
+#   max_bytes    what the next fetch asks for when a batch did not fit
+#   checked_epoch    the leader epoch under which it was found to be in the log;
+#                checking while that is being asked
+# A new assignment makes new cursors, which is how late answers are told apart.
+
+use constant NO_EPOCH => -1;
+
+# Seconds between tries of a partition whose fetch failed.
+use constant {
+    BACKOFF     => 0.1,
+    BACKOFF_MAX => 1,
+};
+
+sub new {
+    my ($class, $epoch) = @_;
+    return bless {
+        generation     => 0,
+        lookup         => 0,
+        epoch          => $epoch // NO_EPOCH,
+        position_epoch => $epoch // NO_EPOCH,
+        waiters        => [],
+        kept           => [],
+        not_before     => 0,
+        failures       => 0,
+        divergences    => 0,
+        reported       => {},
+    }, $class;
+}
+
+# Of a partition that the program is to be told of first.
+sub untold {
+    my ($class, @epoch) = @_;
+    my $self = $class->new(@epoch);
+    $self->{untold} = 1;
+    return $self;
+}
+
+# For another position, with nothing that was fetched.
+sub successor {
+    my ($self, $epoch) = @_;
+    my $new = (ref $self)->new($epoch);
+    @$new{qw(paused untold reported)} = @$self{qw(paused untold reported)};
+    return $new;
+}
+
+# --- whether it can go on -------------------------------------------------------
+
+sub is_resolving { return defined $_[0]{resolving} }
+
+# Until the program lets it go on.
+sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} }
+
+sub is_fetchable {
+    my ($self) = @_;
+    return !($self->is_resolving || $self->is_stopped || $self->{checking} || $self->{untold});
+}
+
+# Seconds until then.
+sub wait_at { my ($self, $now) = @_; return $self->{not_before} - $now }
+
+sub delay {
+    my ($self, $now) = @_;
+    $self->{not_before} = $now + EV::Kafka::Events->_backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX);
+    return;
+}
+
+# Seconds until its leader may be asked for, later each time.
+sub leader_wait {
+    my ($self, $now) = @_;
+    my $wait = defined $self->{leader_due} ? $self->{leader_due} - $now : 0;
+    return $wait if $wait > 0;
+    my $try = $self->{leader_tries}++;
+    $wait = $try ? EV::Kafka::Events->_backoff($try, BACKOFF, BACKOFF_MAX) : 0;
+    $self->{leader_due} = $now + $wait;
+    return $wait;
+}
+
+sub leader_found {
+    my ($self) = @_;
+    delete @$self{qw(leader_tries leader_due)};
+    return;
+}
+
+# --- lookups of its position ----------------------------------------------------
+
+# Gives what tells the lookup's answer from that of an older one.
+sub lookup_begins {
+    my ($self, $now) = @_;
+    $self->{resolving} = $now;
+    return [$self->{generation}, ++$self->{lookup}];
+}
+
+sub is_last_lookup {
+    my ($self, $lookup) = @_;
+    return $self->{generation} == $lookup->[0] && $self->{lookup} == $lookup->[1];
+}
+
+# Gives what waited for it.
+sub lookup_ends {
+    my ($self) = @_;
+    delete @$self{qw(resolving retry)};
+    return splice @{ $self->{waiters} };
+}
+
+# --- where it stands ------------------------------------------------------------
+
+# Whether what was fetched and not delivered, if anything, begins at that position,
+# which programs may write.
+sub goes_on_at {
+    my ($self, $position) = @_;
+    return !$self->{held} && (!defined $self->{next} || $self->{base} == $position);
+}
+
+# A seek elsewhere.
+sub moves {
+    my ($self) = @_;
+    @$self{qw(epoch position_epoch)} = (NO_EPOCH, NO_EPOCH);
+    delete @$self{qw(max_bytes held unheard)};
+    $self->{divergences} = 0;
+    $self->drop_fetched;
+    return $self->stays;
+}
+
+# A seek to where it stands: what was fetched still is what comes next.
+sub stays {
+    my ($self) = @_;
+    $self->{lookup}++;
+    @$self{qw(failures not_before)} = (0, 0);
+    return;
+}
+
+# What was fetched and not delivered is fetched again.
+sub drop_fetched {
+    my ($self) = @_;
+    $self->{generation}++;
+    $self->{kept}  = [];
+    $self->{epoch} = $self->{position_epoch};
+    delete @$self{qw(next base)};
+    return;
+}
+
+sub hold {
+    my ($self) = @_;
+    $self->{held} = 1;
+    return $self->drop_fetched;
+}
+
+sub resume {
+    my ($self) = @_;
+    delete @$self{qw(paused held)};
+    return splice @{ $self->{kept} };
+}
+
+# Whether an answer to a fetch from $from, before so many seeks, brings what comes next.
+# One from before a seek to where the position stands again does.
+sub is_next {
+    my ($self, $generation, $from, $position) = @_;
+    return ($self->{next} // $position) == $from
+        && ($self->{generation} == $generation || !defined $self->{next} && !$self->is_resolving && !$self->{held});
+}
+
+# It brought what lies between.
+sub took {
+    my ($self, $from, $next, $epoch) = @_;
+    $self->{base} = $from unless defined $self->{next};
+    @$self{qw(next epoch)} = ($next, $epoch);
+    $self->{divergences} = 0;
+    return;
+}
+
+sub delivered {
+    my ($self, $position, $epoch) = @_;
+    $self->{base} = $position;
+    $self->{position_epoch} = $epoch if $epoch >= 0;
+    delete @$self{qw(next base)} if defined $self->{next} && $self->{next} == $position;
+    return;
+}
+
+# --- the log it reads -----------------------------------------------------------
+
+# The leader knows of no record of the epoch that was read last, and where the last one
+# before it ends is not below the position: nothing was lost. Its epoch counts until
+# the next record, or none if that would ask the same question once more.
+sub epoch_has_gone {
+    my ($self, $known) = @_;
+    my $epoch = $known < $self->{epoch} ? $known : NO_EPOCH;
+    $self->{position_epoch} = $epoch unless defined $self->{next};
+    $self->{epoch} = $epoch;
+    return;
+}
+
+sub forget_epoch {
+    my ($self) = @_;
+    $self->{epoch} = NO_EPOCH;
+    return;
+}
+
+# True when a broker says so again, before any record came.
+sub diverges {
+    my ($self) = @_;
+    return $self->{divergences}++ > 0;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Cursor - where an EV::Kafka client stands in a partition that it consumes
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself. A cursor knows what was fetched
+beyond the position, the leader epochs of both, whether the position is being looked up,
+whether the program has stopped the partition, and when it may be fetched again. It holds
+neither the client nor a connection, reads no clock, and calls nobody.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Consumer>, L<EV::Kafka::Fetcher>
+
+=cut
