@@ -175,6 +175,43 @@ subtest 'delivery_timeout covers what was never sent' => sub {
     is_deeply [$away->buffered], [0, 0], 'nothing is left';
 };
 
+subtest 'messages fail at their own delivery_timeout, not at that of an older one' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my %client = (
+        unknown    => client(brokers => '127.0.0.1:1', delivery_timeout => 1),
+        leaderless => connected(brokers => $mock->bootstrap, delivery_timeout => 1),
+    );
+    $client{unknown}->connect;
+    $mock->stop_broker($mock->leader(t => 0));
+    my (%age, %count);
+    my $timer = EV::timer 0, 0.03, sub {
+        for my $name (grep { ($count{$_} // 0) < 30 } keys %client) {
+            $count{$name}++;
+            my $start = EV::time;
+            $client{$name}->produce('t', 'k', 'v', sub { push @{ $age{$name} }, EV::time - $start });
+        }
+    };
+    wait_until { 60 == map { @$_ } values %age } 'all failures';
+    for my $name (sort keys %age) {
+        is scalar(grep { $_ < 0.95 } @{ $age{$name} }), 0, "$name: none fails young" or diag "@{ $age{$name} }";
+    }
+};
+
+# Twice as much as the requests that may be under way take.
+subtest 'a program that blocks expires nothing' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, delivery_timeout => 0.3, batch_size => 1000);
+    my @end;
+    $kafka->produce('t', undef, 'first', sub { push @end, $_[1] });
+    wait_until { @end } 'a connection';
+    $kafka->produce('t', undef, 'x' x 900, sub { push @end, $_[1] }) for 1 .. 10;
+    select undef, undef, undef, 0.8;
+    wait_until { @end == 11 } 'the ends';
+    is_deeply [grep { defined } @end], [], 'all are delivered';
+};
+
 subtest 'a batch that is refused has three more tries whatever delivery_timeout' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -77,6 +77,86 @@ subtest 'at most five requests are under way to a broker; what waits goes togeth
     is $delivered, 7, 'each once';
 };
 
+# Holds every Produce request until it is told to answer.
+sub holding_broker {
+    my (%topics) = @_;
+    my $broker = ScriptedBroker->new(topics => \%topics);
+    my @held;
+    $broker->{on_request} = sub {
+        my ($broker, $connection, $request) = @_;
+        return undef if $request->{api} ne 'Produce';
+        push @held, [$connection, $request];
+        return undef;
+    };
+    return ($broker, \@held);
+}
+
+sub answer_held {
+    my ($broker, $held) = @_;
+    for (splice @$held) {
+        my ($connection, $request) = @$_;
+        $broker->answer($connection, $request, ScriptedBroker::produce_answer($request));
+    }
+    return;
+}
+
+# Keeps five requests unanswered, and gives back how many messages that took.
+sub occupy {
+    my ($kafka, $held, $delivered) = @_;
+    $$delivered = 0;
+    for my $n (1 .. 5) {
+        $kafka->produce('t', undef, $n, { partition => 0 }, sub { $$delivered++ });
+        $kafka->_flush_all_batches;
+        wait_until { @$held == $n } "request $n";
+    }
+    return 5;
+}
+
+subtest 'what is due and cannot leave takes messages until it can' => sub {
+    my ($broker, $held) = holding_broker(t => [0]);
+    my $kafka    = connected(brokers => $broker->address, linger_ms => 1);
+    my $produced = occupy($kafka, $held, \my $delivered);
+    # More than one linger time, each with messages enough for batches of 16384 bytes.
+    for my $round (1 .. 5) {
+        $kafka->produce('t', undef, 'x' x 1000, { partition => 0 }, sub { $delivered++ }) for 1 .. 30;
+        $produced += 30;
+        wait_until { !$kafka->{cfg}{_linger_active} } "linger time $round";
+    }
+    is scalar(@$held), 5, 'nothing more is under way';
+    answer_held($broker, $held);
+    wait_until { @$held } 'the next request';
+    turns 50;
+    is scalar(@$held), 1, 'one request';
+    my ($part) = ScriptedBroker::produced($held->[0][1]);
+    cmp_ok length $part->[2], '>', 150_000, 'has all that waited';
+    answer_held($broker, $held);
+    wait_until { $delivered == $produced } 'all callbacks';
+    is $delivered, $produced, 'each once';
+};
+
+for my $case (['no batch_size', 1_000_000], ['a batch_size', 5000, batch_size => 5000]) {
+    my ($name, $limit, @options) = @$case;
+    subtest "with $name a batch that waits has at most $limit bytes" => sub {
+        my ($broker, $held) = holding_broker(t => [0]);
+        my $kafka    = connected(brokers => $broker->address, @options);
+        my $produced = occupy($kafka, $held, \my $delivered);
+        my $messages = int 2.5 * $limit / 1000;
+        $kafka->produce('t', undef, 'x' x 900, { partition => 0 }, sub { $delivered++ }) for 1 .. $messages;
+        $produced += $messages;
+        $kafka->flush;
+        my @sizes;
+        answer_held($broker, $held);
+        wait_until {
+            push @sizes, map { length $_->[2] } map { ScriptedBroker::produced($_->[1]) } @$held;
+            answer_held($broker, $held);
+            $delivered == $produced;
+        } 'all callbacks';
+        is scalar(grep { $_ > $limit } @sizes), 0, 'none has more' or diag "@sizes";
+        is scalar(@sizes), 3, 'and there are few of them';
+        cmp_ok $sizes[0], '>', 0.75 * $limit, 'the first is full';
+    };
+}
+
 subtest 'acks => 0 has nothing to wait for' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -18,7 +18,7 @@ sub cluster {
     return $mock;
 }
 
-# Values, each in a batch of its own, to partition 0.
+# Values, each in a batch of its own (batch_size 1), to partition 0.
 sub produce_apart {
     my ($kafka, $ends, @values) = @_;
     for my $value (@values) {
@@ -43,7 +43,7 @@ sub committed {
 for my $is_known (0, 1) {
     subtest $is_known ? 'refused by a broker that knows the producer' : 'refused at first sight' => sub {
         my $mock  = cluster();
-        my $kafka = producer($mock);
+        my $kafka = producer($mock, batch_size => 1);
         my %ends;
         if ($is_known) {
             produce_apart($kafka, \%ends, 'first');
@@ -71,7 +71,7 @@ for my $is_known (0, 1) {
 
 subtest 'refused while the transaction waits for its partition' => sub {
     my $mock  = cluster();
-    my $kafka = producer($mock);
+    my $kafka = producer($mock, batch_size => 1);
     my %ends;
     produce_apart($kafka, \%ends, 'first');
     delivered(\%ends, 'the first', 'first');
@@ -87,7 +87,7 @@ subtest 'refused while the transaction waits for its partition' => sub {
 # What became of the record nobody knows: that any number follows it is not sure.
 subtest 'lost before the transaction has done anything' => sub {
     my $mock  = cluster();
-    my $kafka = producer($mock);
+    my $kafka = producer($mock, batch_size => 1);
     my %ends;
     produce_apart($kafka, \%ends, 'first');
     delivered(\%ends, 'the first', 'first');
@@ -106,7 +106,7 @@ subtest 'lost before the transaction has done anything' => sub {
 
 subtest 'lost when the transaction has begun to write' => sub {
     my $mock  = cluster();
-    my $kafka = producer($mock);
+    my $kafka = producer($mock, batch_size => 1);
     my %ends;
     produce_apart($kafka, \%ends, 'first');
     delivered(\%ends, 'the first', 'first');
@@ -131,7 +131,7 @@ subtest 'lost when the transaction has begun to write' => sub {
 for my $code (45, 47, 59) {
     subtest 'the broker has lost count: ' . EV::Kafka::_error_name($code) => sub {
         my $mock  = cluster();
-        my $kafka = producer($mock);
+        my $kafka = producer($mock, batch_size => 1);
         my %ends;
         produce_apart($kafka, \%ends, 'first');
         delivered(\%ends, 'the first', 'first');

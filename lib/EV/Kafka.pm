@@ -272,13 +272,17 @@ lost without notice.
 
 =item linger_ms => Num (default 5)
 
-How many milliseconds a batch that is not full waits for more messages. More of it
-makes larger batches and a higher rate, less of it a lower latency.
+How many milliseconds a batch that is not large enough waits for more messages. More of
+it makes larger batches and a higher rate, less of it a lower latency.
 
 =item batch_size => Int (default 16384)
 
-The size in bytes at which a batch is full and is sent without waiting any longer.
-A message larger than that travels in a batch of its own.
+The size in bytes at which a batch is sent without waiting any longer. While nothing can
+be sent, because the broker has not answered earlier requests yet or is not there, a
+batch takes more messages: up to C<batch_size> where it is given, otherwise up to 1,000,000
+bytes, which is what brokers take by default, or less where a broker has found a batch
+of the topic too large. So batches grow with the time that answers take, and what waits
+leaves in few requests. A message larger than a batch travels in one of its own.
 
 =item compression => 'Str'
 
@@ -422,9 +426,11 @@ As with L</on_drain($cb)>.
 
 =item delivery_timeout => Num (default 120)
 
-How many seconds after its first message was produced a batch that was not delivered
-fails: C<delivery timed out after ...>, with the last refusal if there was one. This counts
-the time in which there was no broker to send it to. A batch that was sent and refused is
+How many seconds after it was produced a message that was not delivered fails: C<delivery
+timed out after ...>, with the last refusal if there was one. Messages of a batch that were
+produced within a twentieth of that time fail together, with the last of them. This counts
+the time in which there was no broker to send it to, but not that in which the program did
+not let the event loop turn. A batch that was sent and refused is
 tried again three times all the same, and one that a broker has yet to answer waits for
 that. 0 means for ever.
 
@@ -478,7 +484,8 @@ opened again.
     $kafka->produce('topic', 'key', 'value');
 
 Puts a message into the open batch of its partition, which is sent to the
-partition's leader when it is full or has waited for C<linger_ms>. Key and value may
+partition's leader when it has C<batch_size> bytes or has waited for C<linger_ms>, and takes
+more messages until it can be sent. Key and value may
 be undef, which is not the same as the empty string: a message with a key and
 without a value is what deletes the key from a compacted topic.
 

@@ -46,6 +46,8 @@ sub new {
     my $self = bless { cfg => $cfg }, $class;
     $self->_native_init({
         batch_size  => $cfg->{batch_size},
+        batch_limit => $cfg->{batch_limit},
+        delivery_timeout => $cfg->{delivery_timeout},
         acks        => $cfg->{acks},
         compression => $cfg->{compression} // 'none',
         timeout_ms  => PRODUCE_TIMEOUT_MS,

@@ -8,7 +8,8 @@ use Scalar::Util qw(weaken);
 # wait and leave together when one is answered.
 use constant MAX_IN_FLIGHT => 5;
 
-# Native code calls this for the first record of a batch.
+# Native code calls this for the first record that has to linger. After the linger
+# time the batches are due: they take records until a request takes them along.
 sub _linger_begin {
     my ($self) = @_;
     my $cfg = $self->{cfg};
@@ -25,11 +26,11 @@ sub _flush_all_batches {
     return if $cfg->{closed};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
-    $self->_seal_all;
+    $self->_batches_due;
     return $self->_send_ready;
 }
 
-# Native code calls this, too, when a batch has filled up.
+# Native code calls this, too, when a batch is large enough to leave.
 sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
@@ -76,7 +77,9 @@ sub _produce_answered {
     }
     return if $cfg->{closed};
     $self->_renew_producer if $self->_needs_producer;
-    $self->_send_ready_to($node_id) if $self->_ready_conn(main => $node_id);
+    # What waited for the answer may have another leader by now.
+    $self->_send_ready_to($_) for grep { $_ >= 0 } $self->_ready_nodes;
+    return if $cfg->{closed};
     return $self->_check_buffer;
 }
 

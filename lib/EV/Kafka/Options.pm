@@ -10,13 +10,21 @@ use EV::Kafka::Security;
 # A croak names the line of the program, not one of ours.
 our @CARP_NOT = ('EV::Kafka::Client');
 
+# Bytes from which a batch leaves as soon as it can (Java's batch.size), and up to
+# which one that cannot leave takes records: what brokers take by default
+# (message.max.bytes is 1,048,588).
+use constant {
+    BATCH_SIZE  => 16_384,
+    BATCH_LIMIT => 1_000_000,
+};
+
 my %DEFAULT = (
     brokers           => '127.0.0.1:9092',
     client_id         => 'ev-kafka',
     tls               => 0,
     acks              => -1,
     linger_ms         => 5,
-    batch_size        => 16384,
+    batch_size        => BATCH_SIZE,
     idempotent        => 0,
     transaction_timeout => 60_000,
     fetch_max_wait_ms => 500,
@@ -94,6 +102,7 @@ sub parse {
         if $cfg{on_batch} && $cfg{on_message};
     $cfg{sticky} = 1 if defined $cfg{partitioner} && !ref $cfg{partitioner};
     delete $cfg{partitioner} if $cfg{sticky};
+    $cfg{batch_limit} = defined $given{batch_size} ? $cfg{batch_size} : BATCH_LIMIT;
     $cfg{bootstrap} = delete $cfg{brokers};
     $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
     $cfg{security} = EV::Kafka::Security->model(\%cfg, defined $given{tls});

@@ -13,7 +13,7 @@ use constant {
 
 # How often in delivery_timeout what waits is looked through, at least every second.
 use constant {
-    EXPIRY_CHECKS     => 10,
+    EXPIRY_CHECKS     => 20,
     EXPIRY_PERIOD_MAX => 1,
 };
 
@@ -95,7 +95,18 @@ sub _watch_expiry {
     return if $cfg->{closed} || $cfg->{_expiry_timer} || !$cfg->{delivery_timeout};
     my $period = $cfg->{delivery_timeout} / EXPIRY_CHECKS;
     $period = EXPIRY_PERIOD_MAX if $period > EXPIRY_PERIOD_MAX;
+    @$cfg{qw(expiry_period expiry_due)} = ($period, $self->_now + $period);
     $cfg->{_expiry_timer} = $self->_timer($period, '_expire_batches');
+    return;
+}
+
+# While the program did not let the loop turn nothing could be sent or answered. That
+# time, when it is more than that between two looks, is not held against messages.
+sub _forgive_blocking {
+    my ($self) = @_;
+    my $cfg  = $self->{cfg};
+    my $lost = $self->_now - $cfg->{expiry_due};
+    $self->_forgive($lost) if $lost >= $cfg->{expiry_period};
     return;
 }
 
@@ -104,6 +115,7 @@ sub _expire_batches {
     my $cfg = $self->{cfg};
     delete $cfg->{_expiry_timer};
     my $limit = $cfg->{delivery_timeout};
+    $self->_forgive_blocking;
     my ($expired, $transactional, @unheard) = $self->_expire($limit, MIN_RETRIES);
     for my $text (@unheard) {
         return if $cfg->{closed};

@@ -18,10 +18,20 @@ fn accumulator() -> Accumulator<u32> {
 }
 
 fn with_codec(codec: Codec) -> Accumulator<u32> {
+    with(codec, BATCH_SIZE)
+}
+
+fn with_limit(batch_limit: usize) -> Accumulator<u32> {
+    with(Codec::None, batch_limit)
+}
+
+fn with(codec: Codec, batch_limit: usize) -> Accumulator<u32> {
     let mut accumulator = Accumulator::new(Settings {
         batch_size: BATCH_SIZE,
+        batch_limit,
         codec,
         buffer_memory: usize::MAX,
+        patience: Duration::MAX,
         sticky: false,
         idempotent: false,
         clock: || Duration::ZERO,
@@ -70,15 +80,114 @@ fn only_the_first_record_of_an_empty_accumulator_starts_the_linger_time() {
     assert!(append(&mut accumulator, 0, b"a", None).first);
     assert!(!append(&mut accumulator, 0, b"b", None).first);
     assert!(!append(&mut accumulator, 1, b"c", None).first);
-    accumulator.seal_all();
-    assert!(append(&mut accumulator, 1, b"d", None).first);
+    accumulator.all_due();
+    assert!(
+        !append(&mut accumulator, 1, b"d", None).first,
+        "due already"
+    );
+    assert!(append(&mut accumulator, 2, b"e", None).first);
+}
+
+#[test]
+fn a_batch_that_is_due_takes_records_until_it_leaves() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"1", None);
+    assert!(accumulator.ready_nodes().is_empty(), "it lingers");
+    accumulator.all_due();
+    assert_eq!(accumulator.ready_nodes(), [1]);
+    append(&mut accumulator, 0, b"2", None);
+    let request = accumulator.take_request(1);
+    assert_eq!(request.len(), 1);
+    assert_eq!(values(request[0].bytes.clone()), [b"1", b"2"]);
+    assert!(append(&mut accumulator, 0, b"3", None).first);
+    assert!(accumulator.take_request(1).is_empty(), "it lingers");
+}
+
+#[test]
+fn a_batch_is_due_by_its_size_and_full_at_its_limit() {
+    const LIMIT: usize = 5 * BATCH_SIZE;
+    let mut accumulator = with_limit(LIMIT);
+    let value = [b'x'; BATCH_SIZE / 2];
+    assert!(!append(&mut accumulator, 0, &value, None).due);
+    assert!(append(&mut accumulator, 0, &value, None).due);
+    assert_eq!(accumulator.ready_nodes(), [1]);
+    let told = (0..100).filter(|_| append(&mut accumulator, 0, &value, None).due);
+    // One batch of nine records after the other: told when it is due and when it is full.
+    assert!((20..=24).contains(&told.count()));
+    let mut sizes = Vec::new();
+    while let [batch] = &accumulator.take_request(1)[..] {
+        sizes.push(batch.bytes.len());
+    }
+    let last = sizes.pop().expect("some");
+    assert!(last <= LIMIT);
+    assert!(!sizes.is_empty());
+    for size in sizes {
+        assert!((LIMIT - BATCH_SIZE..=LIMIT).contains(&size), "{size}");
+    }
+}
+
+#[test]
+fn what_is_due_when_its_leader_goes_leaves_to_the_next_one_with_what_came_since() {
+    let mut accumulator = with_limit(5 * BATCH_SIZE);
+    append(&mut accumulator, 0, b"1", None);
+    accumulator.all_due();
+    accumulator.route(b"t", &[NO_LEADER, 2, 1]);
+    assert_eq!(accumulator.ready_nodes(), [NO_LEADER]);
+    append(&mut accumulator, 0, b"2", None);
+    accumulator.route(b"t", &[2, 2, 1]);
+    let request = accumulator.take_request(2);
+    assert_eq!(values(request[0].bytes.clone()), [b"1", b"2"]);
+}
+
+#[test]
+fn a_topic_whose_broker_found_a_batch_too_large_gets_smaller_ones() {
+    let mut accumulator = with_limit(5 * BATCH_SIZE);
+    let value = [b'x'; 100];
+    for _ in 0..40 {
+        append(&mut accumulator, 0, &value, None);
+    }
+    let whole = accumulator.take_request(1).remove(0);
+    assert!(whole.bytes.len() > 4 * BATCH_SIZE);
+    assert!(accumulator.split(whole.id));
+    for _ in 0..80 {
+        append(&mut accumulator, 0, &value, None);
+    }
+    accumulator.all_due();
+    let mut records = 0;
+    while let [batch] = &accumulator.take_request(1)[..] {
+        assert!(batch.bytes.len() < whole.bytes.len() / 2 + value.len());
+        records += values(batch.bytes.clone()).len();
+        accumulator.acknowledge(batch.id);
+    }
+    assert_eq!(records, 120);
+    assert_eq!(accumulator.queued(), (0, 0));
+}
+
+#[test]
+fn the_open_records_of_a_transaction_are_unsettled_whether_due_or_not() {
+    let mut accumulator = with_limit(5 * BATCH_SIZE);
+    accumulator.begin_transaction();
+    append(&mut accumulator, 0, b"1", None);
+    assert_eq!(accumulator.transaction_unsettled(), 1);
+    assert!(accumulator.unregistered().is_empty(), "it lingers");
+    accumulator.all_due();
+    append(&mut accumulator, 0, b"2", None);
+    assert_eq!(accumulator.transaction_unsettled(), 2);
+    assert_eq!(accumulator.unregistered().len(), 1);
+    assert!(accumulator.take_request(1).is_empty());
+    accumulator.register(b"t", 0);
+    let request = accumulator.take_request(1);
+    assert_eq!(values(request[0].bytes.clone()), [b"1", b"2"]);
+    assert_eq!(accumulator.transaction_unsettled(), 2);
+    accumulator.acknowledge(request[0].id);
+    assert_eq!(accumulator.transaction_unsettled(), 0);
 }
 
 #[test]
 fn a_record_that_does_not_fit_goes_into_the_next_batch() {
     let mut accumulator = accumulator();
-    assert!(!append(&mut accumulator, 0, &[b'x'; 600], None).sealed);
-    assert!(append(&mut accumulator, 0, &[b'y'; 600], None).sealed);
+    assert!(!append(&mut accumulator, 0, &[b'x'; 600], None).due);
+    assert!(append(&mut accumulator, 0, &[b'y'; 600], None).due);
     let first = accumulator.take_request(1);
     assert_eq!(first.len(), 1);
     assert_eq!(values(first[0].bytes.clone()), [vec![b'x'; 600]]);
@@ -90,7 +199,7 @@ fn a_record_that_does_not_fit_goes_into_the_next_batch() {
 #[test]
 fn a_record_larger_than_a_batch_goes_out_alone_and_at_once() {
     let mut accumulator = accumulator();
-    assert!(append(&mut accumulator, 0, &[b'x'; 5000], None).sealed);
+    assert!(append(&mut accumulator, 0, &[b'x'; 5000], None).due);
     assert_eq!(accumulator.take_request(1).len(), 1);
 }
 

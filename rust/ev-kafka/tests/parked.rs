@@ -31,8 +31,10 @@ fn accumulator() -> Accumulator<u32> {
 fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
     Accumulator::new(Settings {
         batch_size: 4096,
+        batch_limit: 4096,
         codec: Codec::None,
         buffer_memory,
+        patience: Duration::MAX,
         sticky: false,
         idempotent: false,
         clock: now,
@@ -327,4 +329,74 @@ fn taking_everything_out_tells_them_from_what_was_sent() {
     assert_eq!(accumulator.queued(), (0, 0));
     become_known(&mut accumulator);
     assert!(leave(&mut accumulator).is_empty());
+}
+
+/// Records that come one by one while nothing can leave: how old are they when they are given up?
+fn ages_at_the_end(mut take: impl FnMut(&mut Accumulator<u32>, u32)) -> Vec<Duration> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const STEP: Duration = Duration::from_millis(100);
+    let mut accumulator = accumulator();
+    let mut born = Vec::new();
+    let mut ages = Vec::new();
+    for step in 0..600 {
+        NOW.set(STEP * step);
+        if step < 300 {
+            born.push(now());
+            take(&mut accumulator, step);
+        }
+        if step % 10 == 0 {
+            accumulator.all_due();
+            let expired = callbacks(accumulator.expire(PATIENCE, 3));
+            ages.extend(expired.iter().map(|&n| now() - born[n as usize]));
+        }
+    }
+    assert_eq!(ages.len(), born.len());
+    ages
+}
+
+fn assert_nearly(ages: &[Duration], seconds: std::ops::RangeInclusive<u64>) {
+    let [least, most] = [seconds.start(), seconds.end()].map(|&s| Duration::from_secs(s));
+    assert!(ages.iter().all(|&age| age >= least), "{ages:?}");
+    assert!(ages.iter().all(|&age| age <= most), "{ages:?}");
+}
+
+#[test]
+fn records_of_unknown_topics_are_given_up_at_their_time() {
+    let ages = ages_at_the_end(|accumulator, n| {
+        park(accumulator, &record(n), Some(n)).expect("room");
+    });
+    assert_nearly(&ages, 20..=22);
+}
+
+#[test]
+fn records_without_a_leader_are_given_up_at_their_time() {
+    let ages = ages_at_the_end(|accumulator, n| {
+        let topic = accumulator.topic_index(TOPIC);
+        let value = n.to_be_bytes();
+        let record = NewRecord {
+            timestamp: 5,
+            key: None,
+            value: Some(&value),
+            headers: std::iter::empty(),
+        };
+        accumulator.append(topic, 0, record, Some(n)).expect("room");
+    });
+    assert_nearly(&ages, 20..=22);
+}
+
+#[test]
+fn time_that_was_lost_is_not_held_against_records() {
+    let mut accumulator = accumulator();
+    let patience = Duration::from_secs(10);
+    assert!(accumulator.expire(patience, 3).is_empty());
+    park(&mut accumulator, &record(0), Some(0)).expect("room");
+    NOW.set(Duration::from_secs(30));
+    park(&mut accumulator, &record(1), Some(1)).expect("room");
+    NOW.set(Duration::from_secs(40));
+    accumulator.forgive(Duration::from_secs(38));
+    assert!(accumulator.expire(patience, 3).is_empty());
+    NOW.set(Duration::from_secs(48));
+    assert_eq!(callbacks(accumulator.expire(patience, 3)), [0]);
+    NOW.set(Duration::from_secs(50));
+    assert_eq!(callbacks(accumulator.expire(patience, 3)), [1]);
 }

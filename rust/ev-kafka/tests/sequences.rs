@@ -143,12 +143,14 @@ impl World {
     fn new(seed: u64, trouble: Trouble) -> World {
         let mut accumulator = Accumulator::new(Settings {
             batch_size: 200,
+            batch_limit: if seed % 2 == 0 { 200 } else { 600 },
             codec: if seed % 3 == 0 {
                 Codec::Lz4
             } else {
                 Codec::None
             },
             buffer_memory: usize::MAX,
+            patience: Duration::MAX,
             sticky: false,
             idempotent: true,
             clock: || Duration::ZERO,
@@ -411,7 +413,8 @@ impl World {
         let node = self.dice.below(NODES as usize) as i32;
         match self.dice.below(100) {
             0..=19 => self.produce(),
-            20..=27 => self.accumulator.seal_all(),
+            20..=26 => self.accumulator.all_due(),
+            27 => self.accumulator.seal_all(),
             28..=39 => self.send(),
             40..=59 => self.broker_reads(node),
             60..=79 => self.answer_arrives(node),
@@ -446,7 +449,7 @@ impl World {
             if self.accumulator.queued().0 == 0 {
                 return;
             }
-            self.accumulator.seal_all();
+            self.accumulator.all_due();
             self.refresh_metadata();
             self.resume();
             if self.accumulator.needs_identity() {

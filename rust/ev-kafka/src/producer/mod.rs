@@ -202,7 +202,7 @@ fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
     if appended.first {
         outcome = outcome.and(FastOutcome::call(LINGER_BEGIN));
     }
-    if appended.sealed {
+    if appended.due {
         outcome = outcome.and(FastOutcome::call(SEND_READY));
     }
     outcome

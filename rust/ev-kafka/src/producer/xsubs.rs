@@ -53,8 +53,8 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: route,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_seal_all",
-        body: seal_all,
+        name: "EV::Kafka::Client::_batches_due",
+        body: batches_due,
     },
     XsubDef {
         name: "EV::Kafka::Client::_ready_nodes",
@@ -79,6 +79,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Client::_expire",
         body: expire,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_forgive",
+        body: forgive,
     },
     XsubDef {
         name: "EV::Kafka::Client::_set_producer",
@@ -120,13 +124,19 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
         timeout_ms: int("timeout_ms", 30_000)? as i32,
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
     };
+    let seconds = match conf.get(perl, "delivery_timeout")? {
+        Some(seconds) => seconds.to_f64(perl)?,
+        None => None,
+    };
     let settings = Settings {
         batch_size: usize::try_from(int("batch_size", 16_384)?).unwrap_or(0),
+        batch_limit: usize::try_from(int("batch_limit", 16_384)?).unwrap_or(0),
         codec,
         buffer_memory: match usize::try_from(int("buffer_memory", 0)?) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(bytes) => bytes,
         },
+        patience: patience(seconds.unwrap_or(0.0)),
         sticky: int("sticky", 0)? != 0,
         idempotent: int("idempotent", 0)? != 0,
         clock,
@@ -270,7 +280,7 @@ pub(super) fn follow_up(frame: &Frame<'_>, appended: Appended) -> Result<(), Cro
     if appended.first {
         call_method(perl, &object, "_linger_begin", &[]).ok()?;
     }
-    if appended.sealed {
+    if appended.due {
         call_method(perl, &object, "_send_ready", &[]).ok()?;
     }
     Ok(())
@@ -314,14 +324,14 @@ fn route(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_seal_all`
-fn seal_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
+/// `_batches_due`: what is open leaves as soon as it can.
+fn batches_due(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
-    producer.accumulator.borrow_mut().seal_all();
+    producer.accumulator.borrow_mut().all_due();
     Ok(())
 }
 
-/// `_ready_nodes`: the leaders that sealed batches wait for.
+/// `_ready_nodes`: the leaders that batches wait for which are due.
 fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let nodes = producer.accumulator.borrow().ready_nodes();
@@ -385,9 +395,11 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let seconds = frame.float(1)?.unwrap_or(0.0);
     let retries = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
-    let age = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let producer = frame.object::<Producer>()?;
-    let expired = producer.accumulator.borrow_mut().expire(age, retries);
+    let expired = producer
+        .accumulator
+        .borrow_mut()
+        .expire(patience(seconds), retries);
     let transactional = expired.iter().filter(|e| e.batch.transaction.is_some());
     let counts = [expired.len(), transactional.count()];
     let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
@@ -399,6 +411,24 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     reports
         .iter()
         .for_each(|text| frame.ret(Sv::bytes(perl, text.as_bytes())));
+    Ok(())
+}
+
+/// 0 for ever.
+fn patience(seconds: f64) -> Duration {
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(Duration::ZERO) | Err(_) => Duration::MAX,
+        Ok(patience) => patience,
+    }
+}
+
+/// `_forgive($seconds)`: the program has not let the event loop turn for so long.
+fn forgive(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let seconds = frame.float(1)?.unwrap_or(0.0);
+    let producer = frame.object::<Producer>()?;
+    if let Ok(lost) = Duration::try_from_secs_f64(seconds) {
+        producer.accumulator.borrow_mut().forgive(lost);
+    }
     Ok(())
 }
 

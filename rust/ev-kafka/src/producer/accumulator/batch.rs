@@ -44,17 +44,26 @@ pub(super) fn sequence_after(sequence: i32, records: usize) -> i32 {
 pub(super) struct Origin {
     /// When the first of them came.
     pub born: Duration,
+    /// When the last of them came; none for those of a batch that takes what comes now.
+    pub youngest: Option<Duration>,
     /// See [`super::Accumulator::end_generation`]: that of the first of them.
     pub generation: u64,
 }
 
 impl Origin {
-    /// That of the older of two.
-    pub fn or_older(self, other: Origin) -> Origin {
+    /// That of some records and of others beside them.
+    pub fn and(self, other: Origin) -> Origin {
         Origin {
             born: self.born.min(other.born),
+            youngest: self.youngest.zip(other.youngest).map(|(a, b)| a.max(b)),
             generation: self.generation.min(other.generation),
         }
+    }
+
+    /// The last so much of the time before `now` is as if it had not been.
+    pub fn forgive(&mut self, lost: Duration, now: Duration) {
+        self.born = (self.born + lost).min(now);
+        self.youngest = self.youngest.map(|then| (then + lost).min(now));
     }
 }
 
@@ -65,6 +74,8 @@ pub(super) struct Open<C> {
     pub origin: Origin,
     /// See [`Sealed::acks`].
     pub acks: Option<i16>,
+    /// It has lingered long enough, or is large enough.
+    pub is_due: bool,
 }
 
 impl<C> Open<C> {
@@ -74,6 +85,7 @@ impl<C> Open<C> {
             callbacks: Vec::new(),
             origin,
             acks,
+            is_due: false,
         }
     }
 
@@ -105,6 +117,7 @@ impl<C> Open<C> {
         id: BatchId,
         codec: Codec,
         transaction: Option<u64>,
+        now: Duration,
     ) -> (Sealed<C>, Vec<u8>) {
         let count = self.builder.count();
         let bytes = self.builder.seal(SealOptions {
@@ -118,8 +131,10 @@ impl<C> Open<C> {
             bytes,
             count,
             callbacks: self.callbacks,
-            born: self.origin.born,
-            generation: self.origin.generation,
+            origin: Origin {
+                youngest: self.origin.youngest.or(Some(now)),
+                ..self.origin
+            },
             acks: self.acks,
             transaction,
             stamp: None,
@@ -145,10 +160,8 @@ pub struct Sealed<C> {
     pub count: usize,
     /// One entry a record up to the last record that has one; empty when no record has a callback.
     pub callbacks: Vec<Option<C>>,
-    /// When its first record came, by the accumulator's clock.
-    pub born: Duration,
-    /// See [`super::Accumulator::end_generation`]: that of its first record.
-    pub(super) generation: u64,
+    /// Where its records stand in time.
+    pub(super) origin: Origin,
     /// The acknowledgements that its records ask for, where these are not the client's.
     pub acks: Option<i16>,
     /// The transaction that it is part of.
@@ -166,6 +179,11 @@ pub struct Sealed<C> {
 }
 
 impl<C> Sealed<C> {
+    /// How long all of its records have waited.
+    pub(super) fn waited(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.origin.youngest.unwrap_or(now))
+    }
+
     /// Writes identity and sequence into the bytes. Nobody else holds these yet, so nothing is copied.
     pub(super) fn stamp(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
@@ -223,8 +241,7 @@ impl<C> Sealed<C> {
             bytes,
             count,
             callbacks,
-            born: self.born,
-            generation: self.generation,
+            origin: self.origin,
             acks: self.acks,
             transaction: self.transaction,
             stamp: None,

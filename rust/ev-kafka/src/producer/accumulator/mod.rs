@@ -4,9 +4,13 @@
 //! It is a value without Perl, sockets or clock: `C` is whatever the caller keeps beside a record (a delivery
 //! callback). A batch keeps its encoded bytes until it is settled, so sending it again encodes and copies nothing.
 //!
-//! The life of a record: [`Accumulator::append`] → open batch → (`batch_size` reached or [`Accumulator::seal_all`])
-//! → sealed → [`Accumulator::take_request`] → sent → [`Accumulator::acknowledge`] or [`Accumulator::fail`]; or
-//! [`Accumulator::hold`] back to sealed, where its partition rests until [`Accumulator::resume`].
+//! The life of a record: [`Accumulator::append`] → open batch → (`batch_size` reached or [`Accumulator::all_due`])
+//! → due → [`Accumulator::take_request`] → sent → [`Accumulator::acknowledge`] or [`Accumulator::fail`]; or
+//! [`Accumulator::hold`] back to those that wait, where its partition rests until [`Accumulator::resume`].
+//!
+//! A batch that is due stays open and takes more records until a request takes it along: whatever keeps requests from
+//! leaving, a slow link or an outage, makes batches larger instead of more. It is sealed before only at `batch_limit`,
+//! or when it has waited for so long that its oldest and its youngest record should not share a fate.
 //!
 //! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
 
@@ -39,6 +43,9 @@ pub const NO_LEADER: i32 = -1;
 /// would drop the connection, yet enough that 1 MB batches of several partitions share a request.
 const MAX_REQUEST_BYTES: usize = 8 << 20;
 
+/// So many times as long as a batch waits with others' records may its own be apart: a batch lives and fails as a whole.
+const SPANS_IN_PATIENCE: u32 = 20;
+
 /// How long after its time a batch that is owed a try waits for a leader: a few times as long as the delay between tries.
 const RETRY_GRACE: Duration = Duration::from_secs(10);
 
@@ -48,14 +55,18 @@ const HEADER_OVERHEAD: usize = 10;
 /// How the accumulator batches and encodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// A batch is sealed when its encoded size in bytes (before compression) reaches this.
+    /// A batch is due, however young, when its encoded size in bytes (before compression) reaches this.
     pub batch_size: usize,
+    /// A batch that is due and cannot leave takes records up to this encoded size.
+    pub batch_limit: usize,
     /// Compression of sealed batches.
     pub codec: Codec,
     /// Bytes that may be queued: what would go beyond is refused. `usize::MAX` for no limit.
     pub buffer_memory: usize,
     /// Records without a key stay on a partition until its batch is sealed (KIP-480).
     pub sticky: bool,
+    /// How long records wait to be sent before [`Accumulator::expire`] gives them up.
+    pub patience: Duration,
     /// Batches carry an identity and sequence numbers (KIP-98), and none leaves before there is an identity.
     pub idempotent: bool,
     /// The time that batches' ages are measured by; it never goes back.
@@ -77,17 +88,17 @@ pub struct NewRecord<'a, H> {
 /// What the caller has to do after an append.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// The accumulator had no open batch before: the linger time begins.
+    /// No batch was lingering before: the linger time begins.
     pub first: bool,
-    /// A batch was sealed: something may be sent.
-    pub sealed: bool,
+    /// A batch has become due: something may be sent.
+    pub due: bool,
 }
 
 impl Appended {
     /// What has to be done after both.
     fn add(&mut self, other: Appended) {
         self.first |= other.first;
-        self.sealed |= other.sealed;
+        self.due |= other.due;
     }
 }
 
@@ -141,7 +152,10 @@ pub struct Accumulator<C> {
     by_name: HashMap<Bytes, usize>,
     /// The topic of the last append: programs mostly write to one topic for a while.
     last: usize,
-    open: Vec<Place>,
+    /// Where batches were opened since [`Accumulator::all_due`]; some of them are due or sealed by now.
+    lingering: Vec<Place>,
+    /// Records in open batches.
+    open_records: usize,
     ready: VecDeque<Place>,
     sent: HashMap<BatchId, (Place, Sealed<C>)>,
     next_id: BatchId,
@@ -168,7 +182,8 @@ impl<C> Accumulator<C> {
             topics: Vec::new(),
             by_name: HashMap::new(),
             last: 0,
-            open: Vec::new(),
+            lingering: Vec::new(),
+            open_records: 0,
             ready: VecDeque::new(),
             sent: HashMap::new(),
             next_id: ID_SPAN,
@@ -205,7 +220,7 @@ impl<C> Accumulator<C> {
         let is_later = |of: u64| of > generation;
         self.sent
             .values()
-            .all(|(_, batch)| is_later(batch.generation))
+            .all(|(_, batch)| is_later(batch.origin.generation))
             && self.topics.iter().all(|topic| {
                 topic.parked_generation().is_none_or(is_later)
                     && topic
@@ -247,7 +262,7 @@ impl<C> Accumulator<C> {
         self.by_name.insert(name.clone(), index);
         self.topics.push(Topic::new(
             name,
-            self.settings.batch_size,
+            self.settings.batch_limit,
             self.settings.sticky,
         ));
         index
@@ -284,7 +299,7 @@ impl<C> Accumulator<C> {
 
     /// Writes a record into its partition's open batch.
     ///
-    /// A record that would take a non-empty batch past `batch_size` seals that batch first, so that only a batch of a
+    /// A record that would take a non-empty batch past its limit seals that batch first, so that only a batch of a
     /// single record can be larger.
     ///
     /// # Errors
@@ -327,77 +342,115 @@ impl<C> Accumulator<C> {
     where
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
-        let batch_size = self.topics[topic].batch_size;
+        let limit = self.topics[topic].batch_limit;
+        let due_size = self.settings.batch_size.min(limit);
         let state = self.topics[topic].partition(partition);
-        let mut sealed = false;
+        let mut appended = Appended::default();
         if let Some(open) = &state.open {
-            if open.builder.len() + size > batch_size || open.acks != self.acks {
-                sealed = true;
+            if open.builder.len() + size > limit || open.acks != self.acks {
+                appended.due = true;
                 self.seal(&Place { topic, partition });
             }
         }
         let state = &mut self.topics[topic].partitions[partition];
-        let first = match state.open {
-            Some(_) => false,
-            None => self.open.is_empty(),
-        };
-        let open = match &mut state.open {
-            Some(open) => open,
-            none => {
-                self.open.push(Place { topic, partition });
-                let builder = self.buffers.builder(state.usual_size, batch_size);
-                let origin = Origin {
-                    born: (self.settings.clock)(),
-                    generation: self.generation,
-                };
-                none.insert(Open::new(origin, self.acks, builder))
-            }
-        };
-        if let Some(older) = self.unparking {
-            open.origin = open.origin.or_older(older);
+        let is_new = state.open.is_none();
+        let open = state.open.get_or_insert_with(|| {
+            let builder = self.buffers.builder(state.usual_size, limit);
+            let origin = self.unparking.unwrap_or_else(|| Origin {
+                born: (self.settings.clock)(),
+                youngest: None,
+                generation: self.generation,
+            });
+            Open::new(origin, self.acks, builder)
+        });
+        match self.unparking {
+            None => open.origin.youngest = None,
+            Some(older) => open.origin = open.origin.and(older),
         }
         let before = open.builder.len();
-        open.push(record, callback)?;
-        let after = open.builder.len();
-        self.messages += 1;
-        self.bytes += after - before;
-        if after >= batch_size {
-            sealed = true;
-            self.seal(&Place { topic, partition });
+        if let Err(error) = open.push(record, callback) {
+            if is_new {
+                state.open = None;
+            }
+            return Err(error);
         }
-        Ok(Appended { first, sealed })
+        let after = open.builder.len();
+        let (was_due, is_due) = (open.is_due, after >= due_size);
+        open.is_due |= is_due;
+        self.messages += 1;
+        self.open_records += 1;
+        self.bytes += after - before;
+        if is_new {
+            appended.first = self.lingering.is_empty();
+            if !state.lingers {
+                state.lingers = true;
+                self.lingering.push(Place { topic, partition });
+            }
+        }
+        if after >= limit {
+            appended.due = true;
+            self.seal(&Place { topic, partition });
+        } else if is_due && !was_due {
+            appended.due = true;
+            self.topics[topic].filled(partition);
+            self.list(&Place { topic, partition });
+        }
+        Ok(appended)
     }
 
-    /// Seals every open batch.
+    /// The linger time is over: every open batch leaves as soon as it can.
+    pub fn all_due(&mut self) {
+        for place in std::mem::take(&mut self.lingering) {
+            let state = self.state(&place);
+            state.lingers = false;
+            if let Some(open) = &mut state.open {
+                open.is_due = true;
+                self.topics[place.topic].filled(place.partition);
+                self.list(&place);
+            }
+        }
+    }
+
+    /// Seals every open batch, oldest first.
     pub fn seal_all(&mut self) {
-        for place in std::mem::take(&mut self.open) {
+        if self.open_records > 0 {
+            self.seal_if(|_| true);
+        }
+    }
+
+    fn seal_if(&mut self, wanted: impl Fn(&Open<C>) -> bool) {
+        let mut found = Vec::new();
+        for place in self.places() {
+            let open = self.state(&place).open.as_ref();
+            if let Some(open) = open.filter(|open| wanted(open)) {
+                found.push((open.origin.born, place));
+            }
+        }
+        found.sort_by_key(|(born, _)| *born);
+        for (_, place) in found {
             self.seal(&place);
         }
     }
 
     fn seal(&mut self, place: &Place) {
-        if let Some(index) = self.open.iter().position(|open| open == place) {
-            self.open.swap_remove(index);
-        }
         let state = &mut self.topics[place.topic].partitions[place.partition];
         let Some(mut open) = state.open.take() else {
             return;
         };
         let size = open.builder.len();
-        if open.builder.is_empty() {
-            return;
-        }
         state.usual_size.learn(size);
         if !state.sealed.is_empty() && self.settings.codec == Codec::None {
             open.builder.shrink_to_fit();
         }
-        let (batch, buffer) = open.seal(self.next_id, self.settings.codec, self.terms.transaction);
+        let (codec, now) = (self.settings.codec, (self.settings.clock)());
+        let (batch, buffer) = open.seal(self.next_id, codec, self.terms.transaction, now);
         self.buffers.keep(buffer);
         self.next_id += ID_SPAN;
+        self.open_records -= batch.count;
         self.bytes = self.bytes + batch.bytes.len() - size;
         self.transactions.sealed(batch.transaction, batch.count);
         state.sealed.push_back(batch);
-        self.topics[place.topic].sealed(place.partition);
+        self.topics[place.topic].filled(place.partition);
         self.list(place);
     }
 
@@ -431,7 +484,7 @@ impl<C> Accumulator<C> {
             .collect()
     }
 
-    /// The leaders that sealed batches wait for, each once; [`NO_LEADER`] among them when some partition has none.
+    /// The leaders that batches wait for which are due, each once; [`NO_LEADER`] among them when some partition has none.
     pub fn ready_nodes(&self) -> Vec<i32> {
         let mut nodes = Vec::new();
         for place in &self.ready {
@@ -457,15 +510,18 @@ impl<C> Accumulator<C> {
                 state.listed = false;
                 continue;
             };
-            let batch_size = state.sealed[index].bytes.len();
+            let (batch_size, acks) = state.size_and_acks_of(index);
             let fits = outgoing.is_empty() || size + batch_size <= MAX_REQUEST_BYTES;
-            let acks = state.sealed[index].acks;
             let is_alike = outgoing.first().is_none_or(|first| first.acks == acks);
             if state.leader != node || !fits || !is_alike {
                 self.ready.push_back(place);
                 continue;
             }
             state.listed = false;
+            if state.sealed.is_empty() {
+                self.seal(&place);
+            }
+            let state = &mut self.topics[place.topic].partitions[place.partition];
             if let Some(batch) = state.take(index, &self.terms) {
                 size += batch_size;
                 outgoing.push(Outgoing {
@@ -560,7 +616,7 @@ impl<C> Accumulator<C> {
         let is_split = split.is_ok();
         match split {
             Ok((parts, size)) => {
-                topic.batch_size = topic.batch_size.min(size);
+                topic.batch_limit = topic.batch_limit.min(size);
                 for part in parts {
                     self.bytes += part.bytes.len();
                     state.put_back(part);
@@ -624,12 +680,23 @@ impl<C> Accumulator<C> {
         failed
     }
 
-    /// Gives up batches that wait and whose first record came at least `age` ago. A batch that was sent before has
-    /// `retries` tries all the same, unless no leader takes it for [`RETRY_GRACE`] more.
+    /// How far apart in time the records of a batch may be that cannot leave.
+    fn span(&self) -> Duration {
+        self.settings.patience / SPANS_IN_PATIENCE
+    }
+
+    /// Gives up batches that wait and all of whose records came at least `age` ago, from now on also the patience. A
+    /// batch that was sent before has `retries` tries all the same, unless no leader takes it for [`RETRY_GRACE`] more.
+    ///
+    /// A batch that is due and has waited for a while takes no more records: they would share its end.
     pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<GivenUp<C>> {
-        let now = (self.settings.clock)();
+        self.settings.patience = age;
+        let (now, span) = ((self.settings.clock)(), self.span());
+        if self.open_records > 0 {
+            self.seal_if(|open| open.is_due && now.saturating_sub(open.origin.born) >= span);
+        }
         self.fail_waiting(|batch| {
-            let waited = now.saturating_sub(batch.born);
+            let waited = batch.waited(now);
             let has_tries = (1..=retries).contains(&batch.retries);
             let limit = match has_tries {
                 true => age.saturating_add(RETRY_GRACE),
@@ -676,9 +743,28 @@ impl<C> Accumulator<C> {
         }
     }
 
-    /// How long ago the first record of a batch in flight came.
+    /// How long all records of a batch in flight have been here.
     pub fn age(&self, batch: &Sealed<C>) -> Duration {
-        (self.settings.clock)().saturating_sub(batch.born)
+        batch.waited((self.settings.clock)())
+    }
+
+    /// The last so much time is not held against what is queued: nothing could be sent, since the program did not let it.
+    pub fn forgive(&mut self, lost: Duration) {
+        let now = (self.settings.clock)();
+        for (_, batch) in self.sent.values_mut() {
+            batch.origin.forgive(lost, now);
+        }
+        for topic in &mut self.topics {
+            for state in &mut topic.partitions {
+                let open = state.open.iter_mut().map(|open| &mut open.origin);
+                let sealed = state.sealed.iter_mut().map(|batch| &mut batch.origin);
+                open.chain(sealed)
+                    .for_each(|origin| origin.forgive(lost, now));
+            }
+            topic
+                .parked_origins()
+                .for_each(|origin| origin.forgive(lost, now));
+        }
     }
 
     /// Batches that are not stamped yet leave under this identity from now on.
@@ -765,6 +851,7 @@ impl<C> Accumulator<C> {
         }
         unsent.sort_by_key(|batch| batch.id);
         self.ready.clear();
+        self.lingering.clear();
         self.transactions = transaction::Ledger::default();
         self.messages = 0;
         self.bytes = 0;

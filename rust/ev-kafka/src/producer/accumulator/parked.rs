@@ -2,12 +2,14 @@
 //! partition. They cost no more than those in batches: they lie in the same form, in chunks, until
 //! [`Accumulator::unpark`] gives each its partition.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kafka_wire::records::{BatchBuilder, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
 
 use super::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
-use super::{size_bound, Accumulator, Appended, GivenUp, NewRecord, Refused};
+use super::{size_bound, Accumulator, Appended, GivenUp, NewRecord, Place, Refused};
 
 /// Size in bytes at which a chunk is closed: what its records take twice while they get their partitions.
 const CHUNK_SIZE: usize = 1 << 18;
@@ -41,6 +43,10 @@ pub(super) struct Parking<C> {
 }
 
 impl<C> Parking<C> {
+    pub fn origin(&mut self) -> &mut Origin {
+        &mut self.open.origin
+    }
+
     pub fn generation(&self) -> u64 {
         self.open.origin.generation
     }
@@ -113,13 +119,18 @@ impl<C> Accumulator<C> {
     {
         self.check_room(size_bound(&record))?;
         let (transaction, acks) = (self.terms.transaction, self.acks);
-        let is_other =
-            |open: &Parking<C>| open.transaction != transaction || open.open.acks != acks;
+        let (now, span) = ((self.settings.clock)(), self.span());
+        let is_other = |parking: &Parking<C>| {
+            parking.transaction != transaction
+                || parking.open.acks != acks
+                || now > parking.open.origin.born + span
+        };
         if self.topics[topic].parking.as_ref().is_some_and(is_other) {
             self.close_chunk(topic);
         }
         let origin = Origin {
-            born: (self.settings.clock)(),
+            born: now,
+            youngest: Some(now),
             generation: self.generation,
         };
         let parking = self.topics[topic].parking.get_or_insert_with(|| Parking {
@@ -133,6 +144,7 @@ impl<C> Accumulator<C> {
             .open
             .push(record, callback)
             .map_err(Refused::TooLarge)?;
+        parking.open.origin.youngest = Some(now);
         parking.destinations.set(index, destination);
         let after = parking.open.builder.len();
         self.messages += 1;
@@ -149,9 +161,10 @@ impl<C> Accumulator<C> {
             return;
         };
         if !parking.open.builder.is_empty() {
+            let now = (self.settings.clock)();
             let (batch, _) = parking
                 .open
-                .seal(self.next_id, Codec::None, parking.transaction);
+                .seal(self.next_id, Codec::None, parking.transaction, now);
             self.next_id += ID_SPAN;
             self.topics[topic].parked.push_back(Chunk {
                 batch,
@@ -229,15 +242,13 @@ impl<C> Accumulator<C> {
         self.forget_chunk(&batch);
         self.change_transaction(batch.transaction);
         self.acks = batch.acks;
-        self.unparking = Some(Origin {
-            born: batch.born,
-            generation: batch.generation,
-        });
+        self.unparking = Some(batch.origin);
         let mut done = Answered {
             appended: Appended::default(),
             refused: Vec::new(),
             is_transactional: batch.transaction.is_some() && batch.transaction == before.0,
         };
+        self.seal_older(topic, batch.origin.born, &mut done.appended);
         let mut callbacks = batch.callbacks.into_iter();
         let mut asked = 0;
         for_each_record(batch.bytes, |index, record| {
@@ -259,9 +270,22 @@ impl<C> Accumulator<C> {
             }
         });
         self.unparking = None;
+        self.seal_older(topic, (self.settings.clock)(), &mut done.appended);
         self.acks = before.1;
         self.change_transaction(before.0);
         done
+    }
+
+    /// Records that have waited for a while do not share their batches with those that came much later.
+    fn seal_older(&mut self, topic: usize, than: Duration, appended: &mut Appended) {
+        let span = self.span();
+        for partition in 0..self.topics[topic].partitions.len() {
+            let open = self.topics[topic].partitions[partition].open.as_ref();
+            if open.is_some_and(|open| than > open.origin.born + span) {
+                appended.due = true;
+                self.seal(&Place { topic, partition });
+            }
+        }
     }
 
     fn put_record(

@@ -99,6 +99,8 @@ pub(super) struct Partition<C> {
     pub leader: i32,
     pub open: Option<Open<C>>,
     pub usual_size: UsualSize,
+    /// Stands in the accumulator's `lingering` list.
+    pub lingers: bool,
     /// In the order of their ids, also those that are sent again.
     pub sealed: VecDeque<Sealed<C>>,
     /// Stands in the accumulator's `ready` list.
@@ -120,6 +122,7 @@ impl<C> Partition<C> {
             leader: NO_LEADER,
             open: None,
             usual_size: UsualSize::default(),
+            lingers: false,
             sealed: VecDeque::new(),
             listed: false,
             in_flight: Vec::new(),
@@ -132,40 +135,74 @@ impl<C> Partition<C> {
 
     /// The generation of the oldest records that are not in flight.
     pub fn waiting_generation(&self) -> Option<u64> {
-        let sealed = self.sealed.front().map(|batch| batch.generation);
+        let sealed = self.sealed.front().map(|batch| batch.origin.generation);
         sealed.or_else(|| self.open.as_ref().map(|open| open.origin.generation))
     }
 
-    /// Which of the sealed batches may leave now.
+    /// Which of the sealed batches may leave now; 0 where there is none and the open one may.
     pub fn next_to_leave(&self, terms: &Terms) -> Option<usize> {
-        let front = self.sealed.front().filter(|_| !self.paused)?;
+        if self.paused || !self.has_due() {
+            return None;
+        }
         let index = if terms.idempotent {
-            self.next_in_sequence(front, terms)?
+            self.next_in_sequence(terms)?
         } else if self.in_turn && !self.in_flight.is_empty() {
             return None;
         } else {
             0
         };
-        self.admits(&self.sealed[index], terms).then_some(index)
+        self.admits(index, terms).then_some(index)
+    }
+
+    /// Whether anything waits to leave.
+    fn has_due(&self) -> bool {
+        !self.sealed.is_empty() || self.open.as_ref().is_some_and(|open| open.is_due)
+    }
+
+    /// The transaction of what leaves next; none when nothing is due.
+    pub fn next_transaction(&self, terms: &Terms) -> Option<u64> {
+        match self.has_due() {
+            true => self.transaction_of(0, terms),
+            false => None,
+        }
+    }
+
+    fn transaction_of(&self, index: usize, terms: &Terms) -> Option<u64> {
+        match self.sealed.get(index) {
+            Some(batch) => batch.transaction,
+            None => terms.transaction,
+        }
+    }
+
+    /// The encoded bytes and the [`acks`](Sealed::acks) of the batch at `index`, as
+    /// [`next_to_leave`](Self::next_to_leave) has chosen it.
+    pub fn size_and_acks_of(&self, index: usize) -> (usize, Option<i16>) {
+        match (self.sealed.get(index), &self.open) {
+            (Some(batch), _) => (batch.bytes.len(), batch.acks),
+            (None, Some(open)) => (open.builder.len(), open.acks),
+            (None, None) => (0, None),
+        }
     }
 
     /// Whether the batch goes with what the transaction coordinator knows.
-    fn admits(&self, batch: &Sealed<C>, terms: &Terms) -> bool {
-        match batch.transaction {
+    fn admits(&self, index: usize, terms: &Terms) -> bool {
+        match self.transaction_of(index, terms) {
             None => !self.registered,
             of => of == terms.transaction && self.registered,
         }
     }
 
-    fn next_in_sequence(&self, front: &Sealed<C>, terms: &Terms) -> Option<usize> {
-        if front.stamp.is_some() && (front.doubtful || !self.is_spent()) {
+    fn next_in_sequence(&self, terms: &Terms) -> Option<usize> {
+        let front = self.sealed.front();
+        let stamped = front.filter(|batch| batch.stamp.is_some());
+        if let Some(front) = stamped.filter(|batch| batch.doubtful || !self.is_spent()) {
             let is_oldest = self.in_flight.iter().all(|sent| sent.id > front.id);
             return is_oldest.then_some(0);
         }
         let identity = terms.identity?;
         match &self.numbering {
             Some(numbering)
-                if front.stamp.is_none()
+                if stamped.is_none()
                     && numbering.identity == identity
                     && numbering.spent.is_none() =>
             {
@@ -318,7 +355,7 @@ impl<C> Partition<C> {
     pub fn is_stuck(&self, identity: Identity) -> bool {
         let for_good = Some(Spent::ForGood { is_plain: true });
         self.is_spent_under(identity)
-            && !self.sealed.is_empty()
+            && self.has_due()
             && self.numbering.is_some_and(|n| n.spent == for_good)
     }
 
@@ -337,6 +374,7 @@ impl<C> Partition<C> {
     /// Back to nothing queued and nothing known of sequence numbers.
     pub fn clear(&mut self) -> impl Iterator<Item = Sealed<C>> + '_ {
         self.listed = false;
+        self.lingers = false;
         self.in_flight.clear();
         self.in_turn = false;
         self.paused = false;

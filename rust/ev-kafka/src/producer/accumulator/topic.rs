@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kafka_wire::murmur2;
 
+use super::batch::Origin;
 use super::parked::{Chunk, Parking};
 use super::partition::Partition;
 use super::NO_LEADER;
@@ -16,22 +17,22 @@ pub(super) struct Topic<C> {
     /// Of those, the ones with a leader: null keys go round these.
     led: Vec<usize>,
     round_robin: usize,
-    /// Where records without a key go until the batch there is sealed, if they do not go round.
+    /// Where records without a key go until the batch there is due, if they do not go round.
     sticky: Option<usize>,
-    /// A batch there has been sealed since: the record that it had no room for may have begun the next one.
+    /// A batch there has become due since: the record that it had no room for may have begun the next one.
     sticky_is_done: bool,
     /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more.
     pub parked: VecDeque<Chunk<C>>,
     pub parking: Option<Parking<C>>,
-    /// Size in bytes, before compression, at which a batch is sealed: less than the client's `batch_size` once the
+    /// Size in bytes, before compression, at which a batch takes no more: less than the client's `batch_limit` once the
     /// broker has refused a batch as too large.
-    pub batch_size: usize,
+    pub batch_limit: usize,
     /// May be longer than `routed`: a batch stays where it is when metadata shrinks.
     pub partitions: Vec<Partition<C>>,
 }
 
 impl<C> Topic<C> {
-    pub fn new(name: Bytes, batch_size: usize, sticky: bool) -> Self {
+    pub fn new(name: Bytes, batch_limit: usize, sticky: bool) -> Self {
         Topic {
             name,
             routed: 0,
@@ -41,7 +42,7 @@ impl<C> Topic<C> {
             sticky_is_done: false,
             parked: VecDeque::new(),
             parking: None,
-            batch_size,
+            batch_limit,
             partitions: Vec::new(),
         }
     }
@@ -69,9 +70,17 @@ impl<C> Topic<C> {
         self.routed > 0 && self.parking.is_none() && self.parked.is_empty()
     }
 
+    pub fn parked_origins(&mut self) -> impl Iterator<Item = &mut Origin> {
+        let parked = self.parked.iter_mut().map(|chunk| &mut chunk.batch.origin);
+        parked.chain(self.parking.iter_mut().map(Parking::origin))
+    }
+
     /// The generation of the oldest parked records.
     pub fn parked_generation(&self) -> Option<u64> {
-        let parked = self.parked.front().map(|chunk| chunk.batch.generation);
+        let parked = self
+            .parked
+            .front()
+            .map(|chunk| chunk.batch.origin.generation);
         parked.or_else(|| self.parking.as_ref().map(Parking::generation))
     }
 
@@ -93,8 +102,8 @@ impl<C> Topic<C> {
         }
     }
 
-    /// A batch of the partition has been sealed.
-    pub fn sealed(&mut self, partition: usize) {
+    /// A batch of the partition is due.
+    pub fn filled(&mut self, partition: usize) {
         self.sticky_is_done |= self.sticky == Some(partition);
     }
 

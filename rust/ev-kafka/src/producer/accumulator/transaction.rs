@@ -76,10 +76,7 @@ impl<C> Accumulator<C> {
             place.partition < topic.routed
                 && !state.registered
                 && state.in_flight.is_empty()
-                && state
-                    .sealed
-                    .front()
-                    .is_some_and(|batch| batch.transaction == self.terms.transaction)
+                && state.next_transaction(&self.terms) == self.terms.transaction
         };
         self.places().into_iter().filter(waits).collect()
     }
@@ -101,12 +98,9 @@ impl<C> Accumulator<C> {
         let Some(transaction) = self.terms.transaction else {
             return 0;
         };
-        let records_of = |place: &Place| {
-            let open = &self.topics[place.topic].partitions[place.partition].open;
-            open.as_ref().map_or(0, |open| open.builder.count())
-        };
+        // What is open is part of it: its beginning has sealed what was before.
         let sealed = self.transactions.unsettled.get(&transaction);
-        sealed.copied().unwrap_or(0) + self.open.iter().map(records_of).sum::<usize>()
+        sealed.copied().unwrap_or(0) + self.open_records
     }
 
     /// Gives up the transactional batches that are not in flight, oldest first: their records are failed by the caller.
