@@ -285,4 +285,32 @@ subtest '200 MiB that are announced, and do not come' => sub {
     is_deeply $log, ['disconnect'], 'which is no error';
 };
 
+# Far more records than a program can have meant: each is some bytes on the wire.
+subtest 'millions of small records' => sub {
+    my $per_batch = 100_000;
+    my $batch     = EV::Kafka::_test_encode_batch([map { { value => '' } } 1 .. $per_batch], { compression => 1 });
+    my $batches   = 20;
+    my ($conn, $log) = served(\%FETCH, sub {
+        my ($socket) = @_;
+        my $answered = 0;
+        while (my $request = request($socket)) {
+            my $first = $answered++ ? $batches - 1 : 0;
+            my @batches = map { pack('q>', $_ * $per_batch) . substr $batch, 8 } $first .. $batches - 1;
+            send_all($socket, large_head($request, @batches * length $batch));
+            send_all($socket, join '', @batches);
+        }
+    });
+    my $before = resident();
+    my ($partition, $error) = fetched($conn);
+    is $error, undef, 'no error';
+    my $records = $partition->{records};
+    is $records->[-1]{offset}, $#$records, 'the first of them, without a gap';
+    cmp_ok scalar @$records, '>', MIB, 'many';
+    at_most(resident() - $before, 600 * MIB, 'memory is bounded');
+    undef $_ for $partition, $records;
+    ($partition) = fetched($conn);
+    is scalar @{ $partition->{records} }, $per_batch, 'the others come with the next fetch';
+    is_deeply $log, [], 'the connection stays';
+};
+
 done_testing;

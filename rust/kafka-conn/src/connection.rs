@@ -29,6 +29,11 @@ use self::authentication::Authentication;
 /// [`set_auto_reconnect`](Connection::set_auto_reconnect) says otherwise.
 const DEFAULT_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
+/// The longest time for which a broker is obeyed when it wants nothing to be sent. Quotas are
+/// counted over seconds (`quota.window.num` and `quota.window.size.seconds`, 11 by default), and
+/// a broker that is still throttling then reads no further; a field of 32 bits can say 24 days.
+const MAX_THROTTLE: Duration = Duration::from_secs(300);
+
 /// One connection to one broker, and after its loss the next one to the same broker.
 ///
 /// It does no I/O and reads no clock. Its methods are of four kinds:
@@ -375,9 +380,11 @@ impl Connection {
     }
 
     /// Obeys an answer's `throttle_time_ms` (KIP-219): nothing is sent for that long, and the
-    /// deadlines of requests leave that time out. Zero and less do nothing.
+    /// deadlines of requests leave that time out. Zero and less do nothing, and five minutes are
+    /// the most.
     pub fn throttle(&mut self, throttle_time_ms: i32, now: Instant) {
         let time = Duration::from_millis(u64::try_from(throttle_time_ms).unwrap_or(0));
+        let time = time.min(MAX_THROTTLE);
         if let Some(link) = self.ready_link() {
             link.throttle(time, now);
         }

@@ -11,6 +11,10 @@ use crate::error::ConnectionError;
 /// when asked for them.
 pub const MAX_RESPONSE_SIZE: usize = 256 << 20;
 
+/// The same for answers to the requests of the handshake and of re-authentication, which are sent
+/// before anybody is known, and short: 1 MiB.
+pub const MAX_HANDSHAKE_RESPONSE_SIZE: usize = 1 << 20;
+
 /// Length of a response's size field.
 const SIZE_FIELD: usize = 4;
 /// Length of a correlation id, which every response starts with.
@@ -37,6 +41,8 @@ pub(crate) struct FrameBuffer {
     offered: usize,
     /// The largest allocation that `buffer` may be part of.
     allocated: usize,
+    /// The largest response that is accepted now, in bytes without its size field.
+    max_size: usize,
 }
 
 impl fmt::Debug for FrameBuffer {
@@ -53,7 +59,14 @@ impl FrameBuffer {
             read_size: MIN_READ,
             offered: 0,
             allocated: 0,
+            max_size: MAX_RESPONSE_SIZE,
         }
+    }
+
+    /// Sets the largest response that is accepted from the next one on, in bytes without its size
+    /// field.
+    pub(crate) fn set_max_size(&mut self, max_size: usize) {
+        self.max_size = max_size;
     }
 
     /// Room for the next read; what is read into its front is announced with [`Self::filled`].
@@ -154,7 +167,7 @@ impl FrameBuffer {
         };
         match usize::try_from(i32::from_be_bytes(*field)) {
             Ok(size) if size < CORRELATION_ID => Err(ConnectionError::ResponseTooShort),
-            Ok(size) if size <= MAX_RESPONSE_SIZE => Ok(Some(size)),
+            Ok(size) if size <= self.max_size => Ok(Some(size)),
             _ => Err(ConnectionError::InvalidResponseSize),
         }
     }

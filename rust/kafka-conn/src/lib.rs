@@ -52,7 +52,7 @@ pub use config::Config;
 pub use connection::Connection;
 pub use error::{DialError, SendError, VersionError};
 pub use event::{Event, SaltingId, State, Token, TokenRequestId};
-pub use frames::MAX_RESPONSE_SIZE;
+pub use frames::{MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE};
 pub use sasl::{Extensions, SaltedPassword, Salting, SaslSettings};
 pub use secret::Secret;
 pub use tls::{Pem, TlsError, TlsOptions, TlsSettings};

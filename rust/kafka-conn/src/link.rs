@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{ConnectionError, SendError};
 use crate::event::Token;
-use crate::frames::FrameBuffer;
+use crate::frames::{FrameBuffer, MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE};
 use crate::handshake::Handshake;
 use crate::inflight::{InFlight, Pending};
 use crate::session::{HeldRequests, Outgoing, Session};
@@ -371,6 +371,7 @@ impl Link {
     /// The next response and the request that it answers; after the last one that has arrived,
     /// how the connection ends, if it does.
     pub(crate) fn next_response(&mut self) -> Result<Option<(Pending, Bytes)>, Ending> {
+        self.incoming.set_max_size(self.max_response_size());
         let Some(frame) = self.incoming.next().map_err(Ending::Error)? else {
             self.incoming.trim(self.in_flight.is_empty());
             return self.ending.take().map_or(Ok(None), Err);
@@ -381,6 +382,15 @@ impl Link {
             self.expect_renewal(self.renewal_timeout, self.heard_at);
         }
         Ok(Some(answered))
+    }
+
+    /// How large the next answer may be: those to the caller's requests are what it asked for.
+    fn max_response_size(&self) -> usize {
+        let is_callers = |oldest: &Pending| oldest.token.is_some();
+        match self.in_flight.oldest().is_some_and(is_callers) {
+            true => MAX_RESPONSE_SIZE,
+            false => MAX_HANDSHAKE_RESPONSE_SIZE,
+        }
     }
 
     /// Answers come in the order of the requests, so only the oldest one can be meant.

@@ -2,7 +2,8 @@
 
 mod support;
 
-use kafka_conn::{Event, MAX_RESPONSE_SIZE};
+use kafka_conn::{Event, SaslSettings, MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE};
+use support::sasl::*;
 use support::*;
 
 #[test]
@@ -76,6 +77,53 @@ fn a_size_that_is_negative_or_above_the_limit_is_invalid_in_every_state() {
             assert_eq!(driver.events(), lost("invalid response size"), "{size}");
         }
     }
+}
+
+#[test]
+fn an_answer_of_the_handshake_is_small() {
+    let size = i32::try_from(MAX_HANDSHAKE_RESPONSE_SIZE).expect("fits");
+    let mut driver = Driver::shaking_hands();
+    driver.feed(&size.to_be_bytes());
+    assert_eq!(driver.events(), [], "as large as the limit");
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "OAUTHBEARER"] {
+        let settings = SaslSettings::new(mechanism, "alice", "secret");
+        let mut driver = Driver::authenticating(settings, 2);
+        driver.events();
+        driver.feed(&(size + 1).to_be_bytes());
+        assert_eq!(
+            driver.events(),
+            lost("invalid response size"),
+            "SaslHandshake"
+        );
+    }
+    let mut driver = Driver::authenticating(SaslSettings::new("PLAIN", "a", "b"), 2);
+    driver.accept_mechanism();
+    driver.feed(&(size + 1).to_be_bytes());
+    assert_eq!(
+        driver.events(),
+        lost("invalid response size"),
+        "SaslAuthenticate"
+    );
+}
+
+#[test]
+fn an_answer_of_a_later_authentication_is_small_and_those_around_it_need_not_be() {
+    let settings = SaslSettings::new("PLAIN", "alice", "secret");
+    let mut driver = Driver::authenticated(settings, 60_000);
+    let token = driver.send(None);
+    let asked = driver.one_request();
+    driver.pass(ms(59_000));
+    assert_eq!(driver.events(), []);
+    let large = vec![7; MAX_HANDSHAKE_RESPONSE_SIZE + 1];
+    driver.feed(&answer_to(&asked, &large));
+    let events = driver.events();
+    assert!(
+        matches!(&events[..], [Event::Answer { token: answered, body, .. }]
+        if *answered == token && body.len() == large.len())
+    );
+    let size = i32::try_from(large.len()).expect("fits");
+    driver.feed(&size.to_be_bytes());
+    assert_eq!(driver.events(), lost("invalid response size"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use kafka_conn::Event;
+use kafka_conn::{Event, State};
 use kafka_wire::{ApiKey, Writer};
 use support::*;
 
@@ -363,4 +363,22 @@ fn many_small_requests_leave_in_few_segments() {
         transmit.segments().count()
     );
     assert_eq!(driver.received().len(), 1000);
+}
+
+#[test]
+fn a_throttle_time_of_days_is_not_obeyed_for_longer_than_five_minutes() {
+    let mut driver = Driver::ready();
+    driver.conn.throttle(i32::MAX, driver.now);
+    driver.send(Some(ms(1000)));
+    assert!(driver.received().is_empty());
+    driver.pass(ms(299_999));
+    assert!(driver.received().is_empty());
+    driver.pass(ms(1));
+    assert_eq!(driver.received().len(), 1);
+    driver.pass(ms(1000));
+    assert_eq!(
+        driver.conn.state(),
+        State::Disconnected,
+        "its own deadline holds then"
+    );
 }

@@ -9,6 +9,43 @@ use perl_xs::{Av, Hv, Perl, Sv};
 use super::budget::Budget;
 use super::results::list;
 
+/// What the records of one answer may cost as Perl values, in bytes: the smallest record is some
+/// sixty times as large there as on the wire. It is above what brokers send at once by default
+/// (`fetch.max.bytes`, 55 MiB) in records of usual sizes.
+const MAX_COST: usize = 512 << 20;
+
+// What perl needs on a 64-bit machine, in bytes, beside the strings themselves: measured.
+/// A record's hash with its four values.
+const RECORD_COST: usize = 420;
+/// The hash of its headers, and each of them.
+const HEADERS_COST: usize = 200;
+const HEADER_COST: usize = 130;
+
+/// Goes along with the records of an answer. Once it is spent those that follow are left out, as if
+/// the answer ended there: they come with the next fetch.
+struct Room {
+    left: usize,
+}
+
+impl Room {
+    fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    fn take(&mut self, record: &Record<'_>) {
+        let strings = [record.key, record.value].into_iter().flatten();
+        let mut cost = RECORD_COST + strings.map(<[u8]>::len).sum::<usize>();
+        let headers = record.headers();
+        if headers.len() > 0 {
+            cost += HEADERS_COST;
+            for (name, value) in headers {
+                cost += HEADER_COST + name.len() + value.map_or(0, <[u8]>::len);
+            }
+        }
+        self.left = self.left.saturating_sub(cost);
+    }
+}
+
 /// A partition and the first offset that was asked for.
 pub struct Asked {
     pub topic: Bytes,
@@ -20,6 +57,7 @@ pub struct Asked {
 /// out, as are control batches (the ends of transactions).
 pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
     let mut budget = Budget::new();
+    let mut room = Room { left: MAX_COST };
     let topics = list(perl, &response.responses, |topic| {
         let mut hash = Hv::new(perl);
         hash.store_bytes(perl, "topic", &topic.topic);
@@ -28,7 +66,7 @@ pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
                 .iter()
                 .find(|asked| asked.partition == data.partition_index && asked.topic == topic.topic)
                 .map_or(i64::MIN, |asked| asked.offset);
-            partition(perl, data, first, &mut budget)
+            partition(perl, data, first, &mut budget, &mut room)
         });
         hash.store(perl, "partitions", partitions);
         hash
@@ -39,7 +77,13 @@ pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
     hash
 }
 
-fn partition(perl: Perl, data: &PartitionData, first: i64, budget: &mut Budget) -> Hv {
+fn partition(
+    perl: Perl,
+    data: &PartitionData,
+    first: i64,
+    budget: &mut Budget,
+    room: &mut Room,
+) -> Hv {
     let mut hash = Hv::new(perl);
     let mut records = Av::new(perl);
     let broken = append_records(
@@ -47,7 +91,7 @@ fn partition(perl: Perl, data: &PartitionData, first: i64, budget: &mut Budget) 
         &mut records,
         data.records.clone().unwrap_or_default(),
         first,
-        budget,
+        (budget, room),
     )
     .err();
     let error_code = match &broken {
@@ -72,24 +116,35 @@ fn append_records(
     records: &mut Av,
     bytes: Bytes,
     first: i64,
-    budget: &mut Budget,
+    (budget, room): (&mut Budget, &mut Room),
 ) -> Result<(), BatchError> {
     for batch in RecordBatches::new(bytes) {
-        if budget.is_spent() {
+        if budget.is_spent() || room.is_spent() {
             break;
         }
         let batch = batch?;
         let batch_records = budget.records(&batch)?;
-        append_batch(perl, records, &batch, &batch_records, first);
+        append_batch(perl, records, &batch, &batch_records, first, room);
     }
     Ok(())
 }
 
-fn append_batch(perl: Perl, records: &mut Av, batch: &Batch, batch_records: &Records, first: i64) {
+fn append_batch(
+    perl: Perl,
+    records: &mut Av,
+    batch: &Batch,
+    batch_records: &Records,
+    first: i64,
+    room: &mut Room,
+) {
     if batch.is_control() {
         return;
     }
     for record in batch_records.iter().filter(|record| record.offset >= first) {
+        if room.is_spent() {
+            break;
+        }
+        room.take(&record);
         records.push(perl, record_hash(perl, &record).into_ref(perl));
     }
 }
