@@ -1088,7 +1088,8 @@ undef; fractions are allowed, 0 means for ever. It counts for the requests that 
 and comes on top of what a request lets the broker wait: C<max_wait_ms> of a fetch, the
 timeout of a produce request (30 s) and of C<create_topics> and C<delete_topics>, the
 rebalance timeout of C<join_group>, and for C<sync_group>, whose request has none, 5
-minutes. Time in which the broker has this connection throttled is left out.
+minutes. Time in which the broker has this connection throttled is left out; a throttle of more than
+five minutes counts as five.
 
 An answer that is too late fails its request and, since answers come in order, the
 connection with all others: C<on_error> and the callbacks get
@@ -1379,6 +1380,9 @@ Results may have more keys than these.
             }],
         }],
     }
+
+Of one answer at most so many records are given as need about 512 MiB of memory, the hashes
+and strings together; those that follow come with the next fetch.
 
 =head2 Metadata result
 

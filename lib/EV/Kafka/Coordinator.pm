@@ -295,6 +295,9 @@ sub _coordinator_found {
     my ($self, $id, $found) = @_;
     my $cfg   = $self->{cfg};
     my $entry = $cfg->{coordinators}{$id} or return;
+    return $self->_coordinator_not_found($entry, EV::Kafka::Error->without_code(
+        "FindCoordinator: broker $found->{node_id} at $found->{host} has no port $found->{port}"))
+        unless $cfg->{broker_map}{ $found->{node_id} } || EV::Kafka::Metadata::_is_port($found->{port});
     $self->_notice_over("coordinator $id");
     $entry->{node_id} = $found->{node_id};
     $cfg->{broker_map}{ $found->{node_id} } ||= { map { $_ => $found->{$_} } qw(host port) };

@@ -32,8 +32,11 @@ sub _renew_producer {
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
         my ($self, $result, $error) = @_;
         return if $self->{cfg}{closed};
-        return $error ? $self->_producer_failed($error->text)
-            : $self->_producer_identified(@$result{qw(producer_id producer_epoch)});
+        return $self->_producer_failed($error->text) if $error;
+        my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};
+        # Kafka counts them from 0: under another nothing could ever be sent.
+        return $self->_producer_failed("InitProducerId: the broker gave producer id $id, epoch $epoch") if $id < 0 || $epoch < 0;
+        return $self->_producer_identified($id, $epoch);
     });
 }
 

@@ -25,6 +25,10 @@ use constant REBOOTSTRAP_REQUIRED => 129;
 # table of leaders has room for so many partitions of a topic.
 use constant { MAX_PORT => 65535, MAX_PARTITIONS => 1 << 20 };
 
+# Partitions are numbered without gaps, so that a number tells how many an answer should
+# list. So many may be missing of a topic: a number alone is not to cost memory.
+use constant MAX_MISSING => 16;
+
 # How many answers in a row have to name the same leader of an epoch that is over before
 # they are believed: the newer one may have been lost in an unclean way.
 use constant REWIND_ANSWERS => 5;
@@ -158,6 +162,7 @@ sub _adopt_metadata {
     _merge_metadata($cfg, $meta);
     $self->_route_topic($_, []) for keys %absent;
     $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
+    $self->_tell_of_impossible_ports($meta);
     $self->_forget_departed_brokers;
     $self->_follow_moved_brokers;
     $self->_want_metadata($_, $self->_backoff($doubtful->{$_}, REFRESH_BACKOFF, LEADERLESS_BACKOFF_MAX))
@@ -236,12 +241,30 @@ sub _route_topic {
 # be a lie is passed over.
 sub _leaders_of {
     my ($topic) = @_;
+    my @listed = @{ $topic->{partitions} || [] };
+    my $end    = @listed + MAX_MISSING;
+    $end = MAX_PARTITIONS if $end > MAX_PARTITIONS;
     my @leaders;
-    for my $partition (@{ $topic->{partitions} || [] }) {
-        next if $partition->{partition} < 0 || $partition->{partition} >= MAX_PARTITIONS;
+    for my $partition (@listed) {
+        next if $partition->{partition} < 0 || $partition->{partition} >= $end;
         $leaders[ $partition->{partition} ] = $partition->{leader};
     }
     return [map { defined && $_ >= 0 ? $_ : -1 } @leaders];
+}
+
+sub _tell_of_impossible_ports {
+    my ($self, $meta) = @_;
+    for my $broker (grep { !_is_port($_->{port} // 0) } @{ $meta->{brokers} || [] }) {
+        $self->_notice("port of $broker->{node_id}", "broker $broker->{node_id} cannot be reached: metadata name port "
+            . "$broker->{port} of $broker->{host}", broker => $broker->{node_id});
+    }
+    return;
+}
+
+# At another port nobody can be reached.
+sub _is_port {
+    my ($port) = @_;
+    return defined $port && $port >= 0 && $port <= MAX_PORT;
 }
 
 # Takes an answer into {meta}, {broker_map} and {leaders}. What was known of the
@@ -260,8 +283,7 @@ sub _merge_metadata {
             $cfg->{leader_epochs}{"$topic->{name}:$partition->{partition}"} = $partition->{leader_epoch};
         }
     }
-    # At a port that cannot be nobody can be reached.
-    my @brokers = grep { my $port = $_->{port} // 0; $port >= 0 && $port <= MAX_PORT } @{ $meta->{brokers} || [] };
+    my @brokers = grep { _is_port($_->{port} // 0) } @{ $meta->{brokers} || [] };
     if (@brokers) {
         $cfg->{broker_map} = { map { $_->{node_id} => { host => $_->{host}, port => $_->{port} } } @brokers };
     }

@@ -42,6 +42,13 @@ use constant {
     DEFAULT_INTERVAL => 5,
 };
 
+# Seconds between heartbeats, whatever the coordinator says: at least, that it may say 0, and
+# at most, which is Kafka's own group.consumer.max.heartbeat.interval.ms.
+use constant {
+    LEAST_INTERVAL => 0.02,
+    MOST_INTERVAL  => 15,
+};
+
 # Seconds between looks for the names of topics that were assigned, and at most: who else
 # wants metadata waits for them too.
 use constant {
@@ -145,11 +152,17 @@ sub _group_heartbeat_answered {
     $self->_notice_over("heartbeats of $group->{group_id}");
     $group->{member_id} = $answer->{member_id} if length($answer->{member_id} // '');
     $group->{target}    = $answer->{assignment} if $answer->{assignment};
-    $group->{interval}  = $answer->{heartbeat_interval_ms} / 1000;
+    $group->{interval}  = _bounded_interval($answer->{heartbeat_interval_ms} / 1000);
     my $wait = delete $group->{heartbeat_again} ? 0 : $group->{interval};
     $self->_group_timer(heartbeat => $wait, '_group_heartbeat');
     $self->_commit_again;
     return $self->_is_group($group) ? $self->_reconcile($group) : undef;
+}
+
+# A heartbeat too many does no harm, and one too few may end the session.
+sub _bounded_interval {
+    my ($seconds) = @_;
+    return $seconds < LEAST_INTERVAL ? LEAST_INTERVAL : $seconds > MOST_INTERVAL ? MOST_INTERVAL : $seconds;
 }
 
 # One assignment at a time; of those that come meanwhile the last one counts.
