@@ -26,6 +26,15 @@ is_deeply(EV::Kafka->new(brokers => ' a:1 ,b, [::1]:3,[fe80::2] ,')->{cfg}{boots
     [['a', 1], ['b', 9092], ['::1', 3], ['fe80::2', 9092]],
     'brokers are split on commas and trimmed, the port has a default, IPv6 stands in brackets');
 
+for my $brokers (['a:1', ' b ', '[::1]:3'], ['a:1,b', '[::1]:3'], [bless({}, 'AddressList'), '[::1]:3']) {
+    is_deeply(EV::Kafka->new(brokers => $brokers)->{cfg}{bootstrap}, [['a', 1], ['b', 9092], ['::1', 3]], 'brokers as a list');
+}
+{ package AddressList; use overload '""' => sub { 'a:1,b' }; }
+like refused(brokers => $_), qr/^EV::Kafka: option 'brokers' names no broker at /, 'an empty list' for [], ['', ' , '];
+like refused(brokers => $_), qr/^EV::Kafka: option 'brokers' must be a string, or a reference to an array of strings at /, 'no list of brokers'
+    for [undef], [['a', 1]], [{ host => 'a' }], { a => 1 };
+is(EV::Kafka->new(compression => $_)->{cfg}{compression}, undef, "compression '$_' is none") for 'none', '', 0;
+
 like refused('colour', 1, 'acks', 1, 'apple', 2), qr/^unknown option\(s\): apple, colour at /,
     'unknown options are named, and the caller\'s line is';
 like refused('acks'), qr/^EV::Kafka: new takes option => value pairs/, 'odd number of arguments';

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use Carp ();
+use overload ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
 use EV::Kafka::Security;
@@ -131,9 +132,13 @@ sub _bad {
     Carp::croak("EV::Kafka: option '$name' $what");
 }
 
+# A list, or a text that is one.
 sub _brokers {
     my ($name, $value) = @_;
-    my @brokers = map { _address($name, $_) } grep { length } map { s/\A\s+|\s+\z//gr } split /,/, $value;
+    my @given = ref $value eq 'ARRAY' ? @$value : $value;
+    _bad($name, 'must be a string, or a reference to an array of strings')
+        if grep { !defined || ref && !overload::Method($_, '""') } @given;
+    my @brokers = map { _address($name, $_) } grep { length } map { s/\A\s+|\s+\z//gr } map { split /,/ } @given;
     _bad($name, 'names no broker') unless @brokers;
     return \@brokers;
 }
@@ -163,7 +168,7 @@ sub _acks {
 
 sub _compression {
     my ($name, $value) = @_;
-    return undef if $value eq 'none';
+    return undef if $value =~ /\A(?:none|0|)\z/;
     _bad($name, "names an unsupported compression: $value (lz4, gzip, zstd, snappy or none)")
         unless $value =~ /\A(?:lz4|gzip|zstd|snappy)\z/;
     return $value;
