@@ -176,9 +176,9 @@ C<client closed> if it was never sent.
 
 =over 4
 
-=item brokers => 'HOST:PORT,...' (default C<127.0.0.1:9092>)
+=item brokers => 'HOST:PORT,...' | [...] (default C<127.0.0.1:9092>)
 
-The addresses to start from, separated by commas. White space around them is
+The addresses to start from, separated by commas, or a list of them. White space around them is
 ignored, the port is 9092 when left out, and IPv6 addresses stand in brackets:
 C<[::1]:9092>. They are tried in this order. The other brokers of the cluster are
 found through the first one that answers.
@@ -286,7 +286,7 @@ leaves in few requests. A message larger than a batch travels in one of its own.
 
 =item compression => 'Str'
 
-C<lz4>, C<gzip>, C<zstd>, C<snappy>, or undef or C<none> for no compression of
+C<lz4>, C<gzip>, C<zstd>, C<snappy>, or undef, C<''>, 0 or C<none> for no compression of
 batches. All are always available. Brokers older than Kafka 2.1 do not understand
 zstd.
 
@@ -449,6 +449,12 @@ and transactions have 30 s also with 0, and for a heartbeat half the session tim
 The L<EV::Loop|EV> object to live on. The default is EV's default loop.
 
 =back
+
+C<acks>, C<batch_size>, C<compression>, C<linger_ms>, C<partitioner> and the handlers may be
+changed at any time, in C<< $kafka->{cfg} >>: they count from the next batch, or call. A value
+that makes no sense is told to C<on_notice> and changes nothing.
+
+    $kafka->{cfg}{compression} = 'zstd';
 
 =head2 connect([$cb])
 

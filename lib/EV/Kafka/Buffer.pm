@@ -77,7 +77,7 @@ sub _park_message {
     my ($self, $message) = @_;
     my $cfg   = $self->{cfg};
     my $topic = $message->{topic};
-    my $asks  = !$cfg->{partitioner} ? 0 : utf8::is_utf8($message->{key}) ? 2 : 1;
+    my $asks  = !ref $cfg->{partitioner} ? 0 : utf8::is_utf8($message->{key}) ? 2 : 1;
     my $refused = $self->_park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
     return $self->_no_room($message, $refused) if defined $refused;
     $self->_watch_expiry;

@@ -48,15 +48,12 @@ sub new {
         batch_size  => $cfg->{batch_size},
         batch_limit => $cfg->{batch_limit},
         delivery_timeout => $cfg->{delivery_timeout},
-        acks        => $cfg->{acks},
-        compression => $cfg->{compression} // 'none',
         timeout_ms  => PRODUCE_TIMEOUT_MS,
         idempotent  => $cfg->{idempotent},
         transactional_id => $cfg->{transactional_id},
-        sticky        => $cfg->{sticky},
         buffer_memory => $cfg->{buffer_memory},
     });
-    $self->_native_off if $cfg->{partitioner};
+    $self->_apply_options;
     return $self;
 }
 

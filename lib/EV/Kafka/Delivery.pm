@@ -8,12 +8,56 @@ use Scalar::Util qw(weaken);
 # wait and leave together when one is answered.
 use constant MAX_IN_FLIGHT => 5;
 
+# Options that a program may change at any time, in {cfg}, and that batches go by.
+use constant BATCH_OPTIONS => qw(acks batch_size compression linger_ms partitioner);
+
+# They count from the next batch. What cannot be is told, and stays as it was.
+sub _apply_options {
+    my ($self) = @_;
+    my $cfg   = $self->{cfg};
+    my $given = join "\0", map { $_ // '' } @$cfg{+BATCH_OPTIONS};
+    return if $given eq ($cfg->{applied}{given} // '');
+    my $batch_size = $cfg->{applied}{batch_size} // $cfg->{batch_size};
+    for my $name (BATCH_OPTIONS) {
+        local $@;
+        my $value = eval { EV::Kafka::Options->check($name, $cfg->{$name}) };
+        if (!$@) {
+            $cfg->{applied}{$name} = $value;
+            $self->_notice_over("option $name");
+        }
+        else { $self->_notice("option $name", EV::Kafka::Events::_reason($@) =~ s/\AEV::Kafka: //r) }
+        $cfg->{$name} = $cfg->{applied}{$name};
+    }
+    $self->_keep_acks if $cfg->{idempotent};
+    $cfg->{applied}{given} = join "\0", map { $_ // '' } @$cfg{+BATCH_OPTIONS};
+    # A size that the program gives is the most that a batch has.
+    $cfg->{batch_limit} = $cfg->{batch_size} if $cfg->{batch_size} != $batch_size;
+    my $partitioner = $cfg->{partitioner};
+    return $self->_set_options({
+        acks        => $cfg->{acks},
+        batch_size  => $cfg->{batch_size},
+        batch_limit => $cfg->{batch_limit},
+        compression => $cfg->{compression} // 'none',
+        sticky      => defined $partitioner && !ref $partitioner ? 1 : 0,
+    }, \$cfg->{partitioner});
+}
+
+sub _keep_acks {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return if $cfg->{acks} == -1;
+    $self->_notice('option acks', "an idempotent producer needs acks -1: acks $cfg->{acks} is taken as -1");
+    $cfg->{acks} = $cfg->{applied}{acks} = -1;
+    return;
+}
+
 # Native code calls this for the first record that has to linger. After the linger
 # time the batches are due: they take records until a request takes them along.
 sub _linger_begin {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     return if $cfg->{_linger_active} || $cfg->{closed};
+    $self->_apply_options;
     $cfg->{_linger_active} = 1;
     $self->_watch_expiry;
     $cfg->{_linger_timer}  = $self->_timer($cfg->{linger_ms} / 1000, '_flush_all_batches');
@@ -26,6 +70,7 @@ sub _flush_all_batches {
     return if $cfg->{closed};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
+    $self->_apply_options;
     $self->_batches_due;
     return $self->_send_ready;
 }
@@ -34,6 +79,7 @@ sub _flush_all_batches {
 sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
+    $self->_apply_options;
     $self->_renew_producer if $self->_needs_producer;
     my @nodes = $self->_ready_nodes;
     $self->_txn_register_new if defined $self->{cfg}{transactional_id};

@@ -91,7 +91,7 @@ sub _make_calls {
 sub _report {
     my ($self, $text) = @_;
     local $@;
-    my $on_error = $self->{cfg}{on_error};
+    my $on_error = $self->{cfg}{on_error} || \&EV::Kafka::Options::die_of;
     my $returned = eval { $on_error->($text); 1 };
     my $died = $@;
     $self->_leave_to_parent if $self->_is_foreign;

@@ -101,14 +101,24 @@ sub parse {
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     _bad(on_batch => 'takes the place of on_message: only one of them can be given')
         if $cfg{on_batch} && $cfg{on_message};
-    $cfg{sticky} = 1 if defined $cfg{partitioner} && !ref $cfg{partitioner};
-    delete $cfg{partitioner} if $cfg{sticky};
+    $cfg{partitioner} //= undef;
     $cfg{batch_limit} = defined $given{batch_size} ? $cfg{batch_size} : BATCH_LIMIT;
     $cfg{bootstrap} = delete $cfg{brokers};
-    $cfg{on_error} ||= sub { die "EV::Kafka: $_[0]\n" };
+    $cfg{on_error} ||= \&die_of;
     $cfg{security} = EV::Kafka::Security->model(\%cfg, defined $given{tls});
     return \%cfg;
 }
+
+# What parse does for one option, for what a program writes into {cfg} later; undef is
+# the default.
+sub check {
+    my ($class, $name, $value) = @_;
+    $value //= $DEFAULT{$name};
+    return defined $value ? $CHECK{$name}->($name, $value) : undef;
+}
+
+# The default of on_error.
+sub die_of { die "EV::Kafka: $_[0]\n" }
 
 # A batch that is written twice would be committed twice.
 sub _force_idempotence {
@@ -249,6 +259,15 @@ configuration that the client keeps in C<< $kafka->{cfg} >>: defaults filled
 in, numbers made numbers, the broker list split into C<[host, port]> pairs. It
 croaks on names it does not know and on values that make no sense, and names
 the option. Credentials go no further than L<EV::Kafka::Security>.
+
+=head2 die_of($text)
+
+The default of C<on_error>.
+
+=head2 check($name, $value)
+
+The value of one option, as C<parse> would have put it into the configuration; it croaks in
+the same cases.
 
 =head1 SEE ALSO
 

@@ -17,6 +17,7 @@ sub _produce_slow {
     $self->_check_open;
     my ($opts, $cb) = _opts_and_callback(@rest);
     _check_message($topic, $opts);
+    $self->_apply_options;
     my %message = (topic => $topic, key => $key, value => $value, cb => $cb);
     @message{ keys %PRODUCE_OPTION } = @$opts{ keys %PRODUCE_OPTION };
     $message{acks} = $self->_own_acks($opts->{acks});
@@ -68,7 +69,8 @@ sub _refuse {
 
 sub _choose_partition {
     my ($self, $topic, $key) = @_;
-    my $partitioner = $self->{cfg}{partitioner} or return $self->_partition_for($topic, $key);
+    my $partitioner = $self->{cfg}{partitioner};
+    return $self->_partition_for($topic, $key) unless ref $partitioner;
     my $count       = @{ $self->{cfg}{topics}{$topic} };
     my $partition   = $partitioner->($topic, $key, $count);
     Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")

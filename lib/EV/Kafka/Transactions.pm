@@ -147,7 +147,7 @@ sub _produce_refusal {
 sub _native_if_taken {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    my $is_off = $cfg->{partitioner} || defined $cfg->{producer_error} || defined $self->_produce_refusal;
+    my $is_off = defined $cfg->{producer_error} || defined $self->_produce_refusal;
     return $is_off ? $self->_native_off : $self->_native_on;
 }
 

@@ -23,10 +23,10 @@ use crate::conn::records::now_ms;
 use crate::home::Home;
 
 /// What `_native_init` is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Config {
     /// -1, 0 or 1.
-    acks: i16,
+    acks: Cell<i16>,
     /// How long the broker may wait for its replicas, in milliseconds.
     timeout_ms: i32,
     /// Brokers look at it for transactional batches only.
@@ -44,8 +44,10 @@ pub struct Producer {
     accumulator: RefCell<Accumulator<Sv>>,
     config: Config,
     delivery: Delivery,
-    /// Every produce goes to Perl: a custom partitioner is set, or the client is closed.
+    /// Every produce goes to Perl: the client is closed, or has nothing to produce with.
     bypassed: Cell<bool>,
+    /// The scalar in which the program's partitioner lies, if it has one.
+    partitioner: RefCell<Option<Sv>>,
     /// A forked child must not send the parent's records.
     home: Home,
     object: RefCell<ObjectHandle>,
@@ -71,9 +73,16 @@ impl Producer {
             config,
             delivery: Delivery::default(),
             bypassed: Cell::new(false),
+            partitioner: RefCell::default(),
             home: Home::new(),
             object: RefCell::new(ObjectHandle::dangling()),
         }
+    }
+
+    /// Whether the program chooses partitions. It may begin, and cease, at any time.
+    fn has_partitioner(&self) -> bool {
+        let partitioner = self.partitioner.borrow();
+        partitioner.as_ref().is_some_and(Sv::is_ref)
     }
 
     /// Settles batches that no accumulator knows any more.
@@ -181,7 +190,7 @@ fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
     let Some(topic) = args.a() else {
         return FastOutcome::FALLBACK;
     };
-    if producer.bypassed.get() || !producer.home.is_here() {
+    if producer.bypassed.get() || producer.has_partitioner() || !producer.home.is_here() {
         return FastOutcome::FALLBACK;
     }
     let mut accumulator = producer.accumulator.borrow_mut();

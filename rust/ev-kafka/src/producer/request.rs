@@ -52,7 +52,7 @@ pub fn send(
     if batches.is_empty() {
         return Ok(0);
     }
-    let acks = batches[0].acks.unwrap_or(producer.config.acks);
+    let acks = batches[0].acks.unwrap_or(producer.config.acks.get());
     let encoded = encode(producer, conn, &batches, acks);
     let (version, body) = match encoded {
         Ok(encoded) => encoded,

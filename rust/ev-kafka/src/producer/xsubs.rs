@@ -1,5 +1,6 @@
 //! The seam between the client's Perl code and the accumulator.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +32,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Client::_is_foreign",
         body: is_foreign,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_set_options",
+        body: set_options,
     },
     XsubDef {
         name: "EV::Kafka::Client::_native_off",
@@ -120,7 +125,7 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let codec = codec(conf.get_bytes(perl, "compression")?.as_deref())?;
     let int = |key: &str, default: i64| Ok::<_, Croak>(conf.get_i64(perl, key)?.unwrap_or(default));
     let config = Config {
-        acks: int("acks", -1)? as i16,
+        acks: Cell::new(-1),
         timeout_ms: int("timeout_ms", 30_000)? as i32,
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
     };
@@ -165,6 +170,35 @@ fn is_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn is_foreign(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let is_foreign = frame.object::<Producer>()?.home.is_foreign();
     frame.ret_int(is_foreign.into());
+    Ok(())
+}
+
+/// `_set_options(\%options, \$partitioner)`: options that count from the next batch on, and where the partitioner lies.
+fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let options = frame
+        .value(1)?
+        .and_then(|sv| HashRef::new(&sv))
+        .ok_or("_set_options: expected hashref")?;
+    let codec = codec(options.get_bytes(perl, "compression")?.as_deref())?;
+    let acks = options.get_i64(perl, "acks")?.unwrap_or(-1);
+    let size = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(16_384));
+    let (batch_size, batch_limit) = (size("batch_size")?, size("batch_limit")?);
+    let is_sticky = options.get_i64(perl, "sticky")?.unwrap_or(0) != 0;
+    let partitioner = frame.arg(2).and_then(Sv::referent);
+    let producer = frame.object::<Producer>()?;
+    producer.config.acks.set(acks as i16);
+    let before = producer.partitioner.replace(partitioner);
+    let mut accumulator = producer.accumulator.borrow_mut();
+    accumulator.set_codec(codec);
+    accumulator.set_batch_size(
+        usize::try_from(batch_size).unwrap_or(0),
+        usize::try_from(batch_limit).unwrap_or(0),
+    );
+    accumulator.set_sticky(is_sticky);
+    drop(accumulator);
+    // It may be the last that holds a closure.
+    drop(before);
     Ok(())
 }
 

@@ -202,6 +202,33 @@ impl<C> Accumulator<C> {
         }
     }
 
+    /// Compresses the batches that are sealed from now on so.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.settings.codec = codec;
+    }
+
+    /// Has batches due at another size from now on, and sealed at another limit; where a broker has found batches too
+    /// large that still counts.
+    pub fn set_batch_size(&mut self, size: usize, limit: usize) {
+        self.settings.batch_size = size;
+        let before = std::mem::replace(&mut self.settings.batch_limit, limit);
+        for topic in &mut self.topics {
+            let most = match topic.batch_limit < before {
+                true => topic.batch_limit,
+                false => limit,
+            };
+            topic.batch_limit = most.min(limit);
+        }
+    }
+
+    /// Has records without a key stay on a partition for a batch, or no more.
+    pub fn set_sticky(&mut self, is_sticky: bool) {
+        if is_sticky != self.settings.sticky {
+            self.settings.sticky = is_sticky;
+            self.topics.iter_mut().for_each(|t| t.set_sticky(is_sticky));
+        }
+    }
+
     /// Has the records that come now acknowledged in another way than the client's: they go into batches, and requests,
     /// of their own.
     pub fn set_acks(&mut self, acks: Option<i16>) {

@@ -47,6 +47,12 @@ impl<C> Topic<C> {
         }
     }
 
+    /// See [`super::Settings::sticky`].
+    pub fn set_sticky(&mut self, is_sticky: bool) {
+        self.sticky = is_sticky.then_some(0);
+        self.sticky_is_done = true;
+    }
+
     /// Sets the leaders by partition number.
     pub fn route(&mut self, leaders: &[i32]) {
         self.routed = leaders.len();
