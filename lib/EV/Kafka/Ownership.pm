@@ -2,11 +2,11 @@ package EV::Kafka::Ownership;
 use strict;
 use warnings;
 
+use EV::Kafka::Partitions;
+
 # What a member does with an assignment, whichever protocol brought it: it gives
 # up what it no longer has, looks up where to go on with what is new, and tells
 # the program of both.
-
-sub _key_of { return "$_[0]{topic}:$_[0]{partition}" }
 
 # Seconds to wait for positions that are looked up when requests wait without end: those
 # that are not known by then come in an on_assign of their own.
@@ -18,11 +18,11 @@ sub _take_assignment {
     @$group{qw(state assigned assigned_generation)} = ('taking', $partitions, $group->{generation});
     my $attempt = $group->{attempt};
     my %stays   = map { ("$_->[0]:$_->[1]" => 1) } @$partitions;
-    my $revokes = grep { !$stays{ _key_of($_) } } @{ $self->{cfg}{assignments} };
-    return $self->_give_up($group, sub { !$stays{ _key_of($_[0]) } }, $group->{auto_commit}, sub {
+    my $revokes = grep { !$stays{ EV::Kafka::Partitions::key_of($_) } } @{ $self->{cfg}{assignments} };
+    return $self->_give_up($group, sub { !$stays{ EV::Kafka::Partitions::key_of($_[0]) } }, $group->{auto_commit}, sub {
         my ($self) = @_;
         return unless $self->_is_attempt($group, $attempt);
-        my %has   = map { (_key_of($_) => 1) } @{ $self->{cfg}{assignments} };
+        my %has   = map { (EV::Kafka::Partitions::key_of($_) => 1) } @{ $self->{cfg}{assignments} };
         my @added = grep { !$has{"$_->[0]:$_->[1]"} } @$partitions;
         return $self->_find_offsets($group, $attempt, \@added, $revokes);
     });
@@ -58,7 +58,7 @@ sub _find_positions {
     my $cfg = $self->{cfg};
     $group->{taking} = { attempt => $attempt, revoked => $revoked };
     if (@$added) {
-        my %new = map { (_key_of($_) => EV::Kafka::Cursor->untold($_->{leader_epoch})) } @$added;
+        my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Cursor->untold($_->{leader_epoch})) } @$added;
         $self->_change_assignment([@{ $cfg->{assignments} }, @$added], %new);
         return unless $self->_is_attempt($group, $attempt);
     }
@@ -148,22 +148,22 @@ sub _give_up {
     return unless $self->_is_group($group);
     my @gone = grep { $goes->($_) } @{ $cfg->{assignments} };
     return $self->_when_committed($group, $then) unless @gone;
-    my %position = map { (_key_of($_) => $_->{offset}) } $self->_positions;
+    my %position = map { (EV::Kafka::Partitions::key_of($_) => $_->{offset}) } $self->_positions;
     my $next = $group->{revoking} = [];
     my $told = $group->{is_out} && $group->{on_lost} || $group->{on_revoke};
     # What on_assign was never told of goes without a word.
     my @known = grep { !$self->_cursor($_)->{untold} } @gone;
     $self->_call($told, [map { {
-        topic => $_->{topic}, partition => $_->{partition}, offset => $position{ _key_of($_) } // $_->{offset},
+        topic => $_->{topic}, partition => $_->{partition}, offset => $position{ EV::Kafka::Partitions::key_of($_) } // $_->{offset},
     } } @known]) if @known;
     delete $group->{revoking};
     return unless $self->_is_group($group);
 
-    my %is_gone   = map { (_key_of($_) => 1) } @gone;
-    my @positions = grep { $is_gone{ _key_of($_) } } $self->_positions;
-    $group->{had}{ _key_of($_) } = $_->{offset} for @positions;
+    my %is_gone   = map { (EV::Kafka::Partitions::key_of($_) => 1) } @gone;
+    my @positions = grep { $is_gone{ EV::Kafka::Partitions::key_of($_) } } $self->_positions;
+    $group->{had}{ EV::Kafka::Partitions::key_of($_) } = $_->{offset} for @positions;
     $self->_txn_gives_up(@positions);
-    $self->_change_assignment([grep { !$is_gone{ _key_of($_) } } @{ $cfg->{assignments} }]);
+    $self->_change_assignment([grep { !$is_gone{ EV::Kafka::Partitions::key_of($_) } } @{ $cfg->{assignments} }]);
     my $failed;
     $group->{committing} = \@gone;
     $self->_commit_positions($group, \@positions, sub { $failed = $_[1] }) if $commits;

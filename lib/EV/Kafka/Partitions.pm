@@ -2,6 +2,8 @@ package EV::Kafka::Partitions;
 use strict;
 use warnings;
 
+sub key_of { return "$_[0]{topic}:$_[0]{partition}" }
+
 sub by_topic {
     my (@pairs) = @_;
     my %of;
@@ -39,6 +41,10 @@ client thinks of partitions one by one; requests and answers list them by topic.
 =head1 FUNCTIONS
 
 None is exported.
+
+=head2 key_of(\%partition)
+
+"topic:partition", by which the client finds what it knows of a partition.
 
 =head2 by_topic(@pairs)
 
