@@ -119,4 +119,20 @@ for my $protocol ('classic', 'consumer') {
     };
 }
 
+subtest 'others wait for what was given up' => sub {
+    my $mock = filled(2, 3, brokers => 2);
+    $mock->set_coordinator(group => 'g', $mock->leader(t => 0));
+    $mock->stop_broker($mock->leader(t => 1));
+    my $member = member($mock, topics => ['u'], client => { request_timeout => 3600, on_notice => sub { } });
+    my $kafka  = $member->{kafka};
+    wait_until { is_stable($member) } 'joining';
+    my $group = $kafka->{cfg}{group};
+    my $told  = @{ $member->{assigned} };
+    # As when an assignment takes something away and brings these.
+    my @new = map { { topic => 't', partition => $_, offset => -2 } } 0, 1;
+    $kafka->_find_positions($group, $group->{attempt}, \@new, 1);
+    wait_until { @{ $member->{assigned} } > $told } 'on_assign';
+    is $member->{assigned}[$told], 't:0@0', 'a partition without a leader does not hold it up for request_timeout';
+};
+
 done_testing;

@@ -78,9 +78,11 @@ sub is_resolving { return defined $_[0]{resolving} }
 # Until the program lets it go on.
 sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} }
 
+# Asked of every partition for every Fetch, hence without further calls.
 sub is_fetchable {
     my ($self) = @_;
-    return !($self->is_resolving || $self->is_stopped || $self->{checking} || $self->{untold});
+    return !(defined $self->{resolving} || $self->{paused} || $self->{held} || $self->{unheard}
+        || $self->{checking} || $self->{untold});
 }
 
 # Seconds until then.

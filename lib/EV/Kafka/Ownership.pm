@@ -8,9 +8,13 @@ use EV::Kafka::Partitions;
 # up what it no longer has, looks up where to go on with what is new, and tells
 # the program of both.
 
-# Seconds to wait for positions that are looked up when requests wait without end: those
-# that are not known by then come in an on_assign of their own.
-use constant POSITIONS_PATIENCE => 30;
+# Seconds to wait for positions that are looked up when requests wait without end, and when
+# others wait for what this member has just given up. What is not known by then comes in
+# an on_assign of its own.
+use constant {
+    POSITIONS_PATIENCE => 30,
+    REVOKED_PATIENCE   => 1,
+};
 
 # Hands over [topic, partition], …; the group is stable when it is done.
 sub _take_assignment {
@@ -63,7 +67,9 @@ sub _find_positions {
         return unless $self->_is_attempt($group, $attempt);
     }
     return $self->_taken($group) unless grep { $_->{offset} < 0 } $self->_untold;
-    return $self->_group_timer(positions => $cfg->{request_timeout} || POSITIONS_PATIENCE, '_taken');
+    my $patience = $cfg->{request_timeout} || POSITIONS_PATIENCE;
+    $patience = REVOKED_PATIENCE if $revoked && $patience > REVOKED_PATIENCE;
+    return $self->_group_timer(positions => $patience, '_taken');
 }
 
 # Partitions that on_assign has not been told of.
