@@ -284,6 +284,16 @@ bytes, which is what brokers take by default, or less where a broker has found a
 of the topic too large. So batches grow with the time that answers take, and what waits
 leaves in few requests. A message larger than a batch travels in one of its own.
 
+=item max_request_size => Int (default 103809024)
+
+The most bytes that a message may have, with its key, its headers and some bytes around
+them, before compression. One that has more fails at once, with C<message too large: ...>;
+others are not affected. The default is what a broker reads at all (its
+C<socket.request.max.bytes> of 100 MiB) less 1 MiB, since a larger request would cost the
+connection. A broker takes 1 MiB or so of a batch unless its C<message.max.bytes> or its
+topic's C<max.message.bytes> says otherwise, and refuses what is larger by itself. Batches
+end at this size, too.
+
 =item compression => 'Str'
 
 C<lz4>, C<gzip>, C<zstd>, C<snappy>, or undef, C<''>, 0 or C<none> for no compression of

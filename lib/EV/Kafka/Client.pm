@@ -47,6 +47,7 @@ sub new {
     $self->_native_init({
         batch_size  => $cfg->{batch_size},
         batch_limit => $cfg->{batch_limit},
+        max_request_size => $cfg->{max_request_size},
         delivery_timeout => $cfg->{delivery_timeout},
         timeout_ms  => PRODUCE_TIMEOUT_MS,
         idempotent  => $cfg->{idempotent},

@@ -14,6 +14,9 @@ use constant {
     LEADERLESS_BACKOFF_MAX => 1,
 };
 
+# No later try can mend it.
+use constant INVALID_TOPIC_EXCEPTION => 17;
+
 # The key in {metadata_due} that stands for all topics; no topic is named so.
 use constant ALL_TOPICS => '';
 
@@ -68,6 +71,8 @@ sub _want_metadata {
     my ($self, $topic, $delay) = @_;
     my $cfg = $self->{cfg};
     return if $cfg->{closed} || defined $cfg->{metadata_due}{$topic};
+    my $invalid = EV::Kafka::Producer::_invalid_topic($topic);
+    return $self->_notice("topic $topic", $invalid, topic => $topic) if defined $invalid;
     my $now = $self->_now + ($delay || 0);
     my $due = ($cfg->{metadata_asked}{$topic} // 0) + REFRESH_BACKOFF;
     $cfg->{metadata_due}{$topic} = $due > $now ? $due : $now;
@@ -332,6 +337,8 @@ sub _on_topic {
     if ($cfg->{connected} && $self->_has_what_it_needs($op)) {
         return $self->_run_ops($op);
     }
+    my $invalid = EV::Kafka::Producer::_invalid_topic($op->{topic});
+    return $self->_fail_ops($invalid, $op) if defined $invalid;
     $self->_queue_op($op);
     return $op->{is_write} ? $self->_want_topic_to_write($op->{topic}) : $self->_refresh_metadata_for_topic($op->{topic});
 }
@@ -348,13 +355,14 @@ sub _count_tries {
         if (!$is_waited_for{$topic}) {
             delete $_->{$topic} for $tries, $cfg->{metadata_creates};
         }
-        elsif (++$tries->{$topic} < TOPIC_TRIES) {
+        elsif (++$tries->{$topic} < TOPIC_TRIES && ($code_of{$topic} || 0) != INVALID_TOPIC_EXCEPTION) {
             $cfg->{metadata_due}{$topic} = $self->_now
                 + $self->_backoff($tries->{$topic}, REFRESH_BACKOFF, REFRESH_BACKOFF_MAX);
         }
         else {
-            delete $_->{$topic} for $tries, $cfg->{metadata_creates};
-            my $text = "topic '$topic' (or a leader for it) unavailable after ${\ TOPIC_TRIES} metadata requests";
+            my $asked = delete $tries->{$topic};
+            delete $cfg->{metadata_creates}{$topic};
+            my $text = "topic '$topic' (or a leader for it) unavailable after $asked metadata request" . ($asked > 1 ? 's' : '');
             $text .= ': ' . $self->error_name($code_of{$topic}) . " (code $code_of{$topic})" if $code_of{$topic};
             $self->_fail_pending_topic($topic, $text);
             $self->_check_buffer;

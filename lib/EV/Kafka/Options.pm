@@ -19,6 +19,10 @@ use constant {
     BATCH_LIMIT => 1_000_000,
 };
 
+# Bytes that a broker takes at all in a request (socket.request.max.bytes, 100 MiB),
+# less what surrounds a message and what bad compression may add to it.
+use constant MAX_REQUEST_SIZE => (100 << 20) - (1 << 20);
+
 my %DEFAULT = (
     brokers           => '127.0.0.1:9092',
     client_id         => 'ev-kafka',
@@ -26,6 +30,7 @@ my %DEFAULT = (
     acks              => -1,
     linger_ms         => 5,
     batch_size        => BATCH_SIZE,
+    max_request_size  => MAX_REQUEST_SIZE,
     idempotent        => 0,
     transaction_timeout => 60_000,
     fetch_max_wait_ms => 500,
@@ -45,6 +50,7 @@ my %CHECK = (
     acks              => \&_acks,
     linger_ms         => _number_check(min => 0),
     batch_size        => _integer_check(min => 1, %INT32_MAX),
+    max_request_size  => _integer_check(min => 1, %INT32_MAX),
     compression       => \&_compression,
     partitioner       => \&_partitioner,
     on_drain          => \&_callback,

@@ -5,6 +5,9 @@ use warnings;
 use Carp ();
 use Scalar::Util ();
 
+# Bytes; no broker has a topic with a longer name.
+use constant MAX_TOPIC_NAME => 249;
+
 my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 
 # Everything that the native produce does not do itself comes here: messages with
@@ -30,7 +33,19 @@ sub _produce_message {
     return $self->_refuse($message, $cfg->{producer_error}) if defined $cfg->{producer_error};
     my $refusal = $self->_produce_refusal;
     return $self->_refuse($message, $refusal) if defined $refusal;
-    return $self->_is_direct($message->{topic}) ? $self->_append_message($message) : $self->_park_message($message);
+    return $self->_append_message($message) if $self->_is_direct($message->{topic});
+    my $invalid = _invalid_topic($message->{topic});
+    return defined $invalid ? $self->_refuse($message, $invalid) : $self->_park_message($message);
+}
+
+# What is wrong with a name that cannot even be asked for: a request that has it may
+# have others' names in it. Which characters are allowed is for the broker to say.
+sub _invalid_topic {
+    my ($topic) = @_;
+    my $bytes = do { use bytes; length $topic };
+    return $bytes > MAX_TOPIC_NAME
+        ? "invalid topic name: $bytes bytes, ${\ MAX_TOPIC_NAME} are allowed: '" . substr($topic, 0, 20) . "...'"
+        : undef;
 }
 
 # Whether messages go straight into batches. As long as older ones wait for their

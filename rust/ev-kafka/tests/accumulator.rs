@@ -7,11 +7,12 @@ mod accumulator;
 
 use std::time::Duration;
 
-use accumulator::{Accumulator, Appended, Destination, NewRecord, Settings, NO_LEADER};
+use accumulator::{Accumulator, Appended, Destination, NewRecord, Refused, Settings, NO_LEADER};
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
 use kafka_wire::{murmur2, Codec};
 
 const BATCH_SIZE: usize = 1000;
+const MAX_REQUEST_SIZE: usize = 20 * BATCH_SIZE;
 
 fn accumulator() -> Accumulator<u32> {
     with_codec(Codec::None)
@@ -31,6 +32,7 @@ fn with(codec: Codec, batch_limit: usize) -> Accumulator<u32> {
         batch_limit,
         codec,
         buffer_memory: usize::MAX,
+        max_request_size: MAX_REQUEST_SIZE,
         patience: Duration::MAX,
         sticky: false,
         idempotent: false,
@@ -452,4 +454,29 @@ fn what_was_parked_stays_in_its_generation() {
         }
     }
     assert!(accumulator.is_settled(generation));
+}
+
+#[test]
+fn a_record_that_is_too_large_leaves_no_trace() {
+    let mut accumulator = with(Codec::None, BATCH_SIZE);
+    accumulator.route(b"small", &[1]);
+    let topic = accumulator.topic_index(b"small");
+    let record = |value| NewRecord {
+        timestamp: 5,
+        key: None,
+        value: Some(value),
+        headers: NO_HEADERS.into_iter(),
+    };
+    let large = vec![b'x'; MAX_REQUEST_SIZE];
+    for _ in 0..2 {
+        let refused = accumulator.append(topic, 0, record(&large), None);
+        assert!(matches!(refused, Err(Refused::TooLarge(size)) if size > MAX_REQUEST_SIZE));
+        let refused = accumulator.park(topic, Destination::ByKey, record(&large), None);
+        assert!(matches!(refused, Err(Refused::TooLarge(_))));
+    }
+    assert_eq!(accumulator.queued(), (0, 0));
+    let next = accumulator.append(topic, 0, record(b"v"), None);
+    assert!(next.expect("small").first, "it lingers");
+    accumulator.all_due();
+    assert_eq!(accumulator.take_request(1).len(), 1);
 }

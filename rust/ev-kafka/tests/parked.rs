@@ -34,6 +34,7 @@ fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
         batch_limit: 4096,
         codec: Codec::None,
         buffer_memory,
+        max_request_size: usize::MAX,
         patience: Duration::MAX,
         sticky: false,
         idempotent: false,

@@ -150,6 +150,7 @@ impl World {
                 Codec::None
             },
             buffer_memory: usize::MAX,
+            max_request_size: usize::MAX,
             patience: Duration::MAX,
             sticky: false,
             idempotent: true,

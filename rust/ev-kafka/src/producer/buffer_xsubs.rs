@@ -66,7 +66,7 @@ fn park(frame: &mut Frame<'_>) -> Result<(), Croak> {
         accumulator.set_acks(None);
         parked
     };
-    taken(frame, parked.map(|()| Appended::default()))
+    taken(frame, &producer, parked.map(|()| Appended::default()))
 }
 
 /// `_unpark($topic)`: the topic is known. Gives a number, and the keys of messages whose partitions `_unpark_answered` has

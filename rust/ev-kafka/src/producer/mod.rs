@@ -29,6 +29,8 @@ struct Config {
     acks: Cell<i16>,
     /// How long the broker may wait for its replicas, in milliseconds.
     timeout_ms: i32,
+    /// Bytes that one message may take.
+    max_request_size: usize,
     /// Brokers look at it for transactional batches only.
     transactional_id: Option<Bytes>,
 }

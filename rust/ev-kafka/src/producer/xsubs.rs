@@ -127,6 +127,8 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let config = Config {
         acks: Cell::new(-1),
         timeout_ms: int("timeout_ms", 30_000)? as i32,
+        max_request_size: usize::try_from(int("max_request_size", i64::from(i32::MAX))?)
+            .unwrap_or(0),
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
     };
     let seconds = match conf.get(perl, "delivery_timeout")? {
@@ -136,6 +138,7 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let settings = Settings {
         batch_size: usize::try_from(int("batch_size", 16_384)?).unwrap_or(0),
         batch_limit: usize::try_from(int("batch_limit", 16_384)?).unwrap_or(0),
+        max_request_size: config.max_request_size,
         codec,
         buffer_memory: match usize::try_from(int("buffer_memory", 0)?) {
             Ok(0) | Err(_) => usize::MAX,
@@ -233,7 +236,7 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
         accumulator.set_acks(None);
         appended
     };
-    taken(frame, appended)
+    taken(frame, &producer, appended)
 }
 
 /// What `_append` and `_park` are given.
@@ -293,6 +296,7 @@ impl Message {
 /// Gives why a record was not taken, and looks after what follows if it was.
 pub(super) fn taken(
     frame: &mut Frame<'_>,
+    producer: &Producer,
     appended: Result<Appended, Refused>,
 ) -> Result<(), Croak> {
     let reason = match appended {
@@ -301,7 +305,10 @@ pub(super) fn taken(
         Err(Refused::NeverFits(size)) => {
             format!("message too large: {size} bytes do not fit buffer_memory")
         }
-        Err(Refused::TooLarge(error)) => return Err(Croak::from(format!("produce: {error}"))),
+        Err(Refused::TooLarge(size)) => {
+            let most = producer.config.max_request_size;
+            format!("message too large: {size} bytes, max_request_size is {most}")
+        }
     };
     frame.ret(Sv::bytes(frame.perl(), reason.as_bytes()));
     Ok(())

@@ -39,9 +39,9 @@ use topic::Topic;
 /// Leader of a partition that has none at the moment.
 pub const NO_LEADER: i32 = -1;
 
-/// The most that one Produce request carries: well below the broker's `socket.request.max.bytes` (100 MiB), which
-/// would drop the connection, yet enough that 1 MB batches of several partitions share a request.
-const MAX_REQUEST_BYTES: usize = 8 << 20;
+/// The most that batches share a Produce request up to: well below the broker's `socket.request.max.bytes` (100 MiB),
+/// which would drop the connection, yet enough that 1 MB batches of several partitions travel together.
+const MAX_SHARED_BYTES: usize = 8 << 20;
 
 /// So many times as long as a batch waits with others' records may its own be apart: a batch lives and fails as a whole.
 const SPANS_IN_PATIENCE: u32 = 20;
@@ -59,6 +59,8 @@ pub struct Settings {
     pub batch_size: usize,
     /// A batch that is due and cannot leave takes records up to this encoded size.
     pub batch_limit: usize,
+    /// No record that is larger is taken, encoded and not compressed; a batch ends there, whatever its limit.
+    pub max_request_size: usize,
     /// Compression of sealed batches.
     pub codec: Codec,
     /// Bytes that may be queued: what would go beyond is refused. `usize::MAX` for no limit.
@@ -105,8 +107,8 @@ impl Appended {
 /// Why a record was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// No batch can carry it.
-    TooLarge(AppendError),
+    /// The record takes so many bytes, more than [`Settings::max_request_size`] or than any batch can carry.
+    TooLarge(usize),
     /// [`Settings::buffer_memory`] is used up.
     BufferFull,
     /// The record takes so many bytes, more than [`Settings::buffer_memory`].
@@ -289,7 +291,9 @@ impl<C> Accumulator<C> {
         self.by_name.insert(name.clone(), index);
         self.topics.push(Topic::new(
             name,
-            self.settings.batch_limit,
+            self.settings
+                .batch_limit
+                .min(self.settings.max_request_size),
             self.settings.sticky,
         ));
         index
@@ -330,7 +334,7 @@ impl<C> Accumulator<C> {
     /// single record can be larger.
     ///
     /// # Errors
-    /// Nothing was taken: the record has more than 2 GiB, which no batch can carry, or the buffer is full.
+    /// Nothing was taken: the record is too large, or the buffer is full.
     #[inline]
     pub fn append<'a, H>(
         &mut self,
@@ -345,11 +349,14 @@ impl<C> Accumulator<C> {
         let size = size_bound(&record);
         self.check_room(size)?;
         self.write(topic, partition, record, callback, size)
-            .map_err(Refused::TooLarge)
+            .map_err(|_| Refused::TooLarge(size))
     }
 
     #[inline]
     fn check_room(&self, size: usize) -> Result<(), Refused> {
+        if size > self.settings.max_request_size {
+            return Err(Refused::TooLarge(size));
+        }
         match self.bytes.saturating_add(size) > self.settings.buffer_memory {
             true if size > self.settings.buffer_memory => Err(Refused::NeverFits(size)),
             true => Err(Refused::BufferFull),
@@ -523,10 +530,11 @@ impl<C> Accumulator<C> {
         nodes
     }
 
-    /// Takes the next batch of each partition led by `node`, up to [`MAX_REQUEST_BYTES`], for one Produce request, all
+    /// Takes the next batch of each partition led by `node`, up to [`MAX_SHARED_BYTES`], for one Produce request, all
     /// of them with the same [`acks`](Sealed::acks). They count as in flight until they are acknowledged, failed, held or requeued.
     pub fn take_request(&mut self, node: i32) -> Vec<Outgoing> {
         let mut outgoing: Vec<Outgoing> = Vec::new();
+        let most = MAX_SHARED_BYTES.min(self.settings.max_request_size);
         let mut size = 0;
         for _ in 0..self.ready.len() {
             let Some(place) = self.ready.pop_front() else {
@@ -538,7 +546,7 @@ impl<C> Accumulator<C> {
                 continue;
             };
             let (batch_size, acks) = state.size_and_acks_of(index);
-            let fits = outgoing.is_empty() || size + batch_size <= MAX_REQUEST_BYTES;
+            let fits = outgoing.is_empty() || size + batch_size <= most;
             let is_alike = outgoing.first().is_none_or(|first| first.acks == acks);
             if state.leader != node || !fits || !is_alike {
                 self.ready.push_back(place);

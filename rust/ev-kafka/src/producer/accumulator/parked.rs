@@ -117,7 +117,8 @@ impl<C> Accumulator<C> {
     where
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
-        self.check_room(size_bound(&record))?;
+        let size = size_bound(&record);
+        self.check_room(size)?;
         let (transaction, acks) = (self.terms.transaction, self.acks);
         let (now, span) = ((self.settings.clock)(), self.span());
         let is_other = |parking: &Parking<C>| {
@@ -143,7 +144,7 @@ impl<C> Accumulator<C> {
         parking
             .open
             .push(record, callback)
-            .map_err(Refused::TooLarge)?;
+            .map_err(|_| Refused::TooLarge(size))?;
         parking.open.origin.youngest = Some(now);
         parking.destinations.set(index, destination);
         let after = parking.open.builder.len();
