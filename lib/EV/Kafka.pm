@@ -967,6 +967,11 @@ C<transaction_timeout> at the most: what is left of that is for the abort. So th
 comes at the latest after twice that time. What is produced after something has failed fails
 at once, for the same reason.
 
+What is produced before the callback is not part of this transaction: it is kept for the next
+one, and is sent after C<begin_transaction>; without that it fails after C<delivery_timeout>.
+C<flush> waits for it as for everything. What is produced between the callback and
+C<begin_transaction> is sent without a transaction.
+
 =head2 abort_transaction([$cb])
 
 Drops the transaction's messages and offsets. What was not sent yet fails with

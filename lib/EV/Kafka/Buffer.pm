@@ -41,7 +41,7 @@ sub _no_room {
     # There never will be: nobody is to wait for it.
     return $self->_refuse($message, $error) if $error ne BUFFER_FULL;
     $cfg->{buffer_full} ||= {};
-    if ($message->{cb} || $cfg->{txn}) {
+    if ($message->{cb} || $self->_txn_joined) {
         $self->_refuse($message, $error);
     }
     elsif (!$cfg->{buffer_full}{reported}++) {

@@ -72,7 +72,7 @@ sub _append_message {
 sub _refuse {
     my ($self, $message, $error) = @_;
     my $cfg = $self->{cfg};
-    my $txn = $cfg->{closed} ? undef : $cfg->{txn};
+    my $txn = $cfg->{closed} ? undef : $self->_txn_joined;
     my $op  = { cb => $message->{cb}, label => EV::Kafka::Buffer::DELIVERY(), is_told => defined $txn };
     if ($cfg->{refusing}) { $self->_call_later(_fail_ops => $error, $op) }
     else {

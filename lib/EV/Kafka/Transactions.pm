@@ -57,9 +57,11 @@ sub begin_transaction {
     $self->_note_positions;
     # Later the transaction would have to be aborted first.
     $self->_renew_producer if $self->_needs_producer;
+    # With what was produced while the last one was committed.
     $self->_txn_begin;
+    $self->_native_if_taken;
     $self->_release_delivery if $cfg->{delivery_held};
-    return;
+    return $cfg->{closed} ? undef : $self->_send_ready;
 }
 
 sub send_offsets_to_transaction {
@@ -90,6 +92,9 @@ sub commit_transaction {
     my ($self, $cb) = @_;
     my $txn = $self->_open_txn('commit_transaction');
     @$txn{qw(state cb)} = ('committing', $cb);
+    # What is produced from now on waits for the next one.
+    $self->_txn_keep_for_next;
+    $self->_native_if_taken;
     my $patience = $self->_txn_patience;
     $txn->{deadline} = $self->_timer($patience, _commit_late => $patience);
     $self->_flush_all_batches;
@@ -136,10 +141,17 @@ sub _txn_refusal {
     return $txn->{doubt};
 }
 
+# The transaction that has to answer for what is produced now.
+sub _txn_joined {
+    my ($self) = @_;
+    my $txn = $self->{cfg}{txn};
+    return $txn && $txn->{state} ne 'committing' ? $txn : undef;
+}
+
 # What is said to messages that are produced now.
 sub _produce_refusal {
     my ($self) = @_;
-    my $txn = $self->{cfg}{txn} or return;
+    my $txn = $self->_txn_joined or return;
     return $txn->{state} eq 'aborting' ? 'transaction aborted' : $self->_txn_refusal($txn);
 }
 
@@ -234,7 +246,8 @@ sub _txn_failed_for_good {
     my $txn = delete $cfg->{txn};
     if ($txn) {
         $self->_txn_fail_unsent($error);
-        $self->_txn_end unless $cfg->{closed};
+        $self->_txn_end   unless $cfg->{closed};
+        $self->_txn_leave unless $cfg->{closed};
         $self->_end_offsets($txn, $error);
         $self->_call(delete $txn->{cb}, undef, $error);
     }
@@ -276,7 +289,6 @@ sub _txn_advance {
         return $self->_send_offsets_when_ready;
     }
     return $self->_txn_ended($txn) unless $txn->{added};
-    # Nothing that is produced from now on is part of it.
     $self->_txn_end;
     $txn->{ending} = 1;
     delete $txn->{deadline};
@@ -383,6 +395,7 @@ sub _txn_ended {
     my $cfg = $self->{cfg};
     return if ($cfg->{txn} || 0) != $txn;
     $self->_txn_end unless $txn->{ending};
+    $self->_txn_leave;
     delete $cfg->{txn};
     delete $txn->{deadline};
     $self->_native_if_taken;

@@ -163,9 +163,15 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
             None => accumulator.fail_parked(topic),
         }
     };
-    let plain = failed.iter().filter(|f| f.batch.transaction.is_none());
-    let unheard: usize = plain.map(|failed| unheard(&failed.batch)).sum();
-    let is_transactional = failed.iter().any(|f| f.batch.transaction.is_some());
+    let (unheard, is_transactional) = {
+        let accumulator = producer.accumulator.borrow();
+        let (transactional, plain): (Vec<_>, Vec<_>) = failed
+            .iter()
+            .map(|failed| &failed.batch)
+            .partition(|batch| accumulator.is_transactional(batch));
+        let unheard: usize = plain.into_iter().map(unheard).sum();
+        (unheard, !transactional.is_empty())
+    };
     producer
         .give_up(frame.perl(), failed, |_| reason.clone())
         .ok()?;

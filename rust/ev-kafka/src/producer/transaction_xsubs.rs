@@ -10,6 +10,14 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: begin,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_txn_keep_for_next",
+        body: keep_for_next,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_txn_leave",
+        body: leave,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_txn_end",
         body: end,
     },
@@ -31,15 +39,32 @@ pub(super) static XSUBS: &[XsubDef] = &[
     },
 ];
 
-/// `_txn_begin`: records appended from now on are part of a transaction.
+/// `_txn_begin`: records appended from now on are part of a transaction, with those that were kept for it.
 fn begin(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().begin_transaction();
     Ok(())
 }
 
-/// `_txn_end`: records appended from now on are part of none. What the transaction has not sent by now never leaves:
-/// `_txn_fail_unsent` fails it.
+/// `_txn_keep_for_next`: records appended from now on are kept for the next transaction.
+fn keep_for_next(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer
+        .accumulator
+        .borrow_mut()
+        .keep_for_next_transaction();
+    Ok(())
+}
+
+/// `_txn_leave`: records appended from now on are part of none.
+fn leave(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().leave_transaction();
+    Ok(())
+}
+
+/// `_txn_end`: nothing is part of the transaction any more. What it has not sent by now never leaves: `_txn_fail_unsent`
+/// fails it.
 fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().end_transaction();

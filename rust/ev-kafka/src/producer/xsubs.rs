@@ -441,8 +441,14 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .accumulator
         .borrow_mut()
         .expire(patience(seconds), retries);
-    let transactional = expired.iter().filter(|e| e.batch.transaction.is_some());
-    let counts = [expired.len(), transactional.count()];
+    let counts = {
+        let accumulator = producer.accumulator.borrow();
+        let is_transactional = |e: &&GivenUp<Sv>| accumulator.is_transactional(&e.batch);
+        [
+            expired.len(),
+            expired.iter().filter(is_transactional).count(),
+        ]
+    };
     let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
     let reports = reports(&producer, &expired, text);
     producer.give_up(perl, expired, text).ok()?;
@@ -479,9 +485,10 @@ fn reports(
     failed: &[GivenUp<Sv>],
     text: impl Fn(&str) -> String,
 ) -> BTreeSet<String> {
+    let accumulator = producer.accumulator.borrow();
     let failed = failed.iter().map(|given_up| (given_up, &given_up.batch));
     failed
-        .filter(|(_, batch)| batch.transaction.is_none() && unheard(batch) > 0)
+        .filter(|(_, batch)| !accumulator.is_transactional(batch) && unheard(batch) > 0)
         .map(|(given_up, _)| text(&producer.place_name(given_up)))
         .collect()
 }

@@ -477,13 +477,16 @@ impl<C> Accumulator<C> {
             open.builder.shrink_to_fit();
         }
         let (codec, now) = (self.settings.codec, (self.settings.clock)());
-        let (batch, buffer) = open.seal(self.next_id, codec, self.terms.transaction, now);
+        let (batch, buffer) = open.seal(self.next_id, codec, self.terms.part_of, now);
         self.buffers.keep(buffer);
         self.next_id += ID_SPAN;
         self.open_records -= batch.count;
         self.bytes = self.bytes + batch.bytes.len() - size;
         self.transactions.sealed(batch.transaction, batch.count);
-        state.sealed.push_back(batch);
+        match self.transactions.is_later(batch.transaction) {
+            true => state.later.push_back(batch),
+            false => state.sealed.push_back(batch),
+        }
         self.topics[place.topic].filled(place.partition);
         self.list(place);
     }
@@ -702,13 +705,8 @@ impl<C> Accumulator<C> {
         let mut failed = self.fail_parked_if(&unwanted);
         for place in self.places() {
             let state = self.state(&place);
-            if !state.sealed.iter().any(&unwanted) {
-                continue;
-            }
-            let (out, kept) = std::mem::take(&mut state.sealed)
-                .into_iter()
-                .partition::<VecDeque<_>, _>(&unwanted);
-            state.sealed = kept;
+            let mut out = split_off(&mut state.sealed, &unwanted);
+            out.extend(split_off(&mut state.later, &unwanted));
             failed.extend(out.into_iter().map(|batch| self.give_up(&place, batch)));
         }
         failed.sort_by_key(|given_up| given_up.batch.id);
@@ -763,7 +761,9 @@ impl<C> Accumulator<C> {
             return Vec::new();
         }
         self.seal(&place);
-        let waiting = std::mem::take(&mut self.state(&place).sealed);
+        let state = self.state(&place);
+        let mut waiting = std::mem::take(&mut state.sealed);
+        waiting.append(&mut state.later);
         let give_up = |batch| self.give_up(&place, batch);
         waiting.into_iter().map(give_up).collect()
     }
@@ -892,6 +892,19 @@ impl<C> Accumulator<C> {
         self.bytes = 0;
         (sent, unsent)
     }
+}
+
+/// Takes the unwanted batches out of a queue.
+fn split_off<C>(
+    queue: &mut VecDeque<Sealed<C>>,
+    unwanted: impl Fn(&Sealed<C>) -> bool,
+) -> VecDeque<Sealed<C>> {
+    if !queue.iter().any(&unwanted) {
+        return VecDeque::new();
+    }
+    let (out, kept) = std::mem::take(queue).into_iter().partition(unwanted);
+    *queue = kept;
+    out
 }
 
 /// An upper bound of what a record adds to its batch.

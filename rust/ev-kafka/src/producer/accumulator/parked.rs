@@ -119,7 +119,7 @@ impl<C> Accumulator<C> {
     {
         let size = size_bound(&record);
         self.check_room(size)?;
-        let (transaction, acks) = (self.terms.transaction, self.acks);
+        let (transaction, acks) = (self.terms.part_of, self.acks);
         let (now, span) = ((self.settings.clock)(), self.span());
         let is_other = |parking: &Parking<C>| {
             parking.transaction != transaction
@@ -239,7 +239,7 @@ impl<C> Accumulator<C> {
             batch,
             destinations,
         } = chunk;
-        let before = (self.terms.transaction, self.acks);
+        let before = (self.terms.part_of, self.acks);
         self.forget_chunk(&batch);
         self.change_transaction(batch.transaction);
         self.acks = batch.acks;
@@ -247,7 +247,8 @@ impl<C> Accumulator<C> {
         let mut done = Answered {
             appended: Appended::default(),
             refused: Vec::new(),
-            is_transactional: batch.transaction.is_some() && batch.transaction == before.0,
+            is_transactional: batch.transaction.is_some()
+                && batch.transaction == self.terms.transaction,
         };
         self.seal_older(topic, batch.origin.born, &mut done.appended);
         let mut callbacks = batch.callbacks.into_iter();
@@ -309,10 +310,9 @@ impl<C> Accumulator<C> {
     }
 
     fn change_transaction(&mut self, transaction: Option<u64>) {
-        if transaction != self.terms.transaction {
+        if transaction != self.terms.part_of {
             self.seal_all();
-            self.terms.transaction = transaction;
-            self.list_all();
+            self.terms.part_of = transaction;
         }
     }
 

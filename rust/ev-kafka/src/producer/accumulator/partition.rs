@@ -36,6 +36,8 @@ pub(super) struct Terms {
     pub identity: Option<Identity>,
     /// The transaction that is open.
     pub transaction: Option<u64>,
+    /// That of the records in open batches: none, the one that is open, or the next one.
+    pub part_of: Option<u64>,
 }
 
 /// The numbering of a partition's records under one identity.
@@ -103,6 +105,8 @@ pub(super) struct Partition<C> {
     pub lingers: bool,
     /// In the order of their ids, also those that are sent again.
     pub sealed: VecDeque<Sealed<C>>,
+    /// Batches of a transaction that has not begun. They follow the others when it does.
+    pub later: VecDeque<Sealed<C>>,
     /// Stands in the accumulator's `ready` list.
     pub listed: bool,
     /// Batches that wait for their answer, in the order in which they left.
@@ -124,6 +128,7 @@ impl<C> Partition<C> {
             usual_size: UsualSize::default(),
             lingers: false,
             sealed: VecDeque::new(),
+            later: VecDeque::new(),
             listed: false,
             in_flight: Vec::new(),
             paused: false,
@@ -135,8 +140,26 @@ impl<C> Partition<C> {
 
     /// The generation of the oldest records that are not in flight.
     pub fn waiting_generation(&self) -> Option<u64> {
-        let sealed = self.sealed.front().map(|batch| batch.origin.generation);
-        sealed.or_else(|| self.open.as_ref().map(|open| open.origin.generation))
+        let first =
+            |queue: &VecDeque<Sealed<C>>| queue.front().map(|batch| batch.origin.generation);
+        let open = self.open.as_ref().map(|open| open.origin.generation);
+        let oldest = [first(&self.sealed), first(&self.later), open];
+        oldest.into_iter().flatten().min()
+    }
+
+    /// The transaction of the batches that came before it begins: they get the ids of younger ones than all the others.
+    pub fn begin(&mut self, mut new_id: impl FnMut() -> BatchId) {
+        let Some(oldest) = self.later.front().map(|batch| batch.origin.generation) else {
+            return;
+        };
+        // The first of a queue tells the generation of all.
+        for batch in &mut self.sealed {
+            batch.origin.generation = batch.origin.generation.min(oldest);
+        }
+        for mut batch in self.later.drain(..) {
+            batch.id = new_id();
+            self.sealed.push_back(batch);
+        }
     }
 
     /// Which of the sealed batches may leave now; 0 where there is none and the open one may.
@@ -170,7 +193,7 @@ impl<C> Partition<C> {
     fn transaction_of(&self, index: usize, terms: &Terms) -> Option<u64> {
         match self.sealed.get(index) {
             Some(batch) => batch.transaction,
-            None => terms.transaction,
+            None => terms.part_of,
         }
     }
 
@@ -378,6 +401,6 @@ impl<C> Partition<C> {
         self.in_flight.clear();
         self.in_turn = false;
         self.paused = false;
-        self.sealed.drain(..)
+        self.sealed.drain(..).chain(self.later.drain(..))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::batch::ID_SPAN;
 use super::{Accumulator, GivenUp, Place, Sealed};
 
 /// Counts the transactions and their sealed records.
@@ -14,6 +15,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// Whether this is a transaction that has not begun.
+    pub fn is_later(&self, transaction: Option<u64>) -> bool {
+        transaction.is_some_and(|transaction| transaction > self.begun)
+    }
+
     pub fn sealed(&mut self, transaction: Option<u64>, records: usize) {
         if let Some(transaction) = transaction {
             *self.unsettled.entry(transaction).or_default() += records;
@@ -34,18 +40,41 @@ impl Ledger {
 }
 
 impl<C> Accumulator<C> {
-    /// Records appended from now on are part of a new transaction.
+    /// Records appended from now on are part of a new transaction, with those that were kept for it.
     pub fn begin_transaction(&mut self) {
         self.end_transaction();
         self.transactions.begun += 1;
         self.terms.transaction = Some(self.transactions.begun);
+        self.terms.part_of = self.terms.transaction;
+        let next_id = &mut self.next_id;
+        for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
+            state.begin(|| {
+                *next_id += ID_SPAN;
+                *next_id - ID_SPAN
+            });
+        }
         // In a transaction a partition can pass a gap.
         self.list_all();
     }
 
-    /// Records appended from now on are part of no transaction. Batches of the one that was open never leave after this.
+    /// Records appended from now on wait for the transaction after the one that is open.
+    pub fn keep_for_next_transaction(&mut self) {
+        self.seal_all();
+        self.terms.part_of = Some(self.transactions.begun + 1);
+    }
+
+    /// Records appended from now on are part of no transaction.
+    pub fn leave_transaction(&mut self) {
+        self.seal_all();
+        self.terms.part_of = None;
+    }
+
+    /// Batches of the transaction that was open never leave after this, nor is anything part of it any more.
     pub fn end_transaction(&mut self) {
         self.seal_all();
+        if self.terms.part_of == self.terms.transaction {
+            self.terms.part_of = None;
+        }
         self.terms.transaction = None;
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
             state.registered = false;
@@ -60,7 +89,19 @@ impl<C> Accumulator<C> {
 
     /// Whether the batch is part of a transaction that is over.
     pub fn is_past(&self, batch: &Sealed<C>) -> bool {
-        batch.transaction.is_some() && batch.transaction != self.terms.transaction
+        batch.transaction.is_some()
+            && batch.transaction != self.terms.transaction
+            && !self.is_later(batch)
+    }
+
+    /// Whether the batch is part of a transaction that has not begun.
+    pub fn is_later(&self, batch: &Sealed<C>) -> bool {
+        self.transactions.is_later(batch.transaction)
+    }
+
+    /// Whether a transaction, open or over, answers for the batch.
+    pub fn is_transactional(&self, batch: &Sealed<C>) -> bool {
+        batch.transaction.is_some() && !self.is_later(batch)
     }
 
     /// Partitions whose next batch is part of the open transaction, which its coordinator does not know to write there
@@ -98,9 +139,12 @@ impl<C> Accumulator<C> {
         let Some(transaction) = self.terms.transaction else {
             return 0;
         };
-        // What is open is part of it: its beginning has sealed what was before.
         let sealed = self.transactions.unsettled.get(&transaction);
-        sealed.copied().unwrap_or(0) + self.open_records
+        let open = match self.terms.part_of == Some(transaction) {
+            true => self.open_records,
+            false => 0,
+        };
+        sealed.copied().unwrap_or(0) + open
     }
 
     /// Gives up the transactional batches that are not in flight, oldest first: their records are failed by the caller.
@@ -108,6 +152,7 @@ impl<C> Accumulator<C> {
         if self.in_transaction() {
             self.seal_all();
         }
-        self.fail_waiting(|batch| batch.transaction.is_some())
+        let begun = self.transactions.begun;
+        self.fail_waiting(|batch| batch.transaction.is_some_and(|of| of <= begun))
     }
 }
