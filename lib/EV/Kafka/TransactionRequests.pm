@@ -30,6 +30,10 @@ use constant { INIT_PRODUCER_ID => 22, ADD_OFFSETS_TO_TXN => 25, NEXT_EPOCH_SINC
 # have it.
 my %NOT_ADDED = map { $_ => 1 } 3, 14, 51, 89;
 
+# Connections that may be silent in the time that a request has: another broker may be the
+# coordinator by then.
+use constant CONNECTIONS => 3;
+
 # Of transaction_timeout: how long one request may take, and how long after the first one
 # that may have begun it at the coordinator. What is left is for the abort: a coordinator that
 # aborts by itself fences the producer. But no request takes less than the last, in seconds.
@@ -51,14 +55,17 @@ my %NEEDS_EPOCH = map { $_ => 1 } 49, 59;
 # only_while_alive, is dropped. One that adds something to the transaction says so.
 sub _ask_for_txn {
     my ($self, $ask) = @_;
-    my $cfg = $self->{cfg};
+    my ($cfg, $patience) = ($self->{cfg}, $ask->{patience});
     return if $cfg->{closed} || $self->_is_over($ask);
     weaken(my $weak = $self);
     return $self->_request(
-        $self->_to_coordinator($ask->{kind} || 'txn', $ask->{key} // $cfg->{transactional_id}),
+        $self->_to_coordinator(
+            $ask->{kind} || 'txn', $ask->{key} // $cfg->{transactional_id},
+            defined $patience ? (patience => $patience / CONNECTIONS) : (),
+        ),
         name     => $ask->{name},
         subject  => $ask->{txn},
-        patience => $ask->{patience},
+        patience => $patience,
         backoff  => \&_backoff_after,
         alive    => sub { $weak && !$weak->_is_over($ask) },
         send     => sub { my ($conn, $answered) = @_; $weak->_send_for_txn($ask, $conn, $answered) if $weak },

@@ -185,6 +185,97 @@ fn the_open_records_of_a_transaction_are_unsettled_whether_due_or_not() {
     assert_eq!(accumulator.transaction_unsettled(), 0);
 }
 
+/// The values of the one batch that leaves, which is acknowledged.
+fn leaves(accumulator: &mut Accumulator<u32>) -> Vec<Vec<u8>> {
+    let request = accumulator.take_request(1);
+    assert!(request.len() <= 1);
+    let batches = request.into_iter().map(|batch| {
+        accumulator.acknowledge(batch.id);
+        values(batch.bytes)
+    });
+    batches.flatten().collect()
+}
+
+#[test]
+fn records_that_are_kept_for_the_next_transaction_leave_in_it_alone() {
+    for ready in [false, true] {
+        let mut accumulator = accumulator();
+        accumulator.begin_transaction();
+        append(&mut accumulator, 0, b"1", None);
+        accumulator.keep_for_next_transaction();
+        append(&mut accumulator, 0, b"2", None);
+        if ready {
+            accumulator.all_due();
+        }
+        assert_eq!(accumulator.transaction_unsettled(), 1);
+        accumulator.register(b"t", 0);
+        assert_eq!(leaves(&mut accumulator), [b"1"]);
+        assert_eq!(accumulator.transaction_unsettled(), 0);
+        assert!(leaves(&mut accumulator).is_empty());
+        accumulator.end_transaction();
+        append(&mut accumulator, 0, b"3", None);
+        accumulator.all_due();
+        assert!(
+            leaves(&mut accumulator).is_empty(),
+            "the next one has not begun"
+        );
+        accumulator.leave_transaction();
+        append(&mut accumulator, 0, b"plain", None);
+        accumulator.all_due();
+        assert_eq!(leaves(&mut accumulator), [b"plain"], "which waits for none");
+        assert!(leaves(&mut accumulator).is_empty());
+        accumulator.begin_transaction();
+        assert_eq!(accumulator.transaction_unsettled(), 2);
+        assert_eq!(accumulator.unregistered().len(), 1);
+        assert!(leaves(&mut accumulator).is_empty());
+        accumulator.register(b"t", 0);
+        let mut values = leaves(&mut accumulator);
+        values.extend(leaves(&mut accumulator));
+        assert_eq!(values, [b"2", b"3"]);
+        assert_eq!(accumulator.queued(), (0, 0));
+    }
+}
+
+#[test]
+fn an_abort_leaves_records_that_are_kept_for_the_next_transaction() {
+    let mut accumulator = accumulator();
+    accumulator.begin_transaction();
+    append(&mut accumulator, 0, b"1", Some(1));
+    accumulator.keep_for_next_transaction();
+    append(&mut accumulator, 0, b"2", Some(2));
+    let failed = accumulator.fail_transactional();
+    let called: Vec<_> = failed
+        .into_iter()
+        .flat_map(|given_up| given_up.batch.callbacks)
+        .collect();
+    assert_eq!(called, [Some(1)]);
+    assert_eq!(accumulator.queued().0, 1);
+    accumulator.leave_transaction();
+    let expired = accumulator.expire(Duration::ZERO, 0);
+    assert_eq!(expired.len(), 1);
+    assert!(!accumulator.is_transactional(&expired[0].batch));
+    assert_eq!(accumulator.queued(), (0, 0));
+}
+
+#[test]
+fn who_waits_for_a_generation_waits_for_what_is_kept() {
+    let mut accumulator = accumulator();
+    accumulator.begin_transaction();
+    accumulator.keep_for_next_transaction();
+    append(&mut accumulator, 0, b"1", None);
+    let generation = accumulator.end_generation();
+    accumulator.leave_transaction();
+    append(&mut accumulator, 0, b"plain", None);
+    accumulator.all_due();
+    assert!(!accumulator.is_settled(generation));
+    accumulator.begin_transaction();
+    assert!(!accumulator.is_settled(generation), "behind a younger one");
+    assert_eq!(leaves(&mut accumulator), [b"plain"]);
+    accumulator.register(b"t", 0);
+    assert_eq!(leaves(&mut accumulator), [b"1"]);
+    assert!(accumulator.is_settled(generation));
+}
+
 #[test]
 fn a_record_that_does_not_fit_goes_into_the_next_batch() {
     let mut accumulator = accumulator();
