@@ -104,6 +104,34 @@ subtest 'a transaction is broken at once, whenever that is told' => sub {
     pass 'told';
 };
 
+subtest 'callbacks that are called at once' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, acks => 0);
+    my %ways  = (
+        flush        => sub { $kafka->flush($_[0]) },
+        connect      => sub { $kafka->connect($_[0]) },
+        produce_many => sub { $kafka->produce_many([['t', 'k', 'v']], $_[0]) },
+    );
+    for my $method (sort keys %ways) {
+        my ($called, $depth, $deepest) = (0, 0, 0);
+        my $again;
+        $again = sub {
+            $depth++;
+            $deepest = $depth if $depth > $deepest;
+            $ways{$method}->($again) if ++$called < OFTEN;
+            $depth--;
+        };
+        my @warnings = warnings_of {
+            $ways{$method}->($again);
+            wait_until { $called == OFTEN } "all calls of $method";
+        };
+        cmp_ok $deepest, '<=', 60, "$method: let the loop turn at times";
+        is_deeply \@warnings, [], 'without a warning';
+        undef $again;
+    }
+};
+
 subtest 'what is still to be told when the client ends' => sub {
     my $kafka = client(buffer_memory => 100);
     my @told;

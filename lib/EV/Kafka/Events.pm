@@ -6,6 +6,9 @@ use EV ();
 use Scalar::Util qw(weaken);
 use Time::HiRes ();
 
+# Callbacks within callbacks before the next one is called from the loop.
+use constant MAX_DEPTH => 50;
+
 # Where the client meets the event loop and the user's code: timers that do not
 # keep the client alive, and calls that no die can carry into its own state.
 
@@ -53,9 +56,15 @@ sub _call {
     return $self->_call_as('EV::Kafka: callback', $cb, @args);
 }
 
+# A callback that is called at once and asks again, to be called at once again, would
+# go on like that until there is no memory left, and the loop would never turn.
 sub _call_as {
     my ($self, $label, $cb, @args) = @_;
     return unless $cb;
+    my $cfg   = ref $self ? $self->{cfg} : {};
+    my $depth = $cfg->{call_depth} || 0;
+    return $self->_call_later(_call_as => $label, $cb, @args) if $depth >= MAX_DEPTH && !$cfg->{closed};
+    local $cfg->{call_depth} = $depth + 1;
     local $@;
     my $returned = eval { $cb->(@args); 1 };
     my $died = $@;
