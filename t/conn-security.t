@@ -179,6 +179,24 @@ for my $hash (256, 512) {
     };
 }
 
+subtest 'servers that do not keep to SCRAM' => sub {
+    my %text = (
+        'malformed server-first-message' => [first => 'garbage'],
+        'bad salt'                       => [first => 'r=NONCEx,s=*,i=4096'],
+        'missing server signature'       => [last => 'x=y'],
+    );
+    for my $text (sort keys %text) {
+        my $peer = sasl_peer(mechanisms => ['SCRAM-SHA-256'], on_message => scram_server(256, 's3cret', @{ $text{$text} }));
+        is_deeply sasl_outcome($peer, 'SCRAM-SHA-256', 'alice', 's3cret'), ["error: SCRAM: $text", 'disconnect'], $text;
+    }
+    my $peer = sasl_peer(mechanisms => ['SCRAM-SHA-256'], on_message => scram_server(256, 's3cret', first => ''));
+    is_deeply sasl_outcome($peer, 'SCRAM-SHA-256', 'alice', 's3cret'), ['error: SASL: incomplete SCRAM exchange', 'disconnect'],
+        'a yes before the exchange is over';
+    $peer = sasl_peer(mechanisms => ['SCRAM-SHA-256'], on_message => scram_server(256, 's3cret', last => 'e=other-error'));
+    is_deeply sasl_outcome($peer, 'SCRAM-SHA-256', 'alice', 's3cret'), ['error: SASL auth failed: other-error', 'disconnect'],
+        'an error as the last message';
+};
+
 subtest 'the iterations of SCRAM' => sub {
     my $peer_for = sub { sasl_peer(mechanisms => ['SCRAM-SHA-256'], on_message => scram_server(256, 's3cret', iterations => $_[0])) };
     for my $iterations (0, 1, 4095, 1048577) {

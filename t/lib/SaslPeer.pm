@@ -53,7 +53,8 @@ sub refusal {
 }
 
 # A server of one SCRAM exchange (RFC 5802) for on_message. It lies where
-# %lie says so: nonce, signature. iterations are 4096 where %lie has no others.
+# %lie says so: nonce, signature; or says first or last instead of its own messages, "NONCE"
+# being the client's. iterations are 4096 where %lie has no others.
 sub scram_server {
     my ($hash, $password, %lie) = @_;
     my $digest = Digest::SHA->can("sha$hash");
@@ -66,6 +67,7 @@ sub scram_server {
             ($client_first, my $nonce) = ($1, $2);
             $nonce = 'another' if $lie{nonce};
             $server_first = "r=${nonce}server,s=" . encode_base64($salt, '') . ",i=$iterations";
+            return authenticate_answer($lie{first} =~ s/NONCE/$nonce/r) if defined $lie{first};
             return authenticate_answer($server_first);
         }
         my ($final, $proof) = $message =~ /\A(c=biws,r=.*),p=(.*)\z/s or return refusal('not SCRAM');
@@ -76,7 +78,7 @@ sub scram_server {
         return refusal('wrong password') if (decode_base64($proof) ^ $signature) ne $client_key;
         my $verifier = $hmac->($auth, $hmac->('Server Key', $salted));
         $verifier = $digest->($verifier) if $lie{signature};
-        return authenticate_answer('v=' . encode_base64($verifier, ''));
+        return authenticate_answer($lie{last} // 'v=' . encode_base64($verifier, ''));
     };
 }
 

@@ -29,6 +29,7 @@ my %LISTENER = (
     NAME           => ['SSL',      'ssl.keystore.location' => 'other-name'],
     EXPIRED        => ['SSL',      'ssl.keystore.location' => 'expired'],
     SELF           => ['SSL',      'ssl.keystore.location' => 'self-signed'],
+    COMMONNAME     => ['SSL',      'ssl.keystore.location' => 'localhost'],
     REAUTH         => ['SASL_PLAINTEXT', map { lc($_) . '.connections.max.reauth.ms' => 3000 } @MECHANISMS],
 );
 
@@ -39,7 +40,9 @@ $certificates->authority('self-signed', $here);
 $certificates->sign('ca', 'broker', $here);
 $certificates->sign('ca', 'other-name', 'DNS:kafka.example');
 $certificates->sign('ca', 'expired', $here, '20200101000000Z', '20210101000000Z');
+$certificates->sign('ca', 'localhost');    # without a subjectAltName
 $certificates->sign('ca', 'client');
+$certificates->sign('ca', 'renewed-client');
 $certificates->sign('ca', 'expired-client', undef, '20200101000000Z', '20210101000000Z');
 $certificates->sign('other-ca', 'strange-client');
 
@@ -128,6 +131,7 @@ sub test_mechanisms {
     like $try->('OAUTHBEARER', jwt(-60)),    $refused, "expired token on $listener";
     like $try->('OAUTHBEARER', 'garbled'),   $refused, "garbled token on $listener";
     like $try->('OAUTHBEARER', sub { $_[0]->(jwt(3600)) }), $GOOD, "token by callback on $listener";
+    like $try->('OAUTHBEARER', jwt(3600), { logicalCluster => 'lkc-1', pool => 'a b' }), $GOOD, "token with extensions on $listener";
     my $timer;
     like $try->('OAUTHBEARER', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, sub { $done->(jwt(3600)) } }), $GOOD,
         "token by callback later on $listener";
@@ -181,6 +185,86 @@ sub test_tls {
     return;
 }
 
+sub read_file {
+    my ($name) = @_;
+    open my $in, '<', $certificates->file($name) or die "$name: $!";
+    local $/;
+    return scalar readline $in;
+}
+
+sub write_file {
+    my ($name, $text) = @_;
+    open my $out, '>', $certificates->file($name) or die "$name: $!";
+    print {$out} $text;
+    close $out or die "$name: $!";
+    return $certificates->file($name);
+}
+
+# Where certificates and keys come from, and what they name.
+sub test_certificates {
+    my ($cluster) = @_;
+    my $encrypted = $certificates->file('encrypted.key');
+    system('openssl', 'pkcs8', '-topk8', '-in', $certificates->file('client.key'), '-passout', 'pass:s3cret', '-out', $encrypted) == 0
+        or die 'openssl pkcs8';
+    my @mutual = (brokers => $cluster->bootstrap('MUTUAL'), tls => 1, tls_ca_file => $certificates->file('ca.pem'));
+    my $works = sub {
+        my (@options) = @_;
+        my $kafka = connected_client(@mutual, @options);
+        my $meta  = $kafka->{cfg}{meta};
+        $kafka->close;
+        return scalar @{ $meta->{brokers} };
+    };
+    is $works->(tls_cert_file => $certificates->file('client.pem'), tls_key_file => $encrypted, tls_key_password => 's3cret'), 1,
+        'a key behind a password';
+    is $works->(tls_ca_file => read_file('ca.pem'), tls_cert_file => read_file('client.pem'), tls_key_file => read_file('client.key')), 1,
+        'everything as text';
+
+    my $address = $cluster->address(1, 'NAME');
+    like outcome($address, [1, { ca_file => $certificates->file('ca.pem'), server_name => 'kafka.example' }], []), $GOOD,
+        'a certificate for the name that was asked for';
+    {
+        my @warnings;
+        local $SIG{__WARN__} = sub { push @warnings, @_ };
+        my $localhost = $cluster->address(1, 'COMMONNAME') =~ s/127\.0\.0\.1/localhost/r;
+        like outcome($localhost, [trusting('ca')], []), $GOOD, 'a certificate with nothing but a common name';
+        is scalar(grep { /names it by its common name only/ } @warnings), 1, 'which is a warning';
+        like outcome($cluster->address(1, 'COMMONNAME'), [trusting('ca')], []), qr/the certificate is for localhost, not for 127/,
+            'for another host it is none';
+    }
+
+    # Renewed while a client runs: its new connections present what is there by then.
+    my ($certificate, $key) = map { write_file("mine.$_", read_file("client.$_")) } qw(pem key);
+    my (@errors, @notices);
+    my $topic = create_topic($cluster->bootstrap, 'renewed', 1);
+    my $kafka = connected_client(@mutual, tls_cert_file => $certificate, tls_key_file => $key,
+        on_error => sub { push @errors, @_ }, on_notice => sub { push @notices, $_[0] });
+    my $reconnected = sub {
+        my $conn = $kafka->_new_conn;
+        my ($host, $port) = split /:/, $cluster->address(1, 'MUTUAL');
+        return await('a connection', sub {
+            my ($done) = @_;
+            my $error;
+            $conn->on_error(sub { $error = "@_" });
+            $conn->on_disconnect(sub { $done->($error // 'closed') });
+            $conn->on_connect(sub { $conn->metadata([], sub { $done->('good') if $_[0] }) });
+            $conn->connect($host, $port, 60);
+        });
+    };
+    write_file('mine.pem', read_file('renewed-client.pem'));
+    is $reconnected->(), 'good', 'while the key is still missing the old certificate serves';
+    like $notices[0], qr/\ATLS: client certificate \S+: the private key belongs to another one/, 'which is told';
+    write_file('mine.key', read_file('renewed-client.key'));
+    is $reconnected->(), 'good', 'then the new one does';
+    write_file("mine.$_", read_file("expired-client.$_")) for qw(pem key);
+    like $reconnected->(), qr/\ATLS: the broker refused: /, 'one that has expired does not';
+    write_file("mine.$_", read_file("client.$_")) for qw(pem key);
+    my ($result, $error) = await('a delivery', sub { my ($done) = @_; $kafka->produce($topic, 'k', 'v', sub { $done->(@_) }) });
+    is $error, undef, 'the connections that were there go on';
+    is_deeply \@errors, [], 'no errors';
+    $kafka->close;
+    return;
+}
+
 # Ten seconds of messages over sessions of three: the client's connections
 # authenticate again, several times each, and nothing is lost or late.
 sub test_reauthentication {
@@ -191,7 +275,7 @@ sub test_reauthentication {
         map({ $_ => { mechanism => $_, username => 'alice', password => 'alice-secret' } } @MECHANISMS[0 .. 2]),
         OAUTHBEARER => { mechanism => 'OAUTHBEARER', token => sub { $tokens++; $_[0]->(jwt(3600)) } },
     );
-    local $SIG{__WARN__} = sub { warn @_ unless $_[0] =~ /SASL PLAIN configured without TLS/ };
+    local $SIG{__WARN__} = sub { warn @_ unless $_[0] =~ /SASL (?:PLAIN|OAUTHBEARER) configured without TLS/ };
     my (%client, %sent, %delivered, @errors, @pumps);
     for my $mechanism (@MECHANISMS) {
         my $topic = create_topic($cluster->bootstrap, lc "reauth-$mechanism", 1);
@@ -261,6 +345,7 @@ for my $version (qw(4.3.1 3.9.1)) {
     );
     subtest "$version: SASL"              => sub { test_sasl($cluster) };
     subtest "$version: TLS"               => sub { test_tls($cluster) };
+    subtest "$version: certificates"      => sub { test_certificates($cluster) };
     subtest "$version: client"            => sub { test_client($cluster) };
     subtest "$version: re-authentication" => sub { test_reauthentication($cluster) };
     $cluster->stop;

@@ -394,3 +394,57 @@ fn under_load_nothing_is_lost() {
     assert!(renewals > 200, "{renewals}");
     assert_eq!(driver.conn.pending(), expected.len());
 }
+
+/// A SCRAM exchange up to the server's first message; gives the server.
+fn first_message(driver: &mut Driver, salt: &'static [u8]) -> ScramServer {
+    let mut server = ScramServer::new("SCRAM-SHA-256", "secret");
+    server.salt = salt;
+    let asked = driver.accept_mechanism();
+    let bytes = server.first(&auth_bytes(&asked));
+    let says = Says {
+        bytes: &bytes,
+        ..Says::default()
+    };
+    driver.feed(&answer_to(&asked, &says.body(2)));
+    server
+}
+
+/// Answers the client's last message; what comes of that.
+fn last_message(driver: &mut Driver, server: &ScramServer) -> Vec<Event> {
+    let asked = driver.one_request();
+    let bytes = server.last(&auth_bytes(&asked)).expect("the right proof");
+    let says = Says {
+        bytes: &bytes,
+        lifetime_ms: 60_000,
+        ..Says::default()
+    };
+    driver.say(&asked, &says)
+}
+
+#[test]
+fn requests_wait_while_a_password_is_salted_anew() {
+    let settings = SaslSettings::new("SCRAM-SHA-256", "alice", "secret");
+    let mut driver = Driver::authenticating(settings, 2);
+    let server = first_message(&mut driver, b"salt");
+    assert_eq!(driver.events(), [], "the password is salted");
+    assert_eq!(last_message(&mut driver, &server), [Event::Ready]);
+
+    driver.pass(secs(50));
+    let server = first_message(&mut driver, b"pepper");
+    let Some(Event::SaltingNeeded { id, salting }) = driver.conn.poll_event() else {
+        panic!("nothing to salt");
+    };
+    let held = driver.send(None);
+    assert_eq!(driver.conn.state(), State::Ready);
+    assert!(driver.received().is_empty(), "nothing leaves meanwhile");
+    driver.conn.provide_salted(id, &salting.run(), driver.now);
+    assert_eq!(last_message(&mut driver, &server), []);
+    let sent = driver.received();
+    answer_all(&mut driver, &sent);
+    assert_eq!(driver.events(), [answer(held, b"answer")]);
+
+    driver.pass(secs(50));
+    let server = first_message(&mut driver, b"pepper");
+    assert_eq!(driver.conn.poll_event(), None, "the last one is known");
+    assert_eq!(last_message(&mut driver, &server), []);
+}
