@@ -16,13 +16,15 @@ use TestKafka qw(wait_until turns warnings_of client connected errors);
 
 sub string { pack 'n/a*', $_[0] }
 
-# A broker that speaks FindCoordinator, JoinGroup and InitProducerId, too, at version 0.
+# A broker that speaks FindCoordinator, JoinGroup and InitProducerId, too, at version 0;
+# the first at another where a test says so.
+our $FIND_COORDINATOR = 0;
 {
     no warnings 'redefine';
     my $plain = \&ScriptedBroker::api_versions;
     *ScriptedBroker::api_versions = sub {
         my ($count, $ranges) = unpack 'x2 N a*', $plain->();
-        return pack 'n N a* n9', 0, $count + 3, $ranges, map { ($_, 0, 0) } 10, 11, 22;
+        return pack 'n N a* n9', 0, $count + 3, $ranges, 10, ($FIND_COORDINATOR) x 2, map { ($_, 0, 0) } 11, 22;
     };
 }
 
@@ -111,6 +113,25 @@ subtest 'a producer id that is none' => sub {
         is_deeply [errors($kafka)], [$text], 'and on_error';
         $kafka->close;
     }
+};
+
+subtest 'a producer id that is none for a transactional producer' => sub {
+    local $FIND_COORDINATOR = 1;    # the first that knows transactional ids
+    my $broker = ScriptedBroker->new(on_request => sub {
+        my ($self, undef, $request) = @_;
+        return pack 'N n n N a* N', 0, 0, 0xffff, 0, string('127.0.0.1'), $self->{port} if $request->{api} eq 'FindCoordinator';
+        return $request->{api} eq 'InitProducerId' ? pack 'N n q> n', 0, 0, -1, 0 : undef;
+    });
+    my $kafka = client(brokers => $broker->address, transactional_id => 'x');
+    my (@connected, @produced);
+    $kafka->connect(sub { @connected = @_ });
+    $kafka->produce('t', 'k', 'v', sub { @produced = @_ });
+    wait_until { @connected && @produced } 'an outcome';
+    my $text = 'InitProducerId: the broker gave producer id -1, epoch 0';
+    is $connected[1], $text, 'connect hears of it';
+    is $produced[1], "idempotent producer unavailable: $text", 'and so does who produces';
+    is_deeply [errors($kafka)], [$text], 'and on_error';
+    $kafka->close;
 };
 
 subtest 'the interval of heartbeats' => sub {

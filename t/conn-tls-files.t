@@ -74,8 +74,11 @@ subtest 'keys behind a password' => sub {
     unlike refused_tls(1, { @files, key_password => 'wr0ng' }), qr/wr0ng/, 'which is not repeated';
     is refused_tls(1, { cert_file => write_file('both.pem', text_of('ec'), text_of('ec-aes')), key_password => 's3cret' }), '',
         'in the same file';
-    like refused_tls(1, { @files, key_file => "$CERTIFICATES/ec-proc-type.pem", key_password => 's3cret' }),
-        qr/is encrypted in OpenSSL's older form \(Proc-Type\).*: write it anew by openssl pkcs8 -topk8/, 'the older form says what to do';
+    my @older = (@files, key_file => "$CERTIFICATES/ec-proc-type.pem");
+    is refused_tls(1, { @older, key_password => 's3cret' }), '', "in OpenSSL's older form";
+    like refused_tls(1, { @older, key_password => 'wr0ng' }), qr/cannot be decrypted: the tls_key_password is wrong at/, 'not without it';
+    like refused_tls(1, { @files, key_file => "$CERTIFICATES/ec-pbes1.pem", key_password => 's3cret' }),
+        qr/by a method that is not known here: write it anew by openssl pkcs8 -topk8 -v2 aes256 at/, 'one of another method says what to do';
 };
 
 subtest 'PEM as text' => sub {

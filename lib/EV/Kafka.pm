@@ -218,10 +218,10 @@ Accept any certificate. The connection is then encrypted, but may be with anybod
 The client's certificate, for brokers that demand one (mutual TLS), and its private
 key. The certificate may be followed by those that lead to its authority. The key may be
 in PKCS#1, PKCS#8 or SEC1 form, and in the same file as the certificate when
-C<tls_key_file> is left out. With a password it has to be in encrypted PKCS#8 form, which
-begins with C<BEGIN ENCRYPTED PRIVATE KEY>; one whose second line is
-C<Proc-Type: 4,ENCRYPTED> is brought into that form by
-C<openssl pkcs8 -topk8 -in OLD -out NEW>.
+C<tls_key_file> is left out. Behind a password it may be in encrypted PKCS#8 form (PBES2),
+which begins with C<BEGIN ENCRYPTED PRIVATE KEY>, or in the form whose second line is
+C<Proc-Type: 4,ENCRYPTED>, with AES or triple DES. C<openssl pkcs8 -topk8 -v2 aes256>
+brings any other into the first of these.
 
 The three options that end in C<_file> take the name of a PEM file or the PEM text itself.
 Files are read by C<new>, which croaks C<EV::Kafka: TLS: REASON> when one of them cannot be

@@ -4,6 +4,8 @@ use warnings;
 
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
+
 # Milliseconds; says nothing for a producer without transactions.
 use constant NO_TRANSACTION_TIMEOUT => 2**31 - 1;
 
@@ -32,11 +34,8 @@ sub _renew_producer {
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
         my ($self, $result, $error) = @_;
         return if $self->{cfg}{closed};
-        return $self->_producer_failed($error->text) if $error;
-        my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};
-        # Kafka counts them from 0: under another nothing could ever be sent.
-        return $self->_producer_failed("InitProducerId: the broker gave producer id $id, epoch $epoch") if $id < 0 || $epoch < 0;
-        return $self->_producer_identified($id, $epoch);
+        return $error ? $self->_producer_failed($error->text)
+            : $self->_producer_identified(@$result{qw(producer_id producer_epoch)});
     });
 }
 
@@ -79,9 +78,18 @@ sub _init_producer {
         send => sub { my ($conn, $answered) = @_; $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, $answered) },
         done => sub {
             my ($result, $error) = @_;
+            $error ||= $weak && $weak->_identity_error($result);
             return $weak ? $done->($weak, $result, $error) : undef;
         },
     );
+}
+
+# Kafka counts ids and epochs from 0: under another nothing could ever be sent.
+sub _identity_error {
+    my ($self, $result) = @_;
+    my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};
+    return undef if $id >= 0 && $epoch >= 0;
+    return EV::Kafka::Error->without_code("InitProducerId: the broker gave producer id $id, epoch $epoch");
 }
 
 # The broker says that a batch does not follow what it has of this producer. If it

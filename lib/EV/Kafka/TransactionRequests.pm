@@ -170,6 +170,7 @@ sub _init_transactional_producer {
         },
         done => sub {
             my ($self, $result, $error) = @_;
+            $error ||= $self->_identity_error($result);
             return $done->($self, $result) unless $error;
             my $txn = $self->{cfg}{txn};
             return $self->_producer_not_renewed($txn, $error) if $id >= 0 && $error->retriable;

@@ -87,11 +87,24 @@ fn with_password(key: &str, password: &str) -> TlsOptions {
 
 #[test]
 fn keys_behind_a_password_are_read_with_it() {
-    for key in ["ec-aes", "ec-des3", "ec-scrypt"] {
-        TlsSettings::new(&with_password(key, "s3cret")).expect(key);
+    for key in [
+        "ec-aes",
+        "ec-des3",
+        "ec-scrypt",
+        "ec-proc-type",
+        "rsa-proc-type",
+    ] {
+        let options = |password| TlsOptions {
+            certificate: Some(pem(
+                "client.pem",
+                &fixture(&key[..key.find('-').expect("a kind")]),
+            )),
+            ..with_password(key, password)
+        };
+        TlsSettings::new(&options("s3cret")).expect(key);
         for wrong in ["", "s3cre", "S3CRET"] {
             assert_eq!(
-                error(&with_password(key, wrong)),
+                error(&options(wrong)),
                 "TLS: the private key in client.key cannot be decrypted: the tls_key_password is wrong"
             );
         }
@@ -116,13 +129,6 @@ fn keys_that_cannot_be_decrypted_say_what_to_do() {
         "TLS: the private key in client.key is encrypted by a method that is not known here: \
          write it anew by openssl pkcs8 -topk8 -v2 aes256"
     );
-    for password in ["", "s3cret"] {
-        let text = error(&with_password("ec-proc-type", password));
-        assert!(
-            text.contains("openssl pkcs8 -topk8 -in client.key"),
-            "{text}"
-        );
-    }
     let whole = fixture("ec-aes");
     for (damaged, reason) in [
         (whole.replace("MI", "**"), "is malformed PEM: not Base64"),
@@ -148,6 +154,60 @@ fn keys_that_cannot_be_decrypted_say_what_to_do() {
         let text = error(&options);
         assert_eq!(text, format!("TLS: the private key in client.key {reason}"));
     }
+}
+
+#[test]
+fn keys_in_openssls_older_form_that_cannot_be_decrypted_say_why() {
+    let whole = fixture("ec-proc-type");
+    assert_eq!(
+        error(&with_key(&fixture("ec"), &whole)),
+        "TLS: the private key in client.key is encrypted, and no tls_key_password is given"
+    );
+    let info = whole.lines().nth(2).expect("DEK-Info");
+    let no_method = "is malformed PEM: it does not say how it is encrypted";
+    let wrong = "cannot be decrypted: the tls_key_password is wrong";
+    for (damaged, reason) in [
+        (whole.replace(info, ""), no_method),
+        (whole.replace(info, "DEK-Info: AES-256-CBC"), no_method),
+        (whole.replace(info, "DEK-Info: AES-256-CBC,XYZ"), no_method),
+        (whole.replace(info, &format!("{info}{info}")), no_method),
+        (whole.replace(info, "DEK-Info: AES-256-CBC,00"), wrong),
+        (whole.replace(info, &info[..info.len() - 2]), wrong),
+        (whole.replace("256", "128"), wrong),
+        (
+            whole.replace("AES", "CAMELLIA"),
+            "is encrypted by CAMELLIA-256-CBC, which is not known here: write it anew by \
+             openssl pkcs8 -topk8 -v2 aes256",
+        ),
+        (whole.replace("=\n", "*\n"), "is malformed PEM: not Base64"),
+        (whole.lines().take(4).collect::<Vec<_>>().join("\n"), wrong),
+        (
+            whole.lines().take(2).collect::<Vec<_>>().join("\n"),
+            no_method,
+        ),
+    ] {
+        let options = TlsOptions {
+            key: Some(pem("client.key", &damaged)),
+            ..with_password("ec-aes", "s3cret")
+        };
+        let text = error(&options);
+        assert_eq!(
+            text,
+            format!("TLS: the private key in client.key {reason}"),
+            "{damaged}"
+        );
+    }
+    let both = TlsOptions {
+        certificate: Some(pem("client.pem", &format!("{}{whole}", fixture("ec")))),
+        key: None,
+        ..with_password("ec-aes", "s3cret")
+    };
+    TlsSettings::new(&both).expect("in one file with the certificate");
+    let crlf = TlsOptions {
+        key: Some(pem("client.key", &whole.replace('\n', "\r\n"))),
+        ..with_password("ec-aes", "s3cret")
+    };
+    TlsSettings::new(&crlf).expect("with CRLF");
 }
 
 #[test]

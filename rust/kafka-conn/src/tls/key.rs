@@ -9,14 +9,12 @@ use zeroize::Zeroizing;
 
 use super::der::{Der, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
 use super::settings::Pem;
+use super::traditional;
 use crate::secret::Secret;
 
 /// The section of a key in encrypted PKCS#8 form (RFC 7468, section 11).
 const ENCRYPTED_BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
-/// How OpenSSL's older form says that what follows is encrypted (RFC 1421).
-const PROC_TYPE: &[u8] = b"Proc-Type: 4,ENCRYPTED";
-
 /// The first private key in the file; why there is none that can be used.
 pub(super) fn private_key(
     file: &Pem,
@@ -24,20 +22,15 @@ pub(super) fn private_key(
 ) -> Result<PrivateKeyDer<'static>, String> {
     let text = super::pem::tidied(&file.contents);
     let (text, name) = (text.expose(), &file.name);
-    if find(text, PROC_TYPE).is_some() {
-        return Err(format!(
-            "the private key in {name} is encrypted in OpenSSL's older form (Proc-Type), which is \
-             not read: write it anew by openssl pkcs8 -topk8 -in {name} -out NEW"
-        ));
+    let of_key = |reason: &str| format!("the private key in {name} {reason}");
+    let needed = || password.ok_or_else(|| of_key(NO_PASSWORD));
+    if let Some(key) = traditional::Key::find(text) {
+        return key.decrypted(needed()?).map_err(|reason| of_key(&reason));
     }
     match PrivateKeyDer::from_pem_slice(text) {
-        Err(pem::Error::NoItemsFound) => match (encrypted(text), password) {
-            (None, _) => Err(format!("no private key in {name}")),
-            (Some(_), None) => Err(format!(
-                "the private key in {name} is encrypted, and no tls_key_password is given"
-            )),
-            (Some(section), Some(password)) => decrypted(section, password)
-                .map_err(|reason| format!("the private key in {name} {reason}")),
+        Err(pem::Error::NoItemsFound) => match encrypted(text) {
+            None => Err(format!("no private key in {name}")),
+            Some(section) => decrypted(section, needed()?).map_err(of_key),
         },
         found => found.map_err(|error| format!("{name}: {}", super::pem::malformed(&error))),
     }
@@ -50,16 +43,12 @@ fn encrypted(text: &[u8]) -> Option<&[u8]> {
     Some(&rest[..find(rest, ENCRYPTED_END).unwrap_or(rest.len())])
 }
 
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+pub(super) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|at| at == what)
 }
 
 fn decrypted(section: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, &'static str> {
-    let mut base64 = Zeroizing::new(Vec::with_capacity(section.len()));
-    base64.extend(section.iter().filter(|byte| !byte.is_ascii_whitespace()));
-    let der = BASE64
-        .decode(&*base64)
-        .map_err(|_| "is malformed PEM: not Base64")?;
+    let der = bytes_of(section)?;
     let encrypted =
         EncryptedPrivateKeyInfoRef::try_from(&der[..]).map_err(|error| unreadable(&error, &der))?;
     let key = encrypted
@@ -72,7 +61,19 @@ fn decrypted(section: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
-const WRONG_PASSWORD: &str = "cannot be decrypted: the tls_key_password is wrong";
+/// What is wrong with a key and its password, after what names the key.
+const NO_PASSWORD: &str = "is encrypted, and no tls_key_password is given";
+pub(super) const WRONG_PASSWORD: &str = "cannot be decrypted: the tls_key_password is wrong";
+
+/// What Base64 over several lines stands for.
+pub(super) fn bytes_of(lines: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    let mut base64 = Zeroizing::new(Vec::with_capacity(lines.len()));
+    base64.extend(lines.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    BASE64
+        .decode(&*base64)
+        .map(Zeroizing::new)
+        .map_err(|_| "is malformed PEM: not Base64")
+}
 
 /// Why an encrypted key is of no use.
 fn unreadable(error: &pkcs8::Error, der: &[u8]) -> &'static str {

@@ -7,6 +7,7 @@ mod pem;
 mod reason;
 mod settings;
 mod stream;
+mod traditional;
 mod verify;
 mod version_1;
 mod x509;

@@ -215,7 +215,8 @@ fn identity(options: &TlsOptions) -> Result<Option<CertifiedKey>, TlsError> {
 
 fn certificates(file: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = super::pem::tidied(&file.contents);
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.expose()).collect();
+    let text = super::traditional::without_keys(text.expose());
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if found.is_empty() => Err(TlsError(format!("no certificate in {}", file.name))),
         Ok(found) => Ok(found),
