@@ -199,7 +199,7 @@ impl Calls for BatchCalls {
                 let Some(record) = batch.records.next_at(cursor) else {
                     break;
                 };
-                if sink.len() == 0 {
+                if sink.is_empty() {
                     progress.called.set(record.offset);
                 }
                 progress.position.set(record.offset.saturating_add(1));
