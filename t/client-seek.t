@@ -207,6 +207,28 @@ subtest 'a seek to where the position stands, from within on_message' => sub {
     }
 };
 
+subtest 'a seek away and back while what was fetched waits to be delivered' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 2);
+    $mock->append(t => $_, map { { value => $_ } } 0 .. 4) for 0, 1;
+    for my $how ('poll', 'consuming') {
+        my (%received, $kafka, $sought);
+        $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, on_message => sub {
+            push @{ $received{ $_[1] } }, $_[4];
+            return if $sought++;
+            my $other = 1 - $_[1];
+            $kafka->seek('t', $other, $_) for 3, 0;
+        });
+        $kafka->assign([map { { topic => 't', partition => $_ } } 0, 1]);
+        my $polling;
+        if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
+        else                { $kafka->_start_consuming }
+        wait_until { 2 == grep { $kafka->position('t', $_) == 5 } 0, 1 } 'the end of both';
+        turns 20;
+        is_deeply \%received, { map { $_ => [0 .. 4] } 0, 1 }, "$how: everything comes once and in order";
+    }
+};
+
 subtest 'a position that is written to while what follows it was fetched' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

@@ -119,7 +119,7 @@ for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
             my @command = KafkaCluster::java_command($version, 'org.apache.kafka.tools.TopicCommand',
                 '--bootstrap-server', $brokers, '--alter', '--topic', $topic, '--partitions', 3);
             is system(@command), 0, 'the topic grows';
-            # Brokers create topics that somebody asks for, if nobody forbids it: that is the other one.
+            is create_topic($brokers, "$name-later", 1), $later, 'and the other one appears';
             wait_until('three partitions of the one, and the other', sub {
                 my %owned = map { $_ => 1 } map { $_->owns } $one, $two;
                 3 == (grep { /^\Q$topic\E:/ } keys %owned) && grep { /^\Q$later\E:/ } keys %owned;

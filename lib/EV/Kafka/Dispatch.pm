@@ -96,6 +96,12 @@ sub _deliver_part {
     my ($self, $part, $seconds) = @_;
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
     return 1 unless $self->_is_wanted($part);
+    # From before a seek away, and one back to where it begins.
+    if ($cursor->{generation} != $part->{generation}
+        && $cursor->is_next($part->{generation}, $part->{from}, $assigned->{offset})) {
+        $part->{generation} = $cursor->{generation};
+        $cursor->took(@$part{qw(from next epoch)});
+    }
     if ($cursor->is_stopped || $cursor->is_resolving && !$part->{asked}) {
         push @{ $cursor->{kept} }, $part;
         return 1;
