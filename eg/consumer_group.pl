@@ -45,6 +45,9 @@ $kafka->connect(sub {
         on_assign => sub { print 'given: ', partitions($_[0]), "\n" },
         on_revoke => sub { print 'taken: ', partitions($_[0]), "\n" },
 
+        # So that little is read again should this program end without leaving.
+        auto_commit_interval => 5,
+
         # Partitions that stay with this member keep flowing while others move.
         assignors => ['cooperative-sticky'],
     );

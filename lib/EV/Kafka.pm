@@ -791,7 +791,7 @@ the protocol does not define.
         rebalance_timeout    => 60000,        # ms
         heartbeat_interval   => 3,            # s
         auto_commit          => 1,            # commit before partitions are given up, the default
-        auto_commit_interval => 5,            # s; also in between, by default not
+        auto_commit_interval => 5,            # s; also in between and at exit, by default not
         auto_offset_reset    => 'earliest',   # or 'latest'
         assignors            => ['sticky', 'range'],
         group_instance_id    => 'pod-abc',    # static membership, KIP-345
@@ -818,6 +818,21 @@ is. What is revoked is still
 assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator before
 the partitions reach another member. C<on_assign> is called after every rebalance,
 also when nothing has come.
+
+By default positions are committed when partitions are given up, and at L</unsubscribe([$cb])>
+and L</close([$cb])>: a program that fails reads again what came since the last rebalance. With
+C<auto_commit_interval> they are also committed in between, every so many seconds, up to the last record
+whose handler has returned. What works on after its handler has returned commits by itself instead
+(C<< auto_commit => 0 >>, L</commit([\@offsets], [$cb])>).
+
+A program that ends without C<close>, by C<exit>, C<die> or at its last line, leaves its
+groups in an END block, so that others have the partitions at once (not those of a static
+member, whose place is kept). With C<auto_commit_interval> it also commits there what was
+handled since the last time: the record whose handler has called C<exit> is read again, no other. This takes a
+second at most; no callback of the program is called, its event loop does not run, and the exit
+status stays. Nothing of it happens in a child of C<fork>, nor where perl runs no END blocks: after a signal
+that is not handled, C<exec> and C<POSIX::_exit>. A member then is missed when its session ends. With
+SASL/OAUTHBEARER it is said over the connection that is there, and no answer is waited for.
 
 C<on_lost> is called instead of C<on_revoke> when the group has given this member up, or
 this member the group: the partitions are another member's by now, who may have gone
@@ -1546,6 +1561,13 @@ A producer and a consumer in one program:
 
     EV::run;
 
+As a member of a group, which shares the partitions of its topics and remembers how far it
+has come, a consumer needs neither C<assign> nor C<poll>:
+
+    $kafka->connect(sub {
+        $kafka->subscribe('test', group_id => 'readers', auto_commit_interval => 5);
+    });
+
 Without a broker at hand, L<EV::Kafka::Mock> is one inside the program, for this and
 for tests:
 
@@ -1573,9 +1595,10 @@ for tests:
 With a group:
 
     $kafka->subscribe('live-feed',
-        group_id          => 'realtime',
-        auto_offset_reset => 'latest',
-        on_assign         => sub { print "ready\n" },
+        group_id             => 'realtime',
+        auto_offset_reset    => 'latest',
+        auto_commit_interval => 5,
+        on_assign            => sub { print "ready\n" },
     );
 
 =head2 Consume all partitions of a topic from the beginning

@@ -5,6 +5,7 @@ use warnings;
 use Scalar::Util qw(refaddr weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Farewell;
 use EV::Kafka::Subscription;
 
 # {group} is this client's part in a consumer group; a new one for every
@@ -82,6 +83,7 @@ sub _begin_group {
     my ($self, $group) = @_;
     my $cfg = $self->{cfg};
     @$cfg{qw(group group_timers)} = ($group, {});
+    EV::Kafka::Farewell->expect($self);
     $self->_set_assignment([]);
     return $self->_when_connected({
         cb  => sub { },    # closed before it began
@@ -148,6 +150,12 @@ sub _may_ask_again {
     my ($self, $group, $request, $code) = @_;
     return $self->_is_coordinator_error($code,
         EV::Kafka::Error::is_unknown($code) ? $group->{unknown}{$request}++ : 0);
+}
+
+# Whether the coordinator would take positions from it.
+sub _is_member {
+    my ($self, $group) = @_;
+    return $group->{generation} >= 0 && !$group->{is_out};
 }
 
 # --- operations -----------------------------------------------------------------
@@ -302,6 +310,7 @@ sub _left_group {
     my $cfg = $self->{cfg};
     return unless $self->_is_group($group);
     @$cfg{qw(group group_timers)} = (undef, {});
+    EV::Kafka::Farewell->forget($self);
     # Behind what still waits there nothing would be answered.
     $self->_close_link($group->{parked}) if $group->{parked};
     $self->_session_confirmed($group);
@@ -335,6 +344,35 @@ sub _stop_group {
     return $self->_report("group '$group->{group_id}': $reason");
 }
 
+# The program ends without having closed the client. What EV::Kafka::Farewell sends, or
+# nothing; what is sent here and now, since a new connection would ask the program for
+# its token.
+sub _last_words {
+    my ($self, $loop) = @_;
+    my $cfg   = $self->{cfg};
+    my $group = $cfg->{group};
+    return if !$group || $cfg->{closed} || !$self->_is_here;
+    return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
+    my @positions = $group->{auto_commit_interval} && $self->_is_member($group) ? $self->_moved_positions($group) : ();
+    my $leaves    = $self->_by_protocol($group, 'must_leave');
+    my $node_id   = ($cfg->{coordinators}{"group:$group->{group_id}"} || {})->{node_id};
+    my $broker    = defined $node_id ? $cfg->{broker_map}{$node_id} : undef;
+    my $old_conn  = $self->_ready_coordinator(group => $group->{group_id});
+    $group->{state} = 'stopped';
+    return unless $broker && (@positions || $leaves);
+    my $say = sub {
+        my ($conn, $done) = @_;
+        $self->_send_positions($group, $conn, $leaves ? sub { } : $done, @positions) if @positions;
+        $self->_by_protocol($group, part => $conn, $done) if $leaves;
+    };
+    if ((($cfg->{sasl} || {})->{mechanism} // '') eq 'OAUTHBEARER') {
+        $say->($old_conn, sub { }) if $old_conn;
+        return;
+    }
+    local $cfg->{loop} = $loop;
+    return { conn => $self->_new_conn, host => $broker->{host}, port => $broker->{port}, say => $say };
+}
+
 # The client closes: what can be said without waiting is said, nothing else.
 sub _close_group {
     my ($self) = @_;
@@ -342,6 +380,7 @@ sub _close_group {
     my $group = $cfg->{group};
     delete $cfg->{next_group};
     $cfg->{group_timers} = {};
+    EV::Kafka::Farewell->forget($self);
     $self->_part_silently($group) if $group;
     delete $cfg->{group};
     $self->_fail_deferred($group, 'client closed') if $group;

@@ -201,14 +201,20 @@ sub _send_commits {
         my @positions = $self->_is_group($group) ? $group->{commits}->take : ();
         return $answered->({ topics => [] }) unless @positions;
         $sent = { positions => \@positions, generation => $group->{generation}, at => $self->_now };
-        $conn->offset_commit(@$group{qw(group_id generation member_id)},
-            EV::Kafka::Partitions::offsets_by_topic(@positions), $answered, $group->{group_instance_id});
+        $self->_send_positions($group, $conn, $answered, @positions);
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
         return unless $self->_is_group($group);
         delete $group->{commits_asked};
         return $self->_commits_answered($group, $sent, $answer, $error, $is_final);
     }, patience => $group->{state} eq 'leaving' ? LEAVING_PATIENCE : undef);
+}
+
+sub _send_positions {
+    my ($self, $group, $conn, $answered, @positions) = @_;
+    $conn->offset_commit(@$group{qw(group_id generation member_id)},
+        EV::Kafka::Partitions::offsets_by_topic(@positions), $answered, $group->{group_instance_id});
+    return;
 }
 
 # Who is out of the group writes nothing of it any more; and a topic that has been
@@ -394,10 +400,10 @@ sub _part_silently {
     my ($self, $group) = @_;
     my $conn = $self->_ready_coordinator(group => $group->{group_id}) or return;
     return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
-    my $commits   = $group->{auto_commit} && $group->{generation} >= 0 && !$group->{is_out};
-    my @positions = $commits ? grep { !$self->_is_gone(_key_of($_)) } $self->_positions : ();
-    $conn->offset_commit(@$group{qw(group_id generation member_id)},
-        EV::Kafka::Partitions::offsets_by_topic(@positions), sub { }, $group->{group_instance_id}) if @positions;
+    # A callback that has ended the process, and with it the client, will not return.
+    my @done = $self->{cfg}{delivery}{part} ? $self->_positions : $self->_handled_positions;
+    my @positions = $group->{auto_commit} && $self->_is_member($group) ? grep { !$self->_is_gone(_key_of($_)) } @done : ();
+    $self->_send_positions($group, $conn, sub { }, @positions) if @positions;
     return $self->_by_protocol($group, part => $conn, sub { });
 }
 
