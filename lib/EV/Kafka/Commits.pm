@@ -190,6 +190,14 @@ Whether there is nothing to do; whether a request is under way; the partitions o
 
 =head2 acknowledged($partition), forget(@partitions)
 
+The offset that is stored as far as is known; and that this is not known any more.
+
+=head1 FUNCTIONS
+
+=head2 told($reason, \@partitions)
+
+The reason with the names of the partitions, not too many of them.
+
 =head1 SEE ALSO
 
 L<EV::Kafka>, L<EV::Kafka::GroupOffsets>
