@@ -68,7 +68,7 @@ subtest 'nothing leaves before the id is there' => sub {
     is $mock->request_count('InitProducerId'), 2, 'as the first was never answered';
 };
 
-for my $code (7, 14, 15, 16, 51) {
+for my $code (5, 6, 7, 13, 14, 15, 16, 19, 51, 89, -1) {
     subtest 'InitProducerId answers ' . EV::Kafka::_error_name($code) => sub {
         my $mock = mock();
         $mock->fault(api => 'InitProducerId', error => $code, times => 2);

@@ -47,7 +47,8 @@ for my $api (qw(AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit)) {
     for my $how (sort keys %FAILURE) {
         subtest "$api: the coordinator $how for ever" => sub {
             my $mock  = cluster();
-            my $kafka = begun($mock);
+            # The message has time enough.
+            my $kafka = begun($mock, delivery_timeout => 120, transaction_timeout => 1_400);
             $mock->fault(api => $api, @{ $FAILURE{$how} });
             write_out($kafka, 'a');
             my @offsets;
@@ -107,6 +108,19 @@ for my $how (sort keys %FAILURE) {
         };
     }
 }
+
+subtest 'an abort that fails and has no callback' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, @QUICK);
+    $mock->fault(api => 'EndTxn', error => 15, times => undef);
+    $kafka->begin_transaction;
+    my $errors = write_out($kafka, 'a');
+    wait_until { @$errors } 'a record';
+    $kafka->abort_transaction;
+    wait_until { errors($kafka) } 'on_error';
+    like +(errors($kafka))[0], qr/^abort_transaction: EndTxn: COORDINATOR_NOT_AVAILABLE.*call abort_transaction again\z/, 'is told';
+    is scalar(errors($kafka)), 1, 'once';
+};
 
 subtest 'an epoch that does not come' => sub {
     for my $how (sort keys %FAILURE) {

@@ -130,6 +130,39 @@ subtest 'what is produced after the transaction has failed' => sub {
     is_deeply committed($mock), ['c'], 'with what came then';
 };
 
+# Also to partitions that it has written to before.
+for my $case (map({ [Produce => $_] } 29, 45, 47, 59, 87, 120), [AddOffsetsToTxn => 30]) {
+    my ($api, $code) = @$case;
+    my $name = EV::Kafka::_error_name($code);
+    subtest "what is produced after $api was answered $name" => sub {
+        my $mock  = cluster();
+        my $kafka = producer($mock);
+        $kafka->assign([{ topic => 'in', partition => 0, offset => 0 }]);
+        $kafka->begin_transaction;
+        my @written;
+        $kafka->produce(out => 'k', 'a', { partition => 0 }, sub { push @written, $_[1] });
+        wait_until { @written } 'a record';
+        is_deeply \@written, [undef], 'one was written';
+        $mock->fault(api => $api, error => $code);
+        my @refused;
+        if ($api eq 'Produce') { $kafka->produce(out => 'k', 'b', { partition => 0 }, sub { push @refused, $_[1] }) }
+        else                   { $kafka->send_offsets_to_transaction('g', sub { push @refused, $_[1] }) }
+        wait_until { @refused } 'the refusal';
+        my @ends;
+        for my $partition (0, 1) {
+            $kafka->produce(out => 'k', 'c', { partition => $partition }, sub { push @ends, $_[1] });
+            $kafka->produce(out => "k$partition", 'd', sub { push @ends, $_[1] });
+        }
+        $kafka->produce(fresh => 'k', 'e', sub { push @ends, $_[1] });
+        is scalar @ends, 5, 'fails at once';
+        like $_, qr/$name.*: the transaction cannot be committed; call abort_transaction\z/, 'for the same reason' for @ends;
+        is_deeply [ended($kafka, 'flush')], [], 'flush has nothing to wait for';
+        is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
+        is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next transaction';
+        is_deeply committed($mock), ['next'], 'is all that can be seen';
+    };
+}
+
 subtest 'a connection lost while a transaction is aborted' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock);
@@ -236,7 +269,7 @@ subtest 'consume, process, produce' => sub {
 };
 
 for my $api (@REQUESTS) {
-    for my $code (14, 15, 16, 51) {
+    for my $code (5, 7, 13, 14, 15, 16, 19, 51, 89, -1) {
         next if $code == 51 && $api eq 'TxnOffsetCommit';
         subtest "$api answers " . EV::Kafka::_error_name($code) => sub {
             my $mock = cluster();
