@@ -81,6 +81,7 @@ subtest 'a topic grows, and one appears' => sub {
     wait_until('the first partition', sub { grep { /^\Q$topic\E:0$/ } $one->owns }, $one);
     is system(KafkaCluster::java_command($version, 'org.apache.kafka.tools.TopicCommand',
         '--bootstrap-server', $brokers, '--alter', '--topic', $topic, '--partitions', 3)), 0, 'the topic grows';
+    is create_topic($brokers, 'k848-later', 1), $later, 'and the other one appears';
     wait_until('three partitions of the one, and the other', sub {
         3 == (grep { /^\Q$topic\E:/ } $one->owns) && grep { /^\Q$later\E:/ } $one->owns;
     }, $one);
