@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Scalar::Util qw(weaken);
 use TestKafka;
 
 my $P0 = { topic => 't', partition => 0 };
@@ -216,6 +217,28 @@ subtest 'arguments' => sub {
     for my $method (qw(pause resume position)) {
         eval { $kafka->$method([$P0], 0) };
         like $@, qr/^EV::Kafka: client is closed/, "$method on a closed client";
+    }
+};
+
+subtest 'what was kept goes with its partition' => sub {
+    for my $how (qw(paused unheard)) {
+        for my $end (qw(assign close drop)) {
+            my $mock = cluster();
+            my $kafka;
+            $kafka = consumer($mock, on_notice => sub { },
+                $how eq 'paused' ? (on_message => sub { $kafka && $kafka->pause([$P0, $P1]) }) : ());
+            $kafka->_start_consuming;
+            my $cursor = $kafka->_cursor($kafka->_assigned('t', 0));
+            wait_until { @{ $cursor->{kept} } } "what is kept, $how";
+            weaken $cursor;
+            ok $cursor, "$how: it is there";
+            $kafka->assign([]) if $end eq 'assign';
+            $kafka->close      if $end eq 'close';
+            undef $kafka       if $end ne 'assign';
+            # A Fetch that is under way knows it, too.
+            wait_until { !$cursor } "its end after $end";
+            is $cursor, undef, "and gone after $end";
+        }
     }
 };
 

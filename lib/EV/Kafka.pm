@@ -813,8 +813,8 @@ C<on_assign> has returned. It may say where to begin, in place:
 
     on_assign => sub { $_->{offset} = stored_offset($_) for @{ $_[0] } },
 
-or by C<assign> with these partitions; -2 and -1 are looked up, undef leaves the offset as it
-is. What is revoked is still
+or by C<assign> with these partitions; -2 and -1 are looked up, undef, or none, leaves the offset as
+it is. What is revoked is still
 assigned while C<on_revoke> runs, so a C<commit> there reaches the coordinator before
 the partitions reach another member. C<on_assign> is called after every rebalance,
 also when nothing has come.

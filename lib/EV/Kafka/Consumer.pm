@@ -20,7 +20,7 @@ sub assign {
     Carp::croak('assign: expected arrayref of partitions') unless ref $partitions eq 'ARRAY';
     my @checked = map { _checked_partition($_) } @$partitions;
     my $group   = $self->{cfg}{group};
-    return $self->_assign_owned($group, \@checked) if $group && $group->{is_assigning};
+    return $self->_assign_owned($group, $partitions, \@checked) if $group && $group->{is_assigning};
     Carp::croak("assign: a member of a group, here '$group->{group_id}', is assigned its partitions by the group")
         if $group && $group->{state} ne 'stopped';
     if (my @undefined = map { "$_->{topic}:" . ($_->{partition} // 0) }
@@ -47,13 +47,16 @@ sub _written {
     return { %$given, %$checked };
 }
 
-# Within on_assign: where to go on with what the member owns.
+# Within on_assign: where to go on with what the member owns. Without an offset that is
+# where it would anyway.
 sub _assign_owned {
-    my ($self, $group, $checked) = @_;
+    my ($self, $group, $given, $checked) = @_;
     my $owned = $self->_assigned_by_key;
-    my @other = grep { !$owned->{$_} } map { "$_->{topic}:$_->{partition}" } @$checked;
+    my @keys  = map { "$_->{topic}:$_->{partition}" } @$checked;
+    my @other = grep { !$owned->{$_} } @keys;
     Carp::croak("assign: the group '$group->{group_id}' has not assigned " . join ', ', @other) if @other;
-    $self->_begin_at($owned->{"$_->{topic}:$_->{partition}"}, $_->{offset}) for @$checked;
+    $self->_begin_at($owned->{ $keys[$_] }, $checked->[$_]{offset})
+        for grep { defined $given->[$_]{offset} } 0 .. $#keys;
     return;
 }
 
@@ -79,7 +82,7 @@ sub _is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
 sub _set_assignment {
     my ($self, $assigned) = @_;
     my $cfg   = $self->{cfg};
-    my @rounds = map { @{ $_->{waiters} } } values %{ $cfg->{cursors} };
+    my @rounds = map { $_->retire } values %{ $cfg->{cursors} };
     $cfg->{assignments} = $assigned;
     $cfg->{cursors}     = {};
     return $self->_assignment_changed(@rounds);
@@ -99,7 +102,7 @@ sub _change_assignment {
         my $cursor = $was->{$key} ? delete $cursors->{$key} : $new{$key};
         $kept{$key} = $cursor if $cursor;
     }
-    my @rounds = map { @{ $_->{waiters} } } values %$cursors;
+    my @rounds = map { $_->retire } values %$cursors;
     $cfg->{assignments} = \@now;
     $cfg->{cursors}     = \%kept;
     return $self->_assignment_changed(@rounds);
@@ -185,7 +188,7 @@ sub _rewind {
         my $old      = $self->_cursor($assigned);
         $assigned->{offset} = $position->{offset};
         $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = $old->successor($position->{leader_epoch});
-        push @rounds, @{ $old->{waiters} };
+        push @rounds, $old->retire;
     }
     return $self->_assignment_changed(@rounds);
 }

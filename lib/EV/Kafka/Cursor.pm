@@ -71,6 +71,14 @@ sub successor {
     return $new;
 }
 
+# Nobody asks it any more: what was kept for it knows it. Gives what waited for it.
+sub retire {
+    my ($self) = @_;
+    $self->{kept} = [];
+    delete $self->{retry};
+    return splice @{ $self->{waiters} };
+}
+
 # --- whether it can go on -------------------------------------------------------
 
 sub is_resolving { return defined $_[0]{resolving} }

@@ -314,8 +314,7 @@ sub _stop_fetching {
     my @fetches = values %{ $cfg->{fetches} };
     my @rounds  = map { @{ $_->{rounds} } } @fetches;
     for my $cursor (values %{ $cfg->{cursors} }) {
-        delete $cursor->{retry};
-        push @rounds, splice @{ $cursor->{waiters} };
+        push @rounds, $cursor->retire;
     }
     push @rounds, splice @{ $cfg->{idle_rounds} };
     delete $cfg->{fetch_on_timer};
