@@ -46,6 +46,8 @@ sub client {
         brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
         on_error   => sub { fail("kafka: $_[0]") },
         on_message => $on_message,
+        # Who reads creates no topic unless asked to.
+        allow_auto_create_topics => 1,
         %PROMPT,
     );
 }

@@ -421,23 +421,38 @@ fn everything_else_about_a_certificate_with_a_common_name_is_checked() {
     }
 }
 
+/// Restricts an authority to other hosts.
+fn for_others(params: &mut CertificateParams) {
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName("other.example".into())],
+        excluded_subtrees: Vec::new(),
+    });
+}
+
 #[test]
 fn an_authority_for_certain_hosts_signs_no_common_names() {
-    let authority = Authority::with("for some", |params| {
-        params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: vec![GeneralSubtree::DnsName("other.example".into())],
-            excluded_subtrees: Vec::new(),
-        });
-    });
-    let identity = authority.issue_with(&[], |params| {
-        params.distinguished_name.push(DnType::CommonName, HOST);
-    });
-    let text = refusal(
-        &trusting(&authority.certificate),
-        HOST,
-        &Listener::new(identity),
-    );
+    let by_common_name = |authority: &Authority| {
+        authority.issue_with(&[], |params| {
+            params.distinguished_name.push(DnType::CommonName, HOST);
+        })
+    };
+    let root = Authority::with("for some", for_others);
+    let trust = trusting(&root.certificate);
+    let text = refusal(&trust, HOST, &Listener::new(by_common_name(&root)));
     assert!(text.contains("name mismatch"), "{text}");
+
+    type Change = fn(&mut CertificateParams);
+    for (change, is_free) in [(for_others as Change, false), (|_| {}, true)] {
+        let below = Authority::usual().below("in between", change);
+        let mut identity = by_common_name(&below);
+        identity.certificate.push_str(&below.certificate);
+        if is_free {
+            assert_connects_by_common_name(&usual(), HOST, &identity);
+        } else {
+            let text = refusal(&usual(), HOST, &Listener::new(identity));
+            assert!(text.contains("name mismatch"), "{text}");
+        }
+    }
 }
 
 #[test]

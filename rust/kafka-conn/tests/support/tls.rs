@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use kafka_conn::{Connection, Pem, Secret, TlsOptions, TlsSettings};
 use rcgen::{
-    date_time_ymd, BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd, BasicConstraints, Certificate, CertificateParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -41,13 +41,31 @@ impl Authority {
     }
 
     pub fn with(name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
+        let params = Self::params(name, change);
+        Self::made_of(params, |params, key| params.self_signed(key))
+    }
+
+    fn params(name: &str, change: impl Fn(&mut CertificateParams)) -> CertificateParams {
         let mut params = CertificateParams::new([]).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         change(&mut params);
+        params
+    }
+
+    /// An authority below this one.
+    pub fn below(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Self {
+        let params = Self::params(name, change);
+        Self::made_of(params, |params, key| params.signed_by(key, &self.issuer))
+    }
+
+    fn made_of(
+        params: CertificateParams,
+        sign: impl Fn(&CertificateParams, &KeyPair) -> Result<Certificate, rcgen::Error>,
+    ) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        let certificate = sign(&params, &key).expect("a certificate").pem();
         let issuer = Issuer::new(params, key);
         Authority {
             certificate,
