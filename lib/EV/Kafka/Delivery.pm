@@ -129,6 +129,22 @@ sub _produce_answered {
     return $self->_check_buffer;
 }
 
+# Native code calls this when delivery callbacks have taken long enough for one turn
+# of the loop.
+sub _deliver_later {
+    my ($self) = @_;
+    $self->{cfg}{_delivery_timer} = $self->_timer(0, '_deliver_on');
+    return;
+}
+
+sub _deliver_on {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{_delivery_timer};
+    $self->_deliver_waiting;
+    return $cfg->{closed} ? undef : $self->_check_buffer;
+}
+
 # Waits for what was produced before it, and for nothing that comes after.
 sub flush {
     my ($self, $cb) = @_;

@@ -36,6 +36,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: is_settled,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_deliver_waiting",
+        body: deliver_waiting,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_is_delivering",
         body: is_delivering,
     },
@@ -188,13 +192,20 @@ fn end_generation(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_is_settled($generation)`: whether all of that has been delivered or has failed.
+/// `_is_settled($generation)`: whether all of that has been delivered or has failed, and was called back or is about to be.
 fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let generation = frame.int(1)?.unwrap_or(0) as u64;
     let producer = frame.object::<Producer>()?;
-    let is_settled = producer.accumulator.borrow().is_settled(generation);
+    let is_settled = producer.accumulator.borrow().is_settled(generation)
+        && producer.delivery.is_done(generation);
     frame.ret_int(is_settled.into());
     Ok(())
+}
+
+/// `_deliver_waiting`: goes on with callbacks that waited for a turn of the loop.
+fn deliver_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.deliver_waiting(frame.perl()).ok()
 }
 
 /// `_is_delivering`: whether delivery callbacks are being called, so that more may follow.
@@ -208,7 +219,7 @@ fn is_delivering(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn queued(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let (messages, bytes) = producer.accumulator.borrow().queued();
-    frame.ret_int(messages as i64);
+    frame.ret_int((messages + producer.delivery.waiting()) as i64);
     frame.ret_int(bytes as i64);
     Ok(())
 }

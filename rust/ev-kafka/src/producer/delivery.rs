@@ -1,7 +1,9 @@
 //! Delivery callbacks: called from here, one eval for a whole batch, the result reused while nobody kept it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+use std::vec;
 
 use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
@@ -10,6 +12,13 @@ use crate::home::Home;
 
 /// What the warning about a callback that died starts with.
 const WHAT: &str = "produce callback error";
+
+/// How long callbacks are called in one go: heartbeats, answers and whatever else the program does must not wait for all
+/// of them. A turn of the loop costs a thousandth of that.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Callbacks between two looks at the clock, which costs a tenth of one.
+const CALLS_PER_LOOK: u32 = 4;
 
 /// The leaves of a result's template.
 pub(crate) const PARTITION: usize = 0;
@@ -37,19 +46,43 @@ impl End {
     }
 }
 
-/// A batch that is done with.
+/// A batch that is done with, and those of its callbacks that have yet to be called.
 pub struct Settled {
     /// Topic and partition.
     pub place: Place,
     /// The topic's name.
     pub topic: Vec<u8>,
     /// See [`super::accumulator::Sealed::callbacks`].
-    pub callbacks: Vec<Option<Sv>>,
+    pub callbacks: vec::IntoIter<Option<Sv>>,
     /// How it ended.
     pub end: End,
+    /// See [`super::accumulator::Accumulator::end_generation`].
+    pub generation: u64,
 }
 
-/// Calls delivery callbacks; keeps what makes the next call cheap.
+/// Whether callbacks may wait for the event loop to turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// When they have taken long enough.
+    InTurns,
+    /// No: nothing will come after.
+    AtOnce,
+}
+
+/// Whether what is queued goes on in a turn of the loop to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    No,
+    /// Nobody has been told yet.
+    Begun,
+    Told,
+}
+
+/// Calls delivery callbacks, oldest first; keeps what makes the next call cheap.
+///
+/// Perl frees closures ever more slowly the more of them there are: each is searched for among all. A million of them that
+/// were delivered in one go would hold up the loop for minutes.
 #[derive(Default)]
 pub struct Delivery {
     call_loop: Cell<Option<CallLoop>>,
@@ -57,13 +90,26 @@ pub struct Delivery {
     results: RefCell<HashMap<Place, Template>>,
     /// How many calls of [`Delivery::deliver`] are under way.
     depth: Cell<usize>,
+    queue: RefCell<VecDeque<Settled>>,
+    /// Records in `queue`.
+    waiting: Cell<usize>,
+    rest: Cell<Rest>,
 }
 
 impl Delivery {
-    /// Calls every callback of the batches, in order. Anything may happen meanwhile: the caller must hold no borrow.
-    pub fn deliver(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
+    /// Calls every callback of the batches, in order, behind those that wait already. Anything may happen meanwhile: the
+    /// caller must hold no borrow.
+    pub fn deliver(&self, perl: Perl, settled: Vec<Settled>, pace: Pace) -> Flow {
+        settled.into_iter().for_each(|batch| self.push(batch));
+        if pace == Pace::InTurns && self.rest.get() != Rest::No {
+            return Flow::Continue;
+        }
+        let until = match pace {
+            Pace::InTurns => Some(Instant::now() + SLICE),
+            Pace::AtOnce => None,
+        };
         self.depth.set(self.depth.get() + 1);
-        let flow = self.deliver_all(perl, settled);
+        let flow = self.deliver_queued(perl, until);
         self.depth.set(self.depth.get() - 1);
         flow
     }
@@ -73,16 +119,67 @@ impl Delivery {
         self.depth.get() > 0
     }
 
-    fn deliver_all(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
+    /// Records of batches that wait for a turn of the loop.
+    pub fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    /// Whether none of these is of the generation, or older.
+    pub fn is_done(&self, generation: u64) -> bool {
+        let queue = self.queue.borrow();
+        queue.iter().all(|batch| batch.generation > generation)
+    }
+
+    /// True once each time that callbacks have begun to wait: somebody has to [`resume`](Self::resume) them.
+    pub fn take_rest(&self) -> bool {
+        let has_begun = self.rest.get() == Rest::Begun;
+        if has_begun {
+            self.rest.set(Rest::Told);
+        }
+        has_begun
+    }
+
+    /// The loop has turned.
+    pub fn resume(&self) {
+        self.rest.set(Rest::No);
+    }
+
+    fn push(&self, batch: Settled) {
+        if batch.callbacks.len() > 0 {
+            self.waiting.set(self.waiting.get() + batch.callbacks.len());
+            self.queue.borrow_mut().push_back(batch);
+        }
+    }
+
+    fn pop(&self) -> Option<Settled> {
+        let batch = self.queue.borrow_mut().pop_front()?;
+        self.waiting.set(self.waiting.get() - batch.callbacks.len());
+        Some(batch)
+    }
+
+    fn put_back(&self, batch: Settled) {
+        self.waiting.set(self.waiting.get() + batch.callbacks.len());
+        self.queue.borrow_mut().push_front(batch);
+    }
+
+    fn deliver_queued(&self, perl: Perl, until: Option<Instant>) -> Flow {
         let home = Home::new();
-        for batch in settled {
-            if batch.callbacks.is_empty() {
-                continue;
-            }
-            if self.deliver_batch(perl, batch) == Flow::Exit {
+        while let Some(batch) = self.pop() {
+            let mut left = None;
+            if self.deliver_batch(perl, batch, until, &mut left) == Flow::Exit {
                 return Flow::Exit;
             }
             if !home.is_here() {
+                break;
+            }
+            left.into_iter().for_each(|left| self.put_back(left));
+            // A callback may have let the loop turn, and what came then may have begun to rest.
+            let has_time = until.is_none_or(|until| Instant::now() < until);
+            if until.is_some() && self.rest.get() != Rest::No {
+                break;
+            }
+            if !has_time && !self.queue.borrow().is_empty() {
+                self.rest.set(Rest::Begun);
                 break;
             }
         }
@@ -95,22 +192,42 @@ impl Delivery {
         kept.unwrap_or_else(|| Template::new(perl, &shape(&batch.topic)))
     }
 
-    fn deliver_batch(&self, perl: Perl, batch: Settled) -> Flow {
-        let place = batch.place.clone();
+    /// Calls the batch's callbacks; what there was no time for is `left`.
+    fn deliver_batch(
+        &self,
+        perl: Perl,
+        mut batch: Settled,
+        until: Option<Instant>,
+        left: &mut Option<Settled>,
+    ) -> Flow {
         let with_result = matches!(batch.end, End::Acknowledged { .. } | End::Refused { .. });
         let result = match batch.end {
             End::Unacknowledged => Some(Template::new(perl, &Node::Hash(Vec::new()))),
             End::Failed { .. } => None,
             _ => Some(self.result_of(perl, &batch)),
         };
-        let mut calls = BatchCalls::new(batch, result);
+        let mut calls = BatchCalls::new(&mut batch, result, until);
         let mut call_loop = self.call_loop.take().unwrap_or_default();
         let flow = call_loop.run(perl, &mut calls, WHAT);
         self.call_loop.set(Some(call_loop));
+        let BatchCalls {
+            callbacks,
+            offset,
+            result,
+            ..
+        } = calls;
         if with_result {
-            if let Some(result) = calls.result {
-                self.results.borrow_mut().insert(place, result);
+            if let Some(result) = result {
+                self.results
+                    .borrow_mut()
+                    .insert(batch.place.clone(), result);
             }
+        }
+        if callbacks.len() > 0 {
+            if let End::Acknowledged { base_offset, .. } = &mut batch.end {
+                *base_offset = offset;
+            }
+            *left = Some(Settled { callbacks, ..batch });
         }
         flow
     }
@@ -136,24 +253,27 @@ pub(crate) fn shape(topic: &[u8]) -> Node {
 struct BatchCalls {
     /// When a callback forks and returns, the rest is the parent's to call.
     home: Home,
-    callbacks: std::vec::IntoIter<Option<Sv>>,
+    callbacks: vec::IntoIter<Option<Sv>>,
     /// Offset of the record whose callback comes next; -1 when offsets are not known.
     offset: i64,
     result: Option<Template>,
     error: Option<String>,
+    /// No callback is called after this.
+    until: Option<Instant>,
+    called: u32,
 }
 
 impl BatchCalls {
-    fn new(batch: Settled, mut result: Option<Template>) -> Self {
+    fn new(batch: &mut Settled, mut result: Option<Template>, until: Option<Instant>) -> Self {
         let has_leaves = batch.end != End::Unacknowledged;
-        let (offset, error_code, throttle_ms, error) = match batch.end {
+        let (offset, error_code, throttle_ms, error) = match &batch.end {
             End::Acknowledged {
                 base_offset,
                 throttle_ms,
-            } => (base_offset, 0, throttle_ms, None),
+            } => (*base_offset, 0, *throttle_ms, None),
             End::Unacknowledged => (-1, 0, 0, None),
-            End::Failed { reason } => (-1, -1, 0, Some(reason)),
-            End::Refused { error_code, reason } => (-1, error_code, 0, Some(reason)),
+            End::Failed { reason } => (-1, -1, 0, Some(reason.clone())),
+            End::Refused { error_code, reason } => (-1, *error_code, 0, Some(reason.clone())),
         };
         if let (Some(result), true) = (&mut result, has_leaves) {
             result.set(PARTITION, batch.place.partition as i64);
@@ -163,17 +283,26 @@ impl BatchCalls {
         }
         BatchCalls {
             home: Home::new(),
-            callbacks: batch.callbacks.into_iter(),
+            callbacks: std::mem::take(&mut batch.callbacks),
             offset,
             result,
             error,
+            until,
+            called: 0,
         }
+    }
+
+    /// Looks at the clock once in a while.
+    fn is_late(&mut self) -> bool {
+        self.called += 1;
+        (self.called - 1) % CALLS_PER_LOOK == CALLS_PER_LOOK - 1
+            && self.until.is_some_and(|until| Instant::now() >= until)
     }
 }
 
 impl Calls for BatchCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
-        if !self.home.is_here() {
+        if !self.home.is_here() || self.is_late() {
             return None;
         }
         let callback = loop {

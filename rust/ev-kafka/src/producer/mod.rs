@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_wire::error;
-use perl_xs::{FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv};
+use perl_xs::{
+    call_method, FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv,
+};
 
 use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
-use delivery::{Delivery, End, Settled};
+use delivery::{Delivery, End, Pace, Settled};
 
 use crate::conn::records::now_ms;
 use crate::home::Home;
@@ -96,13 +98,35 @@ impl Producer {
                     partition: 0,
                 },
                 topic: Vec::new(),
-                callbacks: batch.callbacks,
+                generation: batch.generation(),
+                callbacks: batch.callbacks.into_iter(),
                 end: End::Failed {
                     reason: reason.to_owned(),
                 },
             })
             .collect();
-        self.delivery.deliver(perl, settled)
+        self.delivery.deliver(perl, settled, Pace::AtOnce)
+    }
+
+    /// Calls back for batches that are done with, and sees to it that what takes long goes on in turns of the loop to come.
+    fn deliver(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
+        let flow = self.delivery.deliver(perl, settled, Pace::InTurns);
+        if flow == Flow::Exit || !self.delivery.take_rest() {
+            return flow;
+        }
+        let object = self.object.borrow().upgrade(perl);
+        match object {
+            Some(object) => {
+                call_method(perl, &object, "_deliver_later", &[]).or_warn(perl, "EV::Kafka")
+            }
+            None => self.delivery.deliver(perl, Vec::new(), Pace::AtOnce),
+        }
+    }
+
+    /// Goes on with callbacks that have waited for a turn of the loop.
+    fn deliver_waiting(&self, perl: Perl) -> Flow {
+        self.delivery.resume();
+        self.deliver(perl, Vec::new())
     }
 
     /// Settles batches in flight, each with its end.
@@ -119,7 +143,7 @@ impl Producer {
                 })
                 .collect()
         };
-        self.delivery.deliver(perl, settled)
+        self.deliver(perl, settled)
     }
 
     /// Where records that were given up belong, as texts name it.
@@ -166,7 +190,7 @@ impl Producer {
             };
             batches.into_iter().map(settle).collect()
         };
-        self.delivery.deliver(perl, settled)
+        self.deliver(perl, settled)
     }
 }
 
@@ -179,7 +203,8 @@ fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: 
     Settled {
         topic: accumulator.topic_name(place.topic).to_vec(),
         place,
-        callbacks: batch.callbacks,
+        generation: batch.generation(),
+        callbacks: batch.callbacks.into_iter(),
         end,
     }
 }

@@ -103,7 +103,8 @@ fn registered(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_txn_unsettled`: how many of the open transaction's records are neither delivered nor failed.
 fn unsettled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
-    let records = producer.accumulator.borrow().transaction_unsettled();
+    let records =
+        producer.accumulator.borrow().transaction_unsettled() + producer.delivery.waiting();
     frame.ret_int(records as i64);
     Ok(())
 }

@@ -179,6 +179,11 @@ pub struct Sealed<C> {
 }
 
 impl<C> Sealed<C> {
+    /// See [`super::Accumulator::end_generation`]: that of its first record.
+    pub fn generation(&self) -> u64 {
+        self.origin.generation
+    }
+
     /// How long all of its records have waited.
     pub(super) fn waited(&self, now: Duration) -> Duration {
         now.saturating_sub(self.origin.youngest.unwrap_or(now))
