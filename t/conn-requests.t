@@ -157,11 +157,15 @@ subtest 'an answer that breaks off' => sub {
 };
 
 subtest 'throttling' => sub {
-    my $answer = sub { array(string('t') . array(pack 'N n q> q>', 0, 0, 7, -1)) . pack 'N', $_[0] };
+    my $answer = sub {
+        my ($throttle, @more) = @_;
+        return array(string('t') . array(pack 'N n q> q> (q>)*', 0, 0, 7, -1, @more)) . pack 'N', $throttle;
+    };
     my @arrivals;
-    my $peer = ConnPeer->new(on_request => sub {
+    # From Produce 6 on the client waits; a broker that speaks less has waited itself (KIP-219).
+    my $peer = ConnPeer->new(versions => { 0 => [6, 6] }, on_request => sub {
         push @arrivals, time;
-        $answer->(@arrivals == 1 ? 100 : 0);
+        $answer->(@arrivals == 1 ? 100 : 0, 0);
     });
     my ($conn, $log) = ready($peer);
     my ($result) = answered(sub { $conn->produce('t', 0, 'k', 'v', $_[0]) });
@@ -169,6 +173,13 @@ subtest 'throttling' => sub {
     is $result->{topics}[0]{partitions}[0]{base_offset}, 7, 'beside the offset';
     answered(sub { $conn->produce('t', 0, 'k', 'v', $_[0]) });
     cmp_ok $arrivals[1] - $arrivals[0], '>=', 0.1, 'is obeyed';
+
+    my $old = ConnPeer->new(versions => { 0 => [3, 4] }, on_request => sub { $answer->(3_600_000) });
+    ($conn, $log) = ready($old);
+    for my $time ('first', 'second') {
+        ($result) = answered(sub { $conn->produce('t', 0, 'k', 'v', $_[0]) });
+        is $result->{throttle_time_ms}, 3_600_000, "an old broker that has waited: $time answer";
+    }
 };
 
 subtest 'request_timeout' => sub {

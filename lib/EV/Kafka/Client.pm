@@ -36,7 +36,8 @@ use parent qw(
     EV::Kafka::GroupOffsets
 );
 
-# Milliseconds a broker may take to have a Produce request replicated.
+# Milliseconds a broker may take at most to have a Produce request replicated. It takes
+# no longer than request_timeout: a broker that says nothing costs that time once.
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 sub new {
@@ -49,13 +50,19 @@ sub new {
         batch_limit => $cfg->{batch_limit},
         max_request_size => $cfg->{max_request_size},
         delivery_timeout => $cfg->{delivery_timeout},
-        timeout_ms  => PRODUCE_TIMEOUT_MS,
+        timeout_ms  => _produce_timeout_ms($cfg->{request_timeout}),
         idempotent  => $cfg->{idempotent},
         transactional_id => $cfg->{transactional_id},
         buffer_memory => $cfg->{buffer_memory},
     });
     $self->_apply_options;
     return $self;
+}
+
+sub _produce_timeout_ms {
+    my ($seconds) = @_;
+    return PRODUCE_TIMEOUT_MS if !$seconds || $seconds * 1000 > PRODUCE_TIMEOUT_MS;
+    return $seconds < 0.001 ? 1 : int $seconds * 1000;
 }
 
 # The state of a client that has done nothing yet.

@@ -18,9 +18,21 @@ use constant {
 # connection has refused it: it has no other way to answer.
 use constant REFUSAL_PERIOD => 30;
 
+# A connection on which nothing has moved for longer than this part of request_timeout
+# is asked for a sign of life before anything is entrusted to it: firewalls and load
+# balancers forget idle connections without a word.
+use constant CHECK_AFTER => 0.5;
+
+# Seconds that count as request_timeout there when requests may wait for ever.
+use constant CHECK_PATIENCE => 30;
+
+# A connection that a broker closes again within so many seconds was of no use. The
+# first time it is replaced at once, after that with a growing delay.
+use constant SHORT_LIFE => 1;
+
 # A link is this client's view of one connection to one broker:
-#   { purpose, node_id, conn, state (idle, connecting, ready), address,
-#     error?, request_failed?, tries, retry?,
+#   { purpose, node_id, conn, state (idle, connecting, ready, checking), address,
+#     error?, request_failed?, tries, retry?, ready_at?, short_lives?,
 #     unanswered_at?, refusals?, refused_at? }
 # of which the last line is about Produce requests with acks 0.
 # Fetch has a connection of its own ('fetch'): a broker answers a connection's
@@ -58,13 +70,51 @@ sub _new_conn {
     });
     $conn->_secure_like($self->{cfg}{security}) if $self->{cfg}{security};
     $conn->request_timeout($self->{cfg}{request_timeout});
+    $conn->_share_addresses($self->{cfg}{addresses} ||= EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop}));
     return $conn;
 }
 
+# A connection on which the next request has every chance: what is written into one that
+# has ended is lost.
 sub _ready_conn {
     my ($self, $purpose, $node_id) = @_;
-    my $link = $self->{cfg}{links}{"$purpose:$node_id"} or return;
-    return $link->{state} eq 'ready' && $link->{conn}->connected ? $link->{conn} : undef;
+    my $key  = "$purpose:$node_id";
+    my $link = $self->{cfg}{links}{$key} or return;
+    my $conn = $link->{conn};
+    return if $link->{state} ne 'ready' || !$conn->_is_usable;
+    return $conn if $conn->_idle < $self->_check_after;
+    $self->_check_link($key, $link);
+    return;
+}
+
+sub _check_after { CHECK_AFTER * ($_[0]{cfg}{request_timeout} // CHECK_PATIENCE || CHECK_PATIENCE) }
+
+# Whatever is asked for meanwhile waits as for a connection that is being made.
+sub _check_link {
+    my ($self, $key, $link) = @_;
+    $link->{state} = 'checking';
+    my $conn = $link->{conn};
+    $conn->request_timeout(CHECK_PATIENCE) unless $self->{cfg}{request_timeout} // 1;
+    weaken(my $weak = $self);
+    $conn->metadata([], sub { $weak->_link_checked($key) if $weak });
+    $conn->request_timeout($self->{cfg}{request_timeout});
+    return;
+}
+
+# Any answer is a sign of life. Without one the connection has ended, which is seen to there.
+sub _link_checked {
+    my ($self, $key) = @_;
+    my $link = $self->{cfg}{links}{$key} or return;
+    return if $link->{state} ne 'checking' || !$link->{conn}->connected;
+    $link->{state} = 'ready';
+    return $self->_serve_link($link);
+}
+
+sub _serve_link {
+    my ($self, $link) = @_;
+    $self->_drain_pending_for($link->{node_id});
+    $self->_send_ready_to($link->{node_id}) if $link->{purpose} eq 'main';
+    return;
 }
 
 # Runs the operation on a ready connection, now or once there is one. The next
@@ -98,11 +148,10 @@ sub _open_link {
 sub _link_ready {
     my ($self, $key) = @_;
     my $link = $self->{cfg}{links}{$key} or return;
-    @$link{qw(state tries)} = ('ready', 0);
+    @$link{qw(state tries ready_at)} = ('ready', 0, $self->_now);
     delete $self->{cfg}{lost_brokers}{ $link->{address} };
-    $self->_drain_pending_for($link->{node_id});
-    $self->_send_ready_to($link->{node_id}) if $link->{purpose} eq 'main';
-    return;
+    $self->_watch_idle_links;
+    return $self->_serve_link($link);
 }
 
 # Every request that a connection's end has failed says so here: only a
@@ -127,7 +176,14 @@ sub _link_down {
     return $self->_refused_without_answer($link) if $is_quiet && $self->_is_recent($link->{unanswered_at});
 
     # Brokers close connections that have been idle for connections.max.idle.ms.
-    return $self->_reopen_if_needed($link) if $is_quiet;
+    return $self->_link_ended($key, $link) if $is_quiet;
+    # The next address of its name may be of more use.
+    return $self->_open_link($link) if $was eq 'connecting' && $link->{conn}->_has_untried_addresses;
+    if ($was eq 'checking') {
+        # Nothing was entrusted to it. Whoever does not answer may have ceased to lead.
+        $self->_refresh_metadata;
+        return $self->_reopen_if_needed($link);
+    }
 
     $link->{retry} = $self->_timer(
         $self->_backoff(++$link->{tries}, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX),
@@ -168,7 +224,7 @@ sub _refused_without_answer {
     $link->{refused_at} = $self->_now;
     $link->{retry} = $self->_timer(
         $self->_backoff(++$link->{refusals}, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX),
-        _retry_refused => $key,
+        _retry_link_if_needed => $key,
     );
     $self->_refresh_metadata;
     return $self->_notice($subject, "broker $link->{node_id} ($link->{address}) closed the connection on which messages"
@@ -176,11 +232,49 @@ sub _refused_without_answer {
         broker => $link->{node_id});
 }
 
-sub _retry_refused {
+# No loss, and there is nothing to say. But a broker that closes every connection at once
+# must not be asked for the next one in a tight loop.
+sub _link_ended {
+    my ($self, $key, $link) = @_;
+    my $is_short = $self->_now - ($link->{ready_at} // 0) < SHORT_LIFE;
+    $link->{short_lives} = $is_short ? ($link->{short_lives} || 0) + 1 : 0;
+    return $self->_reopen_if_needed($link) if $link->{short_lives} < 2;
+    my $delay = $self->_backoff($link->{short_lives} - 1, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX);
+    $link->{retry} = $self->_timer($delay, _retry_link_if_needed => $key);
+    return;
+}
+
+sub _retry_link_if_needed {
     my ($self, $key) = @_;
     my $link = $self->{cfg}{links}{$key} or return;
     delete $link->{retry};
     return $self->_reopen_if_needed($link);
+}
+
+# Before a broker does: what is closed by ourselves takes no message along.
+sub _watch_idle_links {
+    my ($self, $after) = @_;
+    my $cfg = $self->{cfg};
+    my $max = $cfg->{connections_max_idle} or return;
+    $cfg->{_idle_timer} ||= $self->_timer($after // $max, '_close_idle_links');
+    return;
+}
+
+sub _close_idle_links {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{_idle_timer};
+    my $max = $cfg->{connections_max_idle} or return;
+    my $next;
+    for my $key (keys %{ $cfg->{links} }) {
+        my $link = $cfg->{links}{$key};
+        next if $link->{state} ne 'ready';
+        my $left = $max - $link->{conn}->_idle;
+        if    ($left <= 0)                        { $self->_close_link($key) }
+        elsif (!defined $next || $left < $next)   { $next = $left }
+    }
+    $self->_watch_idle_links($next) if defined $next;
+    return;
 }
 
 # On purpose, which is no loss: what is under way there is of no interest any more.
@@ -259,6 +353,7 @@ sub _disconnect_all {
     $cfg->{links} = {};
     $cfg->{conns} = {};
     $_->disconnect for @conns;
+    delete @$cfg{qw(addresses _idle_timer)};
     delete $cfg->{security};    # and with it the credentials
     return;
 }
@@ -274,9 +369,10 @@ EV::Kafka::Connections - an EV::Kafka client's connections to its brokers
 =head1 DESCRIPTION
 
 A part of L<EV::Kafka::Client>, not for use by itself. It opens a connection to
-a broker when something is to be sent there, tells losses from idle
-connections that a broker closes, reports a lost broker once and reconnects to
-it with a growing delay.
+a broker when something is to be sent there, closes those that have been idle for
+C<connections_max_idle>, asks a connection that has been idle for a while whether it
+still is one, tells losses from idle connections that a broker closes, reports a lost
+broker once and reconnects to it with a growing delay.
 
 =head1 SEE ALSO
 

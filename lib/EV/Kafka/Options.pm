@@ -40,6 +40,7 @@ my %DEFAULT = (
     on_message_die    => 'warn',
     metadata_refresh  => 300,
     delivery_timeout  => 120,
+    connections_max_idle => 540,
     buffer_memory     => 0,
 );
 
@@ -73,6 +74,7 @@ my %CHECK = (
     transactional_id  => \&_text,
     transaction_timeout => _integer_check(min => 1, %INT32_MAX),
     request_timeout   => _number_check(min => 0),
+    connections_max_idle => _number_check(min => 0),
     loop              => \&_loop,
     tls               => \&_flag,
     tls_skip_verify   => \&_flag,

@@ -6,12 +6,17 @@
 #include "perl_xs.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
+#ifdef __linux__
+# include <linux/sockios.h>
+#endif
 
 /* Runs the handler of a watcher. */
 extern void evk_dispatch (void *handler, int revents);
@@ -262,6 +267,57 @@ ssize_t evk_send (int fd, const void *data, size_t len)
     sent = send (fd, data, len, flags);
   while (sent < 0 && errno == EINTR);
   return sent < 0 ? -(ssize_t) errno : sent;
+}
+
+/* Whether the peer has closed its end, also when what it said before is still unread. */
+int evk_peer_closed (int fd)
+{
+  struct pollfd look;
+
+  memset (&look, 0, sizeof (look));
+  look.fd = fd;
+#ifdef POLLRDHUP
+  look.events = POLLRDHUP;
+  return poll (&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR));
+#else
+  {
+    char byte;
+
+    look.events = POLLIN;
+    if (poll (&look, 1, 0) <= 0)
+      return 0;
+    return (look.revents & (POLLHUP | POLLERR)) || recv (fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+  }
+#endif
+}
+
+/* How many bytes were written that the peer's system has not acknowledged; -1 when that is not known. */
+long evk_unacknowledged (int fd)
+{
+#if defined SIOCOUTQ
+  int bytes;
+
+  return ioctl (fd, SIOCOUTQ, &bytes) < 0 ? -1 : bytes;
+#elif defined SO_NWRITE
+  int bytes;
+  socklen_t len = sizeof (bytes);
+
+  return getsockopt (fd, SOL_SOCKET, SO_NWRITE, &bytes, &len) < 0 ? -1 : bytes;
+#elif defined FIONWRITE
+  int bytes;
+
+  return ioctl (fd, FIONWRITE, &bytes) < 0 ? -1 : bytes;
+#else
+  return -1;
+#endif
+}
+
+/* Has the system look now and then whether the peer of an idle connection still is there. */
+void evk_keep_alive (int fd)
+{
+  int on = 1;
+
+  setsockopt (fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof (on));
 }
 
 /* Perl's signal handlers need an interpreter, so a thread without one must never run them: it is

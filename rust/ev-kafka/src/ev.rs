@@ -12,7 +12,7 @@
 use std::ffi::c_void;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::raw::c_int;
+use std::os::raw::{c_int, c_long};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -85,6 +85,9 @@ extern "C" {
     fn evk_prepare_stop(watcher: *mut RawWatcher);
     fn evk_send_vectored(fd: c_int, parts: *const c_void, count: usize) -> isize;
     fn evk_send(fd: c_int, data: *const c_void, len: usize) -> isize;
+    fn evk_peer_closed(fd: c_int) -> c_int;
+    fn evk_unacknowledged(fd: c_int) -> c_long;
+    fn evk_keep_alive(fd: c_int);
     fn evk_block_signals();
     fn evk_restore_signals();
 }
@@ -365,6 +368,27 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> io::Result<usize> {
 
 fn sent_or_error(sent: isize) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::from_raw_os_error(-sent as i32))
+}
+
+/// Whether the peer has closed its end of the connection, also when what it said before that is
+/// still unread.
+pub fn peer_closed(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: an open descriptor; nothing is read.
+    unsafe { evk_peer_closed(socket.as_raw_fd()) != 0 }
+}
+
+/// How many of the bytes that were written the peer's system has not acknowledged; none where the
+/// system does not tell.
+pub fn unacknowledged(socket: BorrowedFd<'_>) -> Option<usize> {
+    // SAFETY: an open descriptor.
+    let bytes = unsafe { evk_unacknowledged(socket.as_raw_fd()) };
+    usize::try_from(bytes).ok()
+}
+
+/// Has the system probe the connection while it is idle (SO_KEEPALIVE).
+pub fn keep_alive(socket: BorrowedFd<'_>) {
+    // SAFETY: an open descriptor.
+    unsafe { evk_keep_alive(socket.as_raw_fd()) }
 }
 
 /// Starts a thread in which no signal handler ever runs: Perl's need an interpreter.

@@ -145,7 +145,7 @@ fn run(
         while let Some(transmit) = connection.poll_transmit() {
             let segment = transmit.segments().next().unwrap_or_default();
             let written = stream.write(segment)?;
-            connection.transmitted(written);
+            connection.transmitted(written, Instant::now());
         }
         match stream.read(connection.read_buffer()) {
             Ok(0) => connection.handle_eof(Instant::now()),

@@ -41,11 +41,13 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 /// * **Getters** tell how things stand: [`state`](Self::state), [`pending`](Self::pending),
 ///   [`api_versions`](Self::api_versions), [`version`](Self::version),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
-///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words).
+///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words),
+///   [`is_unsent`](Self::is_unsent).
 /// * **`handle_*`** take in what happened outside: [`handle_dialed`](Self::handle_dialed),
 ///   [`handle_dial_failed`](Self::handle_dial_failed), [`handle_read`](Self::handle_read) (after
 ///   [`read_buffer`](Self::read_buffer)) or [`handle_data`](Self::handle_data),
 ///   [`handle_eof`](Self::handle_eof), [`handle_io_error`](Self::handle_io_error),
+///   [`handle_unacknowledged`](Self::handle_unacknowledged),
 ///   [`handle_timeout`](Self::handle_timeout).
 /// * **Commands** are the caller's wishes: [`connect`](Self::connect),
 ///   [`disconnect`](Self::disconnect), [`destroy`](Self::destroy), [`send`](Self::send),
@@ -92,6 +94,8 @@ pub struct Connection {
     backoff: Backoff,
     api_versions: Option<ApiVersions>,
     next_token: Token,
+    /// Of the requests that the last loss has failed, the first that was not sent.
+    first_unsent: Option<Token>,
     /// What `poll_event` yields before it looks at what the broker sent.
     events: VecDeque<Event>,
 }
@@ -141,6 +145,7 @@ impl Connection {
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             api_versions: None,
             next_token: 1,
+            first_unsent: None,
             events: VecDeque::new(),
         }
     }
@@ -196,6 +201,12 @@ impl Connection {
     /// follow drop the socket: a driver writes before it takes them, as far as the socket lets it.
     pub fn has_last_words(&self) -> bool {
         self.link().is_some_and(Link::has_last_words)
+    }
+
+    /// Whether a request that has failed was not written as a whole, so that no broker can have
+    /// read it. Answers for those that the last loss of a connection has failed.
+    pub fn is_unsent(&self, token: Token) -> bool {
+        self.first_unsent.is_some_and(|first| token >= first)
     }
 
     fn link(&self) -> Option<&Link> {
@@ -309,7 +320,8 @@ impl Connection {
     /// Queues a request whose `body` was encoded at `version`. Exactly one `Answer` or `Failed`
     /// with the returned token follows.
     ///
-    /// When no answer has come `deadline` from now, not counting throttled time, the request
+    /// When nothing has come from the broker for `patience` after it had the request, or when for
+    /// so long nothing of what waits could be written, not counting throttled time, the request
     /// fails, and with it the connection: answers come in order. `None` waits for ever.
     ///
     /// # Errors
@@ -319,21 +331,20 @@ impl Connection {
         api: ApiKey,
         version: i16,
         body: Writer,
-        deadline: Option<Duration>,
+        patience: Option<Duration>,
         now: Instant,
     ) -> Result<Token, SendError> {
         let token = self.next_token;
         let (link, client_id) = self.link_for(api, version)?;
-        let deadline = deadline.and_then(|time| link.sendable_at(now).checked_add(time));
         let request = Outgoing {
             client_id,
             token: Some(token),
             api,
             version,
             body,
-            deadline,
+            patience,
         };
-        link.send(request)?;
+        link.send(request, now)?;
         self.next_token += 1;
         Ok(token)
     }
@@ -347,13 +358,12 @@ impl Connection {
         api: ApiKey,
         version: i16,
         body: &[u8],
-        deadline: Option<Duration>,
+        patience: Option<Duration>,
         now: Instant,
     ) -> Result<Token, SendError> {
         let token = self.next_token;
         let (link, client_id) = self.link_for(api, version)?;
-        let deadline = deadline.and_then(|time| link.sendable_at(now).checked_add(time));
-        link.send_small(client_id, token, (api, version), body, deadline)?;
+        link.send_small(client_id, token, (api, version), body, patience, now)?;
         self.next_token += 1;
         Ok(token)
     }
@@ -367,16 +377,18 @@ impl Connection {
         api: ApiKey,
         version: i16,
         body: Writer,
+        now: Instant,
     ) -> Result<(), SendError> {
         let (link, client_id) = self.link_for(api, version)?;
-        link.send(Outgoing {
+        let request = Outgoing {
             client_id,
             token: None,
             api,
             version,
             body,
-            deadline: None,
-        })
+            patience: None,
+        };
+        link.send(request, now)
     }
 
     /// Obeys an answer's `throttle_time_ms` (KIP-219): nothing is sent for that long, and the
@@ -385,7 +397,7 @@ impl Connection {
     pub fn throttle(&mut self, throttle_time_ms: i32, now: Instant) {
         let time = Duration::from_millis(u64::try_from(throttle_time_ms).unwrap_or(0));
         let time = time.min(MAX_THROTTLE);
-        if let Some(link) = self.ready_link() {
+        if let Some(link) = self.ready_link().filter(|_| !time.is_zero()) {
             link.throttle(time, now);
         }
     }
@@ -470,6 +482,15 @@ impl Connection {
         }
     }
 
+    /// Of what was written, the broker's system has not acknowledged so many bytes. A driver that
+    /// can find that out says so now and then: what is on its way over a slow connection is not
+    /// late.
+    pub fn handle_unacknowledged(&mut self, bytes: usize, now: Instant) {
+        if let Some(link) = self.link_mut() {
+            link.unacknowledged(bytes, now);
+        }
+    }
+
     /// Time has passed: does what is due at `now`. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         let error = match &mut self.phase {
@@ -521,9 +542,9 @@ impl Connection {
     }
 
     /// The socket took the first `n` bytes of what `poll_transmit` offered.
-    pub fn transmitted(&mut self, n: usize) {
+    pub fn transmitted(&mut self, n: usize, now: Instant) {
         if let Some(link) = self.link_mut() {
-            link.transmitted(n);
+            link.transmitted(n, now);
         }
     }
 

@@ -15,17 +15,49 @@ pub(crate) struct Pending {
     pub(crate) correlation_id: i32,
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
-    pub(crate) deadline: Option<Instant>,
+    /// How long its answer may take; `None` for ever.
+    pub(crate) patience: Option<Duration>,
+    /// Where it ends in the stream of bytes for the broker.
+    pub(crate) end: u64,
 }
 
-/// A queue that knows its earliest deadline.
+/// A clock that runs for one request.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    correlation_id: i32,
+    since: Instant,
+    /// Where its request ends in the stream of bytes.
+    end: u64,
+}
+
+/// The clocks of written requests that have the same patience: the first is the next to run out.
+#[derive(Debug)]
+struct Clocks {
+    patience: Duration,
+    running: VecDeque<Clock>,
+}
+
+/// A queue that knows when the first of its requests is late.
+///
+/// A request's clock starts when the broker's system has its last byte: as far as that is known,
+/// and else when it is written. Until then it is late only if no byte has moved for as long as its
+/// patience. What the broker says starts all clocks anew: answers come in order, so all of them
+/// wait for the same thing.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     queue: VecDeque<Pending>,
-    /// The deadlines that can become the earliest one while the queue shrinks from the front,
-    /// with their requests' ids, ascending. A request's deadline is left out when a later
-    /// request has an earlier one.
-    deadlines: VecDeque<(i32, Instant)>,
+    /// How many at the end of `queue` are not written as a whole.
+    unwritten: usize,
+    /// Of those, the ones with a patience, and when they were queued.
+    waiting: VecDeque<(Clock, Duration)>,
+    /// One entry for each patience; programs have a handful.
+    clocks: Vec<Clocks>,
+    /// When the broker last said something, or will be free to: no clock counts what was before.
+    heard: Option<Instant>,
+    /// When it last took something. Counts for what is not written.
+    moved: Option<Instant>,
+    /// How much of the stream the broker's system is known to have.
+    arrived: u64,
     /// How many have a token.
     callers: usize,
 }
@@ -41,17 +73,17 @@ impl InFlight {
         self.queue.is_empty()
     }
 
-    pub(crate) fn push(&mut self, pending: Pending) {
-        if let Some(deadline) = pending.deadline {
-            while self
-                .deadlines
-                .back()
-                .is_some_and(|&(_, last)| last > deadline)
-            {
-                self.deadlines.pop_back();
-            }
-            self.deadlines.push_back((pending.correlation_id, deadline));
+    /// A request was queued at `now`.
+    pub(crate) fn push(&mut self, pending: Pending, now: Instant) {
+        if let Some(patience) = pending.patience {
+            let clock = Clock {
+                correlation_id: pending.correlation_id,
+                since: now,
+                end: pending.end,
+            };
+            self.waiting.push_back((clock, patience));
         }
+        self.unwritten += 1;
         self.callers += usize::from(pending.token.is_some());
         self.queue.push_back(pending);
     }
@@ -63,42 +95,118 @@ impl InFlight {
     pub(crate) fn pop(&mut self) -> Option<Pending> {
         let pending = self.queue.pop_front()?;
         self.callers -= usize::from(pending.token.is_some());
-        if self
-            .deadlines
-            .front()
-            .is_some_and(|&(id, _)| id == pending.correlation_id)
-        {
-            self.deadlines.pop_front();
+        // A peer may answer what was not asked yet.
+        if self.unwritten > self.queue.len() {
+            self.unwritten = self.queue.len();
+            if pending.patience.is_some() {
+                self.waiting.pop_front();
+            }
+        } else if let Some(patience) = pending.patience {
+            self.stop(patience);
         }
         if self.queue.is_empty() && self.queue.capacity() > 1024 {
-            *self = Self::default();
+            self.queue = VecDeque::new();
+            self.waiting = VecDeque::new();
         }
         Some(pending)
     }
 
-    pub(crate) fn earliest_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|&(_, deadline)| deadline)
+    fn stop(&mut self, patience: Duration) {
+        let Some(place) = self.clocks.iter().position(|c| c.patience == patience) else {
+            return;
+        };
+        self.clocks[place].running.pop_front();
+        if self.clocks[place].running.is_empty() {
+            self.clocks.swap_remove(place);
+        }
     }
 
-    /// The oldest request whose deadline is not after `now`.
+    /// The stream of bytes is written up to `position`: starts the clocks of what is complete.
+    pub(crate) fn written(&mut self, position: u64, now: Instant) {
+        while self.unwritten > 0 {
+            let next = &self.queue[self.queue.len() - self.unwritten];
+            if next.end > position {
+                return;
+            }
+            self.unwritten -= 1;
+            if next.patience.is_none() {
+                continue;
+            }
+            if let Some((mut clock, patience)) = self.waiting.pop_front() {
+                clock.since = now;
+                match self.clocks.iter_mut().find(|c| c.patience == patience) {
+                    Some(clocks) => clocks.running.push_back(clock),
+                    None => self.clocks.push(Clocks {
+                        patience,
+                        running: [clock].into(),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// The broker says something at `then`: no request is late because of the time before.
+    pub(crate) fn heard(&mut self, then: Instant) {
+        self.heard = self.heard.max(Some(then));
+    }
+
+    /// The socket has taken bytes.
+    pub(crate) fn moved(&mut self, now: Instant) {
+        self.moved = self.moved.max(Some(now));
+    }
+
+    /// The broker's system has the bytes up to `position`: restarts the clocks of what was on its
+    /// way to it until now.
+    pub(crate) fn arrived(&mut self, position: u64, now: Instant) {
+        if position <= self.arrived {
+            return;
+        }
+        for clocks in &mut self.clocks {
+            let on_its_way = clocks.running.iter_mut().rev();
+            on_its_way
+                .take_while(|clock| clock.end > self.arrived)
+                .for_each(|clock| clock.since = now);
+        }
+        self.arrived = position;
+        self.moved(now);
+    }
+
+    /// When the first request is late; `None` when none ever is.
+    pub(crate) fn earliest_deadline(&self) -> Option<Instant> {
+        self.deadlines().map(|(deadline, _)| deadline).min()
+    }
+
+    /// The request that is late at `now`.
     pub(crate) fn overdue(&self, now: Instant) -> Option<&Pending> {
-        self.earliest_deadline()
-            .filter(|&deadline| deadline <= now)?;
+        let late = self.deadlines().filter(|&(deadline, _)| deadline <= now);
+        let (_, id) = late.min()?;
         self.queue
             .iter()
-            .find(|pending| pending.deadline.is_some_and(|deadline| deadline <= now))
+            .find(|pending| pending.correlation_id == id)
     }
 
-    /// Puts every deadline off.
-    pub(crate) fn postpone(&mut self, by: Duration) {
-        for pending in &mut self.queue {
-            pending.deadline = pending
-                .deadline
-                .and_then(|deadline| deadline.checked_add(by));
-        }
-        for (_, deadline) in &mut self.deadlines {
-            *deadline = deadline.checked_add(by).unwrap_or(*deadline);
-        }
+    /// The next deadline of each patience and of what is not written, with the request's id.
+    fn deadlines(&self) -> impl Iterator<Item = (Instant, i32)> + '_ {
+        let running = self.clocks.iter().filter_map(|clocks| {
+            let clock = clocks.running.front()?;
+            let since = Some(clock.since).max(self.heard)?;
+            Some((since.checked_add(clocks.patience)?, clock.correlation_id))
+        });
+        let waiting = self.waiting.front().and_then(|(clock, patience)| {
+            let since = Some(clock.since).max(self.heard).max(self.moved)?;
+            Some((since.checked_add(*patience)?, clock.correlation_id))
+        });
+        running.chain(waiting)
+    }
+
+    /// The first of the caller's requests that ends after `position`.
+    pub(crate) fn first_after(&self, position: u64) -> Option<Token> {
+        let first = self.queue.len() - self.unwritten;
+        self.queue
+            .iter()
+            .skip(first)
+            .filter(|pending| pending.end > position)
+            .find_map(|pending| pending.token)
     }
 
     /// Takes everything out, oldest first.

@@ -20,7 +20,7 @@
 //! let request = connection.poll_transmit().unwrap();
 //! assert_eq!(request.segments().next().unwrap()[4..12], [0, 18, 0, 0, 0, 0, 0, 1]);
 //! let length = request.len();
-//! connection.transmitted(length);
+//! connection.transmitted(length, now);
 //!
 //! // The broker answers: id 1, no error, it speaks Metadata (3) at versions 0 to 12.
 //! let answer = [0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 12];

@@ -57,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
     incoming: FrameBuffer,
     outgoing: TransmitQueue,
+    /// How many bytes were ever queued in `outgoing`.
+    queued: u64,
     /// Between the socket and the two of them, on an encrypted connection.
     tls: Option<Box<TlsStream>>,
     in_flight: InFlight,
@@ -83,6 +85,7 @@ impl Link {
             stage,
             incoming: FrameBuffer::new(),
             outgoing: TransmitQueue::default(),
+            queued: 0,
             tls,
             in_flight: InFlight::default(),
             next_correlation_id: 1,
@@ -130,6 +133,15 @@ impl Link {
         self.tls.as_ref().is_some_and(|tls| tls.has_last_words())
     }
 
+    /// The first of the caller's requests that the broker cannot have read as a whole, because
+    /// not all of it was given to the socket. All after it are such, too.
+    pub(crate) fn first_unsent(&self) -> Option<Token> {
+        // What TLS has taken counts as given to the socket.
+        let taken = self.queued - self.outgoing.len() as u64;
+        let unsent = self.in_flight.first_after(taken);
+        unsent.or_else(|| self.held.first())
+    }
+
     /// The end of this connection: who is left without an answer, oldest first.
     pub(crate) fn into_unanswered(mut self) -> impl Iterator<Item = Token> {
         let in_flight = self.in_flight.take().filter_map(|request| request.token);
@@ -140,13 +152,14 @@ impl Link {
 /// Outgoing.
 impl Link {
     /// Sends a request of the caller's, now or when the authentication has been renewed.
-    pub(crate) fn send(&mut self, request: Outgoing) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, request: Outgoing, now: Instant) -> Result<(), SendError> {
         if !self.holding {
-            return self.dispatch(request);
+            return self.dispatch(request, now);
         }
         let Outgoing { api, version, .. } = request;
         self.next_header(request.client_id.clone(), api, version, request.body.len())?;
-        self.held.push(request);
+        let from = self.sendable_at(now);
+        self.held.push(request, from);
         Ok(())
     }
 
@@ -157,31 +170,33 @@ impl Link {
         token: Token,
         (api, version): (ApiKey, i16),
         body: &[u8],
-        deadline: Option<Instant>,
+        patience: Option<Duration>,
+        now: Instant,
     ) -> Result<(), SendError> {
         if self.holding {
             let mut copy = Writer::new();
             copy.put_slice(body);
-            return self.send(Outgoing {
+            let request = Outgoing {
                 client_id,
                 token: Some(token),
                 api,
                 version,
                 body: copy,
-                deadline,
-            });
+                patience,
+            };
+            return self.send(request, now);
         }
         self.begin(client_id, api, version, body.len(), body)?;
         let id = self.number();
-        self.expect(id, Some(token), api, version, deadline);
+        self.expect(id, Some(token), (api, version), patience, now);
         Ok(())
     }
 
-    fn dispatch(&mut self, request: Outgoing) -> Result<(), SendError> {
+    fn dispatch(&mut self, request: Outgoing, now: Instant) -> Result<(), SendError> {
         let Outgoing { api, version, .. } = request;
         let id = self.enqueue(request.client_id, api, version, request.body)?;
         if request.token.is_some() {
-            self.expect(id, request.token, api, version, request.deadline);
+            self.expect(id, request.token, (api, version), request.patience, now);
         }
         Ok(())
     }
@@ -196,6 +211,7 @@ impl Link {
     ) -> Result<i32, SendError> {
         self.begin(client_id, api, version, body.len(), &[])?;
         for segment in body.into_segments() {
+            self.queued += segment.len() as u64;
             self.outgoing.push(segment);
         }
         Ok(self.number())
@@ -211,7 +227,9 @@ impl Link {
         start: &[u8],
     ) -> Result<(), SendError> {
         let (size, header, header_len) = self.next_header(client_id, api, version, body)?;
-        let buffer = self.outgoing.append(SIZE_FIELD + header_len + start.len());
+        let len = SIZE_FIELD + header_len + start.len();
+        self.queued += len as u64;
+        let buffer = self.outgoing.append(len);
         buffer.put_i32(size);
         header.put(buffer).map_err(encode_error)?;
         buffer.extend_from_slice(start);
@@ -231,6 +249,7 @@ impl Link {
         frame.put_i32(size);
         header.put(&mut *frame).map_err(encode_error)?;
         frame.extend_from_slice(body);
+        self.queued += frame.len() as u64;
         self.outgoing.push_uncopied(Bytes::from_owner(frame));
         Ok(self.number())
     }
@@ -266,17 +285,19 @@ impl Link {
         &mut self,
         correlation_id: i32,
         token: Option<Token>,
-        api: ApiKey,
-        version: i16,
-        deadline: Option<Instant>,
+        (api, version): (ApiKey, i16),
+        patience: Option<Duration>,
+        now: Instant,
     ) {
-        self.in_flight.push(Pending {
+        let pending = Pending {
             token,
             correlation_id,
             api,
             version,
-            deadline,
-        });
+            patience,
+            end: self.queued,
+        };
+        self.in_flight.push(pending, now);
     }
 
     /// When a request that is queued at `now` can leave at the earliest.
@@ -286,13 +307,11 @@ impl Link {
 
     /// Sends nothing for `time` from now and leaves that time out of all deadlines.
     pub(crate) fn throttle(&mut self, time: Duration, now: Instant) {
-        let Some(until) = now.checked_add(time) else {
-            return;
-        };
+        let until = now + time;
+        self.in_flight.heard(until);
         let before = self.sendable_at(now);
         if until > before {
             let by = until - before;
-            self.in_flight.postpone(by);
             self.renewal_deadline = self.renewal_deadline.and_then(|at| at.checked_add(by));
             self.throttled_until = Some(until);
             // What is queued now would leave when the session is over.
@@ -308,11 +327,28 @@ impl Link {
         }
     }
 
-    pub(crate) fn transmitted(&mut self, n: usize) {
+    pub(crate) fn transmitted(&mut self, n: usize, now: Instant) {
         match &mut self.tls {
             None => self.outgoing.advance(n),
             Some(tls) => tls.transmitted(n),
         }
+        if n > 0 {
+            self.in_flight.moved(now);
+        }
+        self.in_flight.written(self.written(), now);
+    }
+
+    /// Up to where the queued bytes have certainly left. Encrypted ones are never fewer than what
+    /// they stand for.
+    fn written(&self) -> u64 {
+        let encrypted = self.tls.as_ref().map_or(0, |tls| tls.queued_bytes());
+        (self.queued - self.outgoing.len() as u64).saturating_sub(encrypted as u64)
+    }
+
+    /// All that was written, but for so many bytes, has arrived at the broker's system.
+    pub(crate) fn unacknowledged(&mut self, bytes: usize, now: Instant) {
+        let arrived = self.written().saturating_sub(bytes as u64);
+        self.in_flight.arrived(arrived, now);
     }
 }
 
@@ -333,7 +369,7 @@ impl Link {
                 self.handle_decrypted(outcome, now);
             }
         }
-        self.heard_at = now;
+        self.heard(n, now);
     }
 
     pub(crate) fn handle_data(&mut self, data: &[u8], now: Instant) {
@@ -344,7 +380,14 @@ impl Link {
                 self.handle_decrypted(outcome, now);
             }
         }
+        self.heard(data.len(), now);
+    }
+
+    fn heard(&mut self, n: usize, now: Instant) {
         self.heard_at = now;
+        if n > 0 {
+            self.in_flight.heard(now);
+        }
     }
 
     fn handle_decrypted(&mut self, outcome: Result<Peer, String>, now: Instant) {
@@ -494,11 +537,11 @@ impl Link {
     ///
     /// # Errors
     /// None that did not show when the request was held.
-    pub(crate) fn release(&mut self) -> Result<(), SendError> {
+    pub(crate) fn release(&mut self, now: Instant) -> Result<(), SendError> {
         self.holding = false;
         self.renewal_deadline = None;
         self.held
             .take()
-            .try_for_each(|request| self.dispatch(request))
+            .try_for_each(|request| self.dispatch(request, now))
     }
 }

@@ -57,7 +57,8 @@ pub(crate) struct Outgoing {
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) body: Writer,
-    pub(crate) deadline: Option<Instant>,
+    /// How long its answer may take.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl fmt::Debug for Outgoing {
@@ -67,7 +68,7 @@ impl fmt::Debug for Outgoing {
             .field("token", &self.token)
             .field("api", &self.api)
             .field("version", &self.version)
-            .field("deadline", &self.deadline)
+            .field("patience", &self.patience)
             .finish_non_exhaustive()
     }
 }
@@ -75,7 +76,8 @@ impl fmt::Debug for Outgoing {
 /// Held requests in the order in which they are to leave.
 #[derive(Debug, Default)]
 pub(crate) struct HeldRequests {
-    queue: VecDeque<Outgoing>,
+    /// Each with its deadline.
+    queue: VecDeque<(Outgoing, Option<Instant>)>,
     /// How many expect an answer.
     callers: usize,
     bytes: usize,
@@ -83,14 +85,21 @@ pub(crate) struct HeldRequests {
 }
 
 impl HeldRequests {
-    pub(crate) fn push(&mut self, request: Outgoing) {
+    /// Holds a request whose clock starts at `from`.
+    pub(crate) fn push(&mut self, request: Outgoing, from: Instant) {
         self.callers += usize::from(request.token.is_some());
         self.bytes += request.body.len();
-        self.earliest_deadline = [self.earliest_deadline, request.deadline]
+        let deadline = request.patience.and_then(|time| from.checked_add(time));
+        self.earliest_deadline = [self.earliest_deadline, deadline]
             .into_iter()
             .flatten()
             .min();
-        self.queue.push_back(request);
+        self.queue.push_back((request, deadline));
+    }
+
+    /// The first that expects an answer.
+    pub(crate) fn first(&self) -> Option<Token> {
+        self.queue.iter().find_map(|(request, _)| request.token)
     }
 
     /// How many expect an answer.
@@ -111,11 +120,13 @@ impl HeldRequests {
         self.earliest_deadline.filter(|&deadline| deadline <= now)?;
         self.queue
             .iter()
-            .find(|request| request.deadline.is_some_and(|deadline| deadline <= now))
+            .find(|(_, deadline)| deadline.is_some_and(|deadline| deadline <= now))
+            .map(|(request, _)| request)
     }
 
     /// Takes everything out, oldest first.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Outgoing> {
-        std::mem::take(self).queue.into_iter()
+        let held = std::mem::take(self).queue.into_iter();
+        held.map(|(request, _)| request)
     }
 }

@@ -155,7 +155,7 @@ fn a_version_that_the_broker_does_not_speak_is_not_sent() {
         assert_eq!((error.wanted, error.broker), ((version, version), (4, 9)));
         let sent = driver
             .conn
-            .send_oneway(ApiKey::Metadata, version, metadata_body());
+            .send_oneway(ApiKey::Metadata, version, metadata_body(), driver.now);
         assert_eq!(sent, Err(SendError::Version(error)));
     }
     assert_eq!(driver.conn.pending(), 0);

@@ -112,7 +112,9 @@ fn requests_are_refused_in_every_state_but_ready() {
             .send(ApiKey::Metadata, 1, metadata_body(), None, now);
         assert_eq!(refused, Err(SendError::NotConnected));
         assert_eq!(SendError::NotConnected.to_string(), "not connected");
-        let refused = driver.conn.send_oneway(ApiKey::Produce, 3, metadata_body());
+        let refused = driver
+            .conn
+            .send_oneway(ApiKey::Produce, 3, metadata_body(), driver.now);
         assert_eq!(refused, Err(SendError::NotConnected));
         assert_eq!(driver.take_sent(), []);
         assert_eq!(driver.conn.pending(), 0);
@@ -461,7 +463,7 @@ fn what_a_driver_reports_without_a_socket_changes_nothing() {
         driver.conn.handle_read(100, driver.now);
         driver.conn.handle_eof(driver.now);
         driver.conn.handle_io_error("read: bad", driver.now);
-        driver.conn.transmitted(5);
+        driver.conn.transmitted(5, driver.now);
         assert_eq!(driver.events(), []);
         assert_eq!(driver.conn.state(), state);
     }

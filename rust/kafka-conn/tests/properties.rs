@@ -95,7 +95,7 @@ impl Accountant {
                 let sent = self
                     .driver
                     .conn
-                    .send_oneway(ApiKey::Produce, 3, metadata_body());
+                    .send_oneway(ApiKey::Produce, 3, metadata_body(), now);
                 self.next_id += i32::from(sent.is_ok());
             }
             Happening::Throttle(time) => self.driver.conn.throttle(time, now),
@@ -114,7 +114,7 @@ impl Accountant {
             Happening::Garbage(bytes) => self.driver.feed(&bytes),
             Happening::Eof => self.driver.conn.handle_eof(now),
             Happening::IoError => self.driver.conn.handle_io_error("read: no", now),
-            Happening::Written(n) => self.driver.conn.transmitted(n.into()),
+            Happening::Written(n) => self.driver.conn.transmitted(n.into(), self.driver.now),
             Happening::Passed(time) => self.driver.pass(ms(time.into())),
             Happening::Polled(n) => (0..n).for_each(|_| drop(self.poll())),
         }

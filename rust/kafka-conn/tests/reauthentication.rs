@@ -63,7 +63,7 @@ fn requests_wait_from_sasl_handshake_until_it_is_over_and_the_state_stays_ready(
     let during = driver.send(None);
     driver
         .conn
-        .send_oneway(ApiKey::Metadata, 1, metadata_body())
+        .send_oneway(ApiKey::Metadata, 1, metadata_body(), driver.now)
         .expect("ready");
     assert_eq!(driver.conn.state(), State::Ready);
     assert_eq!(driver.conn.pending(), 2);

@@ -15,7 +15,7 @@ fn requests_are_numbered_in_the_order_in_which_they_are_sent() {
     let tokens = [driver.send(None), driver.send(None)];
     driver
         .conn
-        .send_oneway(ApiKey::Produce, 3, metadata_body())
+        .send_oneway(ApiKey::Produce, 3, metadata_body(), driver.now)
         .expect("ready");
     let last = driver.send(None);
     let requests = driver.received();
@@ -40,7 +40,7 @@ fn a_request_without_an_answer_does_not_disturb_the_order() {
     let mut driver = Driver::ready();
     driver
         .conn
-        .send_oneway(ApiKey::Produce, 3, metadata_body())
+        .send_oneway(ApiKey::Produce, 3, metadata_body(), driver.now)
         .expect("ready");
     let token = driver.send(None);
     driver.feed(&response(3, b"x"));
@@ -165,6 +165,7 @@ fn the_timer_follows_the_earliest_deadline_of_the_unanswered_requests() {
     assert_eq!(driver.timer(), None);
     let expect = |driver: &mut Driver, send: Option<u64>, timer: Option<u64>| {
         driver.send(send.map(ms));
+        assert_eq!(driver.received().len(), 1);
         assert_eq!(driver.timer(), timer.map(ms));
     };
     expect(&mut driver, Some(500), Some(500));
@@ -216,7 +217,7 @@ fn a_throttled_connection_sends_nothing_until_the_time_is_over() {
     driver.send(None);
     driver
         .conn
-        .send_oneway(ApiKey::Produce, 3, metadata_body())
+        .send_oneway(ApiKey::Produce, 3, metadata_body(), driver.now)
         .expect("ready");
     assert_eq!(driver.received().len(), 0);
     assert_eq!(driver.timer(), Some(ms(250)));
@@ -234,6 +235,7 @@ fn deadlines_leave_throttled_time_out() {
     driver.conn.throttle(1000, driver.now);
     let during = driver.send(Some(ms(50)));
     driver.pass(ms(1000));
+    assert_eq!(driver.received().len(), 2);
     assert_eq!(driver.timer(), Some(ms(50)));
     driver.pass(ms(49));
     assert_eq!(driver.events(), []);
@@ -304,11 +306,11 @@ fn partial_writes_continue_where_they_stopped() {
     let mut pieces = Vec::new();
     while let Some(transmit) = driver.conn.poll_transmit() {
         pieces.push(transmit.segments().next().expect("a segment")[0]);
-        driver.conn.transmitted(1);
+        driver.conn.transmitted(1, driver.now);
     }
     assert_eq!(pieces, whole);
     assert_eq!(driver.conn.queued_bytes(), 0);
-    driver.conn.transmitted(1);
+    driver.conn.transmitted(1, driver.now);
     assert_eq!(driver.conn.queued_bytes(), 0);
 }
 
@@ -318,7 +320,7 @@ fn what_is_queued_while_a_write_is_under_way_comes_after_it() {
     driver.send(None);
     assert!(driver.conn.poll_transmit().is_some());
     driver.send(None);
-    driver.conn.transmitted(3);
+    driver.conn.transmitted(3, driver.now);
     let mut sent = vec![0; 3];
     sent.extend(driver.take_sent());
     let length = sent.len() / 2;

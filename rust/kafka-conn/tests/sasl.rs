@@ -422,7 +422,7 @@ fn requests_are_refused_while_authenticating() {
     for _ in 0..2 {
         let sent = driver
             .conn
-            .send_oneway(ApiKey::Metadata, 1, metadata_body());
+            .send_oneway(ApiKey::Metadata, 1, metadata_body(), driver.now);
         assert!(sent.is_err());
         driver.conn.throttle(1000, driver.now);
         if driver.conn.state() == State::SaslHandshake {

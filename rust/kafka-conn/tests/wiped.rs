@@ -100,7 +100,7 @@ impl Watch {
             return Vec::new();
         };
         let bytes: Vec<u8> = transmit.segments().flatten().copied().collect();
-        watched(|| self.conn.transmitted(bytes.len()));
+        watched(|| self.conn.transmitted(bytes.len(), self.driver.now));
         bytes
     }
 

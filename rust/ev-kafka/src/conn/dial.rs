@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
-use std::vec;
 
 use kafka_conn::DialError;
 use mio::net::TcpStream;
@@ -12,8 +11,9 @@ use super::strerror::strerror;
 
 /// The addresses of one broker that are still to be tried, and what became of the others.
 pub struct Dial {
-    remaining: vec::IntoIter<SocketAddr>,
-    total: usize,
+    addresses: Vec<SocketAddr>,
+    /// How many of them have been tried.
+    tried: usize,
     last_error: String,
     /// When all of it has to be over.
     deadline: Option<Instant>,
@@ -27,8 +27,8 @@ impl Dial {
     /// not keep the others from being tried.
     pub fn new(addresses: Vec<SocketAddr>, deadline: Option<Instant>) -> Dial {
         Dial {
-            total: addresses.len(),
-            remaining: addresses.into_iter(),
+            addresses,
+            tried: 0,
             last_error: String::new(),
             deadline,
             share_ends: None,
@@ -41,7 +41,8 @@ impl Dial {
     /// # Errors
     /// When no address is left.
     pub fn next_socket(&mut self, now: Instant) -> Result<TcpStream, DialError> {
-        while let Some(address) = self.remaining.next() {
+        while let Some(&address) = self.addresses.get(self.tried) {
+            self.tried += 1;
             match TcpStream::connect(address) {
                 Ok(socket) => {
                     self.share_ends = self.share(now);
@@ -50,7 +51,7 @@ impl Dial {
                 Err(error) => self.last_error = strerror(&error),
             }
         }
-        Err(match self.total {
+        Err(match self.addresses.len() {
             1 => DialError::Connect(self.last_error.clone()),
             _ => DialError::AllAddressesFailed,
         })
@@ -58,9 +59,21 @@ impl Dial {
 
     /// The last address has all the time that is left.
     fn share(&self, now: Instant) -> Option<Instant> {
-        let others = u32::try_from(self.remaining.len()).unwrap_or(u32::MAX);
+        let others = u32::try_from(self.addresses.len() - self.tried).unwrap_or(u32::MAX);
         let left = self.deadline?.saturating_duration_since(now);
         (others > 0).then(|| now + left / others.saturating_add(1))
+    }
+
+    /// How many addresses there are, and how many have been tried.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.addresses.len(), self.tried)
+    }
+
+    /// The address that was tried last, and the one to try after it; it goes round.
+    pub fn current_and_next(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let current = *self.addresses.get(self.tried.checked_sub(1)?)?;
+        let next = self.addresses.get(self.tried).or(self.addresses.first())?;
+        Some((current, *next))
     }
 
     /// When to go on to the next address though this one has not answered.

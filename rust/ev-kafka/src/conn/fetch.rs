@@ -9,7 +9,7 @@ use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv};
 use super::args::{options_and_callback, Options};
 use super::arguments::Arguments;
 use super::fetched::{self, Asked};
-use super::handle::{call_back, Completion, ConnHandle};
+use super::handle::{call_back, Completion, ConnHandle, Failure};
 use super::request::check_connected;
 use super::requests::server_wait;
 use super::results;
@@ -81,10 +81,10 @@ fn send(
     let handle = frame.object::<ConnHandle>()?;
     let weak = Rc::downgrade(&handle);
     let completion = Completion::Native(Box::new(move |perl, outcome| {
-        let outcome = outcome.map(|answer| {
+        let outcome = outcome.map_err(Failure::into_reason).map(|answer| {
             let (response, truncated) = results::decode::<FetchResponse>(&answer);
             if let Some(handle) = weak.upgrade() {
-                handle.throttle(response.throttle_time_ms);
+                handle.throttle(answer.api, answer.version, response.throttle_time_ms);
             }
             (response, truncated)
         });

@@ -21,6 +21,7 @@ use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 use self::security::Security;
 use super::link::{self, Link};
 use super::single::Single;
+use super::throttle;
 use crate::ev::{Handler, Loop};
 use crate::home::Home;
 
@@ -42,8 +43,24 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+/// Why a request has no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// Text for the request's callback.
+    pub reason: String,
+    /// No broker can have read it: it was not written as a whole.
+    pub is_unsent: bool,
+}
+
+impl Failure {
+    /// The text alone.
+    pub fn into_reason(self) -> String {
+        self.reason
+    }
+}
+
 /// A native completion: called exactly once, with the answer or the reason why none comes.
-pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, String>) -> Flow>;
+pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, Failure>) -> Flow>;
 
 /// Who is told about the outcome of a request.
 pub enum Completion {
@@ -78,6 +95,19 @@ pub enum HandlerKind {
     Notice,
 }
 
+/// How far the connection has come, for the judgement on its address.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// There is none, or it is let go of on purpose.
+    Idle,
+    /// It is being made.
+    Dialed,
+    /// Requests can be sent.
+    Ready,
+    /// One was answered.
+    Answered,
+}
+
 /// How long an answer may take when the program does not say, beyond what the request lets the
 /// broker wait: Kafka's own default of `request.timeout.ms`.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -92,6 +122,7 @@ pub struct ConnHandle {
     security: RefCell<Security>,
     /// What makes the next request with one record cheap.
     single: Single,
+    stage: Cell<Stage>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
     /// ever.
     request_timeout: Cell<Option<Duration>>,
@@ -157,6 +188,7 @@ impl ConnHandle {
                 handlers: RefCell::default(),
                 security: RefCell::default(),
                 single: Single::default(),
+                stage: Cell::new(Stage::Idle),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 home: Home::new(),
             }
@@ -178,6 +210,30 @@ impl ConnHandle {
         self.waiting.borrow().len()
     }
 
+    /// Whether the peer has closed the connection, though that may not have been read yet.
+    pub fn has_ended(&self) -> bool {
+        self.link.borrow().has_ended()
+    }
+
+    /// For how long nothing was asked and nothing has come; zero while anything is under way.
+    pub fn idle_for(&self) -> Duration {
+        match self.is_idle() {
+            true => self.link.borrow().idle_for(Instant::now()),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Has this connection and another one learn together which addresses work.
+    pub fn share_addresses(&self, with: &ConnHandle) {
+        let book = with.link.borrow().book.clone();
+        self.link.borrow_mut().book = book;
+    }
+
+    /// Whether the name connected to has addresses that were not tried since one of them has failed.
+    pub fn has_untried_addresses(&self) -> bool {
+        self.link.borrow().has_untried_addresses()
+    }
+
     /// The version to speak for an API on this connection (KIP-35).
     ///
     /// # Errors
@@ -197,6 +253,7 @@ impl ConnHandle {
     /// Connects; see [`Connection::connect`].
     pub fn connect(&self, perl: Perl, host: &str, port: u16, timeout: Option<Duration>) -> Flow {
         self.home.open();
+        self.stage.set(Stage::Idle);
         self.connection
             .borrow_mut()
             .connect(host, port, timeout, Instant::now());
@@ -212,6 +269,7 @@ impl ConnHandle {
             return Flow::Continue;
         }
         self.transmit();
+        self.stage.set(Stage::Idle);
         self.connection.borrow_mut().disconnect(Instant::now());
         self.settle(perl)
     }
@@ -223,6 +281,7 @@ impl ConnHandle {
             return Flow::Continue;
         }
         self.transmit();
+        self.stage.set(Stage::Idle);
         let handlers = (self.handlers.take(), self.security.take());
         self.connection.borrow_mut().destroy();
         let flow = self.deliver(perl);
@@ -339,14 +398,14 @@ impl ConnHandle {
         let idle = self.is_idle();
         self.connection
             .borrow_mut()
-            .send_oneway(api, version, body)?;
+            .send_oneway(api, version, body, Instant::now())?;
         self.write(idle);
         Ok(())
     }
 
-    /// Obeys an answer's `throttle_time_ms` (KIP-219).
-    pub fn throttle(&self, throttle_time_ms: i32) {
-        if throttle_time_ms > 0 {
+    /// Obeys the `throttle_time_ms` of an answer of `api` at `version` (KIP-219).
+    pub fn throttle(&self, api: ApiKey, version: i16, throttle_time_ms: i32) {
+        if throttle_time_ms > 0 && throttle::is_left_to_client(api, version) {
             self.connection
                 .borrow_mut()
                 .throttle(throttle_time_ms, Instant::now());

@@ -1,8 +1,9 @@
 //! The methods of EV::Kafka::Conn around its life: making, connecting, handlers, looking at it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
-use perl_xs::{Croak, Frame, Hv, ObjectError, Sv, XsubDef};
+use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
 
 use super::arguments::Arguments;
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
@@ -62,6 +63,22 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::request_timeout",
         body: request_timeout,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_is_usable",
+        body: is_usable,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_idle",
+        body: idle,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_share_addresses",
+        body: share_addresses,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_has_untried_addresses",
+        body: has_untried_addresses,
     },
     XsubDef {
         name: "EV::Kafka::Conn::on_error",
@@ -199,6 +216,41 @@ fn request_timeout(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame
         .object::<ConnHandle>()?
         .set_request_timeout(duration(timeout));
+    Ok(())
+}
+
+/// Whether requests can be sent and the broker has not closed the connection meanwhile.
+fn is_usable(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let handle = frame.object::<ConnHandle>()?;
+    let usable = handle.is_ready() && !handle.has_ended();
+    frame.ret_int(usable.into());
+    Ok(())
+}
+
+/// Seconds for which nothing was asked and nothing has come; 0 while anything is under way.
+fn idle(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let idle = frame.object::<ConnHandle>()?.idle_for();
+    frame.ret(Sv::float(perl, idle.as_secs_f64()));
+    Ok(())
+}
+
+/// `_share_addresses($conn)`: what the two learn of a name's addresses is known to both.
+fn share_addresses(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let with = frame
+        .object_at::<ConnHandle>(1)
+        .map_err(ConnHandle::describe)?;
+    let handle = frame.object::<ConnHandle>()?;
+    if !Rc::ptr_eq(&handle, &with) {
+        handle.share_addresses(&with);
+    }
+    Ok(())
+}
+
+/// Whether the name connected to has addresses that were not tried since one of them has failed.
+fn has_untried_addresses(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let untried = frame.object::<ConnHandle>()?.has_untried_addresses();
+    frame.ret_int(untried.into());
     Ok(())
 }
 

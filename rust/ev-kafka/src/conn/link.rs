@@ -1,15 +1,16 @@
 //! The socket of one connection and the watchers around it. Calls no Perl code.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kafka_conn::{Connection, DialError, SaltedPassword, Salting, SaltingId, Transmit};
 use mio::net::TcpStream;
 
+use super::addresses::AddressBook;
 use super::beside::Beside;
 use super::dial::{self, Dial};
 use super::resolve::{literal, Lookup};
@@ -18,6 +19,9 @@ use crate::ev::{self, Handler, Io, Loop, Prepare, Timer, READ, WRITE};
 
 /// Most segments given to the system in one call; more go in the next one.
 const MAX_SLICES: usize = 64;
+
+/// How often to look how much of what was written has arrived.
+const ARRIVAL_LOOKS: Duration = Duration::from_millis(250);
 
 /// The handlers of a link's watchers.
 pub(super) struct Handlers {
@@ -46,10 +50,28 @@ enum Transport {
     Connected(TcpStream),
 }
 
+/// Where the last connection went to, and what to think of that.
+#[derive(Default)]
+struct Destination {
+    host: String,
+    port: u16,
+    /// The address, and the next one of its name.
+    address: Option<(SocketAddr, SocketAddr)>,
+    /// How many addresses the name has.
+    known: usize,
+    /// How many have failed since one worked, or since all were tried.
+    failed: usize,
+    /// How many the attempt had tried when it connected.
+    tried: usize,
+}
+
 /// Moves bytes between a [`Connection`] and a socket.
 pub(super) struct Link {
     on: Loop,
     transport: Transport,
+    destination: Destination,
+    /// Where to begin with a name of several addresses.
+    pub book: Rc<RefCell<AddressBook>>,
     /// Grows with every transport, so that a loop over reads notices that its socket is gone.
     serial: u64,
     /// An attempt that failed on the spot, to be reported from the loop.
@@ -58,6 +80,10 @@ pub(super) struct Link {
     write_error: Option<io::Error>,
     /// The socket's buffer is full.
     blocked: bool,
+    /// Something was written of which it is not known yet whether it has arrived.
+    on_its_way: bool,
+    /// When bytes last moved, one way or the other.
+    used_at: Instant,
     io: Io,
     /// What `io` watches for: most of the time what it is to watch for.
     watched: i32,
@@ -78,10 +104,14 @@ impl Link {
         Link {
             on: on.clone(),
             transport: Transport::None,
+            destination: Destination::default(),
+            book: Rc::default(),
             serial: 0,
             dial_error: None,
             write_error: None,
             blocked: false,
+            on_its_way: false,
+            used_at: Instant::now(),
             io: Io::new(on, handlers.io),
             watched: 0,
             timer: Timer::new(on, handlers.timer),
@@ -111,6 +141,7 @@ impl Link {
         self.write_error = None;
         self.blocked = false;
         self.salting = None;
+        self.on_its_way = false;
     }
 
     /// Also stops the timer: nothing fires any more.
@@ -127,6 +158,15 @@ impl Link {
     /// callback runs inside the call that wanted to connect.
     pub fn dial(&mut self, host: &str, port: u16, deadline: Option<Instant>) {
         self.close();
+        let destination = &mut self.destination;
+        if destination.host != host || destination.port != port {
+            *destination = Destination {
+                host: host.to_owned(),
+                port,
+                ..Destination::default()
+            };
+        }
+        destination.address = None;
         match literal(host) {
             Some(address) => {
                 let addresses = vec![SocketAddr::new(address, port)];
@@ -159,7 +199,11 @@ impl Link {
         let Some(answer) = lookup.take() else { return };
         self.transport = Transport::None;
         match answer {
-            Ok(addresses) => self.connect(Dial::new(addresses, deadline)),
+            Ok(addresses) => {
+                let Destination { host, port, .. } = &self.destination;
+                let addresses = self.book.borrow().order(host, *port, addresses);
+                self.connect(Dial::new(addresses, deadline));
+            }
             Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
         }
     }
@@ -174,7 +218,12 @@ impl Link {
                 Ok(true) => {
                     self.io.start(socket.as_fd(), READ);
                     self.watched = READ;
+                    ev::keep_alive(socket.as_fd());
                     self.transport = Transport::Connected(socket);
+                    self.used_at = now;
+                    let destination = &mut self.destination;
+                    destination.address = dial.current_and_next();
+                    (destination.known, destination.tried) = dial.progress();
                     connection.handle_dialed(now);
                 }
                 Ok(false) if dial.share_ends().is_none_or(|end| end > now) => {
@@ -193,6 +242,43 @@ impl Link {
         if let Some(error) = self.dial_error.take() {
             connection.handle_dial_failed(error, now);
         }
+    }
+
+    /// The broker at the address that is connected to speaks Kafka.
+    pub fn address_worked(&mut self) {
+        let destination = &mut self.destination;
+        destination.failed = 0;
+        if let Some((address, _)) = destination.address {
+            let mut book = self.book.borrow_mut();
+            book.begin_with(&destination.host, destination.port, address);
+        }
+    }
+
+    /// Whoever is at the address of the last connection is of no use: the next attempt begins with
+    /// the next address.
+    pub fn address_failed(&mut self) {
+        let destination = &mut self.destination;
+        if let Some((_, next)) = destination.address.take() {
+            destination.failed += destination.tried;
+            if destination.failed >= destination.known {
+                destination.failed = 0;
+            }
+            let mut book = self.book.borrow_mut();
+            book.begin_with(&destination.host, destination.port, next);
+        }
+    }
+
+    /// The attempt has come to nothing: at the address that was connected to, or at all of them.
+    pub fn attempt_failed(&mut self) {
+        match self.destination.address {
+            Some(_) => self.address_failed(),
+            None => self.destination.failed = 0,
+        }
+    }
+
+    /// Whether the name has addresses that were not tried since one of them has failed.
+    pub fn has_untried_addresses(&self) -> bool {
+        self.destination.failed > 0
     }
 }
 
@@ -235,6 +321,7 @@ impl Link {
         match read {
             Ok(0) => connection.handle_eof(now),
             Ok(n) => {
+                self.used_at = now;
                 connection.handle_read(n, now);
                 if n < room {
                     return Progress::Drained;
@@ -259,7 +346,11 @@ impl Link {
         let Transport::Connected(socket) = &self.transport else {
             return;
         };
-        if self.write_error.is_some() {
+        // What is written into a connection that has ended is lost, and the end is soon read.
+        if self.write_error.is_some()
+            || connection.queued_bytes() == 0
+            || ev::peer_closed(socket.as_fd())
+        {
             return;
         }
         self.blocked = false;
@@ -269,7 +360,12 @@ impl Link {
                 None => send_all(socket, &transmit),
             };
             match sent {
-                Ok(sent) => connection.transmitted(sent),
+                Ok(sent) => {
+                    let now = Instant::now();
+                    connection.transmitted(sent, now);
+                    self.used_at = now;
+                    self.on_its_way = true;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
                     break;
@@ -306,6 +402,36 @@ impl Link {
         self.blocked
     }
 
+    /// Whether the peer has closed the connection, though it may not be known yet.
+    pub fn has_ended(&self) -> bool {
+        match &self.transport {
+            Transport::Connected(socket) => {
+                self.write_error.is_some() || ev::peer_closed(socket.as_fd())
+            }
+            _ => false,
+        }
+    }
+
+    /// For how long nothing has moved.
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.used_at)
+    }
+
+    /// Finds out how much of what was written has arrived.
+    pub fn look_after_bytes(&mut self, connection: &mut Connection, now: Instant) {
+        let Transport::Connected(socket) = &self.transport else {
+            return;
+        };
+        if !self.on_its_way {
+            return;
+        }
+        let left = ev::unacknowledged(socket.as_fd());
+        if let Some(left) = left {
+            connection.handle_unacknowledged(left, now);
+        }
+        self.on_its_way = left.is_some_and(|left| left > 0);
+    }
+
     fn is_connected(&self) -> bool {
         matches!(self.transport, Transport::Connected(_))
     }
@@ -327,10 +453,16 @@ impl Link {
             }
             // Deadlines mostly move on; firing early costs less than moving the timer each time.
             (Some(due), Some(armed)) if armed <= due => {}
-            (Some(due), _) => {
-                self.timer
-                    .start(due.saturating_duration_since(Instant::now()));
-                self.armed = Some(due);
+            (Some(due), armed) => {
+                let now = Instant::now();
+                let due = match self.on_its_way {
+                    true => due.min(now + ARRIVAL_LOOKS),
+                    false => due,
+                };
+                if armed.is_none_or(|armed| armed > due) {
+                    self.timer.start(due.saturating_duration_since(now));
+                    self.armed = Some(due);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Native code that sends on a connection given by Perl code finds its [`ConnHandle`] with
 //! [`from_sv`].
 
+mod addresses;
 pub mod args;
 pub mod arguments;
 mod beside;
@@ -25,6 +26,7 @@ pub mod results;
 mod security;
 mod single;
 mod strerror;
+mod throttle;
 mod tls_source;
 mod txn_requests;
 
@@ -32,7 +34,7 @@ use std::rc::Rc;
 
 use perl_xs::{Croak, Native, Perl, Sv};
 
-pub use handle::{Answer, Completion, ConnHandle};
+pub use handle::{Answer, Completion, ConnHandle, Failure};
 
 /// Makes the XSUBs of EV::Kafka::Conn known to Perl.
 pub fn register(perl: Perl) {

@@ -16,7 +16,7 @@ use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv, XsubDef};
 
 use super::args::options_and_callback;
 use super::arguments::{Arguments, TopicArgument};
-use super::handle::{call_back, Answer, Completion, ConnHandle};
+use super::handle::{call_back, Answer, Completion, ConnHandle, Failure};
 use super::request::{check_connected, completion};
 use super::requests::version_or_lowest;
 use super::results;
@@ -66,10 +66,10 @@ fn offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let asked = partitions_of(&request);
     let weak = Rc::downgrade(&handle);
     let completion = Completion::Native(Box::new(move |perl, outcome| {
-        let outcome = outcome.and_then(|answer| {
+        let outcome = outcome.map_err(Failure::into_reason).and_then(|answer| {
             let (response, truncated) = results::decode::<OffsetCommitResponse>(&answer);
             if let Some(handle) = weak.upgrade() {
-                handle.throttle(response.throttle_time_ms);
+                handle.throttle(answer.api, answer.version, response.throttle_time_ms);
             }
             match truncated {
                 true => Ok(answer),

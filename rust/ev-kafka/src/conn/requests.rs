@@ -312,6 +312,9 @@ fn send_records(
     }
 }
 
+/// What the callbacks of a connection get that the broker has closed.
+const CLOSED_BY_BROKER: &str = "connection closed by broker";
+
 /// With acks 0 the broker never answers: what was handed to the socket counts as done.
 fn send_unanswered(
     perl: Perl,
@@ -320,6 +323,9 @@ fn send_unanswered(
     callback: Option<Sv>,
 ) -> Result<(), Croak> {
     let sent = handle.encode(request).and_then(|(version, body)| {
+        if handle.has_ended() {
+            return Err(CLOSED_BY_BROKER.into());
+        }
         handle
             .send_oneway(ApiKey::Produce, version, body)
             .map_err(|error| error.to_string())

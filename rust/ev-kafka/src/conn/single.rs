@@ -110,7 +110,7 @@ impl ConnHandle {
     /// nobody kept it. `None`, and nothing was done, when the answer says more.
     pub(super) fn acknowledge(&self, perl: Perl, callback: &Sv, answer: &Answer) -> Option<Flow> {
         let said = SingleAnswer::read(&answer.body, answer.version)?;
-        self.throttle(said.throttle_time_ms);
+        self.throttle(ApiKey::Produce, answer.version, said.throttle_time_ms);
         // While the callback runs the result is not to be found here: it may wait for another one.
         let kept = self.single().result.take();
         let mut kept = match kept.filter(|kept| kept.topic == said.topic) {

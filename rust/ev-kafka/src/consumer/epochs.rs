@@ -11,7 +11,7 @@ use kafka_wire::messages::offset_for_leader_epoch::{
 use kafka_wire::Message;
 use perl_xs::{call, Arg, Av, Croak, Flow, Frame, Perl, Sv, XsubDef};
 
-use crate::conn::{Answer, Completion, ConnHandle};
+use crate::conn::{Answer, Completion, ConnHandle, Failure};
 
 /// Kafka's word for a client in the field where a replica names itself.
 const CLIENT_REPLICA_ID: i32 = -1;
@@ -47,7 +47,12 @@ fn offset_for_leader_epoch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let conn = frame.object::<ConnHandle>()?;
     let weak = Rc::downgrade(&conn);
     let completion = Completion::Native(Box::new(move |perl, outcome| {
-        complete(perl, &weak, &callback, outcome)
+        complete(
+            perl,
+            &weak,
+            &callback,
+            outcome.map_err(Failure::into_reason),
+        )
     }));
     conn.request(perl, &request, Duration::ZERO, completion)
 }
@@ -62,7 +67,7 @@ fn complete(
         let (response, truncated) =
             OffsetForLeaderEpochResponse::decode_partial(answer.body, answer.version);
         if let Some(conn) = conn.upgrade() {
-            conn.throttle(response.throttle_time_ms);
+            conn.throttle(answer.api, answer.version, response.throttle_time_ms);
         }
         let mut partitions = response
             .topics

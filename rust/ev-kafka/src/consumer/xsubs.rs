@@ -12,7 +12,7 @@ use perl_xs::{
 };
 
 use super::fetched::{Asked, Delivered, Fetched, OnDie, Pool, CLASS, POOL_CLASS};
-use crate::conn::{Answer, Completion, ConnHandle};
+use crate::conn::{Answer, Completion, ConnHandle, Failure};
 
 /// The epoch of a leader, or of a record, that is not known (KIP-320).
 const NO_EPOCH: i64 = -1;
@@ -120,6 +120,7 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     };
     let weak = Rc::downgrade(&conn);
     let completion = Completion::Native(Box::new(move |perl, outcome| {
+        let outcome = outcome.map_err(Failure::into_reason);
         complete(perl, &weak, &asked, &callback, outcome)
     }));
     let deadline = conn.deadline(max_wait);
@@ -197,9 +198,10 @@ fn complete(
     outcome: Result<Answer, String>,
 ) -> Flow {
     let fetched = outcome.and_then(|answer| {
-        let (response, truncated) = FetchResponse::decode_partial(answer.body, answer.version);
+        let version = answer.version;
+        let (response, truncated) = FetchResponse::decode_partial(answer.body, version);
         if let Some(conn) = conn.upgrade() {
-            conn.throttle(response.throttle_time_ms);
+            conn.throttle(ApiKey::Fetch, version, response.throttle_time_ms);
         }
         if truncated {
             return Err("malformed Fetch response".to_owned());

@@ -14,10 +14,13 @@ use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
 use super::accumulator::{BatchId, Outgoing};
 use super::delivery::End;
 use super::Producer;
-use crate::conn::{Answer, Completion, ConnHandle};
+use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};
 
 /// The first version that knows zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
+
+/// The longest time that is allowed for the way of an answer that comes at the last moment.
+const MAX_ANSWERS_WAY: Duration = Duration::from_secs(1);
 
 /// How a batch has failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub fn send(
     conn: &Rc<ConnHandle>,
     node: i32,
 ) -> Result<usize, Croak> {
-    if !conn.is_ready() {
+    if !conn.is_ready() || conn.has_ended() {
         return Ok(0);
     }
     let batches = producer.accumulator.borrow_mut().take_request(node);
@@ -74,7 +77,6 @@ pub fn send(
         send_unacknowledged(perl, producer, conn, node, version, body, &batches)?;
         return Ok(sent);
     }
-    let timeout = Duration::from_millis(producer.config.timeout_ms.max(0) as u64);
     let weak = Rc::downgrade(producer);
     let weak_conn = Rc::downgrade(conn);
     let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
@@ -82,7 +84,7 @@ pub fn send(
     let completion = Completion::Native(Box::new(move |perl, outcome| {
         complete(perl, &weak, &weak_conn, node, batches, outcome)
     }));
-    let deadline = conn.deadline(timeout);
+    let deadline = conn.deadline(answers_way(producer.config.timeout_ms));
     if conn
         .send(ApiKey::Produce, version, body, deadline, completion)
         .is_err()
@@ -92,6 +94,13 @@ pub fn send(
         return Ok(0);
     }
     Ok(sent)
+}
+
+/// What is added to the request timeout, within which a broker gives up waiting for the replicas: its answer that says
+/// so is better than the end of the connection.
+fn answers_way(timeout_ms: i32) -> Duration {
+    let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
+    (timeout / 10).min(MAX_ANSWERS_WAY)
 }
 
 fn send_unacknowledged(
@@ -168,39 +177,63 @@ fn complete(
     conn: &Weak<ConnHandle>,
     node: i32,
     batches: Vec<Outgoing>,
-    outcome: Result<Answer, String>,
+    outcome: Result<Answer, NoAnswer>,
 ) -> Flow {
     let Some(producer) = producer.upgrade() else {
         return Flow::Continue;
     };
     let (delivered, failures, transport_error) = match outcome {
         Ok(answer) => {
-            let (response, _) = ProduceResponse::decode_partial(answer.body, answer.version);
+            let version = answer.version;
+            let (response, _) = ProduceResponse::decode_partial(answer.body, version);
             if let Some(conn) = conn.upgrade() {
-                conn.throttle(response.throttle_time_ms);
+                conn.throttle(ApiKey::Produce, version, response.throttle_time_ms);
             }
             let (delivered, failures) = sort(&producer, &batches, &response);
             judge(&producer, &failures);
             (delivered, failures, None)
         }
-        Err(reason) => {
-            doubt(&producer, batches.iter().map(|batch| batch.id));
-            let failures = batches
-                .iter()
-                .map(|batch| Failure {
-                    id: batch.id,
+        Err(NoAnswer { reason, is_unsent }) => {
+            let lost = match is_unsent {
+                true => take_back(&producer, &batches),
+                false => {
+                    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+                    doubt(&producer, ids.iter().copied());
+                    ids
+                }
+            };
+            let failures: Vec<_> = lost
+                .into_iter()
+                .map(|id| Failure {
+                    id,
                     fate: Fate::Lost,
                     error_code: -1,
                     message: reason.clone(),
                 })
                 .collect();
-            (Vec::new(), failures, Some(reason))
+            // The end of a connection that nothing was written to is no loss.
+            let error = (!is_unsent || !failures.is_empty()).then_some(reason);
+            (Vec::new(), failures, error)
         }
     };
     if producer.settle(perl, delivered) == Flow::Exit {
         return Flow::Exit;
     }
     answered(perl, &producer, node, &failures, transport_error.as_deref())
+}
+
+/// No broker can have read these: they wait for the next connection as if they had never left. Gives those of
+/// transactions, which may be over by now.
+fn take_back(producer: &Producer, batches: &[Outgoing]) -> Vec<BatchId> {
+    let mut accumulator = producer.accumulator.borrow_mut();
+    let is_transactional = |id| {
+        let sent = accumulator.sent_batch(id);
+        sent.is_some_and(|(_, batch)| batch.transaction.is_some())
+    };
+    let ids = batches.iter().map(|batch| batch.id);
+    let (transactional, plain): (Vec<_>, Vec<_>) = ids.partition(|&id| is_transactional(id));
+    plain.into_iter().for_each(|id| accumulator.requeue(id));
+    transactional
 }
 
 fn doubt(producer: &Producer, batches: impl Iterator<Item = BatchId>) {

@@ -183,7 +183,7 @@ impl Connection {
         let api = ApiKey::SaslAuthenticate;
         let body = handshake::sasl_authenticate(message, version);
         match link.enqueue_secret(client_id, api, version, &body) {
-            Ok(correlation_id) => link.expect(correlation_id, None, api, version, None),
+            Ok(correlation_id) => link.expect(correlation_id, None, (api, version), None, now),
             Err(error) => return self.give_up(error, now),
         }
         if let Some(authentication) = &mut self.authentication {
@@ -197,7 +197,7 @@ impl Connection {
         if link.stage != Stage::Ready {
             return self.become_ready();
         }
-        if let Err(error) = link.release() {
+        if let Err(error) = link.release(now) {
             self.give_up(error, now);
         }
     }

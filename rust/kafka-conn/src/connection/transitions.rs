@@ -81,7 +81,7 @@ impl Connection {
         let Some(link) = self.link_mut() else { return };
         let asked = question.and_then(|Question { api, version, body }| {
             let correlation_id = link.enqueue(client_id, api, version, body)?;
-            link.expect(correlation_id, None, api, version, None);
+            link.expect(correlation_id, None, (api, version), None, now);
             Ok(())
         });
         if let Err(error) = asked {
@@ -167,6 +167,7 @@ impl Connection {
                 None
             }
             Phase::Open(link) => {
+                self.first_unsent = link.first_unsent();
                 self.events.push_back(Event::Close);
                 Some(link)
             }

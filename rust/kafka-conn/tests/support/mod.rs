@@ -149,7 +149,7 @@ impl Driver {
                 .for_each(|segment| bytes.extend_from_slice(segment));
             assert_eq!(transmit.len(), bytes.len());
         }
-        self.conn.transmitted(bytes.len());
+        self.conn.transmitted(bytes.len(), self.now);
         bytes
     }
 

@@ -170,7 +170,8 @@ impl World {
                     segment.len()
                 })
                 .sum();
-            self.connection.transmitted(sent);
+            let now = self.now();
+            self.connection.transmitted(sent, now);
         }
         let mut replies = Vec::new();
         if let Some((conn, frames)) = &mut self.transport {

@@ -4,7 +4,7 @@ use kafka_conn::{Event, Token};
 use kafka_wire::ApiKey;
 use perl_xs::{call, Arg, Flow, Perl, Sv};
 
-use super::{Answer, Completion, ConnHandle, HandlerKind};
+use super::{Answer, Completion, ConnHandle, Failure, HandlerKind, Stage};
 use crate::conn::results;
 
 impl ConnHandle {
@@ -40,13 +40,21 @@ impl ConnHandle {
                 drop(self.use_token_source());
                 let news = self.renew_tls();
                 let deadline = self.connection.borrow().poll_timeout();
+                self.stage.set(Stage::Dialed);
                 self.link.borrow_mut().dial(&host, port, deadline);
                 return self.tell_of_tls(perl, news);
             }
-            Event::Close => self.link.borrow_mut().close(),
-            Event::Ready => return self.call_handler(perl, HandlerKind::Connect, &[]),
+            Event::Close => self.close_link(),
+            Event::Ready => {
+                self.stage.set(Stage::Ready);
+                self.link.borrow_mut().address_worked();
+                return self.call_handler(perl, HandlerKind::Connect, &[]);
+            }
             Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
-            Event::Error(text) => return self.report(perl, &text),
+            Event::Error(text) => {
+                self.link.borrow_mut().address_failed();
+                return self.report(perl, &text);
+            }
             Event::Notice(text) => return self.tell_of_certificate(perl, text),
             Event::Answer {
                 token,
@@ -54,23 +62,43 @@ impl ConnHandle {
                 version,
                 body,
             } => {
+                self.stage.set(Stage::Answered);
                 return self.complete(perl, token, Ok(Answer { api, version, body }));
             }
-            Event::Failed { token, reason } => return self.complete(perl, token, Err(reason)),
+            Event::Failed { token, reason } => {
+                let is_unsent = self.connection.borrow().is_unsent(token);
+                let failure = Failure { reason, is_unsent };
+                return self.complete(perl, token, Err(failure));
+            }
             Event::TokenNeeded { id } => return self.ask_for_token(perl, id),
             Event::SaltingNeeded { id, salting } => self.salt(id, salting),
         }
         Flow::Continue
     }
 
-    fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, String>) -> Flow {
+    /// A connection that ends before it was of use, and not by our own wish, speaks against the
+    /// address that it went to.
+    fn close_link(&self) {
+        let mut link = self.link.borrow_mut();
+        match self.stage.replace(Stage::Idle) {
+            Stage::Dialed => link.attempt_failed(),
+            Stage::Ready if !self.waiting.borrow().is_empty() => link.address_failed(),
+            Stage::Ready | Stage::Answered | Stage::Idle => {}
+        }
+        link.close();
+    }
+
+    fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, Failure>) -> Flow {
         let completion = {
             let mut waiting = self.waiting.borrow_mut();
             let place = waiting.iter().position(|(waits, _)| *waits == token);
             place.and_then(|place| waiting.remove(place))
         };
         match completion {
-            Some((_, completion)) => self.finish(perl, completion, outcome),
+            Some((_, Completion::Native(native))) => native(perl, outcome),
+            Some((_, completion)) => {
+                self.finish(perl, completion, outcome.map_err(Failure::into_reason))
+            }
             None => Flow::Continue,
         }
     }
@@ -83,10 +111,18 @@ impl ConnHandle {
         outcome: Result<Answer, String>,
     ) -> Flow {
         match (completion, outcome) {
-            (Completion::Native(native), outcome) => native(perl, outcome),
+            (Completion::Native(native), outcome) => {
+                // It fails before anything was sent.
+                let is_unsent = true;
+                native(
+                    perl,
+                    outcome.map_err(|reason| Failure { reason, is_unsent }),
+                )
+            }
             (Completion::Silent, Err(_)) => Flow::Continue,
             (Completion::Silent, Ok(answer)) => {
-                self.throttle(results::throttle_time_ms(&answer));
+                let time = results::throttle_time_ms(&answer);
+                self.throttle(answer.api, answer.version, time);
                 Flow::Continue
             }
             (Completion::Callback(callback), Err(reason)) => call_back(
@@ -101,7 +137,7 @@ impl ConnHandle {
                     }
                 }
                 let built = results::build(perl, &answer);
-                self.throttle(built.throttle_time_ms);
+                self.throttle(answer.api, answer.version, built.throttle_time_ms);
                 match built.result {
                     Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
                     Err(reason) => call_back(

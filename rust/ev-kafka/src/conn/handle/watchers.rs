@@ -35,19 +35,25 @@ impl ConnHandle {
         }
         match events & READ {
             0 => Flow::Continue,
-            _ => self.read(perl),
+            _ => self.read(perl).0,
         }
     }
 
     pub(super) fn on_timer(&self, perl: Perl, _: i32) -> Flow {
         self.link.borrow_mut().disarm();
         self.dialed();
-        // An answer that has arrived is in time, however late the loop is.
-        if self.read(perl) == Flow::Exit {
-            return Flow::Exit;
+        // Nothing is late because the loop is: what waits is written, and what has arrived is
+        // taken, first. When it is too much for one turn of the loop the next one goes on.
+        self.transmit();
+        let (flow, drained_at) = self.read(perl);
+        if let (Flow::Continue, Some(now)) = (flow, drained_at) {
+            let mut connection = self.connection.borrow_mut();
+            self.link
+                .borrow_mut()
+                .look_after_bytes(&mut connection, now);
+            connection.handle_timeout(now);
         }
-        self.connection.borrow_mut().handle_timeout(Instant::now());
-        Flow::Continue
+        flow
     }
 
     pub(super) fn on_prepare(&self, _: Perl, _: i32) -> Flow {
@@ -79,26 +85,28 @@ impl ConnHandle {
     }
 
     /// Reads and delivers until the socket is empty, or gone, or others should have their turn.
-    fn read(&self, perl: Perl) -> Flow {
+    /// Also tells when the socket was found empty.
+    fn read(&self, perl: Perl) -> (Flow, Option<Instant>) {
         let serial = self.link.borrow().serial();
         for _ in 0..READS_PER_TURN {
+            let now = Instant::now();
             if self.link.borrow().serial() != serial {
-                break;
+                return (Flow::Continue, Some(now));
             }
             let progress = self
                 .link
                 .borrow_mut()
-                .read(&mut self.connection.borrow_mut(), Instant::now());
+                .read(&mut self.connection.borrow_mut(), now);
             if self.connection.borrow().has_last_words() {
                 self.transmit();
             }
             if self.deliver(perl) == Flow::Exit {
-                return Flow::Exit;
+                return (Flow::Exit, None);
             }
             if progress == Progress::Drained {
-                break;
+                return (Flow::Continue, Some(now));
             }
         }
-        Flow::Continue
+        (Flow::Continue, None)
     }
 }
