@@ -73,7 +73,7 @@ subtest 'several messages, a moment before the end is known' => sub {
 
 subtest 'acks 0' => sub {
     my $broker = taking();
-    my $kafka  = connected(brokers => $broker->address, metadata_refresh => 0, acks => 0);
+    my $kafka  = connected(brokers => $broker->address, metadata_refresh => 0, acks => 0, on_notice => sub { });
     $broker->{is_silent} = 1;
     is delivered($kafka, 'value-1'), 'ok', 'before';
     wait_until { @{ $broker->{values} } == 1 } 'the first';

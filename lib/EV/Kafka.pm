@@ -447,12 +447,26 @@ that. 0 means for ever.
 =item request_timeout => Num (default 30)
 
 How many seconds a broker may take to answer a request, beyond what the request itself
-lets it wait: a fetch C<fetch_max_wait_ms>, a produce request 30 s for its replicas. Then
+lets it wait, C<fetch_max_wait_ms> of a fetch for instance. A produce request gives the broker as long
+for its replicas, and 30 s at most. The time starts when the request has arrived as far as that is known, and starts anew
+while bytes move: a slow line, or a large answer that is on its way, is not late, and what lies
+unread in the socket is read first. Then
 the connection is given up (C<request timed out: ...>), since answers come in order, and
 what was under way there ends as when a broker is lost: see L</What is tried again>.
 Fractions are allowed; 0 waits for ever. When a broker does not answer for Metadata the
 next one is asked after this time, and after 10 s at the latest. Coordinators of groups
 and transactions have 30 s also with 0, and for a heartbeat half the session timeout.
+
+A connection on which nothing has moved for half of this time is asked for a sign of life
+before anything else is sent on it: what firewalls and load balancers forget without a
+word takes no message along.
+
+=item connections_max_idle => Num (default 540)
+
+After how many seconds without use the client closes a connection, and opens it again when
+it is needed; 0 means never. Brokers do so after ten minutes by default
+(C<connections.max.idle.ms>), and may then close one to which a message is under way. The
+connection that metadata come by stays.
 
 =item loop => $ev_loop
 
@@ -475,7 +489,7 @@ that makes no sense is told to C<on_notice> and changes nothing.
 
 Connects to the first bootstrap broker that answers, fetches the metadata of the
 cluster, and calls C<$cb> with it, once; see L</Metadata result>. Brokers that do
-not answer are passed over silently. If none does, C<on_error> is called, once,
+not answer are passed over silently, and so is an address of several that a name has. If none does, C<on_error> is called, once,
 and the client goes on trying in the background; the callback is called when that
 succeeds, and with C<(undef, 'client closed')> when the client is closed, or the last reference
 to it is gone, before that.
@@ -1062,8 +1076,9 @@ C<< truncated => 1 >> beside it.
 Connects. C<$timeout> is in seconds, fractions allowed: 10 when left out, 0 for none.
 It covers connecting (C<connect timeout>), and again each phase of the handshake
 (C<handshake timeout>). A name's addresses, IPv6 and IPv4, are tried one after the other
-in the order in which the system gives them; each has its share of the time, and when none
-of several takes the connection the error is C<connect: all addresses failed>. Finding the
+in the order in which the system gives them, beginning with the one that worked last; each has its share of the time, and when none
+of several takes the connection the error is C<connect: all addresses failed>. When one takes it
+and then is of no use (it says nothing, or is no Kafka broker), the next connect begins with the address after it. Finding the
 addresses does not block the loop, and its time counts. On a connection that is connected the old one is dropped
 first; its callbacks get C<reconnecting>.
 
@@ -1127,7 +1142,7 @@ undef; fractions are allowed, 0 means for ever. It counts for the requests that 
 and comes on top of what a request lets the broker wait: C<max_wait_ms> of a fetch, the
 timeout of a produce request (30 s) and of C<create_topics> and C<delete_topics>, the
 rebalance timeout of C<join_group>, and for C<sync_group>, whose request has none, 5
-minutes. Time in which the broker has this connection throttled is left out; a throttle of more than
+minutes. It starts when the request has arrived as far as that is known, and anew while bytes move. Time in which the broker has this connection throttled is left out; a throttle of more than
 five minutes counts as five.
 
 An answer that is too late fails its request and, since answers come in order, the
@@ -1475,7 +1490,8 @@ A batch whose connection was lost before the broker answered is not sent again: 
 have been written, and only the program knows whether twice is better than not at
 all. Its callbacks get C<(undef, 'connection closed by broker')>, or the reason.
 Batches that had not been sent wait until their leader is back or another broker has
-taken over.
+taken over. So do those that the broker cannot have read: that were not written as a whole
+when the connection ended, or that its end kept from being written.
 
 With C<< acks => 0 >> a broker says nothing, and closes the connection when it refuses
 something, mostly because another broker leads the partition by now. So a connection that

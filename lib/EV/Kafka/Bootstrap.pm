@@ -35,7 +35,7 @@ use constant { STALE_ANSWERS => 3, STALE_DOUBLINGS => 6 };
 # answers first; programs use it, too, so that it stays the last one that answered until
 # there is another. {control_ready} is its address while it may be opened again. While a
 # request is under way, {control} is
-#   { candidates, conn?, name?, address?, error?, reasons }
+#   { candidates, conn?, name?, address?, error?, retry?, reasons }
 
 sub _send_metadata_request {
     my ($self) = @_;
@@ -82,17 +82,15 @@ sub _next_candidate {
     return if $cfg->{closed};
     $self->_drop_control;
     my $address = shift @{ $control->{candidates} } or return $self->_candidates_exhausted;
-    my ($host, $port) = @$address;
-
     my $conn = $control->{conn} = $self->_new_conn;
     $conn->request_timeout($self->_answer_timeout);
-    @$control{qw(name address)} = ("$host:$port", $address);
+    @$control{qw(name address)} = (join(':', @$address), $address);
     my $id = refaddr $conn;
     weaken(my $weak = $self);
     $conn->on_connect(sub { $weak->_control_ready($id) if $weak });
     $conn->on_error(sub { $weak->{cfg}{control}{error} = $_[0] if $weak && $weak->_is_control($id) });
     $conn->on_disconnect(sub { $weak->_control_down($id) if $weak });
-    $conn->connect($host, $port, CONNECT_TIMEOUT);
+    $conn->connect(@$address, CONNECT_TIMEOUT);
     return;
 }
 
@@ -142,6 +140,7 @@ sub _control_down {
     my ($self, $id) = @_;
     my $cfg = $self->{cfg};
     if ($self->_is_control($id)) {
+        return if $cfg->{control}{retry};
         return $self->_control_failed($cfg->{control}{error} // 'connection closed by broker');
     }
     my $conn = $cfg->{bootstrap_conn};
@@ -178,7 +177,19 @@ sub _control_failed {
     my ($self, $reason) = @_;
     my $control = $self->{cfg}{control};
     push @{ $control->{reasons} }, "$control->{name}: $reason";
-    return $self->_next_candidate;
+    my $conn = $control->{conn};
+    return $self->_next_candidate unless $control->{address} && $conn && $conn->_has_untried_addresses;
+    # The broker may be behind the next address of its name. First this one's end is over.
+    delete $control->{error};
+    $control->{retry} = $self->_timer(0, '_try_next_address');
+    return;
+}
+
+sub _try_next_address {
+    my ($self) = @_;
+    my $control = $self->{cfg}{control} or return;
+    delete $control->{retry};
+    return $control->{conn}->connect(@{ $control->{address} }, CONNECT_TIMEOUT);
 }
 
 # The connection is let go of first: what it then calls finds nothing to do.
