@@ -325,7 +325,7 @@ subtest 'how long an answer may take' => sub {
 
 subtest 'throttling' => sub {
     my @arrivals;
-    my ($conn) = at_version($HEARTBEAT, 1, on_request => sub { push @arrivals, time; i32(@arrivals == 1 ? 100 : 0) . i16(0) });
+    my ($conn) = at_version($HEARTBEAT, 2, on_request => sub { push @arrivals, time; i32(@arrivals == 1 ? 100 : 0) . i16(0) });
     my ($result) = answered(sub { $conn->heartbeat('g', 1, 'm', $_[0]) });
     is $result->{throttle_time_ms}, 100, 'is told';
     answered(sub { $conn->heartbeat('g', 1, 'm', $_[0]) });
