@@ -79,6 +79,37 @@ subtest 'FindCoordinator is answered -1 for ever' => sub {
     is asked_for($mock), EV::Kafka::Error::UNKNOWN_ERROR_TRIES() + 1, 'after some tries';
 };
 
+subtest 'a coordinator that is not found for long' => sub {
+    my @told;
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap, on_notice => sub { push @told, $_[0] });
+    $mock->fault(api => 'FindCoordinator', error => 15, times => undef);
+    my $asked = ask($kafka);
+    wait_until { asked_for($mock) == 3 } 'some tries';
+    is_deeply \@told, [], 'on_notice is not told at once';
+    wait_until { @told } 'on_notice';
+    my $tries = asked_for($mock);
+    wait_until { asked_for($mock) > $tries + 1 } 'more tries';
+    is_deeply \@told, ["FindCoordinator for group 'g': COORDINATOR_NOT_AVAILABLE (code 15); it is tried again"], 'but then, once';
+    $mock->clear_faults;
+    ran($asked);
+    is_deeply $asked->{told}, [], 'and it goes on';
+};
+
+subtest 'a producer id that does not come for long' => sub {
+    my @told;
+    my $mock = cluster();
+    $mock->fault(api => 'InitProducerId', error => 51, times => undef);
+    my $kafka = client(brokers => $mock->bootstrap, transactional_id => 'x', on_notice => sub { push @told, $_[0] });
+    my $is_connected;
+    $kafka->connect(sub { $is_connected = !defined $_[1] });
+    wait_until { @told } 'on_notice';
+    is_deeply \@told, ['InitProducerId: CONCURRENT_TRANSACTIONS (code 51); it is tried again'], 'is told';
+    $mock->clear_faults;
+    wait_until { $is_connected } 'connect';
+    is_deeply [errors($kafka)], [], 'without an error';
+};
+
 for my $case ([29, 'TOPIC_AUTHORIZATION_FAILED'], [30, 'GROUP_AUTHORIZATION_FAILED'],
     [53, 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED'])
 {

@@ -171,6 +171,19 @@ subtest 'a producer id that does not come' => sub {
     is_deeply [transaction($kafka, 'commit_transaction', 'next')], [DONE], 'the next one is committed';
 };
 
+subtest 'a commit of more than can be sent in that time' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock, delivery_timeout => 120, transaction_timeout => 4_000, batch_size => 1);
+    $mock->fault(api => 'Produce', delay_ms => 200, times => undef);
+    $kafka->begin_transaction;
+    my $patience = $kafka->_txn_patience;
+    $kafka->produce(out => 'k', $_, { partition => 0 }) for 1 .. 13;
+    my $begun = $kafka->_now;
+    is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'goes on as long as messages arrive';
+    cmp_ok $kafka->_now - $begun, '>', $patience, 'which takes longer';
+    is scalar @{ committed($mock) }, 13, 'all are committed';
+};
+
 subtest 'no broker at all' => sub {
     my $mock = cluster();
     my $kafka = client(brokers => $mock->bootstrap, transactional_id => 'x', @QUICK);

@@ -996,7 +996,8 @@ so: then the positions stay, and the next transaction can begin.
 
 Each request of a transaction is tried again for C<delivery_timeout>, and for half of
 C<transaction_timeout> at the most: what is left of that is for the abort. So the callback
-comes at the latest after twice that time. What is produced after something has failed fails
+comes at the latest after twice that time, or, where messages still arrive, as long after the
+last one. C<on_notice> hears of requests that are tried for some seconds. What is produced after something has failed fails
 at once, for the same reason.
 
 What is produced before the callback is not part of this transaction: it is kept for the next

@@ -18,9 +18,9 @@ use constant {
     FIND_BACKOFF_MAX => 1,
 };
 
-# Turns of a look-up, about three seconds, after which it is worth a word: a cluster that has
-# just begun needs some to make the topic in which its coordinators keep their records.
-use constant SILENT_TURNS => 6;
+# Seconds of tries after which it is worth a word that a request waits: a cluster that has just
+# begun needs some to make the topics in which its coordinators keep their records.
+use constant SILENCE => 3;
 
 # Seconds that a coordinator may take to answer where the program lets requests take
 # for ever: it is looked for again then, and may be another one. And those that it has at
@@ -132,18 +132,31 @@ sub _some_broker {
     return $ready // $nodes[ int($turn / 2) % @nodes ];
 }
 
-# An EV::Kafka::Request of this client, which ends with it.
+# An EV::Kafka::Request of this client, which ends with it. Where it has to be tried for long
+# that is told, of its name or of what is given as notice.
 sub _request {
     my ($self, %about) = @_;
     my $cfg = $self->{cfg};
     my $id  = ++$cfg->{request_number};
     weaken(my $weak = $self);
-    my $over = $about{over};
+    my ($over, $name, $notice) = @about{qw(over name notice)};
+    my ($begun, $subject) = ($self->_now, "request $id");
+    my $waits = $about{waits} || sub { };
     my $request = $cfg->{requests}{$id} = EV::Kafka::Request->new(
         %about,
         timer => sub { $weak ? $weak->_timer(@_) : undef },
-        over  => sub {
-            delete $weak->{cfg}{requests}{$id} if $weak;
+        waits => sub {
+            my ($error) = @_;
+            $waits->($error);
+            # Of connections others tell.
+            return if !$weak || !defined $error->code || $weak->_now - $begun < SILENCE;
+            return $weak->_notice($subject, ($notice // $name) . ': ' . $error->text . '; it is tried again');
+        },
+        over => sub {
+            if ($weak) {
+                delete $weak->{cfg}{requests}{$id};
+                $weak->_notice_over($subject);
+            }
             $over->() if $over;
         },
     );
@@ -255,12 +268,13 @@ sub _find_coordinator {
     my $is_over;
     my $request = $self->_request(
         $self->_to_any_broker($self->_answer_timeout),
-        name  => 'FindCoordinator',
-        send  => sub { my ($conn, $answered) = @_; $conn->find_coordinator($key, $answered, $KEY_TYPE{$kind}) },
-        alive => sub { $weak && $weak->_awaited_ops($entry) },
-        waits => sub { $weak->_coordinator_awaited($entry, $_[0]) if $weak },
-        over  => sub { $is_over = 1; delete $entry->{request} },
-        done  => sub {
+        name   => 'FindCoordinator',
+        notice => 'FindCoordinator for ' . ($kind eq 'group' ? 'group' : 'transactional id') . " '$key'",
+        send   => sub { my ($conn, $answered) = @_; $conn->find_coordinator($key, $answered, $KEY_TYPE{$kind}) },
+        alive  => sub { $weak && $weak->_awaited_ops($entry) },
+        waits  => sub { _tell_waiting($entry, $_[0]) },
+        over   => sub { $is_over = 1; delete $entry->{request} },
+        done   => sub {
             my ($found, $error) = @_;
             return unless $weak;
             return $error ? $weak->_coordinator_not_found($entry, $error) : $weak->_coordinator_found($id, $found);
@@ -277,18 +291,11 @@ sub _awaited_ops {
     return scalar @{ $entry->{ops} };
 }
 
-sub _coordinator_awaited {
-    my ($self, $entry, $error) = @_;
+sub _tell_waiting {
+    my ($entry, $error) = @_;
     my $why = $error->of('FindCoordinator');
     $_->{waits}->($why) for grep { $_->{waits} } @{ $entry->{ops} };
-    # Of connections others tell.
-    return if !defined $error->code || !$entry->{request} || $entry->{request}->round < SILENT_TURNS;
-    return $self->_notice("coordinator $entry->{kind}:$entry->{key}", _whose($entry) . ' is looked for: ' . $error->text);
-}
-
-sub _whose {
-    my ($entry) = @_;
-    return 'the coordinator of ' . ($entry->{kind} eq 'group' ? 'group' : 'transactional id') . " '$entry->{key}'";
+    return;
 }
 
 sub _coordinator_found {
@@ -298,7 +305,6 @@ sub _coordinator_found {
     return $self->_coordinator_not_found($entry, EV::Kafka::Error->without_code(
         "FindCoordinator: broker $found->{node_id} at $found->{host} has no port $found->{port}"))
         unless $cfg->{broker_map}{ $found->{node_id} } || EV::Kafka::Metadata::_is_port($found->{port});
-    $self->_notice_over("coordinator $id");
     $entry->{node_id} = $found->{node_id};
     $cfg->{broker_map}{ $found->{node_id} } ||= { map { $_ => $found->{$_} } qw(host port) };
     return $self->_pursue_coordinator($id);

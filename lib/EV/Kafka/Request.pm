@@ -112,6 +112,7 @@ sub again {
     my ($self, $error) = @_;
     return if $self->{ended};
     $self->why($error);
+    $self->{waits}->($error);
     my $tries = $self->{tries};
     return $self->_give_up("after $tries tries") if defined $tries && $self->{tried} >= $tries;
     my $wait = EV::Kafka::Events->_backoff($self->{round}, $self->{backoff}->($error->code));
@@ -128,9 +129,8 @@ sub refuse {
 # What it waits for, in the words of whoever has looked.
 sub why {
     my ($self, $error) = @_;
-    return if $self->{ended};
-    $self->{why} = $error;
-    return $self->{waits}->($error);
+    $self->{why} = $error unless $self->{ended};
+    return;
 }
 
 # --- the answer -----------------------------------------------------------------------

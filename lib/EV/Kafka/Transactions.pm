@@ -95,8 +95,7 @@ sub commit_transaction {
     # What is produced from now on waits for the next one.
     $self->_txn_keep_for_next;
     $self->_native_if_taken;
-    my $patience = $self->_txn_patience;
-    $txn->{deadline} = $self->_timer($patience, _commit_late => $patience);
+    $self->_limit_commit($txn);
     $self->_flush_all_batches;
     return $self->_txn_advance;
 }
@@ -295,10 +294,19 @@ sub _txn_advance {
     return $self->_end_txn($txn, 1);
 }
 
+# It may take longer as long as messages arrive.
+sub _limit_commit {
+    my ($self, $txn) = @_;
+    my $patience = $self->_txn_patience;
+    $txn->{deadline} = $self->_timer($patience, _commit_late => $patience, $self->_txn_unsettled);
+    return;
+}
+
 # What is part of it was not settled in time.
 sub _commit_late {
-    my ($self, $patience) = @_;
+    my ($self, $patience, $unsettled) = @_;
     my $txn = $self->{cfg}{txn} or return;
+    return $self->_limit_commit($txn) if $self->_txn_unsettled < $unsettled;
     my @requests = grep { ($_->subject || 0) == $txn } values %{ $self->{cfg}{requests} || {} };
     my ($reason) = sort map { $_->text } grep { $_ } map { $_->reason } @requests;
     return $self->_txn_broken($txn, join ': ', "commit_transaction: timed out after $patience s", $reason // ());
