@@ -162,6 +162,8 @@ who waits for it waits for that one.
 
 =head2 new
 
+Nothing is wanted yet.
+
 =head2 add(\@positions, $done, [named => 1])
 
 With C<named> the caller has named the partitions: it hears of those that are gone.
