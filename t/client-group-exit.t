@@ -138,6 +138,23 @@ PROGRAM
     is $status, 2 << 8, 'holds nobody up for long';
 };
 
+subtest 'a cluster in the same process, which nobody serves any more' => sub {
+    my ($status, $output) = program(filled(1, 1), <<'PROGRAM');
+use EV::Kafka::Mock;
+our $mock = EV::Kafka::Mock->new;
+$mock->create_topic(t => 1);
+$mock->append(t => 0, { value => 'v' });
+$ENV{BROKERS} = $mock->bootstrap;
+{
+    no warnings 'redefine';
+    *EV::Loop::run = sub { print "waits\n"; exit };
+}
+start(sub { exit });
+EV::run;
+PROGRAM
+    is_deeply [$status, $output], [0, ''], 'is not waited for';
+};
+
 subtest 'what the program has beside it is not touched' => sub {
     my $mock = filled(1, 10);
     $mock->fault(api => 'LeaveGroup', delay_ms => 300);

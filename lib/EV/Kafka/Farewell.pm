@@ -29,6 +29,15 @@ sub forget {
     return;
 }
 
+# Addresses that this process serves, by process: at its end nobody answers there.
+my %served;
+
+sub is_served_here {
+    my ($class, @addresses) = @_;
+    $served{$_} = $$ for @addresses;
+    return;
+}
+
 # What the client has to say is { conn, host, port, say }: $say->($conn, $done) sends it,
 # and $done is called when it was answered.
 sub say_all {
@@ -37,6 +46,7 @@ sub say_all {
     my (@conns, %open);
     for my $client (@clients) {
         my $words = $client->_last_words($loop) or next;
+        next if ($served{"$words->{host}:$words->{port}"} // 0) == $$;
         my $conn  = $words->{conn};
         push @conns, $conn;
         my $id   = refaddr $conn;
@@ -87,6 +97,11 @@ The client has a group from now on. It is not kept alive.
 =head2 forget($client)
 
 It has none any more.
+
+=head2 is_served_here(@addresses)
+
+What listens at C<host:port> is in this process itself, and answers nothing once the event
+loop turns no more.
 
 =head2 say_all(@clients)
 

@@ -4,7 +4,9 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
-use EV::Kafka ();
+
+use EV::Kafka           ();
+use EV::Kafka::Farewell ();
 
 our $VERSION = '1.00';
 
@@ -37,7 +39,9 @@ my %FAULT_DEFAULTS = (
 
 sub new {
     my ($class, @opts) = @_;
-    return $class->_new(_options(new => \%NEW_DEFAULTS, @opts));
+    my $self = $class->_new(_options(new => \%NEW_DEFAULTS, @opts));
+    EV::Kafka::Farewell->is_served_here(map {"$_->{host}:$_->{port}"} $self->brokers);
+    return $self;
 }
 
 sub bootstrap {
