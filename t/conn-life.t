@@ -80,14 +80,6 @@ subtest 'connections that come to nothing' => sub {
     like $@, qr/^connect: port out of range at /, 'croaks';
 };
 
-subtest 'a name is connected to by any of its addresses' => sub {
-    my $peer = ConnPeer->new;
-    my ($conn, $log) = conn();
-    $conn->connect('localhost', $peer->port, 10);
-    wait_until { @$log } 'connecting';
-    is_deeply $log, ['connect'], 'localhost';
-};
-
 subtest 'without on_error' => sub {
     my @warnings = warnings_of {
         my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);

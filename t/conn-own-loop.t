@@ -5,7 +5,7 @@ use Test::More;
 
 my %programs = (
     'connecting' => '$c->connect("127.0.0.1", 1, 5)',
-    'resolving'  => '$c->connect("localhost", 1, 5)',
+    'resolving'  => '$c->connect("name.invalid", 1, 5)',
     'idle'       => '$c->auto_reconnect(1)',
 );
 for my $what (sort keys %programs) {
