@@ -79,4 +79,65 @@ subtest 'many topics that are not known' => sub {
     cmp_ok $looks, '<', 20 * MANY, "what waits was looked at $looks times";
 };
 
+# 40,000 of them: the mock's process is another one, so that only the client's turns count.
+subtest 'metadata of very many partitions' => sub {
+    my ($topics, $partitions) = (1000, 40);
+    pipe my $in, my $out or die "pipe: $!";
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        my $mock = EV::Kafka::Mock->new(brokers => 3);
+        $mock->create_topic("topic-$_" => $partitions) for 1 .. $topics;
+        syswrite $out, $mock->bootstrap . "\n";
+        EV::run;
+    }
+    chomp(my $bootstrap = readline $in);
+    my ($slices, $adopted) = (0, 0);
+    no warnings 'redefine';
+    my ($slice, $adopt) = (\&EV::Kafka::Metadata::_adopt_slice, \&EV::Kafka::Metadata::_merge_topic);
+    local *EV::Kafka::Metadata::_adopt_slice = sub { $slices++; goto &$slice };
+    local *EV::Kafka::Client::_adopt_slice   = sub { $slices++; goto &$slice };
+    local *EV::Kafka::Metadata::_merge_topic = sub { $adopted++; goto &$adopt };
+    my $kafka = connected(brokers => $bootstrap);
+    my $cfg   = $kafka->{cfg};
+    cmp_ok $slices, '>', 2, 'is taken over in several turns of the event loop';
+    is $adopted, $topics, 'every topic once';
+    is scalar(keys %{ $cfg->{leaders} }), $topics * $partitions, 'the leader of every partition is known';
+    is scalar(@{ $cfg->{meta}{topics} }), $topics, 'and meta has every topic';
+
+    $adopted = 0;
+    my $meta = $cfg->{meta};
+    my $poll = EV::timer 0.01, 0.01, sub { };
+    $kafka->_refresh_metadata;
+    wait_until { $cfg->{meta} != $meta } 'the next answer';
+    is $adopted, 0, 'of what has not changed nothing is taken over again';
+    is_deeply [map { scalar @{ $_->{partitions} } } @{ $cfg->{meta}{topics} }], [($partitions) x $topics], 'and meta has it still';
+    is scalar(keys %{ $cfg->{leaders} }), $topics * $partitions, 'as have the leaders';
+
+    my $calls = 0;
+    $kafka->connect(sub { $calls++ });
+    is $calls, 1, 'the client is connected';
+    $kafka->_refresh_metadata;
+    $kafka->close;
+    turns;
+    pass 'it may be closed while an answer is on its way';
+    kill KILL => $pid;
+    waitpid $pid, 0;
+};
+
+subtest 'a topic that changes among those that do not' => sub {
+    my ($mock, @topics) = filled_topics();
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $cfg   = $kafka->{cfg};
+    $mock->create_topic(late => 3);
+    $mock->delete_topic('t7');
+    $kafka->_refresh_metadata;
+    wait_until { defined $cfg->{leaders}{'late:2'} } 'the new one';
+    ok !exists $cfg->{leaders}{'t7:0'}, 'the one that is gone is forgotten';
+    is scalar(grep { $_->{name} eq 't7' } @{ $cfg->{meta}{topics} }), 0, 'also in meta';
+    $mock->create_topic(t7 => 2);
+    $kafka->_refresh_metadata;
+    wait_until { defined $cfg->{leaders}{'t7:1'} } 'it again';
+    is scalar(@{ $cfg->{meta}{topics} }), MANY + 1, 'meta has each once';
+};
+
 done_testing;

@@ -16,10 +16,6 @@ use constant ANSWER_TIMEOUT => 10;
 # closed it: one that always does so is not worth more.
 use constant REOPEN_INTERVAL => 1;
 
-# Metadata's API key, and the version from which the leader epochs in its answers are to be
-# believed (KAFKA-9212).
-use constant { API_METADATA => 3, EPOCHS_COUNT_FROM => 9 };
-
 # Seconds until all brokers are tried again when none of them answered.
 use constant {
     RETRY_BACKOFF     => 0.1,
@@ -117,23 +113,23 @@ sub _ask_control {
     my $id = refaddr $conn;
     my $request = $self->{cfg}{metadata_request};
     weaken(my $weak = $self);
-    $conn->metadata($request->{topics}, sub { $weak->_control_answered($id, @_) if $weak },
+    $conn->_metadata($request->{topics}, sub { $weak->_control_answered($id, @_) if $weak },
         { allow_auto_topic_creation => $request->{creates} });
     return;
 }
 
 sub _control_answered {
-    my ($self, $id, $meta, $error) = @_;
+    my ($self, $id, $answer, $error) = @_;
     return if $self->{cfg}{closed} || !$self->_is_control($id);
-    $error = 'incomplete Metadata answer' if !defined $error && $meta->{truncated};
+    my $head = $answer && $answer->head;
+    $error = 'incomplete Metadata answer' if !defined $error && $head->{truncated};
     return $self->_control_failed($error) if defined $error;
     my $control = delete $self->{cfg}{control};
     my $cfg = $self->{cfg};
     @$cfg{qw(bootstrap_conn control_ready)} = @$control{qw(conn address)};
     $cfg->{bootstrap_tries} = 0;
-    _forget_epochs($meta) if (($control->{conn}->api_versions || {})->{ API_METADATA() } // 0) < EPOCHS_COUNT_FROM;
     $cfg->{lost_brokers}    = {} if delete $cfg->{outage};
-    return $self->_metadata_answered($meta);
+    return $self->_metadata_answered($head, $answer);
 }
 
 sub _control_down {
@@ -161,15 +157,6 @@ sub _reopen_control {
     }
     $cfg->{control_reopened} = $now;
     $cfg->{bootstrap_conn}->connect(@$address, CONNECT_TIMEOUT);
-    return;
-}
-
-# Brokers of before may tell an epoch that is over for as long as a reassignment goes on.
-sub _forget_epochs {
-    my ($meta) = @_;
-    for my $topic (@{ $meta->{topics} || [] }) {
-        delete $_->{leader_epoch} for @{ $topic->{partitions} || [] };
-    }
     return;
 }
 

@@ -2,6 +2,8 @@ package EV::Kafka::Leader;
 use strict;
 use warnings;
 
+use List::Util ();
+
 use EV::Kafka::Assignor;
 use EV::Kafka::Partitions;
 
@@ -142,6 +144,9 @@ sub _partition_counts {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     my %counts = map { $_->{name} => scalar @{ $_->{partitions} || [] } } @{ ($cfg->{meta} || {})->{topics} || [] };
+    my $routed = List::Util::sum0(map { scalar grep { $_ >= 0 } @$_ } values %{ $cfg->{topics} });
+    return \%counts if $routed == keys %{ $cfg->{leaders} };
+    # A program has added leaders of its own.
     for my $key (keys %{ $cfg->{leaders} }) {
         my ($topic, $partition) = $key =~ /\A(.*):([0-9]+)\z/ or next;
         $counts{$topic} = $partition + 1 if $partition >= ($counts{$topic} || 0);

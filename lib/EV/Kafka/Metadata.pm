@@ -36,6 +36,10 @@ use constant MAX_MISSING => 16;
 # they are believed: the newer one may have been lost in an unclean way.
 use constant REWIND_ANSWERS => 5;
 
+# Milliseconds of one turn of the event loop for which the topics of an answer are taken
+# from it, which is less than half of what they take in all.
+use constant SLICE_MS => 5;
+
 # The leader is another broker, or about to be: fresh metadata will tell.
 my %LEADER_ERROR = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
 
@@ -109,19 +113,45 @@ sub _pump_metadata {
     return $self->_send_metadata_request;
 }
 
+# What the answer says without its topics, and the native object that has these. The request
+# counts as under way until they have been taken over.
 sub _metadata_answered {
-    my ($self, $meta) = @_;
+    my ($self, $head, $answer) = @_;
     my $cfg = $self->{cfg};
-    if (($meta->{error_code} || 0) == REBOOTSTRAP_REQUIRED) {
+    if (($head->{error_code} || 0) == REBOOTSTRAP_REQUIRED) {
         $cfg->{broker_map} = {};
         $self->_drop_control;
         return $self->_metadata_failed(REFRESH_BACKOFF);
     }
-    my $request = delete $cfg->{metadata_request};
-    my @named   = @{ $request->{topics} || [] };
-    my $known   = $self->_leaders_known(@named);
-    $self->_adopt_metadata($meta, $request->{topics});
-    $self->_doubt_control($known eq $self->_leaders_known(@named)) if @named;
+    my @named    = @{ $cfg->{metadata_request}{topics} || [] };
+    my $adoption = $cfg->{adoption} = $self->_begin_adoption($head, $cfg->{metadata_request}{topics});
+    @$adoption{qw(answer known)} = ($answer, $self->_leaders_known(@named));
+    return $self->_adopt_slice;
+}
+
+# What somebody has asked for by name counts as news: it may be waited for.
+sub _adopt_slice {
+    my ($self) = @_;
+    my $cfg      = $self->{cfg};
+    my $adoption = $cfg->{adoption} or return;
+    my $known    = $cfg->{known_topics} ||= EV::Kafka::KnownTopics->new;
+    my $end      = $self->_now + SLICE_MS / 1000;
+    while (my @topics = $adoption->{answer}->topics(SLICE_MS, $known, !$adoption->{asked})) {
+        $self->_adopt_topics($adoption, @topics);
+        next if $self->_now < $end;
+        $adoption->{timer} = $self->_timer(0, '_adopt_slice');
+        return;
+    }
+    delete @$cfg{qw(adoption metadata_request)};
+    return $self->_metadata_adopted($adoption);
+}
+
+sub _metadata_adopted {
+    my ($self, $adoption) = @_;
+    my $cfg   = $self->{cfg};
+    my @named = @{ $adoption->{asked} || [] };
+    $self->_end_adoption($adoption);
+    $self->_doubt_control($adoption->{known} eq $self->_leaders_known(@named)) if @named;
     $self->_count_tries(@named);
     return if $cfg->{closed};
     $self->_connected unless $cfg->{connected};
@@ -131,9 +161,11 @@ sub _metadata_answered {
     if   (@{ $cfg->{flush_waiters} }) { $self->_flush_all_batches }
     else                              { $self->_send_ready }
     $self->_check_buffer;
-    $self->_poll_again;
-    $self->_fetch_on;
-    $self->_group_metadata_changed;
+    if ($adoption->{has_news}) {
+        $self->_poll_again;
+        $self->_fetch_on;
+        $self->_group_metadata_changed;
+    }
     return $self->_pump_metadata;
 }
 
@@ -154,25 +186,88 @@ sub _metadata_failed {
     return $self->_pump_metadata;
 }
 
-# $asked: the topics that the request named, undef when it was for all.
+# Takes over a whole answer; $asked: the topics that the request named, undef when it was for
+# all.
 sub _adopt_metadata {
     my ($self, $meta, $asked) = @_;
-    my $cfg = $self->{cfg};
-    my %absent = map { $_ => 1 } $asked ? @$asked : keys %{ $cfg->{topics} };
-    delete @absent{ map { $_->{name} } @{ $meta->{topics} || [] } };
-    $cfg->{meta} = undef unless $asked;
-    my $doubtful = $self->_keep_newer_leaders($meta);
-    my @recreated = $self->_note_topic_ids($meta);
-    _evict_topics($cfg, \%absent);
-    _merge_metadata($cfg, $meta);
-    $self->_route_topic($_, []) for keys %absent;
-    $self->_route_topic($_->{name}, _leaders_of($_)) for @{ $meta->{topics} || [] };
-    $self->_tell_of_impossible_ports($meta);
+    my $adoption = $self->_begin_adoption($meta, $asked);
+    $self->_adopt_topics($adoption, @{ $meta->{topics} || [] });
+    return $self->_end_adoption($adoption);
+}
+
+# The taking over of one answer: { head, asked, topics (what {meta} will have), was (topics by name),
+# absent, recreated, doubtful, is_broker, has_news }. Its brokers are known before
+# the first leader is.
+sub _begin_adoption {
+    my ($self, $head, $asked) = @_;
+    my $cfg     = $self->{cfg};
+    my @brokers = map { $_->{node_id} } @{ $head->{brokers} || [] };
+    my $has_news = $asked || !$cfg->{connected} || join(' ', sort @brokers) ne join(' ', sort keys %{ $cfg->{broker_map} });
+    _adopt_brokers($cfg, $head);
+    return {
+        head      => $head,
+        asked     => $asked,
+        topics    => [],
+        was       => { map { ($_->{name} // '' => $_) } @{ ($cfg->{meta} || {})->{topics} || [] } },
+        absent    => { map { $_ => 1 } $asked ? @$asked : keys %{ $cfg->{topics} } },
+        recreated => [],
+        doubtful  => {},
+        is_broker => { map { $_ => 1 } @brokers ? @brokers : keys %{ $cfg->{broker_map} } },
+        has_news  => $has_news ? 1 : 0,
+    };
+}
+
+# Of a topic that is as it was there is just the name.
+sub _adopt_topics {
+    my ($self, $adoption, @topics) = @_;
+    my $cfg   = $self->{cfg};
+    my $known = $cfg->{known_topics};
+    for my $topic (@topics) {
+        if (!ref $topic) {
+            delete $adoption->{absent}{$topic};
+            push @{ $adoption->{topics} }, $adoption->{was}{$topic} // ();
+            next;
+        }
+        my $name = $topic->{name} // next;
+        $adoption->{has_news} = 1;
+        delete $adoption->{absent}{$name};
+        push @{ $adoption->{topics} }, $topic;
+        if (my $answers = $self->_keep_newer_leaders($adoption, $topic)) {
+            $adoption->{doubtful}{$name} = $answers;
+            $known->forget($name) if $known;
+        }
+        push @{ $adoption->{recreated} }, $name if $self->_is_recreated($topic);
+        $self->_forget_topic($name);
+        _merge_topic($cfg, $topic);
+        $self->_route_topic($name, _leaders_of($topic));
+    }
+    return;
+}
+
+sub _end_adoption {
+    my ($self, $adoption) = @_;
+    my $cfg    = $self->{cfg};
+    my @absent = keys %{ $adoption->{absent} };
+    my $known  = $cfg->{known_topics};
+    for my $topic (@absent) {
+        $self->_forget_topic($topic);
+        $self->_route_topic($topic, []);
+        $known->forget($topic) if $known;
+        $adoption->{has_news} = 1;
+    }
+    my @kept;
+    if ($adoption->{asked}) {
+        delete @{ $adoption->{was} }{ map { $_->{name} } @{ $adoption->{topics} } };
+        @kept = grep { $adoption->{was}{ $_->{name} // '' } } @{ ($cfg->{meta} || {})->{topics} || [] };
+    }
+    $cfg->{meta} = { %{ $adoption->{head} }, topics => [@kept, @{ $adoption->{topics} }] };
+    $self->_tell_of_impossible_ports($adoption->{head});
     $self->_forget_departed_brokers;
     $self->_follow_moved_brokers;
+    my $doubtful = $adoption->{doubtful};
     $self->_want_metadata($_, $self->_backoff($doubtful->{$_}, REFRESH_BACKOFF, LEADERLESS_BACKOFF_MAX))
         for sort keys %$doubtful;
-    $self->_log_replaced($_) for @recreated;
+    $self->_log_replaced($_) for @{ $adoption->{recreated} };
     if (!$cfg->{connected}) {
         delete @{ $cfg->{metadata_due} }{ grep { $self->_has_leader($_) } keys %{ $cfg->{metadata_due} } };
     }
@@ -182,35 +277,31 @@ sub _adopt_metadata {
 # A broker that lags behind names leaders from before the ones that are known
 # (KIP-320). Epochs count anew when a topic is created anew, and without an epoch there is
 # nothing to compare. Answers that go on to agree are believed in the end, and at once
-# when the leader that is known is no broker any more.
+# when the leader that is known is no broker any more. Gives the most answers of a
+# partition that agree and are not believed yet.
 sub _keep_newer_leaders {
-    my ($self, $meta) = @_;
-    my $cfg    = $self->{cfg};
-    my $epochs = $cfg->{leader_epochs} || {};
-    my $doubts = $cfg->{epoch_doubts} ||= {};
-    my @brokers   = map { $_->{node_id} } @{ $meta->{brokers} || [] };
-    my %is_broker = map { $_ => 1 } @brokers ? @brokers : keys %{ $cfg->{broker_map} };
-    my %doubtful;
-    for my $topic (@{ $meta->{topics} || [] }) {
-        my $name = $topic->{name};
-        next if ($topic->{topic_id} // '') ne ($cfg->{topic_ids}{$name} // '');
-        for my $partition (@{ $topic->{partitions} || [] }) {
-            my $epoch = $partition->{leader_epoch} // -1;
-            my $key   = "$name:$partition->{partition}";
-            my $known = $epochs->{$key};
-            next if !defined $known || $epoch < 0;
-            my $leader = $cfg->{leaders}{$key} // -1;
-            if ($epoch >= $known || $leader >= 0 && !$is_broker{$leader}) {
-                delete $doubts->{$key};
-                next;
-            }
-            my $answers = _answers_that_agree($doubts, $key, "$partition->{leader}:$epoch");
-            next if $answers >= REWIND_ANSWERS && delete $doubts->{$key};
-            @$partition{qw(leader leader_epoch)} = ($leader, $known);
-            $doubtful{$name} = $answers if $answers > ($doubtful{$name} || 0);
+    my ($self, $adoption, $topic) = @_;
+    my $cfg  = $self->{cfg};
+    my $name = $topic->{name};
+    return 0 if ($topic->{topic_id} // '') ne ($cfg->{topic_ids}{$name} // '');
+    my ($epochs, $doubts) = ($cfg->{leader_epochs} || {}, $cfg->{epoch_doubts} ||= {});
+    my $most = 0;
+    for my $partition (@{ $topic->{partitions} || [] }) {
+        my $epoch = $partition->{leader_epoch} // -1;
+        my $key   = "$name:$partition->{partition}";
+        my $known = $epochs->{$key};
+        next if !defined $known || $epoch < 0;
+        my $leader = $cfg->{leaders}{$key} // -1;
+        if ($epoch >= $known || $leader >= 0 && !$adoption->{is_broker}{$leader}) {
+            delete $doubts->{$key};
+            next;
         }
+        my $answers = _answers_that_agree($doubts, $key, "$partition->{leader}:$epoch");
+        next if $answers >= REWIND_ANSWERS && delete $doubts->{$key};
+        @$partition{qw(leader leader_epoch)} = ($leader, $known);
+        $most = $answers if $answers > $most;
     }
-    return \%doubtful;
+    return $most;
 }
 
 sub _answers_that_agree {
@@ -220,17 +311,14 @@ sub _answers_that_agree {
     return ++$doubt->{answers};
 }
 
-# The topics that are others than they were under the same name (KIP-516).
-sub _note_topic_ids {
-    my ($self, $meta) = @_;
+# Whether the topic is another one than it was under the same name (KIP-516).
+sub _is_recreated {
+    my ($self, $topic) = @_;
+    return 0 unless defined $topic->{topic_id};
     my $ids = $self->{cfg}{topic_ids} ||= {};
-    my @recreated;
-    for my $topic (grep { defined $_->{topic_id} } @{ $meta->{topics} || [] }) {
-        my ($name, $id) = @$topic{qw(name topic_id)};
-        push @recreated, $name if defined $ids->{$name} && $ids->{$name} ne $id;
-        $ids->{$name} = $id;
-    }
-    return @recreated;
+    my $was = $ids->{ $topic->{name} };
+    $ids->{ $topic->{name} } = $topic->{topic_id};
+    return defined $was && $was ne $topic->{topic_id};
 }
 
 sub _route_topic {
@@ -273,35 +361,48 @@ sub _is_port {
 }
 
 # Takes an answer into {meta}, {broker_map} and {leaders}. What was known of the
-# answer's topics is forgotten first; other topics are left alone.
+# answer's topics is forgotten first; other topics are left alone. Tests of programs call it.
 sub _merge_metadata {
     my ($cfg, $meta) = @_;
     my @topics = @{ $meta->{topics} || [] };
     my %fresh  = map { $_->{name} => 1 } @topics;
-    _evict_topics($cfg, \%fresh);
-    for my $topic (@topics) {
-        my $leaders = _leaders_of($topic);
-        for my $partition (grep { $leaders->[$_] >= 0 } 0 .. $#$leaders) {
-            $cfg->{leaders}{"$topic->{name}:$partition"} = $leaders->[$partition];
-        }
-        for my $partition (grep { ($_->{leader_epoch} // -1) >= 0 } @{ $topic->{partitions} || [] }) {
-            $cfg->{leader_epochs}{"$topic->{name}:$partition->{partition}"} = $partition->{leader_epoch};
-        }
+    for my $known ($cfg->{leaders} ||= {}, $cfg->{leader_epochs} ||= {}) {
+        delete @$known{ grep { $fresh{ substr $_, 0, rindex $_, ':' } } keys %$known };
     }
-    my @brokers = grep { _is_port($_->{port} // 0) } @{ $meta->{brokers} || [] };
-    if (@brokers) {
-        $cfg->{broker_map} = { map { $_->{node_id} => { host => $_->{host}, port => $_->{port} } } @brokers };
-    }
+    _merge_topic($cfg, $_) for @topics;
+    _adopt_brokers($cfg, $meta);
     my @kept = grep { !$fresh{ $_->{name} } } @{ ($cfg->{meta} || {})->{topics} || [] };
     $cfg->{meta} = { %$meta, topics => [@kept, @topics] };
     return;
 }
 
-sub _evict_topics {
-    my ($cfg, $names) = @_;
-    for my $known ($cfg->{leaders} ||= {}, $cfg->{leader_epochs} ||= {}) {
-        delete @$known{ grep { $names->{ substr $_, 0, rindex $_, ':' } } keys %$known };
+sub _adopt_brokers {
+    my ($cfg, $meta) = @_;
+    my @brokers = grep { _is_port($_->{port} // 0) } @{ $meta->{brokers} || [] };
+    $cfg->{broker_map} = { map { $_->{node_id} => { host => $_->{host}, port => $_->{port} } } @brokers } if @brokers;
+    return;
+}
+
+sub _merge_topic {
+    my ($cfg, $topic) = @_;
+    my ($name, $leaders) = ($topic->{name}, _leaders_of($topic));
+    my ($known, $epochs) = @$cfg{qw(leaders leader_epochs)};
+    for my $partition (grep { $leaders->[$_] >= 0 } 0 .. $#$leaders) {
+        $known->{"$name:$partition"} = $leaders->[$partition];
     }
+    for my $partition (@{ $topic->{partitions} || [] }) {
+        next if ($partition->{leader_epoch} // -1) < 0 || $partition->{partition} > $#$leaders;
+        $epochs->{"$name:$partition->{partition}"} = $partition->{leader_epoch};
+    }
+    return;
+}
+
+# Only the topic's own partitions are looked at: there may be many others.
+sub _forget_topic {
+    my ($self, $topic) = @_;
+    my $cfg  = $self->{cfg};
+    my @keys = map { "$topic:$_" } 0 .. $#{ $cfg->{topics}{$topic} || [] };
+    delete @{ $cfg->{$_} ||= {} }{@keys} for qw(leaders leader_epochs);
     return;
 }
 

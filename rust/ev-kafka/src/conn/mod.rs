@@ -17,6 +17,7 @@ mod group_results;
 mod handle;
 mod lifecycle;
 mod link;
+mod metadata;
 mod offset_requests;
 pub mod records;
 mod request;
@@ -41,11 +42,13 @@ pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
     perl_xs::register(perl, security::XSUBS);
     perl_xs::register(perl, requests::XSUBS);
+    perl_xs::register(perl, metadata::XSUBS);
     perl_xs::register(perl, group_requests::XSUBS);
     perl_xs::register(perl, consumer_group::XSUBS);
     perl_xs::register(perl, offset_requests::XSUBS);
     perl_xs::register(perl, txn_requests::XSUBS);
     perl_xs::register_clone_skip(perl, ConnHandle::NAME);
+    metadata::register_clone_skip(perl);
 }
 
 /// The connection behind an EV::Kafka::Conn object. Look it up last: reading other arguments may

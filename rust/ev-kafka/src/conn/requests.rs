@@ -94,11 +94,19 @@ pub(super) fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
 
 /// `metadata(\@topics | undef, $cb, [\%opts])`
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let callback = Arguments::new(frame, "metadata").callback(2)?;
+    let (request, handle) = metadata_request(frame, "metadata")?;
+    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+}
+
+/// The request for the topics and with the options that `$conn->METHOD(\@topics | undef, $cb, [\%opts])` was given.
+pub(super) fn metadata_request(
+    frame: &Frame<'_>,
+    method: &'static str,
+) -> Result<(MetadataRequest, Rc<ConnHandle>), Croak> {
     check_connected(frame)?;
-    let args = Arguments::new(frame, "metadata");
-    let names = args.nullable_names(1, "topic")?;
-    let callback = args.callback(2)?;
-    let (options, _) = options_and_callback(frame, 3, "metadata")?;
+    let names = Arguments::new(frame, method).nullable_names(1, "topic")?;
+    let (options, _) = options_and_callback(frame, 3, method)?;
     let may_create = options.int("allow_auto_topic_creation", 1_i64)? != 0;
     let handle = frame.object::<ConnHandle>()?;
     let version = version_or_lowest(&handle, ApiKey::Metadata);
@@ -118,7 +126,7 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
         allow_auto_topic_creation: may_create || version < METADATA_SAYS_WHETHER_TO_CREATE,
         ..Default::default()
     };
-    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+    Ok((request, handle))
 }
 
 /// `list_offsets($topic, $partition, $timestamp, $cb, [\%opts])`

@@ -198,6 +198,17 @@ fn list_offsets(perl: Perl, response: &ListOffsetsResponse, _: i16) -> Result<Hv
 }
 
 fn metadata(perl: Perl, response: &MetadataResponse, _: i16) -> Result<Hv, String> {
+    let mut hash = metadata_head(perl, response);
+    hash.store(
+        perl,
+        "topics",
+        list(perl, &response.topics, |topic| metadata_topic(perl, topic)),
+    );
+    Ok(hash)
+}
+
+/// What it says of the cluster and its brokers.
+pub fn metadata_head(perl: Perl, response: &MetadataResponse) -> Hv {
     let brokers = list(perl, &response.brokers, |broker| {
         let mut hash = Hv::new(perl);
         hash.store_int(perl, "node_id", broker.node_id.into());
@@ -216,18 +227,14 @@ fn metadata(perl: Perl, response: &MetadataResponse, _: i16) -> Result<Hv, Strin
         response.cluster_id.as_deref(),
     );
     hash.store(perl, "brokers", brokers);
-    hash.store(
-        perl,
-        "topics",
-        list(perl, &response.topics, |topic| metadata_topic(perl, topic)),
-    );
-    Ok(hash)
+    hash
 }
 
 /// The id of a topic that has none, or of which the version says none (KIP-516).
 const NO_TOPIC_ID: [u8; 16] = [0; 16];
 
-fn metadata_topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
+/// A topic and its partitions.
+pub fn metadata_topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
     let mut hash = Hv::new(perl);
     hash.store(
         perl,
