@@ -62,6 +62,9 @@ impl Failure {
 /// A native completion: called exactly once, with the answer or the reason why none comes.
 pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, Failure>) -> Flow>;
 
+/// What waits for room on a connection: called once, or dropped with it.
+pub type Waiter = Box<dyn FnOnce(Perl) -> Flow>;
+
 /// Who is told about the outcome of a request.
 pub enum Completion {
     /// Nobody.
@@ -123,6 +126,8 @@ pub struct ConnHandle {
     /// What makes the next request with one record cheap.
     single: Single,
     stage: Cell<Stage>,
+    /// Who wants to send when what is queued has been written.
+    waits_for_room: RefCell<Option<Waiter>>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
     /// ever.
     request_timeout: Cell<Option<Duration>>,
@@ -189,6 +194,7 @@ impl ConnHandle {
                 security: RefCell::default(),
                 single: Single::default(),
                 stage: Cell::new(Stage::Idle),
+                waits_for_room: RefCell::default(),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 home: Home::new(),
             }
@@ -213,6 +219,17 @@ impl ConnHandle {
     /// Whether the peer has closed the connection, though that may not have been read yet.
     pub fn has_ended(&self) -> bool {
         self.link.borrow().has_ended()
+    }
+
+    /// Whether the socket takes nothing more for now: what is sent only waits here.
+    pub fn is_full(&self) -> bool {
+        self.link.borrow().is_blocked()
+    }
+
+    /// Has the waiter called when that is over; it takes the place of an earlier one.
+    pub fn when_room(&self, waiter: Waiter) {
+        let earlier = self.waits_for_room.replace(Some(waiter));
+        drop(earlier);
     }
 
     /// For how long nothing was asked and nothing has come; zero while anything is under way.

@@ -51,6 +51,15 @@ pub fn send(
     if !conn.is_ready() || conn.has_ended() {
         return Ok(0);
     }
+    // What is on a connection cannot go elsewhere any more, whatever becomes of its partition.
+    if conn.is_full() {
+        let weak = Rc::downgrade(producer);
+        conn.when_room(Box::new(move |perl| match weak.upgrade() {
+            Some(producer) => go_on(perl, &producer, node),
+            None => Flow::Continue,
+        }));
+        return Ok(0);
+    }
     let batches = producer.accumulator.borrow_mut().take_request(node);
     if batches.is_empty() {
         return Ok(0);
@@ -94,6 +103,15 @@ pub fn send(
         return Ok(0);
     }
     Ok(sent)
+}
+
+/// There is room on the broker's connection again.
+fn go_on(perl: Perl, producer: &Producer, node: i32) -> Flow {
+    let Some(object) = producer.object.borrow().upgrade(perl) else {
+        return Flow::Continue;
+    };
+    let args = [Arg::Int(i64::from(node))];
+    call_method(perl, &object, "_send_ready_to", &args).or_warn(perl, "EV::Kafka")
 }
 
 /// What is added to the request timeout, within which a broker gives up waiting for the replicas: its answer that says

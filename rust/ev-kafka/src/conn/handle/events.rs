@@ -15,7 +15,15 @@ impl ConnHandle {
         }
         self.link.borrow().transmit_later(&self.connection.borrow());
         self.arm();
-        Flow::Continue
+        self.offer_room(perl)
+    }
+
+    fn offer_room(&self, perl: Perl) -> Flow {
+        if self.is_full() {
+            return Flow::Continue;
+        }
+        let waiter = self.waits_for_room.take();
+        waiter.map_or(Flow::Continue, |waiter| waiter(perl))
     }
 
     pub(super) fn deliver(&self, perl: Perl) -> Flow {
@@ -86,6 +94,8 @@ impl ConnHandle {
             Stage::Ready | Stage::Answered | Stage::Idle => {}
         }
         link.close();
+        drop(link);
+        drop(self.waits_for_room.take());
     }
 
     fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, Failure>) -> Flow {
