@@ -45,6 +45,8 @@ for my $case (@OUT) {
         is_deeply $member->{revoked}, [], 'instead of on_revoke';
         my $text = $code == 82 ? 'the group has been given up' : 'the membership of the group has been lost';
         is_deeply \@told, [($text) x 2], 'commits fail at once';
+        $member->{kafka}->commit(sub { push @told, $_[0] // 'ok' });
+        is $told[2], $text, 'also of what was worked on meanwhile' unless is_stable($member);
         wait_until { $code == 82 ? state_of($member) eq 'stopped' : is_stable($member) } 'what follows';
         turns();
         is $mock->request_count('OffsetCommit'), $commits, 'and nothing is sent';

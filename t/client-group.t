@@ -463,6 +463,23 @@ subtest 'the leader watches for topics that only others subscribe to' => sub {
     is owned($one), 1, 'the others stay where they are';
 };
 
+subtest 'a broker that does not know a topic for a moment' => sub {
+    my $mock   = filled(2, 0, auto_create => 0);
+    my $member = joined(member($mock));
+    my $before = $mock->request_count('Metadata');
+    my $generation = $mock->group('g')->{generation};
+    $mock->fault(api => 'Metadata', topic => 't', error => 3);
+    $member->{kafka}->_refresh_metadata;
+    wait_until { $mock->request_count('Metadata') >= $before + 2 && !$member->{kafka}{cfg}{metadata_request} } 'another look';
+    turns();
+    is_deeply [state_of($member), $mock->group('g')->{generation}], ['stable', $generation], 'no rebalance for it';
+    $mock->delete_topic('t');
+    $mock->create_topic(t => 1);
+    $member->{kafka}->_refresh_metadata;
+    wait_until { owned($member) == 1 && is_stable($member) } 'a rebalance for a topic that has fewer partitions';
+    is_deeply $member->{kafka}{cfg}{group}{led}, { t => 1 }, 'which is what is watched from then on';
+};
+
 subtest 'a static leader that has come back watches the topics' => sub {
     my $mock  = filled(1, 0);
     my $first = joined(member($mock, group_instance_id => 'one'));

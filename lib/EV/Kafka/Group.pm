@@ -320,7 +320,8 @@ sub _left_group {
     my @leavers = splice @{ $group->{leavers} || [] };
     my $error   = $group->{leave_error};
     delete $group->{commit_retry};
-    $self->_end_op($group->{goodbye}{op}) if $group->{goodbye};
+    # Unless it is the one that nobody waits for.
+    $self->_end_op($group->{goodbye}{op}) if $group->{goodbye} && !$group->{goodbye}{op}{limit};
     $self->_commits_ended($group, $group->{commits}->fail($error // 'the group has been left'));
     $self->_report("unsubscribe: commit: $error") if defined $error && !@leavers;
     $self->_call($_, grep { defined } $error) for @leavers;

@@ -19,6 +19,7 @@ our @CARP_NOT = ('EV::Kafka::Client');
 #   commits_asked   a request for it is under way, or waits for the coordinator
 #   commit_retry    the timer until the next try
 #   commit_trouble  { since, tries, unknown }: tries in a row that did not do
+#   without_topic   partitions whose topic the coordinator does not know
 
 # Seconds before a coordinator that is not ready, or lost, is asked again.
 use constant {
@@ -75,6 +76,8 @@ sub commit {
         return defined $error && !$self->{cfg}{closed} ? $self->_report("commit: $error") : undef;
     });
     my $group = $self->{cfg}{group} or return $self->_end_op($op, undef, 'not subscribed to a group');
+    # What the program has worked on since is not the member's that it will be.
+    return $self->_end_op($op, undef, OUT_OF_GROUP) if $group->{is_out} && $group->{state} ne 'stopped';
     $self->_limit_wait($group, $op);
     my @positions = $given ? @$given : $self->_positions;
     my $had       = $self->_assigned_by_key;
@@ -218,12 +221,14 @@ sub _send_positions {
 }
 
 # Who is out of the group writes nothing of it any more; and a topic that has been
-# deleted would be refused for ever.
+# deleted, as both its coordinator and metadata say, would be refused for ever.
 sub _leave_out {
     my ($self, $group) = @_;
     my $commits = $group->{commits};
     return $self->_commits_ended($group, $commits->drop({ reason => OUT_OF_GROUP })) if $group->{is_out};
-    my @gone = grep { $self->_is_gone($_) } $commits->wanted or return;
+    my $refused = $group->{without_topic} || {};
+    delete @$refused{ grep { !$self->_is_gone($_) } keys %$refused };
+    my @gone = grep { $refused->{$_} } $commits->wanted or return;
     return $self->_commits_ended($group, $commits->drop($self->_gone_for_good, @gone));
 }
 
@@ -254,6 +259,7 @@ sub _commits_answered {
     my ($lost) = grep { $MEMBERSHIP_ERROR{$_} } values %$codes;
     my $is_stale = $self->_has_moved_on($group, $sent);
     # Before anybody is called who may leave: the answer is about the member that we are now.
+    $group->{without_topic}{$_} = 1 for grep { $TOPIC_IS_UNKNOWN{ $codes->{$_} || 0 } } @keys;
     $self->_heed_codes($group, values %$codes);
     my $trouble = grep { $_->{again} } values %verdict;
     if ($trouble) { $self->_count_trouble($group, values %$codes) }
@@ -402,7 +408,7 @@ sub _part_silently {
     return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
     # A callback that has ended the process, and with it the client, will not return.
     my @done = $self->{cfg}{delivery}{part} ? $self->_positions : $self->_handled_positions;
-    my @positions = $group->{auto_commit} && $self->_is_member($group) ? grep { !$self->_is_gone(_key_of($_)) } @done : ();
+    my @positions = $group->{auto_commit} && $self->_is_member($group) ? @done : ();
     $self->_send_positions($group, $conn, sub { }, @positions) if @positions;
     return $self->_by_protocol($group, part => $conn, sub { });
 }

@@ -170,8 +170,21 @@ sub _group_metadata_changed {
     my $counts = $self->_partition_counts;
     $self->_count_uncounted($group, $counts);
     return unless $group->{state} eq 'stable';
-    my @changed = grep { ($counts->{$_} || 0) != $group->{led}{$_} } keys %{ $group->{led} };
-    return @changed ? $self->_rejoin($group) : undef;
+    my $led    = $group->{led};
+    my @grown  = grep { ($counts->{$_} || 0) > $led->{$_} } keys %$led;
+    my @shrunk = grep { ($counts->{$_} || 0) < $led->{$_} } keys %$led;
+    return $self->_rejoin($group) if @grown || $self->_is_confirmed($group, @shrunk);
+    $self->_refresh_metadata_for_topic($_) for @shrunk;
+    return;
+}
+
+# A broker that lags behind does not know a topic, or all of its partitions, yet: what has
+# been deleted is gone also in the next answer.
+sub _is_confirmed {
+    my ($self, $group, @shrunk) = @_;
+    my $before = $group->{shrunk} || {};
+    $group->{shrunk} = { map { $_ => 1 } @shrunk };
+    return @shrunk && !grep { !$before->{$_} } @shrunk;
 }
 
 # Topics that are to come are looked for more often than metadata is refreshed: a
