@@ -58,6 +58,25 @@ subtest 'what a request lets the broker wait comes on top' => sub {
     }
 };
 
+subtest 'one request with a time of its own' => sub {
+    my ($log) = times_out(30, sub { $_[0]->_patience(0.05); $_[0]->metadata(['t'], $_[1]) });
+    is $log->[0], 'error: request timed out: Metadata v1', 'is not waited for as long as others';
+    for my $case (['it is used once', sub { $_[0]->_patience(0.05); $_[0]->_patience(30); $_[0]->metadata(['t'], $_[1]) }],
+        ['what is not used is taken back', sub { $_[0]->_patience(0.05); $_[0]->_patience(undef) }])
+    {
+        my ($what, $call) = @$case;
+        my ($conn, $log) = ready(my $peer = ConnPeer->new);
+        $conn->request_timeout(30);
+        $call->($conn, sub { push @$log, "first: $_[1]" });
+        $conn->metadata(['t'], sub { push @$log, "second: $_[1]" });
+        my $later;
+        my $timer = EV::timer 0.2, 0, sub { $later = 1 };
+        wait_until { $later } 'some time';
+        is_deeply $log, [], $what;
+        $conn->disconnect;
+    }
+};
+
 subtest 'what may wait longer is not cut off' => sub {
     my ($conn, $log) = ready(my $peer = ConnPeer->new);
     $conn->request_timeout(0.05);

@@ -94,10 +94,9 @@ sub _check_link {
     my ($self, $key, $link) = @_;
     $link->{state} = 'checking';
     my $conn = $link->{conn};
-    $conn->request_timeout(CHECK_PATIENCE) unless $self->{cfg}{request_timeout} // 1;
+    $conn->_patience(CHECK_PATIENCE) unless $self->{cfg}{request_timeout} // 1;
     weaken(my $weak = $self);
     $conn->metadata([], sub { $weak->_link_checked($key) if $weak });
-    $conn->request_timeout($self->{cfg}{request_timeout});
     return;
 }
 

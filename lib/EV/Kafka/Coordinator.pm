@@ -250,12 +250,13 @@ sub _patience {
     return defined $most ? List::Util::min($timeout, List::Util::max($most, LEAST_PATIENCE)) : $timeout;
 }
 
-# What is sent here has its own time to be answered in.
+# The request that is sent here has its own time to be answered in.
 sub _send_within {
     my ($self, $seconds, $conn, $send) = @_;
-    $conn->request_timeout($seconds);
+    $conn->_patience($seconds);
     $send->();
-    $conn->request_timeout($self->{cfg}{request_timeout});
+    # What was refused has not used it.
+    $conn->_patience(undef);
     return;
 }
 

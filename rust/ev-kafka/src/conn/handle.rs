@@ -131,6 +131,8 @@ pub struct ConnHandle {
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
     /// ever.
     request_timeout: Cell<Option<Duration>>,
+    /// The same for the next request alone, if it has a time of its own.
+    patience: Cell<Option<Duration>>,
     /// A forked child must leave the parent's socket alone.
     home: Home,
 }
@@ -196,6 +198,7 @@ impl ConnHandle {
                 stage: Cell::new(Stage::Idle),
                 waits_for_room: RefCell::default(),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
+                patience: Cell::new(None),
                 home: Home::new(),
             }
         })
@@ -318,8 +321,9 @@ impl ConnHandle {
     /// How long to wait for the answer to a request that lets the broker wait `server_wait` by its
     /// own terms; none for ever. What [`ConnHandle::send`] takes.
     pub fn deadline(&self, server_wait: Duration) -> Option<Duration> {
-        self.request_timeout
-            .get()
+        self.patience
+            .take()
+            .or(self.request_timeout.get())
             .map(|timeout| timeout.saturating_add(server_wait))
     }
 
@@ -327,6 +331,11 @@ impl ConnHandle {
     /// ever. Counts for the requests that follow.
     pub fn set_request_timeout(&self, timeout: Option<Duration>) {
         self.request_timeout.set(timeout);
+    }
+
+    /// Gives the next request a time of its own; none for the same as all.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        self.patience.set(patience);
     }
 
     /// Sets the client id of the requests that follow.

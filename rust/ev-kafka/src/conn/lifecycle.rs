@@ -65,6 +65,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: request_timeout,
     },
     XsubDef {
+        name: "EV::Kafka::Conn::_patience",
+        body: patience,
+    },
+    XsubDef {
         name: "EV::Kafka::Conn::_is_usable",
         body: is_usable,
     },
@@ -216,6 +220,15 @@ fn request_timeout(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame
         .object::<ConnHandle>()?
         .set_request_timeout(duration(timeout));
+    Ok(())
+}
+
+/// `_patience($seconds)`: the next request has this time instead of the connection's request timeout; undef for none.
+fn patience(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "_patience");
+    let seconds = args.seconds(1, "seconds", 0.0)?;
+    let handle = frame.object::<ConnHandle>()?;
+    handle.set_patience(duration(seconds));
     Ok(())
 }
 
