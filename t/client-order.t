@@ -175,4 +175,26 @@ for my $case (['a partitioner', [partitioner => sub { 0 }], []], ['a partition',
     };
 }
 
+# More than one turn of the loop has time to move to their partition.
+subtest 'very many messages from before connect, and others that come while they are moved' => sub {
+    my $mock  = EV::Kafka::Mock->new;
+    $mock->create_topic(many => 1);
+    my $kafka = client(brokers => $mock->bootstrap);
+    my ($produced, $delivered, $wrong) = (0, 0, 0);
+    my $produce = sub {
+        my $number = $produced++;
+        $kafka->produce('many', undef, $number, sub {
+            my ($result, $error) = @_;
+            $wrong++ if defined $error || $result->{topics}[0]{partitions}[0]{base_offset} != $number;
+            $delivered++;
+        });
+    };
+    $produce->() for 1 .. 60_000;
+    my $more = EV::check sub { $produce->() if $produced < 61_000 };
+    $kafka->connect;
+    wait_until { $produced == 61_000 && $delivered == $produced } 'all of them';
+    is $wrong, 0, 'all are delivered, in the order of produce';
+    is_deeply [$kafka->buffered], [0, 0], 'nothing is left';
+};
+
 done_testing;

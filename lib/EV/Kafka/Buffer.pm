@@ -7,6 +7,9 @@ use Scalar::Util qw(weaken);
 # What is queued and not settled: how much it is, when it is too much, and what
 # waits for its topic to become known.
 
+# Seconds of moving messages before the loop turns.
+use constant UNPARK_SLICE => 0.01;
+
 use constant BUFFER_FULL => 'producer buffer full';
 
 # The label of operations that carry one message.
@@ -98,17 +101,21 @@ sub _wait_for {
     });
 }
 
-# Puts what was kept into the batches of its partitions. As long as a partitioner has
+# Puts what was kept into the batches of its partitions, as much as one turn of the loop
+# has time for. As long as a partitioner has
 # to be asked, what is produced meanwhile waits behind.
 sub _unpark_messages {
     my ($self, $op) = @_;
     my $cfg   = $self->{cfg};
     my $topic = $op->{topic};
-    while (my ($number, @keys) = $self->_unpark($topic)) {
-        $self->_ask_partitioner($topic, $number, @keys);
+    my $until = $self->_now + UNPARK_SLICE;
+    delete $cfg->{unpark_timers}{$topic};
+    while ($self->_must_unpark($topic)) {
+        return $cfg->{unpark_timers}{$topic} = $self->_timer(0, _unpark_messages => $op) if $self->_now >= $until;
+        my ($number, @keys) = $self->_unpark($topic);
+        $self->_ask_partitioner($topic, $number, @keys) if defined $number && !$cfg->{closed};
         return if $cfg->{closed};
     }
-    return if $cfg->{closed};
     # It may have gone again meanwhile.
     return $self->_wait_for($topic, undef, \&_unpark_messages) unless $cfg->{topics}{$topic};
     delete $cfg->{parked}{$topic};

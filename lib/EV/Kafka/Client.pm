@@ -187,7 +187,7 @@ sub _shut_down {
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
     $self->_native_off;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer _flush_timer metadata_request adoption)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _flush_timer metadata_request adoption)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @connecting = splice @{ $cfg->{connect_waiters} };
@@ -218,7 +218,7 @@ sub _leave_to_parent {
     my $cfg = $self->{cfg};
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer _init_timer _flush_timer metadata_request adoption buffer_full txn)};
+    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _init_timer _flush_timer metadata_request adoption buffer_full txn)};
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;

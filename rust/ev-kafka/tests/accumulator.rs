@@ -536,7 +536,7 @@ fn what_was_parked_stays_in_its_generation() {
     let generation = accumulator.end_generation();
     assert!(!accumulator.is_settled(generation));
     accumulator.route(b"new", &[1]);
-    accumulator.unpark(topic);
+    accumulator.unpark(topic, usize::MAX);
     accumulator.seal_all();
     for left in (0..3).rev() {
         assert!(!accumulator.is_settled(generation), "{left}");

@@ -80,7 +80,7 @@ fn park(
 
 fn unpark(accumulator: &mut Accumulator<u32>) -> accumulator::Appended {
     let topic = accumulator.topic_index(TOPIC);
-    accumulator.unpark(topic)
+    accumulator.unpark(topic, usize::MAX)
 }
 
 fn become_known(accumulator: &mut Accumulator<u32>) {
@@ -400,4 +400,37 @@ fn time_that_was_lost_is_not_held_against_records() {
     assert_eq!(callbacks(accumulator.expire(patience, 3)), [0]);
     NOW.set(Duration::from_secs(50));
     assert_eq!(callbacks(accumulator.expire(patience, 3)), [1]);
+}
+
+#[test]
+fn they_can_be_unparked_little_by_little() {
+    const RECORDS: u32 = 20_000;
+    let mut accumulator = accumulator();
+    let before: Vec<_> = (0..RECORDS).map(record).collect();
+    for (number, record) in (0..).zip(&before) {
+        park(&mut accumulator, record, Some(number)).expect("room");
+    }
+    accumulator.route(TOPIC, &[NODE; PARTITIONS]);
+    let topic = accumulator.topic_index(TOPIC);
+    let mut steps = 0;
+    while accumulator.must_unpark(topic) {
+        assert!(
+            accumulator.routed_topic(TOPIC).is_none(),
+            "others wait behind"
+        );
+        accumulator.unpark(topic, 1);
+        steps += 1;
+    }
+    assert!(steps >= 3, "{steps}");
+    assert!(accumulator.routed_topic(TOPIC).is_some());
+    accumulator.all_due();
+    let left = leave(&mut accumulator);
+    let mut called: Vec<_> = left
+        .iter()
+        .flat_map(|b| &b.callbacks)
+        .flatten()
+        .copied()
+        .collect();
+    called.sort_unstable();
+    assert_eq!(called, (0..RECORDS).collect::<Vec<_>>());
 }

@@ -201,7 +201,7 @@ impl World {
         self.accumulator.begin_transaction();
         self.refresh_metadata();
         let topic = self.accumulator.topic_index(TOPIC);
-        self.accumulator.unpark(topic);
+        self.accumulator.unpark(topic, usize::MAX);
     }
 
     fn with_new_record(

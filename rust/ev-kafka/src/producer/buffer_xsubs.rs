@@ -16,6 +16,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: unpark,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_must_unpark",
+        body: must_unpark,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_fail_parked",
         body: fail_parked,
     },
@@ -73,7 +77,23 @@ fn park(frame: &mut Frame<'_>) -> Result<(), Croak> {
     taken(frame, &producer, parked.map(|()| Appended::default()))
 }
 
-/// `_unpark($topic)`: the topic is known. Gives a number, and the keys of messages whose partitions `_unpark_answered` has
+/// Bytes that one call of `_unpark` moves: a few milliseconds' work.
+const UNPARKED_AT_ONCE: usize = 1 << 20;
+
+/// `_must_unpark($topic)`: whether there is anything left to do for `_unpark`.
+fn must_unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let producer = frame.object::<Producer>()?;
+    let must = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        let topic = accumulator.topic_index(&topic);
+        accumulator.must_unpark(topic)
+    };
+    frame.ret_int(must.into());
+    Ok(())
+}
+
+/// `_unpark($topic)`: the topic is known; moves some of its messages. Gives a number, and the keys of messages whose partitions `_unpark_answered` has
 /// to be told before it can go on, each with 1 behind it if it is text and 0 if not; nothing if there are none.
 fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
@@ -82,7 +102,7 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let appended = {
         let mut accumulator = producer.accumulator.borrow_mut();
         let topic = accumulator.topic_index(&topic);
-        accumulator.unpark(topic)
+        accumulator.unpark(topic, UNPARKED_AT_ONCE)
     };
     follow_up(frame, appended)?;
     let question = {

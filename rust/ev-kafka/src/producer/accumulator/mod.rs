@@ -178,7 +178,8 @@ pub struct Accumulator<C> {
 
 impl<C> Accumulator<C> {
     /// An empty accumulator.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(mut settings: Settings) -> Self {
+        settings.batch_limit = settings.batch_limit.min(settings.max_request_size);
         Accumulator {
             settings,
             topics: Vec::new(),
@@ -213,6 +214,7 @@ impl<C> Accumulator<C> {
     /// large that still counts.
     pub fn set_batch_size(&mut self, size: usize, limit: usize) {
         self.settings.batch_size = size;
+        let limit = limit.min(self.settings.max_request_size);
         let before = std::mem::replace(&mut self.settings.batch_limit, limit);
         for topic in &mut self.topics {
             let most = match topic.batch_limit < before {
@@ -291,9 +293,7 @@ impl<C> Accumulator<C> {
         self.by_name.insert(name.clone(), index);
         self.topics.push(Topic::new(
             name,
-            self.settings
-                .batch_limit
-                .min(self.settings.max_request_size),
+            self.settings.batch_limit,
             self.settings.sticky,
         ));
         index

@@ -175,23 +175,39 @@ impl<C> Accumulator<C> {
     }
 
     /// Puts the parked records of a topic that is known by now into the batches of their partitions, in order, up to
-    /// those that the caller is [`asked`](Self::asked) about.
-    pub fn unpark(&mut self, topic: usize) -> Appended {
+    /// those that the caller is [`asked`](Self::asked) about, or until so many bytes have moved.
+    pub fn unpark(&mut self, topic: usize, most: usize) -> Appended {
         let mut appended = Appended::default();
         if self.topics[topic].routed == 0 {
             return appended;
         }
         self.close_chunk(topic);
-        while let Some(chunk) = self.take_chunk(topic, |chunk| !chunk.destinations.ask()) {
+        let mut moved = 0;
+        while moved < most {
+            let Some(chunk) = self.take_chunk(topic, |chunk| !chunk.destinations.ask()) else {
+                break;
+            };
+            moved += chunk.batch.bytes.len();
             appended.add(self.put_into_batches(topic, chunk, &[]).appended);
         }
         appended
     }
 
+    /// Whether records of a topic that is known by now are still parked.
+    pub fn must_unpark(&self, topic: usize) -> bool {
+        self.topics[topic].routed > 0 && !self.topics[topic].is_direct()
+    }
+
     /// The parked records that only the caller can tell the partition of, and behind which everything else waits.
     pub fn asked(&self, topic: usize) -> Option<Question> {
         let topic = &self.topics[topic];
-        let chunk = topic.parked.front().filter(|_| topic.routed > 0)?;
+        let chunk = topic
+            .parked
+            .front()
+            .filter(|chunk| chunk.destinations.ask())?;
+        if topic.routed == 0 {
+            return None;
+        }
         let mut keys = Vec::new();
         for_each_record(chunk.batch.bytes.clone(), |index, record| {
             if let Destination::Asked { is_text } = chunk.destinations.of(index) {
