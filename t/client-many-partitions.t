@@ -130,13 +130,17 @@ subtest 'a topic that changes among those that do not' => sub {
     my $cfg   = $kafka->{cfg};
     $mock->create_topic(late => 3);
     $mock->delete_topic('t7');
+    my $meta = $cfg->{meta};
     $kafka->_refresh_metadata;
-    wait_until { defined $cfg->{leaders}{'late:2'} } 'the new one';
+    wait_until { $cfg->{meta} != $meta } 'the next answer';
+    is $cfg->{leaders}{'late:2'} // -1, $mock->leader(late => 2), 'the new one is known';
     ok !exists $cfg->{leaders}{'t7:0'}, 'the one that is gone is forgotten';
     is scalar(grep { $_->{name} eq 't7' } @{ $cfg->{meta}{topics} }), 0, 'also in meta';
     $mock->create_topic(t7 => 2);
+    $meta = $cfg->{meta};
     $kafka->_refresh_metadata;
-    wait_until { defined $cfg->{leaders}{'t7:1'} } 'it again';
+    wait_until { $cfg->{meta} != $meta } 'the answer after that';
+    ok defined $cfg->{leaders}{'t7:1'}, 'it is there again';
     is scalar(@{ $cfg->{meta}{topics} }), MANY + 1, 'meta has each once';
 };
 

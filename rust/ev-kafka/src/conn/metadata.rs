@@ -98,8 +98,7 @@ impl KnownTopics {
 
 /// `$conn->_metadata(\@topics | undef, $cb, \%opts)`: like `metadata`, but `$cb` gets an `EV::Kafka::MetadataAnswer`.
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let callback = Arguments::new(frame, "_metadata").callback(2)?;
-    let (request, conn) = metadata_request(frame, "_metadata")?;
+    let (request, callback, conn) = metadata_request(frame, "_metadata")?;
     let callback = callback.ok_or("_metadata: expected a callback")?;
     let weak = Rc::downgrade(&conn);
     let completion = Completion::Native(Box::new(move |perl, outcome| {

@@ -94,8 +94,7 @@ pub(super) fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
 
 /// `metadata(\@topics | undef, $cb, [\%opts])`
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let callback = Arguments::new(frame, "metadata").callback(2)?;
-    let (request, handle) = metadata_request(frame, "metadata")?;
+    let (request, callback, handle) = metadata_request(frame, "metadata")?;
     handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
 }
 
@@ -103,9 +102,11 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
 pub(super) fn metadata_request(
     frame: &Frame<'_>,
     method: &'static str,
-) -> Result<(MetadataRequest, Rc<ConnHandle>), Croak> {
+) -> Result<(MetadataRequest, Option<Sv>, Rc<ConnHandle>), Croak> {
     check_connected(frame)?;
-    let names = Arguments::new(frame, method).nullable_names(1, "topic")?;
+    let args = Arguments::new(frame, method);
+    let names = args.nullable_names(1, "topic")?;
+    let callback = args.callback(2)?;
     let (options, _) = options_and_callback(frame, 3, method)?;
     let may_create = options.int("allow_auto_topic_creation", 1_i64)? != 0;
     let handle = frame.object::<ConnHandle>()?;
@@ -126,7 +127,7 @@ pub(super) fn metadata_request(
         allow_auto_topic_creation: may_create || version < METADATA_SAYS_WHETHER_TO_CREATE,
         ..Default::default()
     };
-    Ok((request, handle))
+    Ok((request, callback, handle))
 }
 
 /// `list_offsets($topic, $partition, $timestamp, $cb, [\%opts])`
