@@ -95,7 +95,7 @@ subtest 'seek passes it' => sub {
 
 subtest 'without on_notice' => sub {
     my $mock = cluster();
-    my $kafka = connected(brokers => $mock->bootstrap, on_message_die => 'hold', on_message => sub { die { code => 5 } });
+    my $kafka = connected(brokers => $mock->bootstrap, on_message_die => 'hold', on_notice => undef, on_message => sub { die { code => 5 } });
     $kafka->assign([{ topic => 't' }]);
     my @warnings = warnings_of {
         my $polled;

@@ -6,7 +6,7 @@ use EV;
 use Exporter qw(import);
 use Test::More;
 
-our @EXPORT = qw(wait_until turns client connected errors warnings_of produced_offset log_values fetch_all);
+our @EXPORT = qw(wait_until turns client connected errors notices warnings_of produced_offset log_values fetch_all);
 
 # What a test waits for should take milliseconds; this is for machines that are
 # busy with something else.
@@ -32,13 +32,18 @@ sub turns {
     return;
 }
 
-my %errors;
+my (%errors, %notices);
 
 sub client {
     my (%options) = @_;
-    my @errors;
-    my $kafka = EV::Kafka->new(on_error => sub { push @errors, $_[0] }, linger_ms => 0, %options);
-    $errors{ 0 + $kafka } = \@errors;
+    my (@errors, @notices);
+    my $kafka = EV::Kafka->new(
+        on_error  => sub { push @errors,  $_[0] },
+        on_notice => sub { push @notices, $_[0] },
+        linger_ms => 0, %options,
+    );
+    $errors{ 0 + $kafka }  = \@errors;
+    $notices{ 0 + $kafka } = \@notices;
     return $kafka;
 }
 
@@ -46,6 +51,12 @@ sub client {
 sub errors {
     my ($kafka) = @_;
     return @{ $errors{ 0 + $kafka } };
+}
+
+# And its on_notice.
+sub notices {
+    my ($kafka) = @_;
+    return @{ $notices{ 0 + $kafka } };
 }
 
 sub connected {
