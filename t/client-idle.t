@@ -115,6 +115,31 @@ subtest 'a connection that has vanished without a word' => sub {
     }
 };
 
+subtest 'a broker that has left the cluster and says nothing any more' => sub {
+    my $has_left;
+    my ($old, $new) = map { ScriptedBroker->new(node_id => $_, topics => { t => [$_] }) } 1, 2;
+    $old->{on_request} = sub { $_[2]{api} eq 'Fetch' ? ScriptedBroker::fetch_answer($_[2]) : undef };
+    $new->{on_request} = sub {
+        my (undef, undef, $request) = @_;
+        return ($has_left ? $new : $old)->metadata if $request->{api} eq 'Metadata';
+        return ScriptedBroker::fetch_answer($request) if ScriptedBroker::fetched($request)->{offset};
+        return ScriptedBroker::fetch_answer($request, high_watermark => 1,
+            records => ScriptedBroker::batch(0, [{ value => 'v' }]));
+    };
+    my @received;
+    my $kafka = connected(brokers => $new->address, metadata_refresh => 0, request_timeout => 4, fetch_max_wait_ms => 100,
+        on_message => sub { push @received, $_[4] });
+    $kafka->assign([{ topic => 't', offset => 0 }]);
+    my $poll = EV::timer 0, 0.05, sub { $kafka->poll };
+    wait_until { $old->requests('Fetch') } 'a fetch';
+    $has_left = 1;
+    delete $_->{reading} for values %{ $old->{connections} };
+    my $start = time;
+    wait_until { @received } 'the record';
+    cmp_ok time - $start, '<', 4, 'is not waited for until request_timeout is over';
+    is_deeply \@received, ['v'], 'its partitions go on elsewhere';
+};
+
 subtest 'connections_max_idle' => sub {
     is(EV::Kafka->new->{cfg}{connections_max_idle}, 540, 'the default');
     like refused(connections_max_idle => $_), qr/^EV::Kafka: option 'connections_max_idle' .* at \Q$0\E line/, "bad: $_"

@@ -459,7 +459,10 @@ and transactions have 30 s also with 0, and for a heartbeat half the session tim
 
 A connection on which nothing has moved for half of this time is asked for a sign of life
 before anything else is sent on it: what firewalls and load balancers forget without a
-word takes no message along.
+word takes no message along. Of a broker that owes an answer and has said nothing for
+5 s (half of C<request_timeout>, if that is less) the cluster is asked; when it has left
+the cluster nothing is waited for there but answers to batches that must not be sent twice: see
+L</Idempotence>.
 
 =item connections_max_idle => Num (default 540)
 

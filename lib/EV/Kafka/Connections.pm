@@ -30,6 +30,11 @@ use constant CHECK_PATIENCE => 30;
 # first time it is replaced at once, after that with a growing delay.
 use constant SHORT_LIFE => 1;
 
+# Seconds without a word from a broker that owes an answer, or half of request_timeout if
+# that is less, after which the cluster is asked whether the broker still is one of it. A
+# request_timeout below the other is over soon enough.
+use constant { SILENCE => 5, SHORT_PATIENCE => 2 };
+
 # A link is this client's view of one connection to one broker:
 #   { purpose, node_id, conn, state (idle, connecting, ready, checking), address,
 #     error?, request_failed?, tries, retry?, ready_at?, short_lives?,
@@ -150,6 +155,7 @@ sub _link_ready {
     @$link{qw(state tries ready_at)} = ('ready', 0, $self->_now);
     delete $self->{cfg}{lost_brokers}{ $link->{address} };
     $self->_watch_idle_links;
+    $self->_watch_silence;
     return $self->_serve_link($link);
 }
 
@@ -276,6 +282,62 @@ sub _close_idle_links {
     return;
 }
 
+# Undef when nobody is to be suspected: what requests may take is little, or for ever.
+sub _silence {
+    my ($self, $link) = @_;
+    my $cfg     = $self->{cfg};
+    my $timeout = $cfg->{request_timeout} // CHECK_PATIENCE;
+    return if $timeout < SHORT_PATIENCE;
+    my $silence = $timeout / 2 < SILENCE ? $timeout / 2 : SILENCE;
+    return $silence + ($link && $link->{purpose} eq 'fetch' ? $cfg->{fetch_max_wait_ms} / 1000 : 0);
+}
+
+sub _watch_silence {
+    my ($self) = @_;
+    my $cfg     = $self->{cfg};
+    my $silence = $self->_silence or return;
+    $cfg->{_silence_timer} ||= $self->_timer($silence / 2, '_listen_for_brokers');
+    return;
+}
+
+# Coordinators may take their time: a member may wait for the others.
+sub _silent_links {
+    my ($self) = @_;
+    return grep {
+        my $silence = $self->_silence($_);
+        $silence && $_->{state} eq 'ready' && $_->{purpose} =~ /\A(?:main|fetch)\z/ && $_->{conn}->_silent >= $silence;
+    } values %{ $self->{cfg}{links} };
+}
+
+sub _listen_for_brokers {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    delete $cfg->{_silence_timer};
+    return unless grep { $_->{state} ne 'idle' } values %{ $cfg->{links} };
+    $self->_watch_silence;
+    $self->_give_up_silent_brokers;
+    return if $cfg->{closed} || !$self->_silent_links;
+    return $self->_refresh_metadata;
+}
+
+# Whoever has left the cluster and says nothing will not answer any more. A Fetch loses
+# nothing, and batches with numbers may be sent twice; others wait for request_timeout.
+sub _give_up_silent_brokers {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    for my $link ($self->_silent_links) {
+        return if $cfg->{closed};
+        my $node_id = $link->{node_id};
+        next if $cfg->{broker_map}{$node_id};
+        next if $link->{purpose} eq 'main' && !$cfg->{idempotent};
+        my @rounds = $link->{purpose} eq 'fetch' ? $self->_give_up_fetch($node_id) : ();
+        $link->{error} = 'it has left the cluster and does not answer';
+        $link->{conn}->disconnect;
+        $self->_end_part($_) for @rounds;
+    }
+    return;
+}
+
 # On purpose, which is no loss: what is under way there is of no interest any more.
 sub _close_link {
     my ($self, $key) = @_;
@@ -352,7 +414,7 @@ sub _disconnect_all {
     $cfg->{links} = {};
     $cfg->{conns} = {};
     $_->disconnect for @conns;
-    delete @$cfg{qw(addresses _idle_timer)};
+    delete @$cfg{qw(addresses _idle_timer _silence_timer)};
     delete $cfg->{security};    # and with it the credentials
     return;
 }
@@ -370,7 +432,7 @@ EV::Kafka::Connections - an EV::Kafka client's connections to its brokers
 A part of L<EV::Kafka::Client>, not for use by itself. It opens a connection to
 a broker when something is to be sent there, closes those that have been idle for
 C<connections_max_idle>, asks a connection that has been idle for a while whether it
-still is one, tells losses from idle connections that a broker closes, reports a lost
+still is one, asks the cluster about a broker that owes an answer and says nothing, tells losses from idle connections that a broker closes, reports a lost
 broker once and reconnects to it with a growing delay.
 
 =head1 SEE ALSO

@@ -121,3 +121,17 @@ fn several_addresses_fail_together() {
         Err(DialError::AllAddressesFailed)
     );
 }
+
+#[test]
+fn the_address_after_the_last_one_is_the_first() {
+    let (_one, first) = listener();
+    let (_other, second) = listener();
+    let mut dial = Dial::new(vec![first, second], None);
+    assert_eq!(dial.current_and_next(), None, "nothing is tried yet");
+    assert_eq!(dial.progress(), (2, 0));
+    for (tried, expected) in [(1, (first, second)), (2, (second, first))] {
+        dial.next_socket(Instant::now()).expect("an address");
+        assert_eq!(dial.current_and_next(), Some(expected));
+        assert_eq!(dial.progress(), (2, tried));
+    }
+}

@@ -126,6 +126,8 @@ pub struct ConnHandle {
     /// What makes the next request with one record cheap.
     single: Single,
     stage: Cell<Stage>,
+    /// Since when something is awaited without a break.
+    asked_at: Cell<Instant>,
     /// Who wants to send when what is queued has been written.
     waits_for_room: RefCell<Option<Waiter>>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
@@ -196,6 +198,7 @@ impl ConnHandle {
                 security: RefCell::default(),
                 single: Single::default(),
                 stage: Cell::new(Stage::Idle),
+                asked_at: Cell::new(Instant::now()),
                 waits_for_room: RefCell::default(),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 patience: Cell::new(None),
@@ -252,6 +255,15 @@ impl ConnHandle {
     /// Whether the name connected to has addresses that were not tried since one of them has failed.
     pub fn has_untried_addresses(&self) -> bool {
         self.link.borrow().has_untried_addresses()
+    }
+
+    /// For how long the broker has said nothing though an answer is awaited; zero when none is.
+    pub fn silent_for(&self) -> Duration {
+        if self.waiting.borrow().is_empty() {
+            return Duration::ZERO;
+        }
+        let since = self.asked_at.get().max(self.link.borrow().heard_at());
+        since.elapsed()
     }
 
     /// The version to speak for an API on this connection (KIP-35).
@@ -379,7 +391,7 @@ impl ConnHandle {
             .borrow_mut()
             .send(api, version, body, deadline, Instant::now());
         match sent {
-            Ok(token) => self.waiting.borrow_mut().push_back((token, completion)),
+            Ok(token) => self.await_answer(token, completion),
             Err(error) => return Err((error, completion)),
         }
         self.write(idle);
@@ -407,9 +419,17 @@ impl ConnHandle {
             deadline,
             Instant::now(),
         )?;
-        self.waiting.borrow_mut().push_back((token, completion()));
+        self.await_answer(token, completion());
         self.write(idle);
         Ok(())
+    }
+
+    fn await_answer(&self, token: Token, completion: Completion) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() {
+            self.asked_at.set(Instant::now());
+        }
+        waiting.push_back((token, completion));
     }
 
     pub(super) fn single(&self) -> &Single {

@@ -77,6 +77,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: idle,
     },
     XsubDef {
+        name: "EV::Kafka::Conn::_silent",
+        body: silent,
+    },
+    XsubDef {
         name: "EV::Kafka::Conn::_share_addresses",
         body: share_addresses,
     },
@@ -245,6 +249,14 @@ fn idle(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let idle = frame.object::<ConnHandle>()?.idle_for();
     frame.ret(Sv::float(perl, idle.as_secs_f64()));
+    Ok(())
+}
+
+/// Seconds for which the broker has said nothing though an answer is awaited.
+fn silent(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let silent = frame.object::<ConnHandle>()?.silent_for();
+    frame.ret(Sv::float(perl, silent.as_secs_f64()));
     Ok(())
 }
 

@@ -84,6 +84,8 @@ pub(super) struct Link {
     on_its_way: bool,
     /// When bytes last moved, one way or the other.
     used_at: Instant,
+    /// When bytes last came.
+    heard_at: Instant,
     io: Io,
     /// What `io` watches for: most of the time what it is to watch for.
     watched: i32,
@@ -112,6 +114,7 @@ impl Link {
             blocked: false,
             on_its_way: false,
             used_at: Instant::now(),
+            heard_at: Instant::now(),
             io: Io::new(on, handlers.io),
             watched: 0,
             timer: Timer::new(on, handlers.timer),
@@ -321,7 +324,7 @@ impl Link {
         match read {
             Ok(0) => connection.handle_eof(now),
             Ok(n) => {
-                self.used_at = now;
+                (self.used_at, self.heard_at) = (now, now);
                 connection.handle_read(n, now);
                 if n < room {
                     return Progress::Drained;
@@ -410,6 +413,11 @@ impl Link {
             }
             _ => false,
         }
+    }
+
+    /// When something last came from the peer.
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
     }
 
     /// For how long nothing has moved.
