@@ -79,4 +79,81 @@ subtest 'a connection that is closed long after the last message' => sub {
     is_deeply [errors($kafka)], [], 'all is well';
 };
 
+# A broker that, from the first Produce request on, reads nothing for a while; and the
+# values that it has got since.
+sub stopping_broker {
+    my ($got) = @_;
+    my $broker = ScriptedBroker->new;
+    my ($stopped, $is_reading);
+    $broker->{on_request} = sub {
+        my ($broker, $connection, $request) = @_;
+        return undef if $request->{api} ne 'Produce';
+        $$got += unpack 'N', substr $_->[2], 57, 4 for ScriptedBroker::produced($request);
+        return undef if $is_reading;
+        $stopped = $connection;
+        delete $connection->{reading};
+        return undef;
+    };
+    my $go_on = sub {
+        $is_reading = 1;
+        my $connection = $stopped;
+        $connection->{reading} = EV::io $connection->{socket}, EV::READ, sub { $broker->read($connection) };
+    };
+    return ($broker, $go_on, sub { $is_reading = 1; $broker->drop($stopped) });
+}
+
+# Produces until there is no more room, however often the loop turns. Gives how many
+# messages were accepted, and keeps what became of them.
+sub fill {
+    my ($kafka, $ended) = @_;
+    my ($accepted, $refused) = (0, 0);
+    while ($refused < 200) {
+        my $is_full;
+        $kafka->produce('t', undef, 'x' x 10_000, sub { $_[1] && $_[1] eq 'producer buffer full' ? $is_full = 1 : push @$ended, $_[1] });
+        $refused = $is_full ? $refused + 1 : 0;
+        $accepted++ unless $is_full;
+        EV::run EV::RUN_NOWAIT;
+    }
+    return $accepted;
+}
+
+subtest 'a broker that does not read' => sub {
+    my $got = 0;
+    my ($broker, $go_on) = stopping_broker(\$got);
+    my ($kafka) = noticing(brokers => $broker->address, buffer_memory => 1_000_000);
+    my @ended;
+    my $accepted = fill($kafka, \@ended);
+    my ($messages, $bytes) = $kafka->buffered;
+    cmp_ok $bytes, '>', 500_000, 'what is not written takes room';
+    cmp_ok $bytes, '<=', 1_000_000, 'and no more than there is';
+    is @ended + $messages, $accepted, 'all others have left';
+    my $flushed;
+    $kafka->flush(sub { $flushed = @ended });
+    turns;
+    is $flushed, undef, 'flush waits for it';
+    $go_on->();
+    wait_until { $flushed } 'flush';
+    is $flushed, $accepted, 'until all is written';
+    is_deeply [grep { defined } @ended], [], 'without an error';
+    wait_until { $got == $accepted } 'the broker';
+    is $got, $accepted, 'has all of it';
+};
+
+subtest 'what was not written when the connection ends' => sub {
+    my $got = 0;
+    my ($broker, undef, $drop) = stopping_broker(\$got);
+    my ($kafka) = noticing(brokers => $broker->address, buffer_memory => 1_000_000);
+    my @ended;
+    my $accepted = fill($kafka, \@ended);
+    my ($messages) = $kafka->buffered;
+    my $before = $got;
+    $drop->();
+    wait_until { @ended == $accepted } 'all callbacks';
+    is_deeply [grep { defined } @ended], [], 'none hears an error';
+    my $flushed;
+    $kafka->flush(sub { $flushed = 1 });
+    wait_until { $flushed } 'flush';
+    cmp_ok $got - $before, '>=', $messages, 'it is sent on the next one';
+};
+
 done_testing;

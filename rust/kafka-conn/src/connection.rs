@@ -42,7 +42,7 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 ///   [`api_versions`](Self::api_versions), [`version`](Self::version),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
 ///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words),
-///   [`is_unsent`](Self::is_unsent).
+///   [`is_unsent`](Self::is_unsent), [`has_events`](Self::has_events).
 /// * **`handle_*`** take in what happened outside: [`handle_dialed`](Self::handle_dialed),
 ///   [`handle_dial_failed`](Self::handle_dial_failed), [`handle_read`](Self::handle_read) (after
 ///   [`read_buffer`](Self::read_buffer)) or [`handle_data`](Self::handle_data),
@@ -51,7 +51,8 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 ///   [`handle_timeout`](Self::handle_timeout).
 /// * **Commands** are the caller's wishes: [`connect`](Self::connect),
 ///   [`disconnect`](Self::disconnect), [`destroy`](Self::destroy), [`send`](Self::send),
-///   [`send_small`](Self::send_small), [`send_oneway`](Self::send_oneway), [`throttle`](Self::throttle),
+///   [`send_small`](Self::send_small), [`send_oneway`](Self::send_oneway),
+///   [`send_unanswered`](Self::send_unanswered), [`throttle`](Self::throttle),
 ///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
 ///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
 ///   [`provide_token`](Self::provide_token), [`provide_salted`](Self::provide_salted).
@@ -339,6 +340,7 @@ impl Connection {
         let request = Outgoing {
             client_id,
             token: Some(token),
+            is_oneway: false,
             api,
             version,
             body,
@@ -347,6 +349,43 @@ impl Connection {
         link.send(request, now)?;
         self.next_token += 1;
         Ok(token)
+    }
+
+    /// Queues a request that the broker does not answer, for somebody who wants to know when it
+    /// has left: exactly one `Written` or `Failed` with the returned token follows.
+    ///
+    /// When for `patience` nothing could be written, not counting throttled time, the request
+    /// fails, and with it the connection. `None` waits for ever.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_unanswered(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        body: Writer,
+        patience: Option<Duration>,
+        now: Instant,
+    ) -> Result<Token, SendError> {
+        let token = self.next_token;
+        let (link, client_id) = self.link_for(api, version)?;
+        let request = Outgoing {
+            client_id,
+            token: Some(token),
+            is_oneway: true,
+            api,
+            version,
+            body,
+            patience,
+        };
+        link.send(request, now)?;
+        self.next_token += 1;
+        Ok(token)
+    }
+
+    /// Whether `poll_event` has something to say without looking at what the broker sent.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// As [`send`](Self::send) with a body of a few kilobytes at most, which is copied.
@@ -383,6 +422,7 @@ impl Connection {
         let request = Outgoing {
             client_id,
             token: None,
+            is_oneway: true,
             api,
             version,
             body,
@@ -541,10 +581,15 @@ impl Connection {
         self.link_mut()?.poll_transmit()
     }
 
-    /// The socket took the first `n` bytes of what `poll_transmit` offered.
+    /// The socket took the first `n` bytes of what `poll_transmit` offered. Events may follow:
+    /// see [`has_events`](Self::has_events).
     pub fn transmitted(&mut self, n: usize, now: Instant) {
-        if let Some(link) = self.link_mut() {
-            link.transmitted(n, now);
+        let Phase::Open(link) = &mut self.phase else {
+            return;
+        };
+        link.transmitted(n, now);
+        while let Some(token) = link.pop_written() {
+            self.events.push_back(Event::Written { token });
         }
     }
 

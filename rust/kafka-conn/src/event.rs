@@ -87,6 +87,11 @@ pub enum Event {
         /// The answer after its header; a slice of the read buffer, not a copy.
         body: Bytes,
     },
+    /// A request that expects no answer has been given to the socket as a whole.
+    Written {
+        /// What `send_unanswered` returned.
+        token: Token,
+    },
     /// A request will not be answered.
     Failed {
         /// What `send` returned.

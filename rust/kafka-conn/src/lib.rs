@@ -41,6 +41,7 @@ mod frames;
 mod handshake;
 mod inflight;
 mod link;
+mod oneway;
 mod sasl;
 mod secret;
 mod session;

@@ -12,6 +12,7 @@ use crate::event::Token;
 use crate::frames::{FrameBuffer, MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE};
 use crate::handshake::Handshake;
 use crate::inflight::{InFlight, Pending};
+use crate::oneway::{Oneway, Oneways};
 use crate::session::{HeldRequests, Outgoing, Session};
 use crate::tls::{Peer, TlsStream};
 use crate::transmit::{Transmit, TransmitQueue};
@@ -62,6 +63,7 @@ pub(crate) struct Link {
     /// Between the socket and the two of them, on an encrypted connection.
     tls: Option<Box<TlsStream>>,
     in_flight: InFlight,
+    oneways: Oneways,
     next_correlation_id: i32,
     /// Until then nothing is sent (KIP-219).
     throttled_until: Option<Instant>,
@@ -88,6 +90,7 @@ impl Link {
             queued: 0,
             tls,
             in_flight: InFlight::default(),
+            oneways: Oneways::default(),
             next_correlation_id: 1,
             throttled_until: None,
             session: None,
@@ -138,14 +141,21 @@ impl Link {
     pub(crate) fn first_unsent(&self) -> Option<Token> {
         // What TLS has taken counts as given to the socket.
         let taken = self.queued - self.outgoing.len() as u64;
-        let unsent = self.in_flight.first_after(taken);
-        unsent.or_else(|| self.held.first())
+        let unsent = [
+            self.in_flight.first_after(taken),
+            self.oneways.first_after(taken),
+        ];
+        let first = unsent.into_iter().flatten().min();
+        first.or_else(|| self.held.first())
     }
 
     /// The end of this connection: who is left without an answer, oldest first.
     pub(crate) fn into_unanswered(mut self) -> impl Iterator<Item = Token> {
         let in_flight = self.in_flight.take().filter_map(|request| request.token);
-        in_flight.chain(self.held.take().filter_map(|request| request.token))
+        let mut tokens: Vec<Token> = in_flight.chain(self.oneways.take()).collect();
+        tokens.sort_unstable();
+        tokens.extend(self.held.take().filter_map(|request| request.token));
+        tokens.into_iter()
     }
 }
 
@@ -179,6 +189,7 @@ impl Link {
             let request = Outgoing {
                 client_id,
                 token: Some(token),
+                is_oneway: false,
                 api,
                 version,
                 body: copy,
@@ -195,8 +206,20 @@ impl Link {
     fn dispatch(&mut self, request: Outgoing, now: Instant) -> Result<(), SendError> {
         let Outgoing { api, version, .. } = request;
         let id = self.enqueue(request.client_id, api, version, request.body)?;
-        if request.token.is_some() {
-            self.expect(id, request.token, (api, version), request.patience, now);
+        match request.token {
+            Some(token) if request.is_oneway => {
+                let oneway = Oneway {
+                    token,
+                    api,
+                    version,
+                    patience: request.patience,
+                    end: self.queued,
+                };
+                let then = self.sendable_at(now);
+                self.oneways.push(oneway, then);
+            }
+            Some(_) => self.expect(id, request.token, (api, version), request.patience, now),
+            None => {}
         }
         Ok(())
     }
@@ -309,6 +332,7 @@ impl Link {
     pub(crate) fn throttle(&mut self, time: Duration, now: Instant) {
         let until = now + time;
         self.in_flight.heard(until);
+        self.oneways.moved(until);
         let before = self.sendable_at(now);
         if until > before {
             let by = until - before;
@@ -334,8 +358,15 @@ impl Link {
         }
         if n > 0 {
             self.in_flight.moved(now);
+            self.oneways.moved(now);
         }
         self.in_flight.written(self.written(), now);
+    }
+
+    /// The next request without an answer that has been written as a whole.
+    pub(crate) fn pop_written(&mut self) -> Option<Token> {
+        let written = self.written();
+        self.oneways.pop_written(written)
     }
 
     /// Up to where the queued bytes have certainly left. Encrypted ones are never fewer than what
@@ -484,9 +515,11 @@ impl Link {
         }
         let in_flight = self.in_flight.overdue(now);
         let held = self.held.overdue(now);
+        let oneway = self.oneways.overdue(now);
         in_flight
             .map(|request| (request.api, request.version))
             .or(held.map(|request| (request.api, request.version)))
+            .or(oneway.map(|request| (request.api, request.version)))
             .map(|(api, version)| ConnectionError::RequestTimeout { api, version })
     }
 
@@ -495,6 +528,7 @@ impl Link {
         [
             self.in_flight.earliest_deadline(),
             self.held.earliest_deadline(),
+            self.oneways.deadline(),
             self.session.and_then(|session| session.renew_at),
             hold_at.map(|session| session.hold_at),
             self.renewal_timer(),

@@ -52,8 +52,10 @@ impl Session {
 /// A request on its way to the broker.
 pub(crate) struct Outgoing {
     pub(crate) client_id: Bytes,
-    /// `None` when no answer is expected.
+    /// `None` when nobody wants to hear of it.
     pub(crate) token: Option<Token>,
+    /// The broker does not answer it.
+    pub(crate) is_oneway: bool,
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
     pub(crate) body: Writer,
@@ -78,7 +80,7 @@ impl fmt::Debug for Outgoing {
 pub(crate) struct HeldRequests {
     /// Each with its deadline.
     queue: VecDeque<(Outgoing, Option<Instant>)>,
-    /// How many expect an answer.
+    /// How many somebody wants to hear of.
     callers: usize,
     bytes: usize,
     earliest_deadline: Option<Instant>,
@@ -97,12 +99,12 @@ impl HeldRequests {
         self.queue.push_back((request, deadline));
     }
 
-    /// The first that expects an answer.
+    /// The first that somebody wants to hear of.
     pub(crate) fn first(&self) -> Option<Token> {
         self.queue.iter().find_map(|(request, _)| request.token)
     }
 
-    /// How many expect an answer.
+    /// How many somebody wants to hear of.
     pub(crate) fn callers(&self) -> usize {
         self.callers
     }

@@ -2,7 +2,7 @@
 
 mod support;
 
-use kafka_conn::{Event, State};
+use kafka_conn::{Event, State, Token};
 use kafka_wire::ApiKey;
 use support::{answer, error, failed, metadata_body, ms, response, Driver};
 
@@ -173,4 +173,65 @@ fn answers_that_come_before_their_request_is_written_upset_nothing() {
     driver.feed(&response(3, b""));
     assert_eq!(driver.events(), [answer(tokens[1], b"")]);
     assert_eq!(driver.timer(), None);
+}
+
+fn send_unanswered(driver: &mut Driver, patience: Option<std::time::Duration>) -> Token {
+    let sent =
+        driver
+            .conn
+            .send_unanswered(ApiKey::Produce, 3, metadata_body(), patience, driver.now);
+    sent.expect("ready")
+}
+
+#[test]
+fn a_request_that_nobody_answers_has_left_with_its_last_byte() {
+    let mut driver = Driver::ready();
+    let first = send_unanswered(&mut driver, None);
+    let second = send_unanswered(&mut driver, None);
+    let length = driver.conn.queued_bytes() / 2;
+    driver.conn.transmitted(length - 1, driver.now);
+    assert_eq!(driver.events(), []);
+    driver.conn.transmitted(length, driver.now);
+    assert!(driver.conn.has_events());
+    assert_eq!(driver.events(), [Event::Written { token: first }]);
+    driver.conn.handle_eof(driver.now);
+    let failed = driver.events().into_iter().find_map(|event| match event {
+        Event::Failed { token, .. } => Some(token),
+        _ => None,
+    });
+    assert_eq!(failed, Some(second), "and that is told only once of each");
+    assert!(driver.conn.is_unsent(second));
+}
+
+#[test]
+fn what_fails_fails_in_the_order_in_which_it_was_sent() {
+    let mut driver = Driver::ready();
+    let tokens = [
+        send_unanswered(&mut driver, None),
+        driver.send(None),
+        send_unanswered(&mut driver, None),
+    ];
+    driver.conn.disconnect(driver.now);
+    let failed: Vec<_> = driver
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Failed { token, .. } => Some(token),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, tokens);
+    assert!(tokens.iter().all(|&token| driver.conn.is_unsent(token)));
+}
+
+#[test]
+fn a_request_that_nobody_answers_is_given_up_when_nothing_moves() {
+    let mut driver = Driver::ready();
+    send_unanswered(&mut driver, Some(ms(100)));
+    assert_eq!(driver.timer(), Some(ms(100)));
+    driver.pass(ms(90));
+    driver.conn.transmitted(1, driver.now);
+    assert_eq!(driver.timer(), Some(ms(100)), "a byte has moved");
+    driver.pass(ms(100));
+    assert!(lost(&mut driver));
 }

@@ -21,6 +21,7 @@ enum Happening {
     DialFailed,
     Send(Option<u16>),
     SendOneway,
+    SendUnanswered(Option<u16>),
     Throttle(i32),
     /// The broker answers the oldest request it has not answered, with this body.
     Answered(Vec<u8>),
@@ -45,6 +46,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(DialFailed),
         10 => proptest::option::of(any::<u16>()).prop_map(Send),
         1 => Just(SendOneway),
+        3 => proptest::option::of(any::<u16>()).prop_map(SendUnanswered),
         1 => (-5..3000i32).prop_map(Throttle),
         15 => vec(any::<u8>(), 0..20).prop_map(Answered),
         1 => Just(HalfAnswered),
@@ -97,6 +99,20 @@ impl Accountant {
                     .conn
                     .send_oneway(ApiKey::Produce, 3, metadata_body(), now);
                 self.next_id += i32::from(sent.is_ok());
+            }
+            Happening::SendUnanswered(patience) => {
+                let patience = patience.map(|time| ms(time.into()));
+                let sent = self.driver.conn.send_unanswered(
+                    ApiKey::Produce,
+                    3,
+                    metadata_body(),
+                    patience,
+                    now,
+                );
+                if let Ok(token) = sent {
+                    self.ends.insert(token, None);
+                    self.next_id += 1;
+                }
             }
             Happening::Throttle(time) => self.driver.conn.throttle(time, now),
             Happening::Answered(body) => {
@@ -159,7 +175,9 @@ impl Accountant {
                 self.busy = false;
             }
             Event::Ready => assert_eq!(self.driver.conn.state(), State::Ready),
-            Event::Answer { token, .. } | Event::Failed { token, .. } => {
+            Event::Answer { token, .. }
+            | Event::Failed { token, .. }
+            | Event::Written { token } => {
                 let end = self.ends.get_mut(token).expect("a request that was sent");
                 assert_eq!(*end, None, "a request ended twice");
                 *end = Some(event.clone());

@@ -65,6 +65,9 @@ pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, Failure>) -> Flo
 /// What waits for room on a connection: called once, or dropped with it.
 pub type Waiter = Box<dyn FnOnce(Perl) -> Flow>;
 
+/// Called exactly once, when the request has been written or cannot be any more.
+pub type WrittenCompletion = Box<dyn FnOnce(Perl, Result<(), Failure>) -> Flow>;
+
 /// Who is told about the outcome of a request.
 pub enum Completion {
     /// Nobody.
@@ -74,6 +77,8 @@ pub enum Completion {
     Callback(Sv),
     /// Rust code. It obeys `throttle_time_ms` itself, by [`ConnHandle::throttle`].
     Native(NativeCompletion),
+    /// Rust code that wants to know whether a request without an answer was written.
+    Written(WrittenCompletion),
 }
 
 /// The handlers that Perl code has set; code values.
@@ -449,6 +454,38 @@ impl ConnHandle {
         Ok(())
     }
 
+    /// As [`ConnHandle::send_oneway`], for somebody who wants to know when it has been written. When
+    /// for `patience` nothing could be, it fails with the connection.
+    ///
+    /// # Errors
+    /// As for [`ConnHandle::send`].
+    pub fn send_unanswered(
+        &self,
+        api: ApiKey,
+        version: i16,
+        body: Writer,
+        patience: Option<Duration>,
+        completion: WrittenCompletion,
+    ) -> Result<(), SendError> {
+        let idle = self.is_idle();
+        let now = Instant::now();
+        let sent = self
+            .connection
+            .borrow_mut()
+            .send_unanswered(api, version, body, patience, now);
+        let token = sent?;
+        self.waiting
+            .borrow_mut()
+            .push_back((token, Completion::Written(completion)));
+        self.write(idle);
+        Ok(())
+    }
+
+    /// Tells at once what there is to tell: requests may have been written already.
+    pub fn tell(&self, perl: Perl) -> Flow {
+        self.settle(perl)
+    }
+
     /// Obeys the `throttle_time_ms` of an answer of `api` at `version` (KIP-219).
     pub fn throttle(&self, api: ApiKey, version: i16, throttle_time_ms: i32) {
         if throttle_time_ms > 0 && throttle::is_left_to_client(api, version) {
@@ -482,6 +519,9 @@ impl ConnHandle {
         self.link
             .borrow_mut()
             .transmit(&mut self.connection.borrow_mut());
+        if self.connection.borrow().has_events() {
+            self.link.borrow().fire_soon();
+        }
     }
 
     fn arm(&self) {

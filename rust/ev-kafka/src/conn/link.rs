@@ -400,6 +400,14 @@ impl Link {
         }
     }
 
+    /// Has the connection looked after before the loop waits again.
+    pub fn fire_soon(&self) {
+        if self.is_connected() {
+            self.prepare.start();
+            self.prepared.set(true);
+        }
+    }
+
     /// Whether the socket's buffer is full: it will say when there is room again.
     pub fn is_blocked(&self) -> bool {
         self.blocked

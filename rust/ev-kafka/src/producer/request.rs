@@ -82,8 +82,7 @@ pub fn send(
     };
     let sent = batches.len();
     if acks == 0 {
-        unanswered(perl, producer, node).ok()?;
-        send_unacknowledged(perl, producer, conn, node, version, body, &batches)?;
+        send_unacknowledged(perl, producer, conn, node, (version, body), batches)?;
         return Ok(sent);
     }
     let weak = Rc::downgrade(producer);
@@ -121,28 +120,53 @@ fn answers_way(timeout_ms: i32) -> Duration {
     (timeout / 10).min(MAX_ANSWERS_WAY)
 }
 
+/// With acks 0 a batch has left when it is written: until then it takes room, and can be sent elsewhere.
 fn send_unacknowledged(
     perl: Perl,
     producer: &Rc<Producer>,
-    conn: &ConnHandle,
+    conn: &Rc<ConnHandle>,
     node: i32,
-    version: i16,
-    body: Writer,
-    batches: &[Outgoing],
+    (version, body): (i16, Writer),
+    batches: Vec<Outgoing>,
 ) -> Result<(), Croak> {
-    if conn.send_oneway(ApiKey::Produce, version, body).is_err() {
-        let mut accumulator = producer.accumulator.borrow_mut();
-        batches
-            .iter()
-            .for_each(|batch| accumulator.requeue(batch.id));
-        return Ok(());
+    unanswered(perl, producer, node).ok()?;
+    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+    let weak = Rc::downgrade(producer);
+    let told = Box::new(move |perl, outcome| written(perl, &weak, node, &batches, outcome));
+    let patience = conn.deadline(Duration::ZERO);
+    match conn.send_unanswered(ApiKey::Produce, version, body, patience, told) {
+        Ok(()) => conn.tell(perl).ok(),
+        Err(_) => {
+            let mut accumulator = producer.accumulator.borrow_mut();
+            ids.into_iter().for_each(|id| accumulator.requeue(id));
+            Ok(())
+        }
     }
-    let ends = batches
-        .iter()
-        .map(|batch| (batch.id, End::Unacknowledged))
-        .collect();
-    producer.settle(perl, ends).ok()?;
-    answered(perl, producer, node, &[], None).ok()
+}
+
+/// A request with acks 0 has been written, or cannot be any more.
+fn written(
+    perl: Perl,
+    producer: &Weak<Producer>,
+    node: i32,
+    batches: &[Outgoing],
+    outcome: Result<(), NoAnswer>,
+) -> Flow {
+    let Some(producer) = producer.upgrade() else {
+        return Flow::Continue;
+    };
+    if let Err(no_answer) = outcome {
+        let (failures, error) = lost(&producer, batches, no_answer);
+        return answered(perl, &producer, node, &failures, error.as_deref());
+    }
+    if unanswered(perl, &producer, node) == Flow::Exit {
+        return Flow::Exit;
+    }
+    let ends = batches.iter().map(|b| (b.id, End::Unacknowledged));
+    if producer.settle(perl, ends.collect()) == Flow::Exit {
+        return Flow::Exit;
+    }
+    answered(perl, &producer, node, &[], None)
 }
 
 fn encode(
@@ -211,26 +235,8 @@ fn complete(
             judge(&producer, &failures);
             (delivered, failures, None)
         }
-        Err(NoAnswer { reason, is_unsent }) => {
-            let lost = match is_unsent {
-                true => take_back(&producer, &batches),
-                false => {
-                    let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
-                    doubt(&producer, ids.iter().copied());
-                    ids
-                }
-            };
-            let failures: Vec<_> = lost
-                .into_iter()
-                .map(|id| Failure {
-                    id,
-                    fate: Fate::Lost,
-                    error_code: -1,
-                    message: reason.clone(),
-                })
-                .collect();
-            // The end of a connection that nothing was written to is no loss.
-            let error = (!is_unsent || !failures.is_empty()).then_some(reason);
+        Err(no_answer) => {
+            let (failures, error) = lost(&producer, &batches, no_answer);
             (Vec::new(), failures, error)
         }
     };
@@ -238,6 +244,33 @@ fn complete(
         return Flow::Exit;
     }
     answered(perl, &producer, node, &failures, transport_error.as_deref())
+}
+
+/// No answer comes. Gives the batches that have failed, and the loss if it is one.
+fn lost(
+    producer: &Producer,
+    batches: &[Outgoing],
+    no_answer: NoAnswer,
+) -> (Vec<Failure>, Option<String>) {
+    let NoAnswer { reason, is_unsent } = no_answer;
+    let lost = match is_unsent {
+        true => take_back(producer, batches),
+        false => {
+            let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
+            doubt(producer, ids.iter().copied());
+            ids
+        }
+    };
+    let failure = |id| Failure {
+        id,
+        fate: Fate::Lost,
+        error_code: -1,
+        message: reason.clone(),
+    };
+    let failures: Vec<_> = lost.into_iter().map(failure).collect();
+    // The end of a connection that nothing was written to is no loss.
+    let error = (!is_unsent || !failures.is_empty()).then_some(reason);
+    (failures, error)
 }
 
 /// No broker can have read these: they wait for the next connection as if they had never left. Gives those of

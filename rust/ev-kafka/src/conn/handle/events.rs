@@ -73,6 +73,11 @@ impl ConnHandle {
                 self.stage.set(Stage::Answered);
                 return self.complete(perl, token, Ok(Answer { api, version, body }));
             }
+            Event::Written { token } => {
+                if let Some(Completion::Written(told)) = self.take_waiting(token) {
+                    return told(perl, Ok(()));
+                }
+            }
             Event::Failed { token, reason } => {
                 let is_unsent = self.connection.borrow().is_unsent(token);
                 let failure = Failure { reason, is_unsent };
@@ -99,18 +104,20 @@ impl ConnHandle {
     }
 
     fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, Failure>) -> Flow {
-        let completion = {
-            let mut waiting = self.waiting.borrow_mut();
-            let place = waiting.iter().position(|(waits, _)| *waits == token);
-            place.and_then(|place| waiting.remove(place))
-        };
-        match completion {
-            Some((_, Completion::Native(native))) => native(perl, outcome),
-            Some((_, completion)) => {
+        match self.take_waiting(token) {
+            Some(Completion::Native(native)) => native(perl, outcome),
+            Some(Completion::Written(told)) => told(perl, outcome.map(drop)),
+            Some(completion) => {
                 self.finish(perl, completion, outcome.map_err(Failure::into_reason))
             }
             None => Flow::Continue,
         }
+    }
+
+    fn take_waiting(&self, token: Token) -> Option<Completion> {
+        let mut waiting = self.waiting.borrow_mut();
+        let place = waiting.iter().position(|(waits, _)| *waits == token)?;
+        waiting.remove(place).map(|(_, completion)| completion)
     }
 
     /// Calls a completion that is waiting for nothing any more.
@@ -128,6 +135,11 @@ impl ConnHandle {
                     perl,
                     outcome.map_err(|reason| Failure { reason, is_unsent }),
                 )
+            }
+            (Completion::Written(told), outcome) => {
+                let is_unsent = true;
+                let outcome = outcome.map_err(|reason| Failure { reason, is_unsent });
+                told(perl, outcome.map(drop))
             }
             (Completion::Silent, Err(_)) => Flow::Continue,
             (Completion::Silent, Ok(answer)) => {
