@@ -542,8 +542,9 @@ error as second argument. A message that is refused at once, for lack of C<buffe
 hears so before C<produce> returns; one that is produced from within such a callback, and is
 refused as well, from the event loop. C<base_offset> in the result is the offset of this very
 message. If a broker refused the message, the result is there, too, and its
-C<error_code> says why; otherwise it is undef. With C<< acks => 0 >> the result says
-nothing.
+C<error_code> says why; otherwise it is undef. With C<< acks => 0 >> the callback is called when
+the message has been given to the operating system, and the result says nothing; until then the
+message counts as C<buffered>.
 
 The result may be reused for the next callback if nothing keeps it; what is kept,
 is left alone.
