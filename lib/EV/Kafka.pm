@@ -266,7 +266,7 @@ C<< $kafka->{cfg} >> does not show them.
 =item acks => Int (default -1)
 
 When a message counts as delivered: C<-1> when all in-sync replicas have it, C<1>
-when the leader has it, C<0> as soon as it is handed to the connection. With 0 the
+when the leader has it, C<0> as soon as it is written to the connection. With 0 the
 broker never answers: callbacks tell nothing about the broker, and messages may be
 lost without notice.
 
