@@ -26,6 +26,21 @@ subtest 'arrays and hashes' => sub {
         [['k1', 'v1', []], ['k2', 'v2', [[h => 1]]], [undef, undef, [[a => 1]]]], 'all there';
 };
 
+subtest 'the order of arguments' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $done  = 0;
+    my $cb    = sub { $done++ unless $_[0] };
+    $kafka->produce_many(@$_) for [[['t', 'k', 1]], $cb], [$cb, [['t', 'k', 2, undef]]], [undef, [['t', 'k', 3]]], [[['t', 'k', 4]], undef];
+    my $flushed;
+    $kafka->flush(sub { $flushed = 1 });
+    wait_until { $flushed } 'flush';
+    is $done, 2, 'does not matter';
+    for my $wrong ('x', {}, [['t', 'k', 5]]) {
+        is eval { $kafka->produce_many([['t', 'k', 5]], $wrong); 1 }, undef, 'anything else';
+        like $@, qr/^produce_many: callback must be a code reference at \Q$0\E/, 'croaks';
+    }
+};
+
 subtest 'some fail' => sub {
     my $kafka = connected(brokers => $mock->bootstrap);
     $mock->create_topic(u => 1);

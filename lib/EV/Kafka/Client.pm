@@ -219,6 +219,7 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _init_timer _flush_timer metadata_request adoption buffer_full txn)};
+    delete @$cfg{qw(_calls_timer calls)};
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;

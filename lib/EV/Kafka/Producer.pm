@@ -160,7 +160,10 @@ sub _check_strings {
 sub produce_many {
     my ($self, $messages, $cb) = @_;
     $self->_check_open;
+    ($messages, $cb) = ($cb, $messages) if ref $cb eq 'ARRAY' && ref $messages ne 'ARRAY';
     Carp::croak('produce_many: expected arrayref of messages') unless ref $messages eq 'ARRAY';
+    Carp::croak('produce_many: callback must be a code reference')
+        if defined $cb && (Scalar::Util::reftype($cb) // '') ne 'CODE';
     my @messages = map { _unpack_message($_) } @$messages;
 
     my @is_heard = map { $self->_is_acknowledged($_) } @messages;
