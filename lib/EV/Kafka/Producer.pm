@@ -20,10 +20,8 @@ sub _produce_slow {
     $self->_check_open;
     my ($opts, $cb) = _opts_and_callback(@rest);
     _check_message($topic, $opts);
-    $self->_apply_options;
-    my %message = (topic => $topic, key => $key, value => $value, cb => $cb);
-    @message{ keys %PRODUCE_OPTION } = @$opts{ keys %PRODUCE_OPTION };
-    $message{acks} = $self->_own_acks($opts->{acks});
+    my %message = (topic => $topic, key => $key, value => $value, cb => $cb, %$opts);
+    $message{acks} = $self->_own_acks($opts->{acks}) if exists $opts->{acks};
     return $self->_produce_message(\%message);
 }
 
@@ -64,6 +62,7 @@ sub _append_message {
     return $self->_park_message({ %$message, partition => $partition }) unless $self->_is_direct($message->{topic});
     my $refused = $self->_append($message->{topic}, $partition, @$message{qw(key value headers timestamp cb acks)});
     return $self->_no_room($message, $refused) if defined $refused;
+    return if $self->{cfg}{closed} || $self->_is_known($message->{topic}, $partition);
     return $self->_watch_partition($message->{topic}, $partition);
 }
 
@@ -115,6 +114,7 @@ sub _opts_and_callback {
 sub _own_acks {
     my ($self, $acks) = @_;
     my $cfg = $self->{cfg};
+    $self->_apply_options;
     return undef if !defined $acks || $acks == $cfg->{acks};
     return $acks if !$cfg->{idempotent};
     Carp::carp("EV::Kafka: an idempotent producer needs acks -1: acks $acks of a message is taken as -1")
