@@ -14,9 +14,9 @@ use constant LISTENER_INTERVAL => 0.1;
 
 # Answers to Fetch wait in {answers} in the order in which they came. One is
 # delivered at a time, in slices; {delivery} is
-#   { answer?, active, timer?, part? }
+#   { answer?, active, timer?, part?, sated? }
 # active while native code or this module is at it, part what native code is
-# delivering. An answer is { node_id?, parts, rounds, error? }, a part what it has
+# delivering, sated the turn of the loop in which time was up last. An answer is { node_id?, parts, rounds, error? }, a part what it has
 # of one partition:
 #   assigned, cursor, generation   whose it is, and before which seeks
 #   fetched, index                 the native answer, and the place in it
@@ -49,6 +49,7 @@ sub _deliver_answers {
             }
         }
     }
+    $delivery->{sated} = $self->_loop->iteration if $self->_now >= $until;
     return $self->_schedule_delivery;
 }
 
@@ -309,6 +310,9 @@ sub _queue_answer {
         return $self->_fetch_on;
     }
     push @{ $cfg->{answers} }, $answer;
+    # Several brokers may answer in one turn of the loop, in which time is up once.
+    my $sated = $cfg->{delivery}{sated};
+    return $self->_schedule_delivery if defined $sated && $sated == $self->_loop->iteration;
     return $self->_deliver_answers;
 }
 
