@@ -125,15 +125,27 @@ sub transactions {
         push @values, "$writer->{id}-$i";
         $kafka->produce($topic, "$writer->{id}-" . $i % $KEYS, $values[-1], sub { $writer->{calls}[$i]++ });
     }
+    my $next = sub {
+        my ($is_committed) = @_;
+        my $took = EV::time - $began;
+        $writer->{longest} = $took if $took > $writer->{longest};
+        if ($is_committed) { push @{ $writer->{committed} }, \@values }
+        else               { $writer->{aborted}++ }
+        return transactions($writer, $at_end);
+    };
+    my $abort;
     my $ended = sub {
         my (undef, $error) = @_;
         $writer->{refused}{$error}++ if defined $error;
-        my $took = EV::time - $began;
-        $writer->{longest} = $took if $took > $writer->{longest};
-        if ($aborts || defined $error) { $writer->{aborted}++ }
-        else                           { push @{ $writer->{committed} }, \@values }
-        return transactions($writer, $at_end) if $aborts || !defined $error;
-        $kafka->abort_transaction(sub { transactions($writer, $at_end) });
+        return defined $error ? $abort->() : $next->(!$aborts);
+    };
+    # What was not known after the commit is known after the abort.
+    $abort = sub {
+        return $kafka->abort_transaction(sub {
+            my (undef, $error) = @_;
+            return $abort->() if defined $error && $error =~ /call abort_transaction again\z/;
+            return $next->(defined $error && $error =~ /was committed before\z/);
+        });
     };
     return $kafka->commit_transaction($ended) unless $aborts;
     # Of records that have arrived, and of records that are under way.

@@ -284,6 +284,8 @@ assignments and committed offsets
 
 =item L<EV::Kafka::Epochs>, logs that were truncated or replaced
 
+=item L<EV::Kafka::Coordinator>, L<EV::Kafka::Request>, L<EV::Kafka::Error>, requests until they are answered for good
+
 =item L<EV::Kafka::Events>, timers and callbacks
 
 =back

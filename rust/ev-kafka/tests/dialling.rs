@@ -1,6 +1,7 @@
 //! The order in which a broker's addresses are tried.
 
-// Compiled a second time here: the library itself can only be loaded by perl.
+// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
+#[allow(dead_code)]
 #[path = "../src/conn/dial.rs"]
 mod dial;
 #[path = "../src/conn/strerror.rs"]
