@@ -213,6 +213,10 @@ and when its connection is lost. C<done> hears of the answer, or of the L<EV::Ka
 that ended it: one that is final, or the last one when C<patience> or C<tries> were used up,
 which is retriable then. What it is sent to is found by the code given as C<to>, anew for each try.
 
+=head2 new(%about)
+
+The fields are listed at the head of the module.
+
 =head2 start, end
 
 C<end> ends it without a word.
@@ -232,6 +236,12 @@ Why it was not answered yet, as an error, or undef.
 =head2 round, has_ended, subject
 
 Which turn it is, counted from 1, whether there will be none any more, and whose it is.
+
+=head1 FUNCTIONS
+
+=head2 codes($result)
+
+The error codes of an answer, those of its partitions among them, without 0.
 
 =head1 SEE ALSO
 
