@@ -852,8 +852,9 @@ member, whose place is kept). With C<auto_commit_interval> it also commits there
 handled since the last time: the record whose handler has called C<exit> is read again, no other. This takes a
 second at most; no callback of the program is called, its event loop does not run, and the exit
 status stays. Nothing of it happens in a child of C<fork>, nor where perl runs no END blocks: after a signal
-that is not handled, C<exec> and C<POSIX::_exit>. A member then is missed when its session ends. With
-SASL/OAUTHBEARER it is said over the connection that is there, and no answer is waited for.
+that is not handled, C<exec> and C<POSIX::_exit>. A member then is missed when its session ends. Where
+the program has a callback for SASL/OAUTHBEARER's token, it is said over the connection that is there, and no answer
+is waited for.
 
 C<on_lost> is called instead of C<on_revoke> when the group has given this member up, or
 this member the group: the partitions are another member's by now, who may have gone

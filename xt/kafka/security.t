@@ -34,6 +34,7 @@ my %LISTENER = (
 );
 
 my $certificates = Certificates->new;
+my $exits        = 0;
 $certificates->authority($_) for qw(ca other-ca);
 my $here = 'IP:127.0.0.1,DNS:localhost';
 $certificates->authority('self-signed', $here);
@@ -336,6 +337,43 @@ sub test_client {
     return;
 }
 
+# A member whose program ends by exit leaves, and commits, over a new connection: with all that
+# needs, and without asking the program for anything.
+sub test_exit {
+    my ($cluster) = @_;
+    for my $case (['SCRAM-SHA-512', username => 'alice', password => 'alice-secret'], ['OAUTHBEARER', token => jwt(3600)],
+        ['OAUTHBEARER', token => sub { $_[0]->(jwt(3600)) }])
+    {
+        my ($mechanism, %credentials) = @$case;
+        my %option = (brokers => $cluster->address(1, 'SASL_SSL'), tls => 1, tls_ca_file => $certificates->file('ca.pem'),
+            sasl => { mechanism => $mechanism, %credentials });
+        my $topic = create_topic($cluster->address(1), 'security-exit-' . ++$exits, 1);
+        my $pid = fork // die "fork: $!";
+        if (!$pid) {
+            our $kafka = EV::Kafka->new(%option, on_message => sub { exit if $_[2] == 30 });
+            $kafka->connect(sub {
+                $kafka->subscribe($topic, group_id => "$topic-g", auto_commit_interval => 60, session_timeout => 45_000);
+            });
+            EV::run;
+        }
+        my $kafka = connected_client(%option, on_message => sub { });
+        await('the records', sub { my ($done) = @_; $kafka->produce_many([map { [$topic, undef, "v$_"] } 0 .. 49], $done) });
+        my $child;
+        await('the end of the program', sub { my ($done) = @_; $child = EV::child $pid, 0, $done });
+        my $begun = EV::time;
+        my ($first) = await('the next member', sub {
+            my ($done) = @_;
+            $kafka->subscribe($topic, group_id => "$topic-g", on_assign => sub { $done->($_[0][0]{offset}) if @{ $_[0] } });
+        });
+        my $how = ref $credentials{token} ? 'token by callback' : $mechanism;
+        is $first, 30, "$how: what was handled is committed";
+        cmp_ok EV::time - $begun, '<', 20, 'long before its session would have ended';
+        await('leaving', sub { $kafka->unsubscribe(@_) });
+        $kafka->close;
+    }
+    return;
+}
+
 for my $version (qw(4.3.1 3.9.1)) {
     my $cluster = cluster(
         version   => $version,
@@ -347,6 +385,7 @@ for my $version (qw(4.3.1 3.9.1)) {
     subtest "$version: TLS"               => sub { test_tls($cluster) };
     subtest "$version: certificates"      => sub { test_certificates($cluster) };
     subtest "$version: client"            => sub { test_client($cluster) };
+    subtest "$version: exit"              => sub { test_exit($cluster) };
     subtest "$version: re-authentication" => sub { test_reauthentication($cluster) };
     $cluster->stop;
 }

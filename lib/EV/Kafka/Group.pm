@@ -366,12 +366,23 @@ sub _last_words {
         $self->_send_positions($group, $conn, $leaves ? sub { } : $done, @positions) if @positions;
         $self->_by_protocol($group, part => $conn, $done) if $leaves;
     };
-    if ((($cfg->{sasl} || {})->{mechanism} // '') eq 'OAUTHBEARER') {
-        $say->($old_conn, sub { }) if $old_conn;
-        return;
-    }
+    return $self->_say_at_once($group, $old_conn, $say) if ($cfg->{sasl} || {})->{asks_for_token};
     local $cfg->{loop} = $loop;
     return { conn => $self->_new_conn, host => $broker->{host}, port => $broker->{port}, say => $say };
+}
+
+# Over the connection that is there, and without waiting for what else is under way there:
+# nobody is called any more.
+sub _say_at_once {
+    my ($self, $group, $conn, $say) = @_;
+    return if !$conn || $group->{parked};
+    delete $_->{done} for values %{ $self->{cfg}{group_ops} };
+    $conn->on_error;
+    $conn->on_disconnect;
+    $say->($conn, sub { });
+    # What is not written yet is written now.
+    $conn->disconnect;
+    return;
 }
 
 # The client closes: what can be said without waiting is said, nothing else.

@@ -95,7 +95,8 @@ sub model {
     return $model unless $sasl;
     my ($mechanism, $username) = @$sasl{qw(mechanism username)};
     $model->sasl($mechanism, $mechanism eq 'OAUTHBEARER' ? @$sasl{qw(token extensions)} : ($username, $sasl->{password}));
-    $cfg->{sasl} = { mechanism => $mechanism, defined $username ? (username => $username) : () };
+    $cfg->{sasl} = { mechanism => $mechanism, defined $username ? (username => $username) : (),
+        ref $sasl->{token} ? (asks_for_token => 1) : () };
     return $model;
 }
 
