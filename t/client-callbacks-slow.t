@@ -15,7 +15,7 @@ use Time::HiRes ();
 
 use constant MESSAGES => 60;
 
-# What a callback may take: a fifth of the time after which the loop turns.
+# What a callback may take: a tenth of the time after which the loop turns.
 sub work { Time::HiRes::sleep(0.002) }
 
 sub mock {

@@ -579,7 +579,7 @@ nothing.
 Callbacks are cheapest when many messages share one code reference. A closure of
 its own for each message is fine for up to a few thousand outstanding ones; beyond
 that perl itself takes longer and longer to free them. Callbacks of many messages that
-are settled together are called in slices of 10 ms, between which the event loop turns;
+are settled together are called in slices of 20 ms, between which the event loop turns;
 C<close> calls all that are left.
 
 =head2 buffered

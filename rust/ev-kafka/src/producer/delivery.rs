@@ -14,11 +14,11 @@ use crate::home::Home;
 const WHAT: &str = "produce callback error";
 
 /// How long callbacks are called in one go: heartbeats, answers and whatever else the program does must not wait for all
-/// of them. A turn of the loop costs a thousandth of that.
-const SLICE: Duration = Duration::from_millis(10);
+/// of them. Shorter slices let a program make more closures before older ones are freed, which costs.
+const SLICE: Duration = Duration::from_millis(20);
 
-/// Callbacks between two looks at the clock, which costs a tenth of one.
-const CALLS_PER_LOOK: u32 = 4;
+/// Callbacks between two looks at the clock, each of which costs a tenth of one.
+const CALLS_PER_LOOK: u32 = 8;
 
 /// The leaves of a result's template.
 pub(crate) const PARTITION: usize = 0;
