@@ -4,49 +4,11 @@ use strict;
 use warnings;
 use Test::More;
 
-use File::Temp qw(tempdir);
 use FindBin;
+use lib "$FindBin::Bin/lib";
+use Valgrind;
 
-my ($valgrind) = grep { -x } map { "$_/valgrind" } split /:/, $ENV{PATH};
-plan skip_all => 'valgrind is not installed' unless $valgrind;
-
-# Perl's hash seeds decide what valgrind sees.
-@ENV{qw(PERL_HASH_SEED PERL_PERTURB_KEYS)} = (0, 0);
-
-# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew
-# below one of our calls and are not freed at perl's end.
-my $perls_own = qr/Cwd\.so|Perl_(?:tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
-
-# To valgrind, which does not follow ring's assembly, all that is derived from an HMAC or
-# a hash is uninitialised, the keys of TLS among it. OpenSSL, at the other end, sees the
-# right bytes.
-my $rings_own = qr/Uninitialised value was created by a stack allocation\n.*ring::(?:hmac|hash|digest)::/s;
-
-# So is what leaves encrypted by such keys. It takes the place on the stack that they were
-# made at for that of whoever had it before.
-my $encrypted = qr/sendto\(msg\) points to uninitialised byte.*kafka_conn::tls::stream::TlsStream/s;
-
-# Errors of any kind, and leaks that have one of our frames in their stack.
-sub complaints {
-    my ($file) = @_;
-    open my $log, '<', $file or die "$file: $!";
-    my $text = do { local $/; <$log> } // '';
-    $text =~ s/^==\d+== ?//mg;
-    my @blocks = grep { /\S/ } split /\n\s*\n/, $text;
-    return grep { !/$perls_own|$rings_own|$encrypted/ && (!/definitely lost/ || /Kafka\.so|ev_kafka|kafka_conn|perl_xs/) } @blocks;
-}
-
-my $log = tempdir(CLEANUP => 1) . '/valgrind';
-my @command = (
-    $valgrind, '--quiet', '--leak-check=full', '--show-leak-kinds=definite', '--errors-for-leak-kinds=definite',
-    '--num-callers=30', '--track-origins=yes',
-    "--log-file=$log.%p", $^X, (map { "-I$_" } grep { !ref } @INC), "$FindBin::Bin/lib/conn-states.pl",
-);
-open my $pipe, '-|', @command or die "valgrind: $!";
-my @tap = <$pipe>;
-close $pipe;
-is $?, 0, 'every case passes' or diag grep { !/\Aok / } @tap;
+my @tap = under_valgrind(connections => "$FindBin::Bin/lib/conn-states.pl");
 cmp_ok scalar(grep { /\Aok / } @tap), '>', 500, 'all of them were run';
-is_deeply [map { complaints($_) } glob "$log.*"], [], 'no complaints';
 
 done_testing;

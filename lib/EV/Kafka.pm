@@ -13,6 +13,13 @@ use EV::Kafka::Conn;
 
 XSLoader::load('EV::Kafka', $VERSION);
 
+# EV knows nothing of threads: a new thread's copies of watchers and loops would, when the
+# thread ends, be taken off the loops of the thread that has them.
+for my $class (qw(EV::Watcher EV::Loop)) {
+    no strict 'refs';
+    *{"${class}::CLONE_SKIP"} = sub { 1 } unless $class->can('CLONE_SKIP');
+}
+
 sub new {
     my ($class, @options) = @_;
     return EV::Kafka::Client->new(@options);
@@ -1057,7 +1064,9 @@ Requests croak C<not connected> unless the connection is ready. Their callbacks 
 C<($result, undef)> or C<(undef, $error)>. They are answered in the order in which
 they were sent, and may be sent without waiting for answers. When the connection is
 lost they get C<connection closed by broker>, or the reason; after C<disconnect>
-they get C<disconnected>.
+they get C<disconnected>. A callback that is called before the method returns (a message
+with C<< acks => 0 >>, a request that the broker does not speak) may call the method
+again, without end: from some depth on the loop makes the calls, in the same order.
 
 Each request is sent in the newest version that both sides speak. A request that the
 broker does not speak in any version of ours fails through its callback. So does one
@@ -1845,7 +1854,8 @@ was called from within C<on_message>.
 =item *
 
 A client belongs to one process, see L</PROCESSES THAT FORK>, and to the interpreter that
-created it: new threads have none.
+created it: in other threads its methods croak C<EV::Kafka: the client belongs to another
+thread>. EV's watchers and loops are not copied into new threads.
 
 =back
 

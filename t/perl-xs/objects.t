@@ -33,6 +33,25 @@ subtest 'any kind of value carries it' => sub {
     is PerlXsTest::live(), 0, 'all gone';
 };
 
+subtest 'what local puts in the place of a value has no state' => sub {
+    our ($scalar, %hash, @array);
+    no strict 'refs';
+    *scalar = PerlXsTest::Counter::_attach(\my $inner, 3);
+    *hash   = PerlXsTest::Counter::_attach({}, 4);
+    *array  = PerlXsTest::Counter::_attach([], 5);
+    for my $round (1, 2) {
+        local ($scalar, %hash, @array);
+        is PerlXsTest::live(), 3, 'all three live';
+        like error_of(sub { PerlXsTest::Counter::value($_) }), qr/not an object made by its constructor/, ref
+            for \$scalar, \%hash, \@array;
+    }
+    is PerlXsTest::Counter::value(\$scalar), 3, 'a scalar has it afterwards';
+    is PerlXsTest::Counter::value(\%hash),   4, 'so has a hash';
+    is PerlXsTest::Counter::value(\@array),  5, 'and an array';
+    undef *$_ for qw(scalar hash array);
+    undef $inner;
+};
+
 subtest 'what users do to the value does not matter' => sub {
     my $counter = PerlXsTest::Counter->new(1);
     %$counter = (mine => 1);

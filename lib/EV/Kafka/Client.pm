@@ -42,6 +42,8 @@ use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 sub new {
     my ($class, @options) = @_;
+    my $refusal = EV::Kafka::_thread_refusal();
+    Carp::croak($refusal) if defined $refusal;
     my $cfg = EV::Kafka::Options->parse(@options);
     %$cfg = (%$cfg, _nothing_under_way());
     my $self = bless { cfg => $cfg }, $class;
@@ -165,7 +167,9 @@ sub _when_connected {
 
 sub close {
     my ($self, $cb) = @_;
+    my $refusal = $self->_unusable;
     if    ($self->_is_foreign)    { $self->_leave_to_parent }
+    elsif (defined $refusal)      { Carp::croak($refusal) }
     elsif (!$self->{cfg}{closed}) { $self->_shut_down }
     $self->_call($cb);
     return;
@@ -173,9 +177,9 @@ sub close {
 
 sub _check_open {
     my ($self) = @_;
-    if ($self->_is_foreign) {
-        $self->_leave_to_parent;
-        Carp::croak('EV::Kafka: the client belongs to the process that connected it, not to a child of fork');
+    if (defined(my $refusal = $self->_unusable)) {
+        $self->_leave_to_parent if $self->_is_foreign;
+        Carp::croak($refusal);
     }
     Carp::croak('EV::Kafka: client is closed') if $self->{cfg}{closed};
     return;
@@ -218,8 +222,7 @@ sub _leave_to_parent {
     my $cfg = $self->{cfg};
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _init_timer _flush_timer metadata_request adoption buffer_full txn)};
-    delete @$cfg{qw(_calls_timer calls)};
+    delete @$cfg{ qw(metadata_request adoption buffer_full txn calls requests unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;

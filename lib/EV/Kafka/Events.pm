@@ -65,13 +65,12 @@ sub _call_as {
     my $depth = $cfg->{call_depth} || 0;
     return $self->_call_later(_call_as => $label, $cb, @args) if $depth >= MAX_DEPTH && !$cfg->{closed};
     local $cfg->{call_depth} = $depth + 1;
-    local $@;
-    my $returned = eval { $cb->(@args); 1 };
-    my $died = $@;
+    my @died = EV::Kafka::_shielded($cb, @args);
     # It may have forked: in the child nothing of what would follow is to happen.
     $self->_leave_to_parent if ref $self && $self->_is_foreign;
-    return if $returned;
-    eval { warn "$label error: $died" };    # a __WARN__ handler may die too
+    return unless @died;
+    local $@;
+    eval { warn "$label error: $died[0]" };    # a __WARN__ handler may die too
     return;
 }
 
@@ -99,13 +98,10 @@ sub _make_calls {
 # yet not cut short whatever noticed the error: it is thrown in a turn of its own.
 sub _report {
     my ($self, $text) = @_;
-    local $@;
-    my $on_error = $self->{cfg}{on_error} || \&EV::Kafka::Options::die_of;
-    my $returned = eval { $on_error->($text); 1 };
-    my $died = $@;
+    my @died = EV::Kafka::_shielded($self->{cfg}{on_error} || \&EV::Kafka::Options::die_of, $text);
     $self->_leave_to_parent if $self->_is_foreign;
-    return if $returned;
-    my $later;
+    return unless @died;
+    my ($died, $later) = @died;
     $later = $self->_loop->timer(0, 0, sub { undef $later; die $died });
     return;
 }

@@ -86,7 +86,7 @@ sub _choose_partition {
     my $partitioner = $self->{cfg}{partitioner};
     return $self->_partition_for($topic, $key) unless ref $partitioner;
     my $count       = @{ $self->{cfg}{topics}{$topic} };
-    my $partition   = $partitioner->($topic, $key, $count);
+    my $partition   = EV::Kafka::_shielded_value($partitioner, $topic, $key, $count);
     Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")
         unless defined $partition && $partition =~ /\A[0-9]+\z/ && $partition < $count;
     return $partition;

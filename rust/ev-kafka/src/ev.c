@@ -42,6 +42,21 @@ int evk_generation;
 
 static void evk_forked (void) { ++evk_generation; }
 
+/* EV keeps its classes and its default loop in variables of the library: they are those of
+ * the interpreter that loaded it. */
+static void *evk_interpreter;
+
+static void *evk_current (void)
+{
+#ifdef PERL_IMPLICIT_CONTEXT
+  return PERL_GET_THX;
+#else
+  return 0;
+#endif
+}
+
+int evk_is_home (void) { return evk_current () == evk_interpreter; }
+
 /* Finds EV's table: 0, or the version found (major * 1000 + minor, -1 when there is none). */
 int evk_boot (void)
 {
@@ -56,6 +71,7 @@ int evk_boot (void)
   if (GEVAPI->ver != EV_API_VERSION || GEVAPI->rev < EV_API_REVISION)
     return (int) (GEVAPI->ver * 1000 + GEVAPI->rev);
 
+  evk_interpreter = evk_current ();
   if (!hooked)
     {
       hooked = 1;

@@ -70,6 +70,7 @@ extern "C" {
     static evk_generation: AtomicI32;
     fn evk_coarse_ms() -> i64;
     fn evk_boot() -> c_int;
+    fn evk_is_home() -> c_int;
     fn evk_default_loop() -> *mut RawLoop;
     fn evk_loop_of(sv: *mut c_void) -> *mut RawLoop;
     fn evk_new(kind: c_int, ev_loop: *mut RawLoop, handler: *mut c_void) -> *mut RawWatcher;
@@ -106,6 +107,18 @@ pub fn boot() -> Result<(), String> {
             version / 1000,
             version % 1000
         )),
+    }
+}
+
+/// Looks whether EV can be used on this thread: it keeps to the one that loaded it.
+///
+/// # Errors
+/// A text for the user when it cannot.
+pub fn check_thread() -> Result<(), String> {
+    // SAFETY: only compares an address.
+    match unsafe { evk_is_home() } {
+        0 => Err("EV::Kafka: EV belongs to the thread that loaded it, not to this one".into()),
+        _ => Ok(()),
     }
 }
 

@@ -1,16 +1,30 @@
 //! Plain functions of EV::Kafka: hashes, names of error codes, and the seams that tests use.
 
 use bytes::Bytes;
+use kafka_wire::primitives::{zigzag32, zigzag64};
 use kafka_wire::records::{BatchError, SealOptions};
 use kafka_wire::records::{
     RecordBatches, MAX_DECOMPRESSED_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
 };
 use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Writer};
-use perl_xs::{Av, Croak, Frame, Perl, Sv, XsubDef};
+use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
 use crate::conn::{args, fetched, records, results, Answer};
+use crate::ev::check_thread;
 
 static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::_shielded",
+        body: shielded,
+    },
+    XsubDef {
+        name: "EV::Kafka::_shielded_value",
+        body: shielded_value,
+    },
+    XsubDef {
+        name: "EV::Kafka::_thread_refusal",
+        body: thread_refusal,
+    },
     XsubDef {
         name: "EV::Kafka::_murmur2",
         body: hash_key,
@@ -45,13 +59,56 @@ static XSUBS: &[XsubDef] = &[
     },
     XsubDef {
         name: "EV::Kafka::_test_zigzag_i32",
-        body: varint_roundtrip,
+        body: zigzag_i32,
     },
     XsubDef {
         name: "EV::Kafka::_test_zigzag_i64",
-        body: varlong_roundtrip,
+        body: zigzag_i64,
     },
 ];
+
+/// Calls the first argument with the others.
+fn called<R>(frame: &Frame<'_>, how: impl FnOnce(Perl, &Sv, &[Arg<'_>]) -> R) -> Result<R, Croak> {
+    let callback = frame
+        .value(0)?
+        .filter(Sv::is_ref)
+        .ok_or("expected a callback")?;
+    // An object may overload being called.
+    let code = callback.code().unwrap_or(callback);
+    let args: Vec<Arg<'_>> = (1..frame.len())
+        .filter_map(|index| frame.arg(index).map(Arg::Sv))
+        .collect();
+    Ok(how(frame.perl(), &code, &args))
+}
+
+/// `_shielded($code, @args)`: what it died of, or nothing. An eval would stop neither `last` nor
+/// `goto`, which would leave a loop of ours and lose what it had still to do.
+fn shielded(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    match called(frame, perl_xs::call)? {
+        Outcome::Returned => Ok(()),
+        Outcome::Died(error) => {
+            frame.ret(error);
+            Ok(())
+        }
+        Outcome::Exit => Err(Croak::Exit),
+    }
+}
+
+/// `_shielded_value($code, @args)`: what it returns; dies of what it dies of.
+fn shielded_value(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let value = called(frame, perl_xs::call_scalar)??;
+    frame.ret(value);
+    Ok(())
+}
+
+/// `_thread_refusal()`: why nothing can be opened on this thread; undef when it can.
+fn thread_refusal(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    match check_thread() {
+        Ok(()) => frame.ret_undef(),
+        Err(text) => frame.ret_bytes(text.as_bytes()),
+    }
+    Ok(())
+}
 
 /// Makes the functions known to Perl.
 pub fn register(perl: Perl) {
@@ -180,15 +237,18 @@ fn api_of(method: &[u8]) -> Option<ApiKey> {
     })
 }
 
-/// A 32-bit integer written as a zigzag varint and read back.
-fn varint_roundtrip(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let mut writer = Writer::new();
+/// The zigzag code of a 32-bit integer: what a varint of it holds.
+fn zigzag_i32(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let value = frame.int(0)?.unwrap_or(0);
-    writer.put_varint(value.clamp(i32::MIN.into(), i32::MAX.into()) as i32);
-    let value = reader(writer)
-        .get_varint()
-        .map_err(|error| Croak::from(error.to_string()))?;
-    frame.ret_int(value.into());
+    let value = value.clamp(i32::MIN.into(), i32::MAX.into()) as i32;
+    frame.ret(Sv::uint(frame.perl(), zigzag32(value).into()));
+    Ok(())
+}
+
+/// The zigzag code of a 64-bit integer.
+fn zigzag_i64(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let value = frame.int(0)?.unwrap_or(0);
+    frame.ret(Sv::uint(frame.perl(), zigzag64(value)));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use kafka_wire::records::{BatchBuilder, SealOptions};
 use kafka_wire::ApiKey;
 use perl_xs::{ArrayRef, Av, Croak, Frame, HashRef, Hv, Native, Perl, Sv, XsubDef};
 
-use crate::ev::Loop;
+use crate::ev::{check_thread, Loop};
 use server::Server;
 
 /// Most brokers of a cluster: far more than a test can want, few enough to have descriptors for.
@@ -157,6 +157,7 @@ impl Native for Server {
 
 /// `_new($class, \%options)`, with every option there.
 fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_thread()?;
     let perl = frame.perl();
     let class = frame.value(0)?.ok_or("new: no class")?;
     let options = hash(frame, 1)?;

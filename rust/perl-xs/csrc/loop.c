@@ -44,12 +44,13 @@ PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
 static void loop_job(pTHX_ void *data) {
     pxs_loop *loop = (pxs_loop *)data;
     pxs_loop_call *call = &loop->call;
-    pxs_state *state = &pxs_tls;
-    while (loop->next(loop->data, call)) {
+    for (;;) {
         dSP;
         uint32_t i;
-        if (call->release) loop->releasing = call->callee;
-        if (UNLIKELY(state->exit_pending)) return;
+        const int is_call = loop->next(loop->data, call);
+        if (is_call && call->release) loop->releasing = call->callee;
+        PXS_RESUME_EXIT;
+        if (!is_call) return;
         PUSHMARK(SP);
         EXTEND(SP, PXS_MAX_SLOTS);
         for (i = 0; i < call->nargs; i++) {

@@ -20,13 +20,21 @@ static int object_dup(pTHX_ MAGIC *mg, CLONE_PARAMS *params) {
     return 0;
 }
 
-MGVTBL pxs_object_vtbl = {NULL, NULL, NULL, NULL, object_free, NULL, object_dup, NULL};
+/* perl gives what local puts in the place of a value the value's magic; two values would then free one state. */
+static int object_local(pTHX_ SV *sv, MAGIC *mg) {
+    PERL_UNUSED_CONTEXT;
+    PERL_UNUSED_ARG(sv);
+    PERL_UNUSED_ARG(mg);
+    return 0;
+}
+
+MGVTBL pxs_object_vtbl = {NULL, NULL, NULL, NULL, object_free, NULL, object_dup, object_local};
 
 int pxs_attach(PXS_PERL, SV *referent, pxs_holder *holder) {
     MAGIC *mg;
     if (SvREFCNT(referent) > SvREFCNT_IMMORTAL / 2) return PXS_DIED; /* perl's own undef, yes, no */
     mg = sv_magicext(referent, NULL, PERL_MAGIC_ext, &pxs_object_vtbl, (const char *)holder, 0);
-    mg->mg_flags |= MGf_DUP;
+    mg->mg_flags |= MGf_DUP | MGf_LOCAL;
     mg->mg_private = (U16)holder->type_number;
     return PXS_OK;
 }

@@ -89,6 +89,12 @@ typedef void (*pxs_job)(pTHX_ void *data);
 /* Runs job(data) so that neither die, exit nor last leaves it, with the caller's $@ kept; mortals made in it are freed. On
  * PXS_DIED *err is a new SV with what it died with. */
 int pxs_protect(pTHX_ pxs_job job, void *data, SV **err);
+/* In a job, after Rust code: a destructor that Rust has run may have called exit, which has unwound the stacks that the job's
+ * way back needs. Goes on to the end of pxs_protect. */
+#define PXS_RESUME_EXIT \
+    STMT_START { \
+        if (UNLIKELY(pxs_tls.exit_pending)) JMPENV_JUMP(2); \
+    } STMT_END
 void pxs_dec(SV *sv);
 int pxs_warn(PXS_PERL, const char *what, size_t what_len, SV *text);
 

@@ -5,6 +5,7 @@
 //! another entry included. An inner entry simply goes on where the outer one stands.
 
 mod events;
+mod later;
 mod security;
 mod watchers;
 
@@ -18,11 +19,12 @@ use kafka_conn::{Config, Connection, SendError, State, Token, VersionError};
 use kafka_wire::{ApiKey, Writer};
 use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
+use self::later::Later;
 use self::security::Security;
 use super::link::{self, Link};
 use super::single::Single;
 use super::throttle;
-use crate::ev::{Handler, Loop};
+use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
 
 pub(super) use events::call_back;
@@ -53,6 +55,14 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Nothing was sent at all.
+    pub fn unsent(reason: String) -> Failure {
+        Failure {
+            reason,
+            is_unsent: true,
+        }
+    }
+
     /// The text alone.
     pub fn into_reason(self) -> String {
         self.reason
@@ -140,6 +150,8 @@ pub struct ConnHandle {
     request_timeout: Cell<Option<Duration>>,
     /// The same for the next request alone, if it has a time of its own.
     patience: Cell<Option<Duration>>,
+    /// What is too deep to be called at once.
+    later: Later,
     /// A forked child must leave the parent's socket alone.
     home: Home,
 }
@@ -207,6 +219,7 @@ impl ConnHandle {
                 waits_for_room: RefCell::default(),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 patience: Cell::new(None),
+                later: Later::new(Timer::new(&on, handler(ConnHandle::on_later))),
                 home: Home::new(),
             }
         })
@@ -321,9 +334,13 @@ impl ConnHandle {
         self.stage.set(Stage::Idle);
         let handlers = (self.handlers.take(), self.security.take());
         self.connection.borrow_mut().destroy();
-        let flow = self.deliver(perl);
+        // Whoever is called finds no connection any more: this goes no deeper.
+        let flow = match self.make_all_calls(perl) {
+            Flow::Continue => self.deliver_all(perl),
+            Flow::Exit => Flow::Exit,
+        };
         self.link.borrow_mut().shut();
-        drop(handlers);
+        drop((handlers, self.later.forget()));
         flow
     }
 
@@ -541,6 +558,6 @@ impl ConnHandle {
         let old = self.connection.replace(Connection::new(Config::default()));
         self.link.borrow_mut().shut();
         // Freeing closures may run Perl code: no borrow is open any more.
-        drop((old, self.waiting.take()));
+        drop((old, self.waiting.take(), self.later.forget()));
     }
 }

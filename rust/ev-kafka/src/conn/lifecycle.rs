@@ -7,7 +7,7 @@ use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
 
 use super::arguments::Arguments;
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
-use crate::ev::Loop;
+use crate::ev::{check_thread, Loop};
 
 /// Seconds that connecting may take when the program does not say.
 const CONNECT_TIMEOUT: f64 = 10.0;
@@ -108,6 +108,7 @@ pub static XSUBS: &[XsubDef] = &[
 
 /// `_new($class, $loop)`: an EV::Loop object, or anything else for the default loop.
 fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    check_thread()?;
     let perl = frame.perl();
     let class = frame
         .value(0)?

@@ -47,7 +47,6 @@ pub fn register(perl: Perl) {
     perl_xs::register(perl, consumer_group::XSUBS);
     perl_xs::register(perl, offset_requests::XSUBS);
     perl_xs::register(perl, txn_requests::XSUBS);
-    perl_xs::register_clone_skip(perl, ConnHandle::NAME);
     metadata::register_clone_skip(perl);
 }
 

@@ -55,13 +55,13 @@ impl ConnHandle {
     ) -> Result<(), Croak> {
         let (version, body) = match encoded {
             Ok(encoded) => encoded,
-            Err(reason) => return self.finish(perl, completion, Err(reason)).ok(),
+            Err(reason) => return self.fail(perl, completion, reason).ok(),
         };
         let deadline = self.deadline(server_wait);
         match self.send(api, version, body, deadline, completion) {
             Ok(()) => Ok(()),
             Err((SendError::NotConnected, _)) => Err("not connected".into()),
-            Err((error, completion)) => self.finish(perl, completion, Err(error.to_string())).ok(),
+            Err((error, completion)) => self.fail(perl, completion, error.to_string()).ok(),
         }
     }
 

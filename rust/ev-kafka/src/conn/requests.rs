@@ -18,7 +18,7 @@ use perl_xs::{Arg, Croak, Frame, Hv, Perl, Sv, XsubDef};
 use super::args::{options_and_callback, Options};
 use super::arguments::Arguments;
 use super::fetch;
-use super::handle::{call_back, Completion, ConnHandle};
+use super::handle::{call_back, ConnHandle};
 use super::records::{self, NewRecord};
 use super::request::{check_connected, completion};
 use super::single;
@@ -308,7 +308,7 @@ fn send_records(
         let reason = format!(
             "zstd compression needs Produce version {ZSTD_PRODUCE_VERSION}, which the broker lacks"
         );
-        return handle.finish(perl, completion(callback), Err(reason)).ok();
+        return handle.fail(perl, completion(callback), reason).ok();
     }
     match acks {
         0 => send_unanswered(perl, &handle, &request, callback),
@@ -340,14 +340,13 @@ fn send_unanswered(
             .map_err(|error| error.to_string())
     });
     match (sent, callback) {
-        (Err(reason), callback) => {
-            let completion = callback.map_or(Completion::Silent, Completion::Callback);
-            handle.finish(perl, completion, Err(reason)).ok()
-        }
+        (Err(reason), callback) => handle.fail(perl, completion(callback), reason).ok(),
         (Ok(()), None) => Ok(()),
-        (Ok(()), Some(callback)) => {
-            let result = Hv::new(perl).into_ref(perl);
-            call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]).ok()
-        }
+        (Ok(()), Some(callback)) => handle
+            .call_at_once(perl, move |perl| {
+                let result = Hv::new(perl).into_ref(perl);
+                call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef])
+            })
+            .ok(),
     }
 }

@@ -116,7 +116,10 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .and_then(|version| Ok((version, encode(topics, &options, version)?)));
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
-        Err(reason) => return call_back(perl, &callback, Err(reason)).ok(),
+        Err(reason) => {
+            let completion = Completion::Callback(callback);
+            return conn.fail(perl, completion, reason).ok();
+        }
     };
     let weak = Rc::downgrade(&conn);
     let completion = Completion::Native(Box::new(move |perl, outcome| {

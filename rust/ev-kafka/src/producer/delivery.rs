@@ -218,9 +218,11 @@ impl Delivery {
         } = calls;
         if with_result {
             if let Some(result) = result {
-                self.results
-                    .borrow_mut()
-                    .insert(batch.place.clone(), result);
+                let place = batch.place.clone();
+                let other = self.results.borrow_mut().insert(place, result);
+                // A delivery within this one has left it. Freeing what its callbacks put into it may run Perl code: no
+                // borrow is open any more.
+                drop(other);
             }
         }
         if callbacks.len() > 0 {

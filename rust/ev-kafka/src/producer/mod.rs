@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_wire::error;
 use perl_xs::{
-    call_method, FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectHandle, Perl, Sv,
+    call_method, FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectError, ObjectHandle,
+    Perl, Sv,
 };
 
 use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
@@ -59,6 +60,16 @@ pub struct Producer {
 
 impl Native for Producer {
     const NAME: &'static str = "EV::Kafka::Client";
+
+    fn describe(error: ObjectError) -> String {
+        match error {
+            ObjectError::Cloned => "EV::Kafka: the client belongs to another thread".into(),
+            ObjectError::Destroyed => "EV::Kafka: method called on a destroyed client".into(),
+            ObjectError::NotAReference | ObjectError::NeverAttached => {
+                "EV::Kafka: not a client made by new".into()
+            }
+        }
+    }
 
     /// The client's `DESTROY` has settled everything already; a subclass that overrides it must not lose callbacks.
     fn on_free(&self, perl: Perl, how: Freed) {
@@ -258,5 +269,4 @@ pub fn register(perl: Perl) {
             methods: &["_linger_begin", "_send_ready"],
         },
     );
-    perl_xs::register_clone_skip(perl, "EV::Kafka::Client");
 }

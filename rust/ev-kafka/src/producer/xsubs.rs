@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
+use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, XsubDef};
 
 use super::accumulator::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
@@ -15,6 +15,10 @@ use crate::conn::records::{codec, headers, now_ms, Headers};
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;
+
+/// What a child of fork is told that uses its parent's client.
+const FOREIGN: &str =
+    "EV::Kafka: the client belongs to the process that connected it, not to a child of fork";
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -32,6 +36,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Client::_is_foreign",
         body: is_foreign,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_unusable",
+        body: unusable,
     },
     XsubDef {
         name: "EV::Kafka::Client::_set_options",
@@ -164,14 +172,19 @@ fn open_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `_is_here`: whether this process made the client, or was the first to connect it.
 fn is_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let is_here = frame.object::<Producer>()?.home.is_here();
+    // A thread's copy of a client is nowhere.
+    let is_here = frame
+        .object_at::<Producer>(0)
+        .is_ok_and(|producer| producer.home.is_here());
     frame.ret_int(is_here.into());
     Ok(())
 }
 
 /// `_is_foreign`: whether another process has connected the client.
 fn is_foreign(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let is_foreign = frame.object::<Producer>()?.home.is_foreign();
+    let is_foreign = frame
+        .object_at::<Producer>(0)
+        .is_ok_and(|producer| producer.home.is_foreign());
     frame.ret_int(is_foreign.into());
     Ok(())
 }
@@ -202,6 +215,16 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     drop(accumulator);
     // It may be the last that holds a closure.
     drop(before);
+    Ok(())
+}
+
+/// `_unusable`: why the client cannot be used by whoever asks; undef when it can.
+fn unusable(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    match frame.object_at::<Producer>(0) {
+        Ok(producer) if producer.home.is_foreign() => frame.ret_bytes(FOREIGN.as_bytes()),
+        Ok(_) => frame.ret_undef(),
+        Err(error) => frame.ret_bytes(Producer::describe(error).as_bytes()),
+    }
     Ok(())
 }
 

@@ -26,7 +26,16 @@ impl ConnHandle {
         waiter.map_or(Flow::Continue, |waiter| waiter(perl))
     }
 
+    /// What is within too many others is left to those, or to the loop.
     pub(super) fn deliver(&self, perl: Perl) -> Flow {
+        self.nested(|| self.deliver_all(perl)).unwrap_or_else(|| {
+            self.settle_later();
+            Flow::Continue
+        })
+    }
+
+    /// Whatever this is within.
+    pub(super) fn deliver_all(&self, perl: Perl) -> Flow {
         loop {
             let event = self.connection.borrow_mut().poll_event();
             let Some(event) = event else {
@@ -120,13 +129,22 @@ impl ConnHandle {
         waiting.remove(place).map(|(_, completion)| completion)
     }
 
+    /// Calls the completion of a request that was not sent.
+    pub(crate) fn fail(&self, perl: Perl, completion: Completion, reason: String) -> Flow {
+        self.call_at_once(perl, move |perl| match completion {
+            Completion::Silent => Flow::Continue,
+            Completion::Native(native) => native(perl, Err(Failure::unsent(reason))),
+            Completion::Written(told) => told(perl, Err(Failure::unsent(reason))),
+            Completion::Callback(callback) => call_back(
+                perl,
+                &callback,
+                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
+            ),
+        })
+    }
+
     /// Calls a completion that is waiting for nothing any more.
-    pub(in crate::conn) fn finish(
-        &self,
-        perl: Perl,
-        completion: Completion,
-        outcome: Result<Answer, String>,
-    ) -> Flow {
+    fn finish(&self, perl: Perl, completion: Completion, outcome: Result<Answer, String>) -> Flow {
         match (completion, outcome) {
             (Completion::Native(native), outcome) => {
                 // It fails before anything was sent.
