@@ -589,6 +589,10 @@ that perl itself takes longer and longer to free them. Callbacks of many message
 are settled together are called in slices of 20 ms, between which the event loop turns;
 C<close> calls all that are left.
 
+A reference in the place of the topic, the key or the value, such as a callback after an
+argument that was forgotten, croaks C<produce: key must be a string, not a reference (CODE)>.
+Objects that overload strings are strings.
+
 =head2 buffered
 
     my ($messages, $bytes) = $kafka->buffered;

@@ -18,6 +18,8 @@ my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 sub _produce_slow {
     my ($self, $topic, $key, $value, @rest) = @_;
     $self->_check_open;
+    _check_texts($topic, $key, $value);
+    Carp::croak('produce: key and value required (undef for none)') if @_ < 4;
     my ($opts, $cb) = _opts_and_callback(@rest);
     _check_message($topic, $opts);
     my %message = (topic => $topic, key => $key, value => $value, cb => $cb, %$opts);
@@ -153,8 +155,21 @@ sub _check_strings {
     my ($what, @values) = @_;
     my @references = grep { ref } @values or return;
     require overload;
-    Carp::croak("produce: $what must be a string") if grep { !overload::Overloaded($_) } @references;
+    for my $value (@references) {
+        next if grep { overload::Method($value, $_) } '""', '0+', 'bool';
+        my $kind = Scalar::Util::reftype($value);
+        Carp::croak("produce: $what must be a string, not a reference ($kind)");
+    }
     return;
+}
+
+# What was forgotten puts the callback, or the options, into another's place.
+sub _check_texts {
+    my ($topic, $key, $value) = @_;
+    return unless ref $topic || ref $key || ref $value;
+    _check_strings(topic => $topic);
+    _check_strings(key   => $key);
+    return _check_strings(value => $value);
 }
 
 sub produce_many {
@@ -211,6 +226,7 @@ sub _unpack_message {
         Carp::croak('produce_many: message must be an arrayref or a hashref');
     }
     Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
+    _check_texts($topic, $key, $value);
     _check_message($topic, $opts || {});
     return [$topic, $key, $value, $opts ? $opts : ()];
 }

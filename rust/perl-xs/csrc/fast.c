@@ -27,12 +27,15 @@ static int read_magical(pTHX_ I32 ax, I32 items, SV *string[3]) {
     for (i = 1; i <= 3; i++) {
         SV *copy = sv_newmortal();
         sv_setsv(copy, ST(i));
-        if (SvROK(copy) && SvAMAGIC(copy)) {
-            STRLEN len;
-            const char *ptr = SvPV_const(copy, len);
-            copy = newSVpvn_flags(ptr, len, SVs_TEMP | (SvUTF8(copy) ? SVf_UTF8 : 0));
-        } else if (SvROK(copy)) {
-            plain = 0;
+        if (SvROK(copy)) {
+            /* none: its class overloads something else, or nothing, which perl does not know before it has looked */
+            SV *text = SvAMAGIC(copy) ? AMG_CALLunary(copy, string_amg) : NULL;
+            if (text && !SvROK(text)) {
+                copy = sv_mortalcopy(text);
+                (void)SvPV_force_nolen(copy);
+            } else {
+                plain = 0;
+            }
         } else if (SvOK(copy)) {
             (void)SvPV_force_nolen(copy);
         }

@@ -12,7 +12,10 @@ SV *pxs_new_ref(PXS_PERL, SV *to) { return newRV_inc(to); }
 int pxs_is_defined(SV *sv) { return SvOK(sv) || isGV_with_GP(sv); }
 int pxs_is_ref(SV *sv) { return SvROK(sv) != 0; }
 int pxs_has_magic(SV *sv) { return SvGMAGICAL(sv) != 0; }
-int pxs_is_overloaded(SV *sv) { return SvROK(sv) && SvAMAGIC(sv); }
+int pxs_is_overloaded(SV *sv) {
+    dTHX;
+    return SvROK(sv) && SvAMAGIC(sv) && Gv_AMG(SvSTASH(SvRV(sv)));
+}
 int pxs_is_object(SV *sv) { return SvROK(sv) && SvOBJECT(SvRV(sv)); }
 SV *pxs_referent(SV *sv) { return SvROK(sv) ? SvRV(sv) : NULL; }
 int pxs_is_code(SV *sv) { return SvTYPE(SvROK(sv) ? SvRV(sv) : sv) == SVt_PVCV; }
