@@ -254,6 +254,39 @@ beyond the position, the leader epochs of both, whether the position is being lo
 whether the program has stopped the partition, and when it may be fetched again. It holds
 neither the client nor a connection, reads no clock, and calls nobody.
 
+=head1 METHODS
+
+=head2 new($epoch), untold($epoch), successor($epoch), retire
+
+A cursor with the leader epoch of its position; one of which C<on_assign> is told first; one
+that takes this one's place at another position; its end, which gives the rounds of
+C<poll> that waited.
+
+=head2 is_resolving, is_stopped, is_fetchable, wait_at($now), delay($now), leader_wait($now), leader_found
+
+Whether the position is being looked up, the program has stopped the partition, and it may be
+fetched. Seconds until a fetch may be tried, and until its leader may be asked for; both grow with each try.
+
+=head2 lookup_begins($now), is_last_lookup($lookup), lookup_ends
+
+One lookup of the position: what tells it from others, whether it is the last, and its
+end, which gives the rounds that waited.
+
+=head2 goes_on_at($position), moves, stays, drop_fetched, hold, resume
+
+Whether what was fetched is what comes next at a position; a seek elsewhere, and to where it
+stands; fetching again what was not delivered; a record that the program could not work
+on; and going on, which gives what was kept.
+
+=head2 is_next($generation, $from, $position), took($from, $next, $epoch), delivered($position, $epoch)
+
+Whether an answer brings what comes next, what it brought, and how far that was delivered.
+
+=head2 epoch_has_gone($known), forget_epoch, diverges
+
+What is known of the last leader epoch when the leader's log departs from it (KIP-320,
+KIP-595).
+
 =head1 SEE ALSO
 
 L<EV::Kafka>, L<EV::Kafka::Consumer>, L<EV::Kafka::Fetcher>
