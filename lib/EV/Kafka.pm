@@ -148,13 +148,44 @@ before the first watcher makes sure of it.
 
 =head1 BYTES, NOT CHARACTERS
 
-Topics, keys, values and headers are strings of bytes, taken as Perl stores them
-and never recoded. Text must be encoded before it is handed over and decoded after
-it is received:
+Kafka knows bytes only. Topics, keys, values and headers are strings of bytes, and unless
+told otherwise they are taken as Perl stores them and never recoded. Text must be encoded
+before it is handed over and decoded after it is received:
 
     use Encode qw(encode_utf8 decode_utf8);
 
     $kafka->produce($topic, $key, encode_utf8($text), sub { ... });
+
+B<Beware>: Perl stores one and the same string in either of two ways, and C<eq> does not see
+which. C<"M\xfcller"> from a database may be six bytes, from a JSON decoder seven, and bytes
+that were appended to decoded text are stored as if they were text. Without the option
+C<strings> what arrives, and which partition a key goes to, depends on that. So say what the
+strings are:
+
+    my $kafka = EV::Kafka->new(strings => 'bytes', ...);    # the program encodes and decodes
+    my $kafka = EV::Kafka->new(strings => 'utf8', ...);     # the client does, as UTF-8
+
+=over 4
+
+=item bytes
+
+Each character of a key, value, or header's name or value is one byte, however it is stored. A
+character above 255 is none:
+C<< produce: value has wide characters: encode it first, or strings => 'utf8' >>, a croak, and
+nothing is sent. What is received is bytes. For programs that encode by themselves, and for
+binary data.
+
+=item utf8
+
+They are text. It is sent as UTF-8, and what is received is decoded; what is no valid UTF-8 is
+delivered as the bytes that it is. Binary data that was not written this way is not to be read
+this way: some of it happens to be UTF-8.
+
+=back
+
+The bytes that are sent decide about the partition of a key, so that equal keys go to the same
+one. A C<partitioner> of the program's gets the key as it was given. Names of topics,
+groups and the like are not touched by the option.
 
 =head1 CLUSTER CLIENT METHODS
 
@@ -385,6 +416,11 @@ C<on_batch>, and so does what C<commit> commits. Other partitions go on.
 L</resume(\@partitions)> brings the message again, and so does a
 L</seek($topic, $partition, $offset, [$cb])> to it; a seek behind it passes over it. A callback
 that moves the position by C<seek> before it dies has decided by itself: nothing is held.
+
+=item strings => 'Str' (default: as Perl stores them)
+
+What keys, values and headers are: C<bytes> or C<utf8>, see L</BYTES, NOT CHARACTERS>. New
+programs had better say one of them.
 
 =item isolation_level => 'Str' (default C<read_uncommitted>)
 
@@ -1153,6 +1189,12 @@ Without a callback a text becomes a warning, C<EV::Kafka::Conn: TEXT>.
 =head3 client_id($id)
 
 Sets the client identifier, C<ev-kafka> by default.
+
+=head3 strings($strings)
+
+What the keys, values and headers of C<produce>, C<produce_batch>, C<fetch> and C<fetch_multi>
+are from now on: C<'bytes'> or C<'utf8'>, see L</BYTES, NOT CHARACTERS>. Undef or no argument is
+neither, as at the beginning.
 
 =head3 request_timeout([$seconds])
 

@@ -80,12 +80,19 @@ sub _park_message {
     my ($self, $message) = @_;
     my $cfg   = $self->{cfg};
     my $topic = $message->{topic};
-    my $asks  = !ref $cfg->{partitioner} ? 0 : utf8::is_utf8($message->{key}) ? 2 : 1;
+    my $asks  = !ref $cfg->{partitioner} ? 0 : $self->_is_text($message->{key}) ? 2 : 1;
     my $refused = $self->_park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
     return $self->_no_room($message, $refused) if defined $refused;
     $self->_watch_expiry;
     return if $cfg->{parked}{$topic}++;
     return $self->_wait_for($topic, undef, \&_unpark_messages);
+}
+
+# Whether the key has to be decoded for a partitioner to see what the program has given.
+sub _is_text {
+    my ($self, $key) = @_;
+    my $encoder = $self->{cfg}{encoder};
+    return $encoder ? $encoder->is_text : utf8::is_utf8($key);
 }
 
 sub _wait_for {
@@ -128,7 +135,7 @@ sub _ask_partitioner {
     my $cfg = $self->{cfg};
     my (@partitions, @errors);
     while (my ($key, $is_text) = splice @keys, 0, 2) {
-        utf8::decode($key) if $is_text;
+        utf8::decode($key) if $is_text && defined $key;
         local $@;
         push @partitions, scalar eval { $self->_choose_partition($topic, $key) };
         push @errors, $@;

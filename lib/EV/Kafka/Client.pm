@@ -5,6 +5,7 @@ use warnings;
 use Carp ();
 
 use EV::Kafka::Options;
+use EV::Kafka::Strings;
 
 use parent qw(
     EV::Kafka::Events
@@ -47,6 +48,7 @@ sub new {
     my $cfg = EV::Kafka::Options->parse(@options);
     %$cfg = (%$cfg, _nothing_under_way());
     my $self = bless { cfg => $cfg }, $class;
+    $cfg->{encoder} = EV::Kafka::Strings->new($cfg->{strings}) if defined $cfg->{strings};
     $self->_native_init({
         batch_size  => $cfg->{batch_size},
         batch_limit => $cfg->{batch_limit},
@@ -56,6 +58,7 @@ sub new {
         idempotent  => $cfg->{idempotent},
         transactional_id => $cfg->{transactional_id},
         buffer_memory => $cfg->{buffer_memory},
+        strings     => $cfg->{strings},
     });
     $self->_apply_options;
     return $self;
@@ -270,7 +273,7 @@ from modules with one task each:
 =item L<EV::Kafka::Connections>, L<EV::Kafka::Pending>, connections to brokers and what waits for them
 
 =item L<EV::Kafka::Producer>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
-C<produce> to the delivery callback
+C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings
 
 =item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>
 

@@ -62,6 +62,7 @@ my %CHECK = (
     on_message        => \&_callback,
     on_batch          => \&_callback,
     on_message_die    => \&_on_message_die,
+    strings           => \&_strings,
     fetch_max_wait_ms => _integer_check(min => 0, %INT32_MAX),
     fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
@@ -202,6 +203,12 @@ sub _isolation_level {
 sub _on_message_die {
     my ($name, $value) = @_;
     _bad($name, "must be warn or hold, not '$value'") unless $value =~ /\A(?:warn|hold)\z/;
+    return $value;
+}
+
+sub _strings {
+    my ($name, $value) = @_;
+    _bad($name, "must be bytes or utf8, not '$value'") unless $value =~ /\A(?:bytes|utf8)\z/;
     return $value;
 }
 

@@ -14,7 +14,8 @@ my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 # options, topics that are not known, a partitioner of the user's, a client that is
 # closed. A message is a hash of
 #   topic, key, value, partition, headers, timestamp, acks, cb
-# of which all but the topic may be undef.
+# of which all but the topic may be undef, and given_key, the program's own key if the
+# option strings has made another one of it.
 sub _produce_slow {
     my ($self, $topic, $key, $value, @rest) = @_;
     $self->_check_open;
@@ -24,7 +25,18 @@ sub _produce_slow {
     _check_message($topic, $opts);
     my %message = (topic => $topic, key => $key, value => $value, cb => $cb, %$opts);
     $message{acks} = $self->_own_acks($opts->{acks}) if exists $opts->{acks};
+    $self->_encode_message(produce => \%message) if $self->{cfg}{encoder};
     return $self->_produce_message(\%message);
+}
+
+# A program's partitioner sees the key that the program has given.
+sub _encode_message {
+    my ($self, $method, $message) = @_;
+    my $encoder = $self->{cfg}{encoder};
+    $message->{given_key} = $message->{key};
+    $message->{$_} = $encoder->encoded($method, $_, $message->{$_}) for qw(key value);
+    $message->{headers} = $encoder->encoded_headers($method, $message->{headers});
+    return;
 }
 
 sub _produce_message {
@@ -58,7 +70,7 @@ sub _is_direct {
 
 sub _append_message {
     my ($self, $message) = @_;
-    my $partition = $message->{partition} // $self->_choose_partition(@$message{qw(topic key)});
+    my $partition = $message->{partition} // $self->_partition_of($message);
     # A partitioner may do anything.
     return $self->_refuse($message, 'client closed') if $self->{cfg}{closed};
     return $self->_park_message({ %$message, partition => $partition }) unless $self->_is_direct($message->{topic});
@@ -81,6 +93,13 @@ sub _refuse {
         $self->_fail_ops($error, $op);
     }
     return $txn ? $self->_txn_broken($txn, $error) : undef;
+}
+
+# The default goes by the bytes that are sent.
+sub _partition_of {
+    my ($self, $message) = @_;
+    my $is_given = ref $self->{cfg}{partitioner} && exists $message->{given_key};
+    return $self->_choose_partition($message->{topic}, $message->{ $is_given ? 'given_key' : 'key' });
 }
 
 sub _choose_partition {
@@ -179,7 +198,7 @@ sub produce_many {
     Carp::croak('produce_many: expected arrayref of messages') unless ref $messages eq 'ARRAY';
     Carp::croak('produce_many: callback must be a code reference')
         if defined $cb && (Scalar::Util::reftype($cb) // '') ne 'CODE';
-    my @messages = map { _unpack_message($_) } @$messages;
+    my @messages = map { $self->_unpack_message($_) } @$messages;
 
     my @is_heard = map { $self->_is_acknowledged($_) } @messages;
     my $left     = my $heard = grep { $_ } @is_heard;
@@ -212,7 +231,7 @@ sub _produce_one_of_many {
 
 # All messages are looked at before the first is produced: a croak sends nothing.
 sub _unpack_message {
-    my ($message) = @_;
+    my ($self, $message) = @_;
     my ($topic, $key, $value, $opts);
     if (ref $message eq 'ARRAY') {
         ($topic, $key, $value, $opts) = @$message;
@@ -228,6 +247,8 @@ sub _unpack_message {
     Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
     _check_texts($topic, $key, $value);
     _check_message($topic, $opts || {});
+    $self->_encode_message(produce_many => { key => $key, value => $value, headers => ($opts || {})->{headers} })
+        if $self->{cfg}{encoder};
     return [$topic, $key, $value, $opts ? $opts : ()];
 }
 

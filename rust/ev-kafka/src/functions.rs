@@ -11,6 +11,7 @@ use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
 use crate::conn::{args, fetched, records, results, Answer};
 use crate::ev::check_thread;
+use crate::strings::Strings;
 
 static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -152,7 +153,11 @@ fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let elements = frame.value(0)?;
     let (options, _) = args::options_and_callback(frame, 1, "_test_encode_batch")?;
     let timestamp = options.int("timestamp", 0)?;
-    let records = records::records(perl, elements.as_ref(), timestamp, "_test_encode_batch")?;
+    let values = args::Values {
+        perl,
+        method: "_test_encode_batch",
+    };
+    let records = records::records(values, elements.as_ref(), timestamp, Strings::AsStored)?;
     let codec = options.int("compression", 0_i64)?;
     let codec = i16::try_from(codec)
         .ok()
@@ -187,7 +192,10 @@ fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
     for batch in &mut batches {
         any = true;
         for record in &batch?.records(MAX_DECOMPRESSED_LEN)? {
-            array.push(perl, fetched::record_hash(perl, &record).into_ref(perl));
+            array.push(
+                perl,
+                fetched::record_hash(perl, &record, Strings::AsStored).into_ref(perl),
+            );
         }
     }
     Ok((any && batches.incomplete().is_none()).then(|| array.into_ref(perl)))

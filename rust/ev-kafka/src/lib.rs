@@ -7,6 +7,7 @@
 //! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
 //! * [`groups`] reads and writes what members of a group tell each other.
 //! * [`functions`] are plain functions.
+//! * [`strings`] knows what the strings of messages are.
 //! * [`home`] knows which process a thing with sockets belongs to.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -21,6 +22,7 @@ mod groups;
 mod home;
 mod mock;
 mod producer;
+mod strings;
 
 use perl_xs::{Croak, Perl};
 

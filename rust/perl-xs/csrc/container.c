@@ -15,6 +15,11 @@ void pxs_hv_store_new(PXS_PERL, SV *hv, const char *key, size_t len, SV *value) 
     (void)hv_store((HV *)hv, key, (I32)len, value, 0);
 }
 
+/* The key is UTF-8. */
+void pxs_hv_store_text(PXS_PERL, SV *hv, const char *key, size_t len, SV *value) {
+    (void)hv_store((HV *)hv, key, -(I32)len, value, 0);
+}
+
 typedef struct {
     SV *container;
     size_t index; /* or the key's length */
@@ -139,7 +144,7 @@ int pxs_hv_pairs(PXS_PERL, SV *container, SV **out, SV **err) {
                 SV *value = HeVAL(he);
                 if (value == &PL_sv_placeholder) continue;
                 magic |= SvGMAGICAL(value) != 0;
-                av_push(pairs, newSVpvn(HeKEY(he), HeKLEN(he)));
+                av_push(pairs, newSVpvn_utf8(HeKEY(he), HeKLEN(he), HeKUTF8(he) != 0));
                 av_push(pairs, SvREFCNT_inc_simple_NN(value));
             }
         }

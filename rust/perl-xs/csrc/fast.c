@@ -4,6 +4,7 @@
 typedef struct {
     pxs_bytes string[3];
     SV *callback;
+    SV *const *scalar; /* of the strings */
 } pxs_fast_args;
 
 typedef struct pxs_fast {
@@ -118,6 +119,7 @@ XS(pxs_fast_xsub) {
             args.string[i].ptr = defined ? SvPVX_const(string[i]) : NULL;
             args.string[i].len = defined ? SvCUR(string[i]) : 0;
         }
+        args.scalar = string;
         state = &pxs_tls;
         state->no_calls++;
         outcome = def->entry(def, holder->value, &args, &error);

@@ -33,6 +33,7 @@ PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
     switch (arg->kind) {
     case ARG_INT: return slot_int(aTHX_ slot, (IV)arg->i);
     case ARG_BYTES: return slot_bytes(aTHX_ slot, (const char *)arg->ptr, arg->len);
+    case ARG_TEXT: return slot_text(aTHX_ slot, (const char *)arg->ptr, arg->len);
     case ARG_SHARED: return slot_shared(aTHX_ slot, (SV *)arg->ptr);
     case ARG_TEMPLATE: return pxs_template_use(aTHX_ (pxs_template *)arg->ptr);
     case ARG_ROWS: return pxs_rows_use(aTHX_ (pxs_rows *)arg->ptr);

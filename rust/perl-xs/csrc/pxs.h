@@ -31,7 +31,7 @@ typedef struct {
     size_t len;
 } pxs_bytes;
 
-enum { ARG_UNDEF, ARG_INT, ARG_UINT, ARG_FLOAT, ARG_BYTES, ARG_SV, ARG_SHARED, ARG_TEMPLATE, ARG_ROWS };
+enum { ARG_UNDEF, ARG_INT, ARG_UINT, ARG_FLOAT, ARG_BYTES, ARG_SV, ARG_SHARED, ARG_TEMPLATE, ARG_ROWS, ARG_TEXT };
 #define PXS_MAX_SLOTS 8
 
 typedef struct {

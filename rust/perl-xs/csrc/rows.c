@@ -8,6 +8,7 @@ typedef struct {
     pxs_bytes a, b;
     SV *value; /* its count is the row's; NULL: undef */
     int64_t last;
+    uint32_t text; /* ROW_A_TEXT, ROW_B_TEXT */
 } pxs_row;
 
 struct pxs_rows {
@@ -15,6 +16,9 @@ struct pxs_rows {
     const pxs_row *rows;
     size_t count;
 };
+
+/* the string is UTF-8 */
+enum { ROW_A_TEXT = 1, ROW_B_TEXT = 2 };
 
 enum { ROW_FIRST, ROW_A, ROW_B, ROW_VALUE, ROW_LAST, ROW_FIELDS };
 
@@ -56,13 +60,14 @@ static AV *new_row(pTHX) {
     return row;
 }
 
-PERL_STATIC_INLINE void row_string(pTHX_ SV **slot, const pxs_bytes *bytes) {
+PERL_STATIC_INLINE void row_string(pTHX_ SV **slot, const pxs_bytes *bytes, int is_text) {
     SV *old = *slot;
     if (UNLIKELY(old && SvTYPE(old) >= SVt_PV && SvLEN(old) > KEPT_STRING)) {
         *slot = NULL;
         SvREFCNT_dec_NN(old);
     }
-    if (bytes->ptr) slot_bytes(aTHX_ slot, bytes->ptr, bytes->len);
+    if (UNLIKELY(is_text)) slot_text(aTHX_ slot, bytes->ptr, bytes->len);
+    else if (bytes->ptr) slot_bytes(aTHX_ slot, bytes->ptr, bytes->len);
     else slot_undef(aTHX_ slot);
 }
 
@@ -73,8 +78,8 @@ static void fill(pTHX_ AV *row, pxs_row *from) {
     fields = AvARRAY(row);
     while (AvFILLp(row) < ROW_FIELDS - 1) fields[++AvFILLp(row)] = NULL;
     slot_int(aTHX_ &fields[ROW_FIRST], (IV)from->first);
-    row_string(aTHX_ &fields[ROW_A], &from->a);
-    row_string(aTHX_ &fields[ROW_B], &from->b);
+    row_string(aTHX_ &fields[ROW_A], &from->a, from->text & ROW_A_TEXT);
+    row_string(aTHX_ &fields[ROW_B], &from->b, from->text & ROW_B_TEXT);
     if (from->value) {
         SV *old = fields[ROW_VALUE];
         fields[ROW_VALUE] = from->value;

@@ -57,4 +57,11 @@ PERL_STATIC_INLINE SV *slot_bytes(pTHX_ SV **slot, const char *ptr, size_t len) 
     return sv;
 }
 
+/* A string of UTF-8. Its flag keeps the scalar from being written to again: what it holds next may be bytes. */
+PERL_STATIC_INLINE SV *slot_text(pTHX_ SV **slot, const char *ptr, size_t len) {
+    SV *sv = slot_bytes(aTHX_ slot, ptr, len);
+    SvUTF8_on(sv);
+    return sv;
+}
+
 #endif

@@ -3,6 +3,7 @@
 
 SV *pxs_new_undef(PXS_PERL) { return newSV(0); }
 SV *pxs_new_bytes(PXS_PERL, const char *ptr, size_t len) { return newSVpvn(ptr, len); }
+SV *pxs_new_text(PXS_PERL, const char *ptr, size_t len) { return newSVpvn_utf8(ptr, len, 1); }
 SV *pxs_new_shared(PXS_PERL, const char *ptr, size_t len) { return newSVpvn_share(ptr, (I32)len, 0); }
 SV *pxs_new_int(PXS_PERL, int64_t value) { return newSViv((IV)value); }
 SV *pxs_new_uint(PXS_PERL, uint64_t value) { return newSVuv((UV)value); }
@@ -16,6 +17,7 @@ int pxs_is_overloaded(SV *sv) {
     dTHX;
     return SvROK(sv) && SvAMAGIC(sv) && Gv_AMG(SvSTASH(SvRV(sv)));
 }
+int pxs_is_utf8(SV *sv) { return SvUTF8(sv) != 0; }
 int pxs_is_object(SV *sv) { return SvROK(sv) && SvOBJECT(SvRV(sv)); }
 SV *pxs_referent(SV *sv) { return SvROK(sv) ? SvRV(sv) : NULL; }
 int pxs_is_code(SV *sv) { return SvTYPE(SvROK(sv) ? SvRV(sv) : sv) == SVt_PVCV; }
@@ -89,7 +91,7 @@ int pxs_peek(SV *sv, pxs_bytes *out) {
     return 1;
 }
 
-enum { PLACE_BYTES = 1, PLACE_INT = 2, PLACE_UNDEF = 4, PLACE_CODE = 8 };
+enum { PLACE_BYTES = 1, PLACE_INT = 2, PLACE_UNDEF = 4, PLACE_CODE = 8, PLACE_UTF8 = 16 };
 
 /* What can be read of arguments without running anything; until pxs_places_end nothing may run that changes them. */
 void pxs_places(SV *const *args, size_t count, pxs_place *places) {
@@ -108,7 +110,7 @@ void pxs_places(SV *const *args, size_t count, pxs_place *places) {
         }
         if (SvTYPE(sv) > SVt_PVMG) continue;
         if (SvPOK(sv)) {
-            place->kinds = PLACE_BYTES;
+            place->kinds = PLACE_BYTES | (SvUTF8(sv) ? PLACE_UTF8 : 0);
             place->ptr = SvPVX_const(sv);
             place->len = SvCUR(sv);
         }
@@ -128,7 +130,7 @@ static SV *string_of(pTHX_ SV *sv) {
     const char *ptr;
     if (!SvOK(sv) && !isGV_with_GP(sv)) return NULL;
     ptr = SvPV_nomg_const(sv, len);
-    return newSVpvn(ptr, len);
+    return newSVpvn_utf8(ptr, len, SvUTF8(sv) != 0);
 }
 
 static void string_job(pTHX_ void *data) {

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::{ffi, panic, Croak, Flow, Outcome, Perl, RowSink, Rows, Sv, Template};
+use crate::{ffi, panic, Croak, Flow, Outcome, Perl, RowSink, Rows, Str, Sv, Template};
 
 /// The arguments of one call, in order; at most [`Slots::MAX`].
 pub struct Slots<'a> {
@@ -50,6 +50,18 @@ impl<'a> Slots<'a> {
                 bytes.as_ptr().cast::<c_void>(),
                 bytes.len(),
             ),
+            None => self.undef(),
+        }
+    }
+
+    /// A string of bytes or of characters, or undef.
+    #[inline]
+    pub fn string(&mut self, value: Option<Str<'a>>) {
+        match value {
+            Some(Str::Text(text)) => {
+                self.push(ffi::ARG_TEXT, 0, text.as_ptr().cast::<c_void>(), text.len());
+            }
+            Some(Str::Bytes(bytes)) => self.bytes(Some(bytes)),
             None => self.undef(),
         }
     }

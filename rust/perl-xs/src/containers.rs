@@ -4,7 +4,7 @@
 use std::ptr;
 
 use crate::croak::check;
-use crate::{ffi, Croak, Perl, Sv};
+use crate::{ffi, Croak, Perl, Str, Sv};
 
 /// A new array that nobody else knows yet.
 pub struct Av(Sv);
@@ -51,6 +51,23 @@ impl Hv {
         let key = key.as_ref();
         unsafe {
             ffi::pxs_hv_store_new(
+                perl.as_raw(),
+                self.0.as_ptr(),
+                key.as_ptr(),
+                key.len(),
+                value.into_raw(),
+            )
+        };
+    }
+
+    /// Stores the value under a key of bytes or of characters.
+    pub fn store_at(&mut self, perl: Perl, key: Str<'_>, value: Sv) {
+        let key = match key {
+            Str::Bytes(bytes) => return self.store(perl, bytes, value),
+            Str::Text(text) => text,
+        };
+        unsafe {
+            ffi::pxs_hv_store_text(
                 perl.as_raw(),
                 self.0.as_ptr(),
                 key.as_ptr(),
@@ -176,6 +193,14 @@ impl HashRef {
 
     /// All pairs in Perl's order; values without magic. An `each` in progress on the hash is not disturbed (unless tied).
     pub fn pairs(&self, perl: Perl) -> Result<Vec<(Vec<u8>, Sv)>, Croak> {
+        self.entries(perl)?
+            .into_iter()
+            .map(|(key, value)| Ok((key.to_bytes(perl)?.unwrap_or_default(), value)))
+            .collect()
+    }
+
+    /// The same with the keys as strings of Perl.
+    pub fn entries(&self, perl: Perl) -> Result<Vec<(Sv, Sv)>, Croak> {
         let (mut out, mut err) = (ptr::null_mut(), ptr::null_mut());
         let flat = unsafe {
             check(
@@ -190,7 +215,7 @@ impl HashRef {
             else {
                 continue;
             };
-            pairs.push((key.to_bytes(perl)?.unwrap_or_default(), value));
+            pairs.push((key, value));
         }
         Ok(pairs)
     }

@@ -34,6 +34,23 @@ impl<'a> FastArgs<'a> {
         unsafe { slice(self.raw.c) }
     }
 
+    /// Whether the bytes of the second string are UTF-8 that stands for characters.
+    #[inline]
+    pub fn b_is_utf8(&self) -> bool {
+        self.is_utf8(1)
+    }
+
+    /// The same of the third string.
+    #[inline]
+    pub fn c_is_utf8(&self) -> bool {
+        self.is_utf8(2)
+    }
+
+    fn is_utf8(&self, index: usize) -> bool {
+        // The three scalars lie beside each other for as long as the call lasts.
+        unsafe { ffi::pxs_is_utf8(*self.raw.scalars.add(index)) != 0 }
+    }
+
     /// Whether a callback came.
     #[inline]
     pub fn has_callback(&self) -> bool {

@@ -40,6 +40,7 @@ pub const PLACE_BYTES: u32 = 1;
 pub const PLACE_INT: u32 = 2;
 pub const PLACE_UNDEF: u32 = 4;
 pub const PLACE_CODE: u32 = 8;
+pub const PLACE_UTF8: u32 = 16;
 
 /// A byte string, or undef when `ptr` is null.
 #[repr(C)]
@@ -74,6 +75,7 @@ pub const ARG_SV: u32 = 5;
 pub const ARG_SHARED: u32 = 6;
 pub const ARG_TEMPLATE: u32 = 7;
 pub const ARG_ROWS: u32 = 8;
+pub const ARG_TEXT: u32 = 9;
 
 pub const MAX_SLOTS: usize = 8;
 
@@ -118,7 +120,11 @@ pub struct RawRow {
     pub b: RawBytes,
     pub value: *mut SV,
     pub last: i64,
+    pub text: u32,
 }
+
+pub const ROW_A_TEXT: u32 = 1;
+pub const ROW_B_TEXT: u32 = 2;
 
 #[repr(C)]
 pub struct RawRows {
@@ -146,6 +152,7 @@ pub struct RawFastArgs {
     pub b: RawBytes,
     pub c: RawBytes,
     pub callback: *mut SV,
+    pub scalars: *const *mut SV,
 }
 
 #[repr(C)]
@@ -177,6 +184,7 @@ extern "C" {
 
     pub fn pxs_new_undef(perl: Interp) -> *mut SV;
     pub fn pxs_new_bytes(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;
+    pub fn pxs_new_text(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;
     pub fn pxs_new_shared(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;
     pub fn pxs_new_int(perl: Interp, value: i64) -> *mut SV;
     pub fn pxs_new_uint(perl: Interp, value: u64) -> *mut SV;
@@ -188,6 +196,7 @@ extern "C" {
     pub fn pxs_is_ref(sv: *mut SV) -> c_int;
     pub fn pxs_has_magic(sv: *mut SV) -> c_int;
     pub fn pxs_is_overloaded(sv: *mut SV) -> c_int;
+    pub fn pxs_is_utf8(sv: *mut SV) -> c_int;
     pub fn pxs_is_object(sv: *mut SV) -> c_int;
     pub fn pxs_referent(sv: *mut SV) -> *mut SV;
     pub fn pxs_is_code(sv: *mut SV) -> c_int;
@@ -227,6 +236,7 @@ extern "C" {
     ) -> c_int;
     pub fn pxs_new_hv(perl: Interp) -> *mut SV;
     pub fn pxs_hv_store_new(perl: Interp, hv: *mut SV, key: *const u8, len: usize, value: *mut SV);
+    pub fn pxs_hv_store_text(perl: Interp, hv: *mut SV, key: *const u8, len: usize, value: *mut SV);
     pub fn pxs_hv_get(
         perl: Interp,
         hv: *mut SV,

@@ -24,6 +24,12 @@ impl<'a> InPlace<'a> {
         self.is_undef().then_some(None)
     }
 
+    /// Whether the bytes are UTF-8 that stands for characters.
+    #[inline]
+    pub fn is_utf8(&self) -> bool {
+        self.raw.kinds & ffi::PLACE_UTF8 != 0
+    }
+
     /// A plain integer; `None` for anything else.
     #[inline]
     pub fn int(&self) -> Option<i64> {

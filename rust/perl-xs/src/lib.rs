@@ -62,5 +62,5 @@ pub use object::{attach, detach, get, handle, Freed, Native, ObjectError, Object
 pub use panic::callback;
 pub use perl::Perl;
 pub use rows::{Row, RowSink, Rows};
-pub use sv::{Number, Sv};
+pub use sv::{Number, Str, Sv};
 pub use template::{Node, Template};

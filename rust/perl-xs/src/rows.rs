@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::ptr;
 
-use crate::{ffi, Sv};
+use crate::{ffi, Str, Sv};
 
 /// One row: in Perl an array of these five, in this order.
 #[derive(Debug)]
@@ -11,9 +11,9 @@ pub struct Row<'a> {
     /// An integer.
     pub first: i64,
     /// A string, or undef.
-    pub a: Option<&'a [u8]>,
+    pub a: Option<Str<'a>>,
     /// A string, or undef.
-    pub b: Option<&'a [u8]>,
+    pub b: Option<Str<'a>>,
     /// A value, or undef. It must be new: freeing it must not run Perl code.
     pub value: Option<Sv>,
     /// An integer.
@@ -43,6 +43,7 @@ impl<'a> RowSink<'a, '_> {
             b: raw(row.b),
             value: row.value.map_or(ptr::null_mut(), Sv::into_raw),
             last: row.last,
+            text: mark(row.a, ffi::ROW_A_TEXT) | mark(row.b, ffi::ROW_B_TEXT),
         });
     }
 
@@ -58,8 +59,16 @@ impl<'a> RowSink<'a, '_> {
 }
 
 #[inline]
-fn raw(bytes: Option<&[u8]>) -> ffi::RawBytes {
-    match bytes {
+fn mark(string: Option<Str<'_>>, mark: u32) -> u32 {
+    match string {
+        Some(Str::Text(_)) => mark,
+        _ => 0,
+    }
+}
+
+#[inline]
+fn raw(string: Option<Str<'_>>) -> ffi::RawBytes {
+    match string.map(Str::stored) {
         // An empty slice's pointer need not be one that C may look at, but it is never null.
         Some(bytes) => ffi::RawBytes {
             ptr: bytes.as_ptr(),

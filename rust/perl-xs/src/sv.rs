@@ -17,6 +17,24 @@ pub struct Sv {
     raw: NonNull<SV>,
 }
 
+/// A string for Perl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Str<'a> {
+    /// Each byte is a character.
+    Bytes(&'a [u8]),
+    /// Characters.
+    Text(&'a str),
+}
+
+impl<'a> Str<'a> {
+    pub(crate) fn stored(self) -> &'a [u8] {
+        match self {
+            Str::Bytes(bytes) => bytes,
+            Str::Text(text) => text.as_bytes(),
+        }
+    }
+}
+
 /// A number as Perl has it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
@@ -94,6 +112,25 @@ impl Sv {
         }
     }
 
+    /// A new string.
+    pub fn string(perl: Perl, string: Str<'_>) -> Sv {
+        match string {
+            Str::Bytes(bytes) => Sv::bytes(perl, bytes),
+            Str::Text(text) => unsafe {
+                let (ptr, len) = (text.as_ptr(), text.len());
+                Sv::made(ffi::pxs_new_text(perl.as_raw(), ptr, len))
+            },
+        }
+    }
+
+    /// A new string, or undef.
+    pub fn string_or_undef(perl: Perl, string: Option<Str<'_>>) -> Sv {
+        match string {
+            Some(string) => Sv::string(perl, string),
+            None => Sv::undef(perl),
+        }
+    }
+
     /// A new string of bytes, or undef.
     pub fn bytes_or_undef(perl: Perl, bytes: Option<&[u8]>) -> Sv {
         match bytes {
@@ -156,6 +193,11 @@ impl Sv {
     /// Whether reading it calls something (tied, `$1`, …).
     pub fn has_magic(&self) -> bool {
         unsafe { ffi::pxs_has_magic(self.as_ptr()) != 0 }
+    }
+
+    /// Whether a string's bytes are UTF-8 that stands for characters (flags only).
+    pub fn is_utf8(&self) -> bool {
+        unsafe { ffi::pxs_is_utf8(self.as_ptr()) != 0 }
     }
 
     /// Whether it is a reference to an object whose class overloads operators.
@@ -240,8 +282,14 @@ impl Sv {
     /// The string's bytes as Perl stores them (a wide-character string: its UTF-8), or `None` for undef. May run Perl code
     /// (magic, overloading).
     pub fn to_bytes(&self, perl: Perl) -> Result<Option<Vec<u8>>, Croak> {
+        Ok(self.to_stored(perl)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The string's bytes as Perl stores them, and whether they are UTF-8 that stands for characters; `None` for undef. May
+    /// run Perl code.
+    pub fn to_stored(&self, perl: Perl) -> Result<Option<(Vec<u8>, bool)>, Croak> {
         if let Some(bytes) = unsafe { self.peek() } {
-            return Ok(Some(bytes.to_vec()));
+            return Ok(Some((bytes.to_vec(), self.is_utf8())));
         }
         let (mut out, mut err) = (ptr::null_mut(), ptr::null_mut());
         unsafe {
@@ -249,7 +297,10 @@ impl Sv {
                 ffi::pxs_to_string(perl.as_raw(), self.as_ptr(), &mut out, &mut err),
                 err,
             )?;
-            Ok(Sv::from_raw(out).map(|plain| plain.peek().unwrap_or_default().to_vec()))
+            Ok(Sv::from_raw(out).map(|plain| {
+                let bytes = plain.peek().unwrap_or_default().to_vec();
+                (bytes, plain.is_utf8())
+            }))
         }
     }
 

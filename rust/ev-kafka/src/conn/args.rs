@@ -7,6 +7,8 @@ use std::fmt::Display;
 use bytes::Bytes;
 use perl_xs::{ArrayRef, Croak, Frame, HashRef, Perl, Sv};
 
+use crate::strings::Strings;
+
 /// Reads values on behalf of a method.
 #[derive(Clone, Copy)]
 pub struct Values {
@@ -22,11 +24,27 @@ impl Values {
 
     /// Bytes of any length; `None` for undef and for what was left out.
     pub fn bytes(&self, value: Option<&Sv>, name: &str) -> Result<Option<Vec<u8>>, Croak> {
+        self.encoded(value, name, Strings::AsStored)
+    }
+
+    /// What is sent of a key, value or header; `None` for undef and for what was left out.
+    pub fn encoded(
+        &self,
+        value: Option<&Sv>,
+        name: &str,
+        strings: Strings,
+    ) -> Result<Option<Vec<u8>>, Croak> {
         let Some(value) = value else { return Ok(None) };
         if is_plain_reference(value) {
             return Err(self.error(format_args!("{name} must be a string")));
         }
-        value.to_bytes(self.perl)
+        let Some((stored, is_utf8)) = value.to_stored(self.perl)? else {
+            return Ok(None);
+        };
+        match strings.encode(stored, is_utf8) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(wide) => Err(self.error(wide.text(name))),
+        }
     }
 
     /// The same for a request's field. One that is too long for its field fails the request.
@@ -158,6 +176,12 @@ impl Options {
     /// The bytes; `None` when they were not given or are undef.
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Croak> {
         self.values.bytes(self.value(name)?.as_ref(), name)
+    }
+
+    /// What is sent of a key or value; `None` when it was not given or is undef.
+    pub fn encoded(&self, name: &str, strings: Strings) -> Result<Option<Vec<u8>>, Croak> {
+        let value = self.value(name)?;
+        self.values.encoded(value.as_ref(), name, strings)
     }
 
     /// The value; `None` when it was not given.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use perl_xs::{Croak, Frame, Perl, Sv};
 
 use super::args::{Options, Values};
+use crate::strings::Strings;
 
 /// Kafka's word for an offset whose leader epoch is not known.
 const NO_LEADER_EPOCH: i32 = -1;
@@ -35,6 +36,10 @@ impl<'a, 'f> Arguments<'a, 'f> {
         Arguments { frame, values }
     }
 
+    pub fn values(&self) -> Values {
+        self.values
+    }
+
     pub fn perl(&self) -> Perl {
         self.values.perl
     }
@@ -57,6 +62,17 @@ impl<'a, 'f> Arguments<'a, 'f> {
     /// Bytes of any length, or `None` for undef.
     pub fn bytes(&self, index: usize, name: &str) -> Result<Option<Vec<u8>>, Croak> {
         self.values.bytes(self.frame.value(index)?.as_ref(), name)
+    }
+
+    /// What is sent of a key or value, or `None` for undef.
+    pub fn encoded(
+        &self,
+        index: usize,
+        name: &str,
+        strings: Strings,
+    ) -> Result<Option<Vec<u8>>, Croak> {
+        let value = self.frame.value(index)?;
+        self.values.encoded(value.as_ref(), name, strings)
     }
 
     /// The bytes of a value that was read before, or `None` for undef.

@@ -13,6 +13,7 @@ use super::handle::{call_back, Completion, ConnHandle, Failure};
 use super::request::check_connected;
 use super::requests::server_wait;
 use super::results;
+use crate::strings::Strings;
 
 /// Bytes of an answer, and of each partition in it, unless `max_bytes` says otherwise.
 const MAX_BYTES: i32 = 1 << 20;
@@ -79,6 +80,7 @@ fn send(
         ..Default::default()
     };
     let handle = frame.object::<ConnHandle>()?;
+    let strings = handle.strings();
     let weak = Rc::downgrade(&handle);
     let completion = Completion::Native(Box::new(move |perl, outcome| {
         let outcome = outcome.map_err(Failure::into_reason).map(|answer| {
@@ -88,7 +90,7 @@ fn send(
             }
             (response, truncated)
         });
-        deliver(perl, callback, &asked, outcome)
+        deliver(perl, callback, (&asked, strings), outcome)
     }));
     handle.request(perl, &request, server_wait(max_wait_ms), completion)
 }
@@ -123,7 +125,7 @@ fn by_topic(asked: &[Asked], max_bytes: i32) -> Vec<FetchTopic> {
 fn deliver(
     perl: Perl,
     callback: Option<Sv>,
-    asked: &[Asked],
+    (asked, strings): (&[Asked], Strings),
     outcome: Result<(FetchResponse, bool), String>,
 ) -> Flow {
     let Some(callback) = callback else {
@@ -131,7 +133,7 @@ fn deliver(
     };
     match outcome {
         Ok((response, truncated)) => {
-            let hash = fetched::result(perl, &response, asked);
+            let hash = fetched::result(perl, &response, asked, strings);
             let result = results::finish(perl, hash, response.throttle_time_ms, truncated);
             call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef])
         }

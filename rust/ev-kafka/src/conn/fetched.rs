@@ -8,6 +8,7 @@ use perl_xs::{Av, Hv, Perl, Sv};
 
 use super::budget::Budget;
 use super::results::list;
+use crate::strings::Strings;
 
 /// What the records of one answer may cost as Perl values, in bytes: the smallest record is some
 /// sixty times as large there as on the wire. It is above what brokers send at once by default
@@ -25,6 +26,8 @@ const HEADER_COST: usize = 130;
 /// the answer ended there: they come with the next fetch.
 struct Room {
     left: usize,
+    /// What keys, values and headers are to the program.
+    strings: Strings,
 }
 
 impl Room {
@@ -55,9 +58,12 @@ pub struct Asked {
 
 /// The result. Brokers send whole batches: records before the offset that was asked for are left
 /// out, as are control batches (the ends of transactions).
-pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked]) -> Hv {
+pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked], strings: Strings) -> Hv {
     let mut budget = Budget::new();
-    let mut room = Room { left: MAX_COST };
+    let mut room = Room {
+        left: MAX_COST,
+        strings,
+    };
     let topics = list(perl, &response.responses, |topic| {
         let mut hash = Hv::new(perl);
         hash.store_bytes(perl, "topic", &topic.topic);
@@ -145,29 +151,39 @@ fn append_batch(
             break;
         }
         room.take(&record);
-        records.push(perl, record_hash(perl, &record).into_ref(perl));
+        records.push(
+            perl,
+            record_hash(perl, &record, room.strings).into_ref(perl),
+        );
     }
 }
 
 /// One record. `headers` is there only when it has any.
-pub fn record_hash(perl: Perl, record: &Record<'_>) -> Hv {
+pub fn record_hash(perl: Perl, record: &Record<'_>, strings: Strings) -> Hv {
     let mut hash = Hv::new(perl);
     hash.store_int(perl, "offset", record.offset);
     hash.store_int(perl, "timestamp", record.timestamp);
-    hash.store(perl, "key", Sv::bytes_or_undef(perl, record.key));
-    hash.store(perl, "value", Sv::bytes_or_undef(perl, record.value));
+    let string =
+        |bytes| Sv::string_or_undef(perl, Option::map(bytes, |bytes| strings.decode(bytes)));
+    hash.store(perl, "key", string(record.key));
+    hash.store(perl, "value", string(record.value));
     if record.headers().len() > 0 {
-        hash.store(perl, "headers", headers_ref(perl, record.headers()));
+        hash.store(
+            perl,
+            "headers",
+            headers_ref(perl, record.headers(), strings),
+        );
     }
     hash
 }
 
 /// A reference to a hash of a record's headers. The last value of a repeated name wins, as in any hash that is built from
 /// pairs.
-pub fn headers_ref(perl: Perl, headers: Headers<'_>) -> Sv {
+pub fn headers_ref(perl: Perl, headers: Headers<'_>, strings: Strings) -> Sv {
     let mut hash = Hv::new(perl);
     for (name, value) in headers {
-        hash.store(perl, name, Sv::bytes_or_undef(perl, value));
+        let value = Sv::string_or_undef(perl, value.map(|value| strings.decode(value)));
+        hash.store_at(perl, strings.decode(name), value);
     }
     hash.into_ref(perl)
 }

@@ -26,6 +26,7 @@ use super::single::Single;
 use super::throttle;
 use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
+use crate::strings::Strings;
 
 pub(super) use events::call_back;
 pub(super) use security::{Sasl, TokenSource};
@@ -140,6 +141,8 @@ pub struct ConnHandle {
     security: RefCell<Security>,
     /// What makes the next request with one record cheap.
     single: Single,
+    /// What keys, values and headers are to the program.
+    strings: Cell<Strings>,
     stage: Cell<Stage>,
     /// Since when something is awaited without a break.
     asked_at: Cell<Instant>,
@@ -214,6 +217,7 @@ impl ConnHandle {
                 handlers: RefCell::default(),
                 security: RefCell::default(),
                 single: Single::default(),
+                strings: Cell::default(),
                 stage: Cell::new(Stage::Idle),
                 asked_at: Cell::new(Instant::now()),
                 waits_for_room: RefCell::default(),
@@ -373,6 +377,15 @@ impl ConnHandle {
     }
 
     /// Sets the client id of the requests that follow.
+    pub fn set_strings(&self, strings: Strings) {
+        self.strings.set(strings);
+    }
+
+    /// What keys, values and headers are to the program.
+    pub fn strings(&self) -> Strings {
+        self.strings.get()
+    }
+
     pub fn set_client_id(&self, client_id: Bytes) {
         self.connection.borrow_mut().set_client_id(client_id);
     }

@@ -8,6 +8,7 @@ use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
 use super::arguments::Arguments;
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
 use crate::ev::{check_thread, Loop};
+use crate::strings::Strings;
 
 /// Seconds that connecting may take when the program does not say.
 const CONNECT_TIMEOUT: f64 = 10.0;
@@ -55,6 +56,10 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::client_id",
         body: client_id,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::strings",
+        body: strings,
     },
     XsubDef {
         name: "EV::Kafka::Conn::auto_reconnect",
@@ -202,6 +207,16 @@ fn client_id(frame: &mut Frame<'_>) -> Result<(), Croak> {
         return Err(args.error("id is too long"));
     }
     frame.object::<ConnHandle>()?.set_client_id(client_id);
+    Ok(())
+}
+
+/// `strings($name)`: what keys, values and headers are; undef as at the beginning.
+fn strings(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "strings");
+    let name = args.bytes(1, "strings")?.unwrap_or_default();
+    let strings =
+        Strings::from_name(&name).ok_or_else(|| args.error("must be 'bytes', 'utf8' or undef"))?;
+    frame.object::<ConnHandle>()?.set_strings(strings);
     Ok(())
 }
 

@@ -7,9 +7,10 @@ use kafka_wire::records::{
     AppendError, BatchBuilder, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
 };
 use kafka_wire::Codec;
-use perl_xs::{Croak, HashRef, Perl, Sv};
+use perl_xs::{Croak, HashRef, Sv};
 
 use super::args::{Options, Values};
+use crate::strings::Strings;
 
 /// A record's headers: names and values; a value may be null.
 pub type Headers = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -32,18 +33,22 @@ pub fn now_ms() -> i64 {
 
 /// Headers as a hash reference, or, where order and repeats matter, as a reference to an array of
 /// `[name, value]` pairs.
-pub fn headers(perl: Perl, value: Option<&Sv>, method: &'static str) -> Result<Headers, Croak> {
+pub fn headers(values: Values, value: Option<&Sv>, strings: Strings) -> Result<Headers, Croak> {
     const BAD: &str = "headers must be a hashref or an arrayref of [name, value] pairs";
+    const NAME: &str = "header's name";
     const VALUE: &str = "header's value";
     let Some(value) = value.filter(|value| value.is_defined()) else {
         return Ok(Headers::new());
     };
-    let values = Values { perl, method };
     if let Some(hash) = HashRef::new(value) {
         return hash
-            .pairs(perl)?
+            .entries(values.perl)?
             .into_iter()
-            .map(|(name, value)| Ok((name, values.bytes(Some(&value), VALUE)?)))
+            .map(|(name, value)| {
+                let name = values.encoded(Some(&name), NAME, strings)?;
+                let value = values.encoded(Some(&value), VALUE, strings)?;
+                Ok((name.unwrap_or_default(), value))
+            })
             .collect();
     }
     values
@@ -52,8 +57,8 @@ pub fn headers(perl: Perl, value: Option<&Sv>, method: &'static str) -> Result<H
         .map(|pair| {
             let pair = values.elements(Some(pair), BAD)?;
             let name = pair.first().ok_or_else(|| values.error(BAD))?;
-            let name = values.bytes(Some(name), "header's name")?;
-            let value = values.bytes(pair.get(1), VALUE)?;
+            let name = values.encoded(Some(name), NAME, strings)?;
+            let value = values.encoded(pair.get(1), VALUE, strings)?;
             Ok((name.unwrap_or_default(), value))
         })
         .collect()
@@ -61,31 +66,35 @@ pub fn headers(perl: Perl, value: Option<&Sv>, method: &'static str) -> Result<H
 
 /// The records of an array reference, each a hash reference with key, value, headers and timestamp.
 pub fn records(
-    perl: Perl,
+    values: Values,
     value: Option<&Sv>,
     timestamp: i64,
-    method: &'static str,
+    strings: Strings,
 ) -> Result<Vec<NewRecord>, Croak> {
-    let values = Values { perl, method };
     let elements = values.elements(value, "expected arrayref of records")?;
     if elements.is_empty() {
         return Err(values.error("a batch must have records"));
     }
     elements
         .iter()
-        .map(|element| record(values, element, timestamp))
+        .map(|element| record(values, element, timestamp, strings))
         .collect()
 }
 
-fn record(values: Values, element: &Sv, timestamp: i64) -> Result<NewRecord, Croak> {
+fn record(
+    values: Values,
+    element: &Sv,
+    timestamp: i64,
+    strings: Strings,
+) -> Result<NewRecord, Croak> {
     let hash = values.hash(Some(element), "record element must be a hashref")?;
     let record = Options::new(values, Some(hash));
     let headers_given = record.value("headers")?;
     Ok(NewRecord {
         timestamp: record.int("timestamp", timestamp)?,
-        key: record.bytes("key")?,
-        value: record.bytes("value")?,
-        headers: headers(values.perl, headers_given.as_ref(), values.method)?,
+        key: record.encoded("key", strings)?,
+        value: record.encoded("value", strings)?,
+        headers: headers(values, headers_given.as_ref(), strings)?,
     })
 }
 

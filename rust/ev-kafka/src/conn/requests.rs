@@ -248,13 +248,15 @@ fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let now = records::now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
-    let (key, value) = (args.bytes(3, "key")?, args.bytes(4, "value")?);
+    let strings = frame.object::<ConnHandle>()?.strings();
+    let key = args.encoded(3, "key", strings)?;
+    let value = args.encoded(4, "value", strings)?;
     let (options, callback) = options_and_callback(frame, 5, METHOD)?;
     let record = NewRecord {
         timestamp: options.int("timestamp", now)?,
         key,
         value,
-        headers: records::headers(args.perl(), options.value("headers")?.as_ref(), METHOD)?,
+        headers: records::headers(args.values(), options.value("headers")?.as_ref(), strings)?,
     };
     send_records(frame, topic, partition, &[record], &options, callback)
 }
@@ -267,10 +269,11 @@ fn produce_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let now = records::now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
+    let strings = frame.object::<ConnHandle>()?.strings();
     let elements = frame.value(3)?;
     let (options, callback) = options_and_callback(frame, 4, METHOD)?;
     let timestamp = options.int("timestamp", now)?;
-    let records = records::records(args.perl(), elements.as_ref(), timestamp, METHOD)?;
+    let records = records::records(args.values(), elements.as_ref(), timestamp, strings)?;
     send_records(frame, topic, partition, &records, &options, callback)
 }
 

@@ -18,6 +18,7 @@ use perl_xs::{Av, Hv, Perl, Sv};
 use super::fetched;
 use super::group_results;
 use super::handle::Answer;
+use crate::strings::Strings;
 
 /// A decoded answer.
 pub struct Built {
@@ -36,7 +37,7 @@ pub fn build(perl: Perl, answer: &Answer) -> Built {
         ApiKey::Fetch => shape(
             perl,
             answer,
-            |perl, response, _| Ok(fetched::result(perl, response, &[])),
+            |perl, response, _| Ok(fetched::result(perl, response, &[], Strings::AsStored)),
             |r: &FetchResponse| r.throttle_time_ms,
         ),
         ApiKey::ListOffsets => shape(perl, answer, list_offsets, |r: &ListOffsetsResponse| {

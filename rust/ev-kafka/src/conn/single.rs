@@ -66,6 +66,13 @@ pub(super) fn produce(frame: &Frame<'_>, timeout_ms: i32) -> bool {
                 return None;
             }
             let handle = frame.object::<ConnHandle>().ok()?;
+            let strings = handle.strings();
+            let is_stored_so = |arg: &InPlace<'_>, bytes: Option<&[u8]>| {
+                bytes.is_none_or(|bytes| strings.is_stored_so(bytes, arg.is_utf8()))
+            };
+            if !is_stored_so(&args[3], record.key) || !is_stored_so(&args[4], record.value) {
+                return None;
+            }
             let version = handle.version(ApiKey::Produce).ok()?;
             let mut request = handle.single().request.borrow_mut();
             let body = request.encode(topic, partition, version, timeout_ms, &record)?;

@@ -9,6 +9,7 @@ use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 use crate::conn::fetched::headers_ref;
 use crate::ev::coarse_ms;
 use crate::home::Home;
+use crate::strings::Strings;
 
 /// The most records in one call of `on_batch`. Their arrays are kept and filled again: more of them would not stay in the
 /// processor's cache, and a batch may have any number of records.
@@ -135,6 +136,7 @@ pub struct MessageCalls {
     pub pause: Pause,
     pub progress: Rc<Progress>,
     pub on_message: Sv,
+    pub strings: Strings,
     pub topic: Sv,
     pub partition: i64,
     pub rest: Rest,
@@ -154,12 +156,13 @@ impl Calls for MessageCalls {
         self.progress.position.set(record.offset.saturating_add(1));
         self.progress.epoch.set(batch.epoch);
         let headers = record.headers();
-        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers));
+        let strings = self.strings;
+        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers, strings));
         slots.shared(&self.topic);
         slots.int(self.partition);
         slots.int(record.offset);
-        slots.bytes(record.key);
-        slots.bytes(record.value);
+        slots.string(record.key.map(|key| strings.decode(key)));
+        slots.string(record.value.map(|value| strings.decode(value)));
         match &self.headers {
             Some(headers) => slots.sv(headers),
             None => slots.undef(),
@@ -175,6 +178,7 @@ pub struct BatchCalls {
     pub pause: Pause,
     pub progress: Rc<Progress>,
     pub on_batch: Sv,
+    pub strings: Strings,
     pub topic: Sv,
     pub partition: i64,
     pub rest: Rest,
@@ -187,7 +191,7 @@ impl Calls for BatchCalls {
         if self.pause.is_due() || !self.rest.advance() {
             return None;
         }
-        let (perl, progress) = (self.perl, &self.progress);
+        let (perl, progress, strings) = (self.perl, &self.progress, self.strings);
         let Rest {
             current, cursor, ..
         } = &mut self.rest;
@@ -206,9 +210,9 @@ impl Calls for BatchCalls {
                 let headers = record.headers();
                 sink.push(Row {
                     first: record.offset,
-                    a: record.key,
-                    b: record.value,
-                    value: (headers.len() > 0).then(|| headers_ref(perl, headers)),
+                    a: record.key.map(|key| strings.decode(key)),
+                    b: record.value.map(|value| strings.decode(value)),
+                    value: (headers.len() > 0).then(|| headers_ref(perl, headers, strings)),
                     last: record.timestamp,
                 });
             }

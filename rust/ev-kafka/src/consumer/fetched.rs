@@ -13,6 +13,7 @@ use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
 use crate::conn::budget::Budget;
+use crate::strings::Strings;
 
 /// The class of the object that Perl code gets.
 pub const CLASS: &str = "EV::Kafka::Fetched";
@@ -57,6 +58,8 @@ pub struct Asked {
     pub offsets: HashMap<(Bytes, i32), i64>,
     /// Whether records of aborted transactions are to be withheld.
     pub read_committed: bool,
+    /// What keys, values and headers are to the program.
+    pub strings: Strings,
 }
 
 /// What a Fetch brought for one partition.
@@ -97,6 +100,7 @@ pub struct Fetched {
     /// Delivering is to pause after the record that is being delivered.
     interrupted: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
+    strings: Strings,
 }
 
 impl Native for Fetched {
@@ -134,6 +138,7 @@ impl Fetched {
             throttle_time_ms,
             interrupted: Rc::default(),
             call_loop: Cell::new(None),
+            strings: asked.strings,
         }
     }
 
@@ -156,6 +161,7 @@ impl Fetched {
             pause: Pause::after(budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_message,
+            strings: self.strings,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
             rest,
@@ -184,6 +190,7 @@ impl Fetched {
             pause: Pause::after(budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_batch,
+            strings: self.strings,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
             rest,

@@ -101,11 +101,12 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let options = Options::read(perl, frame.value(2)?)?;
     let callback = frame.code(3)?.ok_or("_fetch: expected a callback")?;
     let (topics, offsets) = read_parts(perl, &parts, options.max_bytes)?;
+    let conn = frame.object::<ConnHandle>()?;
     let asked = Asked {
         offsets,
         read_committed: options.isolation_level != 0,
+        strings: conn.strings(),
     };
-    let conn = frame.object::<ConnHandle>()?;
     if !conn.is_ready() {
         return Err(Croak::from("not connected"));
     }

@@ -24,6 +24,7 @@ use delivery::{Delivery, End, Pace, Settled};
 
 use crate::conn::records::now_ms;
 use crate::home::Home;
+use crate::strings::Strings;
 
 /// What `_native_init` is told.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Producer {
     delivery: Delivery,
     /// Every produce goes to Perl: the client is closed, or has nothing to produce with.
     bypassed: Cell<bool>,
+    /// What keys, values and headers are to the program.
+    strings: Strings,
     /// The scalar in which the program's partitioner lies, if it has one.
     partitioner: RefCell<Option<Sv>>,
     /// A forked child must not send the parent's records.
@@ -82,12 +85,13 @@ impl Native for Producer {
 }
 
 impl Producer {
-    fn new(config: Config, settings: Settings) -> Producer {
+    fn new(config: Config, settings: Settings, strings: Strings) -> Producer {
         Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
             config,
             delivery: Delivery::default(),
             bypassed: Cell::new(false),
+            strings,
             partitioner: RefCell::default(),
             home: Home::new(),
             object: RefCell::new(ObjectHandle::dangling()),
@@ -223,12 +227,24 @@ fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: 
 const LINGER_BEGIN: u32 = 0;
 const SEND_READY: u32 = 1;
 
+/// Whether key and value go out as they are stored.
+#[cold]
+fn is_stored_so(strings: Strings, args: &FastArgs<'_>) -> bool {
+    let is_so = |bytes: Option<&[u8]>, is_utf8| {
+        bytes.is_none_or(|bytes| strings.is_stored_so(bytes, is_utf8))
+    };
+    is_so(args.b(), args.b_is_utf8()) && is_so(args.c(), args.c_is_utf8())
+}
+
 /// `$client->produce($topic, $key, $value, [$cb])`, called once a message.
 fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
     let Some(topic) = args.a() else {
         return FastOutcome::FALLBACK;
     };
     if producer.bypassed.get() || producer.has_partitioner() || !producer.home.is_here() {
+        return FastOutcome::FALLBACK;
+    }
+    if producer.strings != Strings::AsStored && !is_stored_so(producer.strings, args) {
         return FastOutcome::FALLBACK;
     }
     let mut accumulator = producer.accumulator.borrow_mut();

@@ -11,7 +11,9 @@ use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, 
 use super::accumulator::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
+use crate::conn::args::Values;
 use crate::conn::records::{codec, headers, now_ms, Headers};
+use crate::strings::Strings;
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;
@@ -157,7 +159,9 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
         idempotent: int("idempotent", 0)? != 0,
         clock,
     };
-    let producer = Rc::new(Producer::new(config, settings));
+    let name = conf.get_bytes(perl, "strings")?.unwrap_or_default();
+    let strings = Strings::from_name(&name).ok_or("_native_init: bad strings")?;
+    let producer = Rc::new(Producer::new(config, settings, strings));
     let object = frame.arg(0).ok_or("_native_init: expected an object")?;
     let handle = attach(perl, object, producer.clone())?;
     producer.object.replace(handle);
@@ -276,12 +280,16 @@ pub(super) struct Message {
 
 impl Message {
     pub fn read(frame: &Frame<'_>) -> Result<Message, Croak> {
+        let values = Values {
+            perl: frame.perl(),
+            method: "produce",
+        };
         Ok(Message {
             topic: frame.bytes(1)?.ok_or("produce: topic required")?,
             partition: frame.int(2)?,
             key: frame.bytes(3)?,
             value: frame.bytes(4)?,
-            headers: headers(frame.perl(), frame.value(5)?.as_ref(), "produce")?,
+            headers: headers(values, frame.value(5)?.as_ref(), Strings::AsStored)?,
             timestamp: frame.int(6)?.unwrap_or_else(now_ms),
             callback: frame.code(7)?,
             acks: frame.int(8)?.map(|acks| acks as i16),
