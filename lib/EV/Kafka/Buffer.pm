@@ -80,7 +80,7 @@ sub _park_message {
     my ($self, $message) = @_;
     my $cfg   = $self->{cfg};
     my $topic = $message->{topic};
-    my $asks  = !ref $cfg->{partitioner} ? 0 : $self->_is_text($message->{key}) ? 2 : 1;
+    my $asks  = !ref $cfg->{partitioner} ? 0 : $self->_is_key_text($message->{key}) ? 2 : 1;
     my $refused = $self->_park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
     return $self->_no_room($message, $refused) if defined $refused;
     $self->_watch_expiry;
@@ -89,7 +89,7 @@ sub _park_message {
 }
 
 # Whether the key has to be decoded for a partitioner to see what the program has given.
-sub _is_text {
+sub _is_key_text {
     my ($self, $key) = @_;
     my $encoder = $self->{cfg}{encoder};
     return $encoder ? $encoder->is_text : utf8::is_utf8($key);
