@@ -67,7 +67,7 @@ sub _new_conn {
     $self->_open_here;
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', $self->{cfg}{loop});
     $conn->client_id($self->{cfg}{client_id});
-    $conn->strings($self->{cfg}{strings});
+    $conn->strings($self->{cfg}{encoder}->name) if $self->{cfg}{encoder};
     weaken(my $weak = $self);
     $conn->on_notice(sub {
         my ($text, $subject) = @_;

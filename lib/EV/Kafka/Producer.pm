@@ -247,8 +247,9 @@ sub _unpack_message {
     Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
     _check_texts($topic, $key, $value);
     _check_message($topic, $opts || {});
+    my $encoder = $self->{cfg}{encoder};
     $self->_encode_message(produce_many => { key => $key, value => $value, headers => ($opts || {})->{headers} })
-        if $self->{cfg}{encoder};
+        if $encoder && !$encoder->is_text;
     return [$topic, $key, $value, $opts ? $opts : ()];
 }
 

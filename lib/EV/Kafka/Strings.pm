@@ -10,8 +10,11 @@ our @CARP_NOT = qw(EV::Kafka::Producer EV::Kafka::Client);
 # What a program's strings are: 'bytes' or 'utf8'.
 sub new {
     my ($class, $strings) = @_;
-    return bless { is_text => $strings eq 'utf8' }, $class;
+    return bless { name => $strings, is_text => $strings eq 'utf8' }, $class;
 }
+
+# The option's value.
+sub name { $_[0]{name} }
 
 # Whether what was encoded has to be decoded for the program to know it again.
 sub is_text { $_[0]{is_text} }
@@ -70,6 +73,10 @@ names method and argument.
 =head2 encoded_headers($method, $headers)
 
 The headers of a message as an array of pairs, names and values encoded.
+
+=head2 name
+
+What C<new> was given.
 
 =head2 is_text
 
