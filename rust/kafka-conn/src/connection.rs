@@ -335,20 +335,7 @@ impl Connection {
         patience: Option<Duration>,
         now: Instant,
     ) -> Result<Token, SendError> {
-        let token = self.next_token;
-        let (link, client_id) = self.link_for(api, version)?;
-        let request = Outgoing {
-            client_id,
-            token: Some(token),
-            is_oneway: false,
-            api,
-            version,
-            body,
-            patience,
-        };
-        link.send(request, now)?;
-        self.next_token += 1;
-        Ok(token)
+        self.queue(api, version, body, patience, false, now)
     }
 
     /// Queues a request that the broker does not answer, for somebody who wants to know when it
@@ -367,12 +354,24 @@ impl Connection {
         patience: Option<Duration>,
         now: Instant,
     ) -> Result<Token, SendError> {
+        self.queue(api, version, body, patience, true, now)
+    }
+
+    fn queue(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        body: Writer,
+        patience: Option<Duration>,
+        is_oneway: bool,
+        now: Instant,
+    ) -> Result<Token, SendError> {
         let token = self.next_token;
         let (link, client_id) = self.link_for(api, version)?;
         let request = Outgoing {
             client_id,
             token: Some(token),
-            is_oneway: true,
+            is_oneway,
             api,
             version,
             body,
