@@ -1,6 +1,6 @@
 use strict;
 use warnings;
 
-# t/conn-leaks.t for longer.
+# t/conn/leaks.t for longer.
 $ENV{EV_KAFKA_LEAK_TIMES} = 100_000;
-do './t/conn-leaks.t' or die $@ || $!;
+do './t/conn/leaks.t' or die $@ || $!;

@@ -8,6 +8,6 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Valgrind;
 
-under_valgrind($_ => "$FindBin::Bin/../t/$_.t") for qw(client-memory client-fork conn-fork conn-own-loop-kept);
+under_valgrind($_ => "$FindBin::Bin/../t/$_.t") for qw(client/memory client/fork conn/fork conn/own-loop-kept);
 
 done_testing;
