@@ -1,5 +1,5 @@
-//! EV::Kafka's native half: sockets and EV watchers around `kafka-conn`, the producer's accumulator,
-//! the consumer's delivery, and the mock cluster, all as XSUBs.
+//! EV::Kafka's native half: sockets and EV watchers around `kafka-conn`, requests around the batches
+//! of `kafka-producer`, the consumer's delivery, and the mock cluster, all as XSUBs.
 //!
 //! * [`ev`] makes EV's loops and watchers safe values; the only module with unsafe code.
 //! * [`conn`] is EV::Kafka::Conn.

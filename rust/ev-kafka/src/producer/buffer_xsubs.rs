@@ -1,8 +1,8 @@
 //! What is queued: how much, and where it lies as long as its topic is not known.
 
+use kafka_producer::{Appended, BatchId, Destination};
 use perl_xs::{ArrayRef, Av, Croak, Frame, Sv, XsubDef};
 
-use super::accumulator::{Appended, BatchId, Destination};
 use super::xsubs::{follow_up, taken, text, Message};
 use super::{unheard, Producer};
 

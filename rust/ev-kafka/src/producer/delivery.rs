@@ -5,9 +5,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use std::vec;
 
+use kafka_producer::Place;
 use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
-use super::accumulator::Place;
 use crate::home::Home;
 
 /// What the warning about a callback that died starts with.
@@ -52,11 +52,11 @@ pub struct Settled {
     pub place: Place,
     /// The topic's name.
     pub topic: Vec<u8>,
-    /// See [`super::accumulator::Sealed::callbacks`].
+    /// See [`kafka_producer::Sealed::callbacks`].
     pub callbacks: vec::IntoIter<Option<Sv>>,
     /// How it ended.
     pub end: End,
-    /// See [`super::accumulator::Accumulator::end_generation`].
+    /// See [`kafka_producer::Accumulator::end_generation`].
     pub generation: u64,
 }
 

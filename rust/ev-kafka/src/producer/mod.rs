@@ -1,7 +1,6 @@
 //! The producer's native half: `EV::Kafka::Client::produce` and the XSUBs with which the client's Perl code routes
 //! topics, sends what is ready and decides what becomes of batches that failed.
 
-mod accumulator;
 mod buffer_xsubs;
 pub(crate) mod delivery;
 mod request;
@@ -13,13 +12,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kafka_producer::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
 use kafka_wire::error;
 use perl_xs::{
     call_method, FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectError, ObjectHandle,
     Perl, Sv,
 };
 
-use accumulator::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
 use delivery::{Delivery, End, Pace, Settled};
 
 use crate::conn::records::now_ms;

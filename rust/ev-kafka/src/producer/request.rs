@@ -5,13 +5,13 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_producer::{BatchId, Outgoing};
 use kafka_wire::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use kafka_wire::{ApiKey, Codec, ErrorCode, Message, Writer};
 use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
 
-use super::accumulator::{BatchId, Outgoing};
 use super::delivery::End;
 use super::Producer;
 use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};

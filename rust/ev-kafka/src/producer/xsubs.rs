@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_producer::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, XsubDef};
 
-use super::accumulator::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
 use crate::conn::args::Values;

@@ -28,8 +28,8 @@ use bytes::Bytes;
 use kafka_wire::records::{AppendError, BatchBuilder};
 use kafka_wire::Codec;
 
-pub use batch::{BatchId, Identity, Sealed};
-pub use parked::Destination;
+pub use batch::{BatchId, Identity, Sealed, Stamp};
+pub use parked::{Answered, Destination, Question};
 
 use batch::{Open, Origin, ID_SPAN};
 use buffers::Buffers;
@@ -533,7 +533,7 @@ impl<C> Accumulator<C> {
         nodes
     }
 
-    /// Takes the next batch of each partition led by `node`, up to [`MAX_SHARED_BYTES`], for one Produce request, all
+    /// Takes the next batch of each partition led by `node`, up to a few megabytes, for one Produce request, all
     /// of them with the same [`acks`](Sealed::acks). They count as in flight until they are acknowledged, failed, held or requeued.
     pub fn take_request(&mut self, node: i32) -> Vec<Outgoing> {
         let mut outgoing: Vec<Outgoing> = Vec::new();
@@ -719,7 +719,7 @@ impl<C> Accumulator<C> {
     }
 
     /// Gives up batches that wait and all of whose records came at least `age` ago, from now on also the patience. A
-    /// batch that was sent before has `retries` tries all the same, unless no leader takes it for [`RETRY_GRACE`] more.
+    /// batch that was sent before has `retries` tries all the same, unless no leader takes it for some seconds more.
     ///
     /// A batch that is due and has waited for a while takes no more records: they would share its end.
     pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<GivenUp<C>> {

@@ -19,7 +19,9 @@ pub(super) const ID_SPAN: u64 = 1 << 20;
 /// A producer id and its epoch (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
+    /// The producer id.
     pub id: i64,
+    /// Its epoch.
     pub epoch: i16,
 }
 

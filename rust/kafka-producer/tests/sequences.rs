@@ -1,16 +1,11 @@
 //! Idempotence as a property: whatever requests and answers are lost, refused, late or split, the logs of a model
 //! cluster, which checks sequence numbers as brokers do (KIP-98), end up with every record once and in order.
 
-// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
-#[allow(dead_code)]
-#[path = "../src/producer/accumulator/mod.rs"]
-mod accumulator;
-
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::iter::Empty;
 use std::time::Duration;
 
-use accumulator::{Accumulator, BatchId, Destination, Identity, NewRecord, Outgoing, Settings};
+use kafka_producer::{Accumulator, BatchId, Destination, Identity, NewRecord, Outgoing, Settings};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
 

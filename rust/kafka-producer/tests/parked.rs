@@ -1,14 +1,9 @@
 //! Records of topics that are not known yet: what becomes of them when the topic does become known, and when it does not.
 
-// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
-#[allow(dead_code)]
-#[path = "../src/producer/accumulator/mod.rs"]
-mod accumulator;
-
 use std::cell::Cell;
 use std::time::Duration;
 
-use accumulator::{Accumulator, Destination, GivenUp, NewRecord, Refused, Settings};
+use kafka_producer::{Accumulator, Appended, Destination, GivenUp, NewRecord, Refused, Settings};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::{murmur2, Codec};
 
@@ -78,7 +73,7 @@ fn park(
     accumulator.park(topic, Destination::ByKey, record, callback)
 }
 
-fn unpark(accumulator: &mut Accumulator<u32>) -> accumulator::Appended {
+fn unpark(accumulator: &mut Accumulator<u32>) -> Appended {
     let topic = accumulator.topic_index(TOPIC);
     accumulator.unpark(topic, usize::MAX)
 }
@@ -203,7 +198,7 @@ fn a_topic_that_is_still_unknown_keeps_its_records() {
     park(&mut accumulator, &record(0), Some(0)).expect("room");
     let before = accumulator.queued();
     assert_eq!(before.0, 1);
-    assert_eq!(unpark(&mut accumulator), accumulator::Appended::default());
+    assert_eq!(unpark(&mut accumulator), Appended::default());
     assert_eq!(accumulator.queued(), before);
     assert!(accumulator.ready_nodes().is_empty());
     accumulator.route(TOPIC, &[NODE; PARTITIONS]);

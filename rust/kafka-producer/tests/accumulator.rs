@@ -1,13 +1,8 @@
 //! The accumulator without Perl: numbers stand for callbacks.
 
-// Compiled a second time here, where only a part of it is used: the library itself can only be loaded by perl.
-#[allow(dead_code)]
-#[path = "../src/producer/accumulator/mod.rs"]
-mod accumulator;
-
 use std::time::Duration;
 
-use accumulator::{Accumulator, Appended, Destination, NewRecord, Refused, Settings, NO_LEADER};
+use kafka_producer::{Accumulator, Appended, Destination, NewRecord, Refused, Settings, NO_LEADER};
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
 use kafka_wire::{murmur2, Codec};
 
@@ -403,7 +398,7 @@ fn take_all_empties_it_and_tells_sent_from_unsent() {
     accumulator.seal_all();
     append(&mut accumulator, 1, b"c", Some(3));
     let (sent, unsent) = accumulator.take_all();
-    let callbacks = |batches: Vec<accumulator::Sealed<u32>>| -> Vec<u32> {
+    let callbacks = |batches: Vec<kafka_producer::Sealed<u32>>| -> Vec<u32> {
         batches
             .into_iter()
             .flat_map(|b| b.callbacks)
