@@ -9,7 +9,8 @@ use kafka_wire::records::{
 use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Writer};
 use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
-use crate::conn::{args, fetched, records, results, Answer};
+use crate::arguments::{options_and_callback, string, Values};
+use crate::conn::{fetched, records, results, Answer};
 use crate::ev::check_thread;
 use crate::strings::Strings;
 
@@ -151,9 +152,9 @@ fn error_code(frame: &Frame<'_>) -> Result<i16, Croak> {
 fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let elements = frame.value(0)?;
-    let (options, _) = args::options_and_callback(frame, 1, "_test_encode_batch")?;
+    let (options, _) = options_and_callback(frame, 1, "_test_encode_batch")?;
     let timestamp = options.int("timestamp", 0)?;
-    let values = args::Values {
+    let values = Values {
         perl,
         method: "_test_encode_batch",
     };
@@ -178,7 +179,7 @@ fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_test_decode_batch($bytes)`: an array of records, or undef when a batch cannot be read.
 fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let bytes = args::string(frame, 0)?;
+    let bytes = string(frame, 0)?;
     let decoded = decode(perl, bytes).ok().flatten();
     frame.ret(decoded.unwrap_or_else(|| Sv::undef(perl)));
     Ok(())
@@ -213,7 +214,7 @@ fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
     })?;
     // A number that is no 16-bit version is none that we speak either.
     let version = i16::try_from(frame.int(1)?.unwrap_or(0)).unwrap_or(i16::MIN);
-    let body = args::string(frame, 2)?;
+    let body = string(frame, 2)?;
     let built = results::build(perl, &Answer { api, version, body });
     frame.ret(built.result.unwrap_or_else(|_| Sv::undef(perl)));
     Ok(())

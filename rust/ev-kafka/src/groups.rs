@@ -10,8 +10,7 @@ use kafka_wire::messages::consumer_protocol::{
 use kafka_wire::{DecodeError, Message, Reader, Writer};
 use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
-use crate::conn::args;
-use crate::conn::arguments::Arguments;
+use crate::arguments::{string, Arguments};
 
 /// The version of the assignments that are written: all have the same fields, and every client knows this one.
 const ASSIGNMENT_VERSION: i16 = 0;
@@ -78,7 +77,7 @@ fn encode_subscription(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// are no subscription. The generation is absent in versions that do not tell it.
 fn decode_subscription(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let decoded = decode_versioned::<ConsumerProtocolSubscription>(args::string(frame, 0)?);
+    let decoded = decode_versioned::<ConsumerProtocolSubscription>(string(frame, 0)?);
     let Ok((version, subscription)) = decoded else {
         frame.ret_undef();
         return Ok(());
@@ -124,7 +123,7 @@ fn encode_assignment(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_decode_assignment($bytes)`: the list of partitions, or undef when the bytes are no assignment.
 fn decode_assignment(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    match decode_versioned::<ConsumerProtocolAssignment>(args::string(frame, 0)?) {
+    match decode_versioned::<ConsumerProtocolAssignment>(string(frame, 0)?) {
         Ok((_, assignment)) => frame.ret(topic_list(perl, &assignment.assigned_partitions)),
         Err(_) => frame.ret_undef(),
     }
@@ -147,7 +146,7 @@ fn encode_sticky_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// `_decode_sticky_data($bytes)`: `{ owned, generation }`, or undef when the bytes are something else.
 fn decode_sticky_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let bytes = args::string(frame, 0)?;
+    let bytes = string(frame, 0)?;
     let decoded = [STICKY_WITH_GENERATION, STICKY_WITHOUT_GENERATION]
         .iter()
         .find_map(|&layout| StickyUserData::decode(&mut Reader::new(bytes.clone()), layout).ok());
@@ -164,7 +163,7 @@ fn decode_sticky_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `_decode_cooperative_data($bytes)`: the generation, or undef when the bytes are something else.
 fn decode_cooperative_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let mut reader = Reader::new(args::string(frame, 0)?);
+    let mut reader = Reader::new(string(frame, 0)?);
     match CooperativeStickyUserData::decode(&mut reader, 0) {
         Ok(data) if reader.is_empty() => frame.ret_int(data.generation.into()),
         _ => frame.ret_undef(),

@@ -7,6 +7,7 @@
 //! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
 //! * [`groups`] reads and writes what members of a group tell each other.
 //! * [`functions`] are plain functions.
+//! * [`arguments`] reads what programs give to methods.
 //! * [`strings`] knows what the strings of messages are.
 //! * [`home`] knows which process a thing with sockets belongs to.
 #![deny(unsafe_code)]
@@ -14,6 +15,7 @@
 // XSLoader looks for a library that is named like the last part of the module.
 #![allow(non_snake_case)]
 
+mod arguments;
 mod conn;
 mod consumer;
 mod ev;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
 
-use super::arguments::Arguments;
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
+use crate::arguments::Arguments;
 use crate::ev::{check_thread, Loop};
 use crate::strings::Strings;
 

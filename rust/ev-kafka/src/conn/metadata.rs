@@ -13,10 +13,10 @@ use kafka_wire::messages::metadata::{MetadataResponse, MetadataResponseTopic};
 use kafka_wire::{ApiKey, Message};
 use perl_xs::{attach, call, Arg, Croak, Flow, Frame, Hv, Native, Perl, Sv, XsubDef};
 
-use super::arguments::Arguments;
 use super::requests::metadata_request;
 use super::results;
 use super::{Answer, Completion, ConnHandle, Failure};
+use crate::arguments::Arguments;
 
 /// The first Metadata version whose leader epochs are to be believed: brokers of before may tell one that is over for as
 /// long as a reassignment goes on (KAFKA-9212).

@@ -4,8 +4,6 @@
 //! [`from_sv`].
 
 mod addresses;
-pub mod args;
-pub mod arguments;
 mod beside;
 pub mod budget;
 mod consumer_group;

@@ -9,7 +9,7 @@ use kafka_wire::records::{
 use kafka_wire::Codec;
 use perl_xs::{Croak, HashRef, Sv};
 
-use super::args::{Options, Values};
+use crate::arguments::{Options, Values};
 use crate::strings::Strings;
 
 /// A record's headers: names and values; a value may be null.

@@ -15,13 +15,12 @@ use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicP
 use kafka_wire::{ApiKey, Codec};
 use perl_xs::{Arg, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
-use super::args::{options_and_callback, Options};
-use super::arguments::Arguments;
 use super::fetch;
 use super::handle::{call_back, ConnHandle};
 use super::records::{self, NewRecord};
 use super::request::{check_connected, completion};
 use super::single;
+use crate::arguments::{options_and_callback, Arguments, Options};
 
 /// How long a broker may wait for replicas before it answers a Produce, in milliseconds.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;

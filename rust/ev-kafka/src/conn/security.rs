@@ -6,10 +6,9 @@ use std::rc::Rc;
 use kafka_conn::{Extensions, SaslSettings, Secret};
 use perl_xs::{Croak, Frame, Native, ObjectError, Sv, XsubDef};
 
-use super::args;
-use super::arguments::Arguments;
 use super::handle::{ConnHandle, Sasl, TokenSource};
 use super::tls_source::{Place, TlsSource, TlsWanted};
+use crate::arguments::{is_plain_reference, Arguments};
 
 pub static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -154,7 +153,7 @@ fn oauthbearer(frame: &Frame<'_>, args: &Arguments<'_, '_>) -> Result<Sasl, Croa
             token: Some(TokenSource { conn, code }),
         });
     }
-    if token.as_ref().is_some_and(args::is_plain_reference) {
+    if token.as_ref().is_some_and(is_plain_reference) {
         return Err(args.error("token must be a string or a code reference"));
     }
     let token = args.text(token.as_ref(), "token")?.unwrap_or_default();
@@ -209,7 +208,7 @@ fn provide_token(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let token = match (token.filter(Sv::is_defined), error) {
         (_, Some(error)) => Err(String::from_utf8_lossy(&error).trim_end().to_owned()),
         (None, None) => Err("the token callback gave none".into()),
-        (Some(token), None) if args::is_plain_reference(&token) => {
+        (Some(token), None) if is_plain_reference(&token) => {
             Err("the token callback gave a reference".into())
         }
         (Some(token), None) => Ok(token.to_bytes(perl)?.unwrap_or_default().into()),

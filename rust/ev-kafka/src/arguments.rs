@@ -1,15 +1,21 @@
-//! The arguments of one call, read by the names that the documentation gives them.
+//! Reading what programs give to methods. Values are taken as Perl takes them: undef counts as 0,
+//! '' or the default, objects are the text or number that their overloading makes of them. What
+//! cannot be meant croaks `METHOD: NAME …`.
+
+mod options;
+mod values;
 
 use bytes::Bytes;
 use perl_xs::{Croak, Frame, Perl, Sv};
 
-use super::args::{Options, Values};
+pub use self::options::{options_and_callback, Options};
+pub use self::values::{is_plain_reference, Values};
 use crate::strings::Strings;
 
 /// Kafka's word for an offset whose leader epoch is not known.
 const NO_LEADER_EPOCH: i32 = -1;
 
-/// The arguments of one call.
+/// The arguments of one call, read by the names that the documentation gives them.
 pub struct Arguments<'a, 'f> {
     frame: &'a Frame<'f>,
     values: Values,
@@ -202,4 +208,9 @@ impl<'a, 'f> Arguments<'a, 'f> {
             })
             .collect()
     }
+}
+
+/// A string of bytes, whatever it was; undef is the empty one.
+pub fn string(frame: &Frame<'_>, index: usize) -> Result<Bytes, Croak> {
+    Ok(frame.bytes(index)?.unwrap_or_default().into())
 }
