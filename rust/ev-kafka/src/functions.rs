@@ -9,8 +9,9 @@ use kafka_wire::records::{
 use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Writer};
 use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
+use crate::api::{fetched, records, results};
 use crate::arguments::{options_and_callback, string, Values};
-use crate::conn::{fetched, records, results, Answer};
+use crate::conn::Answer;
 use crate::ev::check_thread;
 use crate::strings::Strings;
 

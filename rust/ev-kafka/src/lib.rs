@@ -2,7 +2,7 @@
 //! of `kafka-producer`, the consumer's delivery, and the mock cluster, all as XSUBs.
 //!
 //! * [`ev`] makes EV's loops and watchers safe values; the only module with unsafe code.
-//! * [`conn`] is EV::Kafka::Conn.
+//! * [`conn`] is EV::Kafka::Conn without its requests, which are in [`api`].
 //! * [`producer`] and [`consumer`] do what must not cost Perl code per message.
 //! * [`mock`] is EV::Kafka::Mock's cluster on the loop.
 //! * [`groups`] reads and writes what members of a group tell each other.
@@ -15,6 +15,7 @@
 // XSLoader looks for a library that is named like the last part of the module.
 #![allow(non_snake_case)]
 
+mod api;
 mod arguments;
 mod conn;
 mod consumer;
@@ -31,6 +32,7 @@ use perl_xs::{Croak, Perl};
 fn init(perl: Perl) -> Result<(), Croak> {
     ev::boot()?;
     conn::register(perl);
+    api::register(perl);
     functions::register(perl);
     groups::register(perl);
     producer::register(perl);

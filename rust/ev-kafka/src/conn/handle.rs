@@ -22,13 +22,13 @@ use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 use self::later::Later;
 use self::security::Security;
 use super::link::{self, Link};
-use super::single::Single;
 use super::throttle;
+use crate::api::single::Single;
 use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
 use crate::strings::Strings;
 
-pub(super) use events::call_back;
+pub use events::call_back;
 pub(super) use security::{Sasl, TokenSource};
 
 /// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
@@ -438,7 +438,7 @@ impl ConnHandle {
     ///
     /// # Errors
     /// As for [`ConnHandle::send`].
-    pub(super) fn send_small(
+    pub fn send_small(
         &self,
         api: ApiKey,
         version: i16,
@@ -467,7 +467,7 @@ impl ConnHandle {
         waiting.push_back((token, completion));
     }
 
-    pub(super) fn single(&self) -> &Single {
+    pub fn single(&self) -> &Single {
         &self.single
     }
 

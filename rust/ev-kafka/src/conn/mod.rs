@@ -5,47 +5,26 @@
 
 mod addresses;
 mod beside;
-pub mod budget;
-mod consumer_group;
 mod dial;
-mod fetch;
-pub mod fetched;
-mod group_requests;
-mod group_results;
 mod handle;
 mod lifecycle;
 mod link;
-mod metadata;
-mod offset_requests;
-pub mod records;
-mod request;
-mod requests;
 mod resolve;
-pub mod results;
 mod security;
-mod single;
 mod strerror;
 mod throttle;
 mod tls_source;
-mod txn_requests;
 
 use std::rc::Rc;
 
 use perl_xs::{Croak, Native, Perl, Sv};
 
-pub use handle::{Answer, Completion, ConnHandle, Failure};
+pub use handle::{call_back, Answer, Completion, ConnHandle, Failure};
 
 /// Makes the XSUBs of EV::Kafka::Conn known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
     perl_xs::register(perl, security::XSUBS);
-    perl_xs::register(perl, requests::XSUBS);
-    perl_xs::register(perl, metadata::XSUBS);
-    perl_xs::register(perl, group_requests::XSUBS);
-    perl_xs::register(perl, consumer_group::XSUBS);
-    perl_xs::register(perl, offset_requests::XSUBS);
-    perl_xs::register(perl, txn_requests::XSUBS);
-    metadata::register_clone_skip(perl);
 }
 
 /// The connection behind an EV::Kafka::Conn object. Look it up last: reading other arguments may

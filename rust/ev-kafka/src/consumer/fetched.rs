@@ -12,7 +12,7 @@ use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
-use crate::conn::budget::Budget;
+use crate::api::budget::Budget;
 use crate::strings::Strings;
 
 /// The class of the object that Perl code gets.

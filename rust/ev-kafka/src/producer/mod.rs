@@ -21,7 +21,7 @@ use perl_xs::{
 
 use delivery::{Delivery, End, Pace, Settled};
 
-use crate::conn::records::now_ms;
+use crate::api::records::now_ms;
 use crate::home::Home;
 use crate::strings::Strings;
 

@@ -11,8 +11,8 @@ use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, 
 
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
+use crate::api::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
-use crate::conn::records::{codec, headers, now_ms, Headers};
 use crate::strings::Strings;
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.

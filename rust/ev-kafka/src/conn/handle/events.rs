@@ -5,7 +5,7 @@ use kafka_wire::ApiKey;
 use perl_xs::{call, Arg, Flow, Perl, Sv};
 
 use super::{Answer, Completion, ConnHandle, Failure, HandlerKind, Stage};
-use crate::conn::results;
+use crate::api::results;
 
 impl ConnHandle {
     /// Acts on all events, then looks after writing and the timer.
@@ -235,6 +235,6 @@ impl ConnHandle {
 }
 
 /// Calls a request's callback.
-pub(in crate::conn) fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
+pub fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
     call(perl, callback, args).or_warn(perl, "EV::Kafka::Conn: callback error")
 }

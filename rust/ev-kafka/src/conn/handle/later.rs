@@ -15,7 +15,7 @@ use crate::ev::Timer;
 const MAX_DEPTH: u32 = 50;
 
 /// Something that calls the program.
-pub(in crate::conn) type Call = Box<dyn FnOnce(Perl) -> Flow>;
+pub(crate) type Call = Box<dyn FnOnce(Perl) -> Flow>;
 
 /// How deep the calls under way are, and what the loop is to call.
 pub(super) struct Later {
@@ -63,7 +63,7 @@ impl ConnHandle {
     }
 
     /// Calls before the method returns, or from the loop.
-    pub(in crate::conn) fn call_at_once(
+    pub(crate) fn call_at_once(
         &self,
         perl: Perl,
         call: impl FnOnce(Perl) -> Flow + 'static,

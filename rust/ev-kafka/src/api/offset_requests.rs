@@ -14,11 +14,11 @@ use kafka_wire::messages::offset_fetch::{
 use kafka_wire::{ApiKey, Message, Writer};
 use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv, XsubDef};
 
-use super::handle::{call_back, Answer, Completion, ConnHandle, Failure};
 use super::request::{check_connected, completion};
 use super::requests::version_or_lowest;
 use super::results;
 use crate::arguments::{options_and_callback, Arguments, TopicArgument};
+use crate::conn::{call_back, Answer, Completion, ConnHandle, Failure};
 
 /// Kafka's word for the generation of a committer that is no member.
 pub(super) const NO_GENERATION: i32 = -1;

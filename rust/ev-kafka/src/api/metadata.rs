@@ -15,8 +15,8 @@ use perl_xs::{attach, call, Arg, Croak, Flow, Frame, Hv, Native, Perl, Sv, XsubD
 
 use super::requests::metadata_request;
 use super::results;
-use super::{Answer, Completion, ConnHandle, Failure};
 use crate::arguments::Arguments;
+use crate::conn::{Answer, Completion, ConnHandle, Failure};
 
 /// The first Metadata version whose leader epochs are to be believed: brokers of before may tell one that is over for as
 /// long as a reassignment goes on (KAFKA-9212).

@@ -6,7 +6,7 @@ use kafka_conn::SendError;
 use kafka_wire::{ApiKey, Request, Writer};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
-use super::handle::{Completion, ConnHandle};
+use crate::conn::{Completion, ConnHandle};
 
 /// Croaks unless requests can be sent. Comes before a method looks at its arguments.
 pub fn check_connected(frame: &Frame<'_>) -> Result<(), Croak> {

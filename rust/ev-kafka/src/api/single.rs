@@ -11,10 +11,10 @@ use kafka_wire::records::SingleRecord;
 use kafka_wire::ApiKey;
 use perl_xs::{Arg, Flow, Frame, InPlace, Perl, Sv, Template};
 
-use super::handle::{call_back, Answer, ConnHandle};
 use super::records::now_ms;
 use super::request::completion;
 use super::requests::server_wait;
+use crate::conn::{call_back, Answer, ConnHandle};
 use crate::producer::delivery::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
 
 /// Key and value together; more than this costs more to copy than is saved.
@@ -115,7 +115,7 @@ impl Request {
 impl ConnHandle {
     /// Calls the callback of a Produce request with the result that its answer says, reused while
     /// nobody kept it. `None`, and nothing was done, when the answer says more.
-    pub(super) fn acknowledge(&self, perl: Perl, callback: &Sv, answer: &Answer) -> Option<Flow> {
+    pub(crate) fn acknowledge(&self, perl: Perl, callback: &Sv, answer: &Answer) -> Option<Flow> {
         let said = SingleAnswer::read(&answer.body, answer.version)?;
         self.throttle(ApiKey::Produce, answer.version, said.throttle_time_ms);
         // While the callback runs the result is not to be found here: it may wait for another one.

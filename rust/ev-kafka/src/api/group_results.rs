@@ -16,8 +16,8 @@ use kafka_wire::ApiKey;
 use perl_xs::{Hv, Perl};
 
 use super::consumer_group;
-use super::handle::Answer;
 use super::results::{decode, finish, list, shape, store_optional, topics, Built};
+use crate::conn::Answer;
 
 /// The first OffsetFetch version with an error code of its own, beside those of partitions.
 const OFFSET_FETCH_ERROR_FROM: i16 = 2;

@@ -16,11 +16,11 @@ use kafka_wire::{ApiKey, Codec};
 use perl_xs::{Arg, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::fetch;
-use super::handle::{call_back, ConnHandle};
 use super::records::{self, NewRecord};
 use super::request::{check_connected, completion};
 use super::single;
 use crate::arguments::{options_and_callback, Arguments, Options};
+use crate::conn::{call_back, ConnHandle};
 
 /// How long a broker may wait for replicas before it answers a Produce, in milliseconds.
 const PRODUCE_TIMEOUT_MS: i32 = 30_000;

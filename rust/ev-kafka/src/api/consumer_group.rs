@@ -7,10 +7,10 @@ use kafka_wire::messages::consumer_group_heartbeat::{
 };
 use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
-use super::handle::ConnHandle;
 use super::request::{check_connected, completion};
 use super::results::{list, store_optional};
 use crate::arguments::Arguments;
+use crate::conn::ConnHandle;
 use crate::groups::topic_hash;
 
 /// Kafka's word for a rebalance timeout that has not changed.

@@ -10,10 +10,10 @@ use kafka_wire::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignm
 use kafka_wire::{ApiKey, Writer};
 use perl_xs::{Croak, Frame, XsubDef};
 
-use super::handle::ConnHandle;
 use super::request::{check_connected, completion};
 use super::requests::{server_wait, version_or_lowest};
 use crate::arguments::Arguments;
+use crate::conn::ConnHandle;
 
 /// The class of protocols that consumers agree on.
 const PROTOCOL_TYPE: &[u8] = b"consumer";

@@ -16,11 +16,11 @@ use kafka_wire::records::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID};
 use kafka_wire::{ApiKey, Request};
 use perl_xs::{Croak, Frame, Sv, XsubDef};
 
-use super::handle::ConnHandle;
 use super::offset_requests::NO_GENERATION;
 use super::request::{check_connected, completion};
 use super::requests::version_or_lowest;
 use crate::arguments::{Arguments, TopicArgument};
+use crate::conn::ConnHandle;
 
 /// The first TxnOffsetCommit version that names the member (KIP-447).
 const TXN_OFFSET_COMMIT_MEMBER_FROM: i16 = 3;

@@ -7,11 +7,11 @@ use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, F
 use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv};
 
 use super::fetched::{self, Asked};
-use super::handle::{call_back, Completion, ConnHandle, Failure};
 use super::request::check_connected;
 use super::requests::server_wait;
 use super::results;
 use crate::arguments::{options_and_callback, Arguments, Options};
+use crate::conn::{call_back, Completion, ConnHandle, Failure};
 use crate::strings::Strings;
 
 /// Bytes of an answer, and of each partition in it, unless `max_bytes` says otherwise.

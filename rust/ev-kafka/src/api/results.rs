@@ -17,7 +17,7 @@ use perl_xs::{Av, Hv, Perl, Sv};
 
 use super::fetched;
 use super::group_results;
-use super::handle::Answer;
+use crate::conn::Answer;
 use crate::strings::Strings;
 
 /// A decoded answer.
