@@ -1,106 +1,19 @@
 //! Records of topics whose partitions are not known yet, in the order in which they came, whatever is said of their
 //! partition. They cost no more than those in batches: they lie in the same form, in chunks, until
 //! [`Accumulator::unpark`] gives each its partition.
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_wire::records::{BatchBuilder, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::Record;
 use kafka_wire::Codec;
 
-use super::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
-use super::{size_bound, Accumulator, Appended, GivenUp, NewRecord, Place, Refused};
-
-/// Size in bytes at which a chunk is closed: what its records take twice while they get their partitions.
-const CHUNK_SIZE: usize = 1 << 18;
-
-/// Which partition a parked record goes to once its topic is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Destination {
-    /// The default partitioner's choice.
-    #[default]
-    ByKey,
-    /// This one.
-    Partition(u32),
-    /// The caller will say, see [`Accumulator::asked`].
-    Asked {
-        /// What the caller has to know of the key beside its bytes.
-        is_text: bool,
-    },
-}
-
-impl Destination {
-    fn is_asked(self) -> bool {
-        matches!(self, Destination::Asked { .. })
-    }
-}
-
-/// A chunk that takes records. All of them are of one transaction and ask for the same acknowledgements.
-pub(super) struct Parking<C> {
-    open: Open<C>,
-    transaction: Option<u64>,
-    destinations: Destinations,
-}
-
-impl<C> Parking<C> {
-    pub fn origin(&mut self) -> &mut Origin {
-        &mut self.open.origin
-    }
-
-    pub fn generation(&self) -> u64 {
-        self.open.origin.generation
-    }
-}
-
-/// A closed chunk.
-pub(super) struct Chunk<C> {
-    pub batch: Sealed<C>,
-    destinations: Destinations,
-}
-
-/// Those of a chunk's records up to the last that does not go by its key.
-#[derive(Default)]
-struct Destinations(Vec<Destination>);
-
-impl Destinations {
-    fn set(&mut self, index: usize, destination: Destination) {
-        if destination != Destination::ByKey {
-            self.0.resize(index, Destination::ByKey);
-            self.0.push(destination);
-        }
-    }
-
-    fn of(&self, index: usize) -> Destination {
-        self.0.get(index).copied().unwrap_or_default()
-    }
-
-    fn ask(&self) -> bool {
-        self.0.iter().any(|destination| destination.is_asked())
-    }
-}
-
-/// Records whose partition only the caller can tell.
-pub struct Question {
-    /// Names them, for [`Accumulator::unpark_answered`].
-    pub id: BatchId,
-    /// Their keys, and what was said of each.
-    pub keys: Vec<(Option<Bytes>, bool)>,
-}
-
-/// What became of records that the caller had to tell the partition of.
-pub struct Answered<C> {
-    /// For the others of their chunk.
-    pub appended: Appended,
-    /// Which of them got none, and their callbacks.
-    pub refused: Vec<(usize, Option<C>)>,
-    /// They are part of the transaction that is open.
-    pub is_transactional: bool,
-}
-
-/// Doubles its buffer as long as there are few records, and has about the size of a chunk then.
-fn chunk_builder() -> BatchBuilder {
-    BatchBuilder::new().up_to(CHUNK_SIZE + CHUNK_SIZE / 64)
-}
+use super::{Accumulator, GivenUp, Place};
+use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
+use crate::chunk::{
+    chunk_builder, for_each_record, Answered, Chunk, Destination, Destinations, Parking, Question,
+    CHUNK_SIZE,
+};
+use crate::record::{size_bound, Appended, NewRecord, Refused};
 
 impl<C> Accumulator<C> {
     /// Keeps a record until its topic is known.
@@ -372,20 +285,5 @@ impl<C> Accumulator<C> {
             }
         };
         chunks.into_iter().map(give_up).collect()
-    }
-}
-
-/// Reads the records of a chunk, which no one has written but us.
-fn for_each_record(chunk: Bytes, mut visit: impl FnMut(usize, &Record<'_>)) {
-    let batch = RecordBatches::new(chunk).next();
-    let records = batch
-        .and_then(Result::ok)
-        .and_then(|batch| batch.records(MAX_DECOMPRESSED_LEN).ok());
-    for (index, record) in records
-        .iter()
-        .flat_map(|records| records.iter())
-        .enumerate()
-    {
-        visit(index, &record);
     }
 }

@@ -1,50 +1,13 @@
 //! What transactions add to the accumulator (KIP-98): which batches are part of one, and which partitions its
 //! coordinator knows of.
-
-use std::collections::HashMap;
-
-use super::batch::ID_SPAN;
-use super::{Accumulator, GivenUp, Place, Sealed};
-
-/// Counts the transactions and their sealed records.
-#[derive(Debug, Default)]
-pub(super) struct Ledger {
-    begun: u64,
-    /// Records in sealed batches that are not settled, by transaction.
-    unsettled: HashMap<u64, usize>,
-}
-
-impl Ledger {
-    /// Whether this is a transaction that has not begun.
-    pub fn is_later(&self, transaction: Option<u64>) -> bool {
-        transaction.is_some_and(|transaction| transaction > self.begun)
-    }
-
-    pub fn sealed(&mut self, transaction: Option<u64>, records: usize) {
-        if let Some(transaction) = transaction {
-            *self.unsettled.entry(transaction).or_default() += records;
-        }
-    }
-
-    pub fn settled(&mut self, transaction: Option<u64>, records: usize) {
-        let Some(transaction) = transaction else {
-            return;
-        };
-        if let Some(left) = self.unsettled.get_mut(&transaction) {
-            *left = left.saturating_sub(records);
-            if *left == 0 {
-                self.unsettled.remove(&transaction);
-            }
-        }
-    }
-}
+use super::{Accumulator, GivenUp, Place};
+use crate::batch::{Sealed, ID_SPAN};
 
 impl<C> Accumulator<C> {
     /// Records appended from now on are part of a new transaction, with those that were kept for it.
     pub fn begin_transaction(&mut self) {
         self.end_transaction();
-        self.transactions.begun += 1;
-        self.terms.transaction = Some(self.transactions.begun);
+        self.terms.transaction = Some(self.transactions.begin());
         self.terms.part_of = self.terms.transaction;
         let next_id = &mut self.next_id;
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
@@ -60,7 +23,7 @@ impl<C> Accumulator<C> {
     /// Records appended from now on wait for the transaction after the one that is open.
     pub fn keep_for_next_transaction(&mut self) {
         self.seal_all();
-        self.terms.part_of = Some(self.transactions.begun + 1);
+        self.terms.part_of = Some(self.transactions.begun() + 1);
     }
 
     /// Records appended from now on are part of no transaction.
@@ -139,12 +102,12 @@ impl<C> Accumulator<C> {
         let Some(transaction) = self.terms.transaction else {
             return 0;
         };
-        let sealed = self.transactions.unsettled.get(&transaction);
+        let sealed = self.transactions.unsettled(transaction);
         let open = match self.terms.part_of == Some(transaction) {
             true => self.open_records,
             false => 0,
         };
-        sealed.copied().unwrap_or(0) + open
+        sealed + open
     }
 
     /// Gives up the transactional batches that are not in flight, oldest first: their records are failed by the caller.
@@ -152,7 +115,7 @@ impl<C> Accumulator<C> {
         if self.in_transaction() {
             self.seal_all();
         }
-        let begun = self.transactions.begun;
+        let begun = self.transactions.begun();
         self.fail_waiting(|batch| batch.transaction.is_some_and(|of| of <= begun))
     }
 }

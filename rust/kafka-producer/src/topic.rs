@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use kafka_wire::murmur2;
 
-use super::batch::Origin;
-use super::parked::{Chunk, Parking};
-use super::partition::Partition;
-use super::NO_LEADER;
+use crate::batch::Origin;
+use crate::chunk::{Chunk, Parking};
+use crate::partition::{Partition, NO_LEADER};
 
-pub(super) struct Topic<C> {
+pub(crate) struct Topic<C> {
     pub name: Bytes,
     /// Partitions that the cluster's metadata knows; 0 while the topic is not routed.
     pub routed: usize,
@@ -47,7 +46,7 @@ impl<C> Topic<C> {
         }
     }
 
-    /// See [`super::Settings::sticky`].
+    /// See [`crate::Settings::sticky`].
     pub fn set_sticky(&mut self, is_sticky: bool) {
         self.sticky = is_sticky.then_some(0);
         self.sticky_is_done = true;
@@ -90,7 +89,7 @@ impl<C> Topic<C> {
         parked.or_else(|| self.parking.as_ref().map(Parking::generation))
     }
 
-    /// See [`super::Accumulator::partition_for`].
+    /// See [`crate::Accumulator::partition_for`].
     #[inline]
     pub fn partition_for(&mut self, key: Option<&[u8]>) -> usize {
         match key {

@@ -8,13 +8,13 @@ use kafka_wire::records::{
 };
 use kafka_wire::Codec;
 
-use super::NewRecord;
+use crate::record::NewRecord;
 
 /// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
 pub type BatchId = u64;
 
 /// How far apart the ids of batches lie: the halves of a batch that was split share the range of the whole.
-pub(super) const ID_SPAN: u64 = 1 << 20;
+pub(crate) const ID_SPAN: u64 = 1 << 20;
 
 /// A producer id and its epoch (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,18 +37,18 @@ pub struct Stamp {
 }
 
 /// The sequence number that many records later. After 2³¹ - 1 comes 0.
-pub(super) fn sequence_after(sequence: i32, records: usize) -> i32 {
+pub(crate) fn sequence_after(sequence: i32, records: usize) -> i32 {
     ((i64::from(sequence) + records as i64) & i64::from(i32::MAX)) as i32
 }
 
 /// Where records stand in time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// When the first of them came.
     pub born: Duration,
     /// When the last of them came; none for those of a batch that takes what comes now.
     pub youngest: Option<Duration>,
-    /// See [`super::Accumulator::end_generation`]: that of the first of them.
+    /// See [`crate::Accumulator::end_generation`]: that of the first of them.
     pub generation: u64,
 }
 
@@ -70,7 +70,7 @@ impl Origin {
 }
 
 /// A batch that still takes records.
-pub(super) struct Open<C> {
+pub(crate) struct Open<C> {
     pub builder: BatchBuilder,
     pub callbacks: Vec<Option<C>>,
     pub origin: Origin,
@@ -155,7 +155,7 @@ pub struct Sealed<C> {
     /// The batch's name.
     pub id: BatchId,
     /// How many ids, from its own on, are its to give to parts of it.
-    pub(super) span: u64,
+    pub(crate) span: u64,
     /// The encoded record batch.
     pub bytes: Bytes,
     /// Records in it.
@@ -163,7 +163,7 @@ pub struct Sealed<C> {
     /// One entry a record up to the last record that has one; empty when no record has a callback.
     pub callbacks: Vec<Option<C>>,
     /// Where its records stand in time.
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     /// The acknowledgements that its records ask for, where these are not the client's.
     pub acks: Option<i16>,
     /// The transaction that it is part of.
@@ -181,18 +181,18 @@ pub struct Sealed<C> {
 }
 
 impl<C> Sealed<C> {
-    /// See [`super::Accumulator::end_generation`]: that of its first record.
+    /// See [`crate::Accumulator::end_generation`]: that of its first record.
     pub fn generation(&self) -> u64 {
         self.origin.generation
     }
 
     /// How long all of its records have waited.
-    pub(super) fn waited(&self, now: Duration) -> Duration {
+    pub(crate) fn waited(&self, now: Duration) -> Duration {
         now.saturating_sub(self.origin.youngest.unwrap_or(now))
     }
 
     /// Writes identity and sequence into the bytes. Nobody else holds these yet, so nothing is copied.
-    pub(super) fn stamp(&mut self, stamp: Stamp) {
+    pub(crate) fn stamp(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
         self.bytes = assign_producer(
             std::mem::take(&mut self.bytes),
@@ -207,7 +207,7 @@ impl<C> Sealed<C> {
     ///
     /// # Errors
     /// The batch as it was, when it has a single record.
-    pub(super) fn split(mut self, codec: Codec) -> Result<([Sealed<C>; 2], usize), Box<Self>> {
+    pub(crate) fn split(mut self, codec: Codec) -> Result<([Sealed<C>; 2], usize), Box<Self>> {
         if self.count < 2 || self.span < 2 {
             return Err(Box::new(self));
         }

@@ -20,16 +20,18 @@
 
 use std::collections::VecDeque;
 
-use super::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
-use super::buffers::UsualSize;
-use super::NO_LEADER;
+use crate::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
+use crate::buffers::UsualSize;
+
+/// Leader of a partition that has none at the moment.
+pub const NO_LEADER: i32 = -1;
 
 /// How many of a producer's batches in a partition, counted from the last, a broker knows again (KIP-98).
 const REMEMBERED_BATCHES: u64 = 5;
 
 /// What all partitions have in common when it is decided what leaves.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Batches leave only under an identity.
     pub idempotent: bool,
     /// The newest identity.
@@ -56,7 +58,7 @@ struct Numbering {
 
 /// Why a partition cannot go on as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spent {
+pub(crate) enum Spent {
     /// A batch that is certainly not in the log has failed: its number is free.
     Gap { id: BatchId, stamp: Stamp },
     /// Only another identity helps: a batch outside of transactions needs it, or a transaction that has failed.
@@ -91,13 +93,13 @@ impl Numbering {
 
 /// A batch that waits for its answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     id: BatchId,
     /// See [`Stamp`]; 0 without idempotence.
     ordinal: u64,
 }
 
-pub(super) struct Partition<C> {
+pub(crate) struct Partition<C> {
     pub leader: i32,
     pub open: Option<Open<C>>,
     pub usual_size: UsualSize,

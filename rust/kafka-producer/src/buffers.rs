@@ -14,7 +14,7 @@ const MAX_EXCESS: usize = 4;
 
 /// How large a partition's batches get before they are sealed, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct UsualSize(usize);
+pub(crate) struct UsualSize(usize);
 
 impl UsualSize {
     /// Follows larger batches at once and smaller ones slowly: with the latter a buffer is only partly used, with the
@@ -26,7 +26,7 @@ impl UsualSize {
 
 /// Buffers of batches that are settled. What the system gives anew costs a page fault for every 4 KiB.
 #[derive(Debug, Default)]
-pub(super) struct Buffers {
+pub(crate) struct Buffers {
     spare: Vec<Vec<u8>>,
     bytes: usize,
 }

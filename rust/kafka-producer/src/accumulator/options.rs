@@ -1,0 +1,35 @@
+//! What a program may change while its producer runs.
+
+use kafka_wire::Codec;
+
+use super::Accumulator;
+
+impl<C> Accumulator<C> {
+    /// Compresses the batches that are sealed from now on so.
+    pub fn set_codec(&mut self, codec: Codec) {
+        self.settings.codec = codec;
+    }
+
+    /// Has batches due at another size from now on, and sealed at another limit; where a broker has found batches too
+    /// large that still counts.
+    pub fn set_batch_size(&mut self, size: usize, limit: usize) {
+        self.settings.batch_size = size;
+        let limit = limit.min(self.settings.max_request_size);
+        let before = std::mem::replace(&mut self.settings.batch_limit, limit);
+        for topic in &mut self.topics {
+            let most = match topic.batch_limit < before {
+                true => topic.batch_limit,
+                false => limit,
+            };
+            topic.batch_limit = most.min(limit);
+        }
+    }
+
+    /// Has records without a key stay on a partition for a batch, or no more.
+    pub fn set_sticky(&mut self, is_sticky: bool) {
+        if is_sticky != self.settings.sticky {
+            self.settings.sticky = is_sticky;
+            self.topics.iter_mut().for_each(|t| t.set_sticky(is_sticky));
+        }
+    }
+}
