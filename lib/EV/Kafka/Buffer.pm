@@ -143,7 +143,7 @@ sub _ask_partitioner {
     }
     for my $refused ($self->_unpark_answered($topic, $number, \@partitions)) {
         my ($index, $cb, $is_transactional) = @$refused;
-        $self->_fail_ops(EV::Kafka::Events::_reason($errors[$index]), {
+        $self->_fail_ops(EV::Kafka::Error::reason($errors[$index]), {
             cb          => $cb,
             label       => DELIVERY,
             transaction => $is_transactional ? $cfg->{txn} : undef,

@@ -3,8 +3,13 @@ use strict;
 use warnings;
 
 use Carp ();
+use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
+use EV::Kafka::Facade;
+use EV::Kafka::Loop;
 use EV::Kafka::Options;
+use EV::Kafka::Outbox;
 use EV::Kafka::Strings;
 
 use parent qw(
@@ -48,6 +53,7 @@ sub new {
     my $cfg = EV::Kafka::Options->parse(@options);
     %$cfg = (%$cfg, _nothing_under_way());
     my $self = bless { cfg => $cfg }, $class;
+    $self->_build;
     $cfg->{encoder} = EV::Kafka::Strings->new($cfg->{strings}) if defined $cfg->{strings};
     $self->_native_init({
         batch_size  => $cfg->{batch_size},
@@ -62,6 +68,22 @@ sub new {
     });
     $self->_apply_options;
     return $self;
+}
+
+# The owners of all state, from the ground up.
+sub _build {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    weaken(my $weak = $self);
+    my $abandon = sub {
+        return 0 unless $weak && $weak->_is_foreign;
+        $weak->_leave_to_parent;
+        return 1;
+    };
+    $self->{loop}   = EV::Kafka::Loop->new($cfg->{loop});
+    $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
+    $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
+    return;
 }
 
 sub _produce_timeout_ms {
@@ -88,7 +110,6 @@ sub _nothing_under_way {
         pending_ops     => [],
         flush_waiters   => [],
         held            => {},
-        notices         => {},
         parked          => {},
         beyond          => {},
         assignments     => [],
@@ -210,7 +231,7 @@ sub _shut_down {
     $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->_fail_all('client closed', 'disconnected');
-    $self->_make_calls;
+    $self->{outbox}->end;
     $self->_fail_lookups('disconnected');
     $self->_call($_->{cb}, 'client closed') for @waiters;
     $self->_stop_fetching('client closed');
@@ -225,7 +246,8 @@ sub _leave_to_parent {
     my $cfg = $self->{cfg};
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
-    delete @$cfg{ qw(metadata_request adoption buffer_full txn calls requests unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
+    $self->{outbox}->forget;
+    delete @$cfg{ qw(metadata_request adoption buffer_full txn requests unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;

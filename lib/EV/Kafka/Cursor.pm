@@ -2,7 +2,7 @@ package EV::Kafka::Cursor;
 use strict;
 use warnings;
 
-use EV::Kafka::Events;
+use EV::Kafka::Loop;
 
 # What the client knows of an assigned partition beside the position that users see:
 #   generation   counts the seeks; an answer to a question from before a seek
@@ -98,7 +98,7 @@ sub wait_at { my ($self, $now) = @_; return $self->{not_before} - $now }
 
 sub delay {
     my ($self, $now) = @_;
-    $self->{not_before} = $now + EV::Kafka::Events->_backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX);
+    $self->{not_before} = $now + EV::Kafka::Loop->backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX);
     return;
 }
 
@@ -108,7 +108,7 @@ sub leader_wait {
     my $wait = defined $self->{leader_due} ? $self->{leader_due} - $now : 0;
     return $wait if $wait > 0;
     my $try = $self->{leader_tries}++;
-    $wait = $try ? EV::Kafka::Events->_backoff($try, BACKOFF, BACKOFF_MAX) : 0;
+    $wait = $try ? EV::Kafka::Loop->backoff($try, BACKOFF, BACKOFF_MAX) : 0;
     $self->{leader_due} = $now + $wait;
     return $wait;
 }

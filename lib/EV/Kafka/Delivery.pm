@@ -25,7 +25,7 @@ sub _apply_options {
             $cfg->{applied}{$name} = $value;
             $self->_notice_over("option $name");
         }
-        else { $self->_notice("option $name", EV::Kafka::Events::_reason($@) =~ s/\AEV::Kafka: //r) }
+        else { $self->_notice("option $name", EV::Kafka::Error::reason($@) =~ s/\AEV::Kafka: //r) }
         $cfg->{$name} = $cfg->{applied}{$name};
     }
     $self->_keep_acks if $cfg->{idempotent};

@@ -130,7 +130,7 @@ sub _listener {
     for my $name (qw(on_batch on_message)) {
         my $code = $cfg->{$name};
         next unless ref $code && reftype($code) eq 'CODE';
-        $self->_notice_over('listener') if $cfg->{notices}{listener};
+        $self->_notice_over('listener');
         return [$name, $code];
     }
     return;

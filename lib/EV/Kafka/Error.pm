@@ -49,6 +49,9 @@ sub given_up {
     return bless { %$self, text => "$self->{text}; given up $when", retriable => 1 }, ref $self;
 }
 
+# What somebody died of, without the place.
+sub reason { return $_[0] =~ s/ at \S+ line \d+\.?\n\z//r }
+
 sub is_retriable {
     my ($code) = @_;
     return EV::Kafka::_is_retriable($code) ? 1 : 0;
@@ -103,6 +106,10 @@ An error that no broker has answered with, such as a lost connection.
 =head2 code, name, text, retriable
 
 C<code> is undef and C<name> empty where no broker has said anything.
+
+=head2 reason($died)
+
+A function: what somebody died of, without the place.
 
 =head2 of($what)
 

@@ -31,7 +31,7 @@ sub _run_ops {
         return $self->_fail_ops('client closed', $op, @ops) if $self->{cfg}{closed};
         local $@;
         next if eval { $op->{run}->($self, $op); 1 };
-        $self->_fail_ops(EV::Kafka::Events::_reason($@), $op);
+        $self->_fail_ops(EV::Kafka::Error::reason($@), $op);
     }
     return;
 }

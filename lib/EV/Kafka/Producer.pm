@@ -87,7 +87,10 @@ sub _refuse {
     my $cfg = $self->{cfg};
     my $txn = $cfg->{closed} ? undef : $self->_txn_joined;
     my $op  = { cb => $message->{cb}, label => EV::Kafka::Buffer::DELIVERY(), is_told => defined $txn };
-    if ($cfg->{refusing}) { $self->_call_later(_fail_ops => $error, $op) }
+    if ($cfg->{refusing}) {
+        if    ($op->{cb}) { $self->{outbox}->call_later(@$op{qw(label cb)}, undef, $error) }
+        elsif (!$txn)     { $self->{outbox}->report_later($error) }
+    }
     else {
         local $cfg->{refusing} = 1;
         $self->_fail_ops($error, $op);
@@ -226,7 +229,7 @@ sub _produce_one_of_many {
     my ($self, $message, @cb) = @_;
     local $@;
     return if eval { $self->produce(@$message, @cb); 1 };
-    return $self->_refuse({ cb => $cb[0] }, EV::Kafka::Events::_reason($@));
+    return $self->_refuse({ cb => $cb[0] }, EV::Kafka::Error::reason($@));
 }
 
 # All messages are looked at before the first is produced: a croak sends nothing.

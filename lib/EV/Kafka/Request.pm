@@ -5,7 +5,7 @@ use warnings;
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
-use EV::Kafka::Events;
+use EV::Kafka::Loop;
 
 # One request until it is answered for good. Its fields, all but the last ones given to new:
 #   name      what its errors are said of
@@ -115,7 +115,7 @@ sub again {
     $self->{waits}->($error);
     my $tries = $self->{tries};
     return $self->_give_up("after $tries tries") if defined $tries && $self->{tried} >= $tries;
-    my $wait = EV::Kafka::Events->_backoff($self->{round}, $self->{backoff}->($error->code));
+    my $wait = EV::Kafka::Loop->backoff($self->{round}, $self->{backoff}->($error->code));
     $self->{pause} = $self->_after($wait, '_turn');
     return;
 }

@@ -1,0 +1,143 @@
+package EV::Kafka::Facade;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+# The interface of each owner while its methods are still the client's own: what stands here
+# goes as soon as the owner is a class.
+
+my %ROOM = (
+    cluster => {
+        (map { ($_ => "_$_") } qw(leader leader_epoch has_leader is_known ready_conn request_failed answer_timeout
+            find_leaders partition_counts topic_names is_leader_error)),
+        want             => '_want_metadata',
+        want_to_write    => '_want_topic_to_write',
+        refresh          => '_refresh_metadata',
+        is_wanted        => sub { my ($client, $topic) = @_; defined $client->{cfg}{metadata_due}{$topic} },
+        partitions       => sub { my ($client, $topic) = @_; scalar @{ $client->{cfg}{topics}{$topic} || [] } },
+        is_connected     => sub { $_[0]{cfg}{connected} },
+        is_started       => sub { $_[0]{cfg}{started} },
+        brokers          => sub { sort { $a <=> $b } keys %{ $_[0]{cfg}{broker_map} } },
+        broker           => sub { my ($client, $node_id) = @_; $client->{cfg}{broker_map}{$node_id} },
+        add_broker       => sub { my ($client, $node_id, $host, $port) = @_;
+            $client->{cfg}{broker_map}{$node_id} ||= { host => $host, port => $port } },
+        control_conn     => sub { $_[0]{cfg}{bootstrap_conn} },
+        open             => sub { my ($client, @link) = @_; $client->_open_link($client->_link(@link)) },
+        close_link       => sub { my ($client, @link) = @_; $client->_close_link(join ':', @link) },
+        new_conn         => '_new_conn',
+        # The operations: run => sub { my ($op, $conn) = @_ }, cb => sub { my (undef, $error) = @_ }.
+        on_broker        => sub {
+            my ($client, $purpose, $node_id, $op) = @_;
+            $client->_on_broker($purpose, $node_id, { %$op, run => sub {
+                my ($client, $queued) = @_;
+                my $conn = $client->_ready_conn($purpose, $node_id)
+                    or return $queued->{cb} && $queued->{cb}->(undef, 'no connection to leader');
+                $op->{run}->($queued, $conn);
+            } });
+        },
+        on_topic         => sub { my ($client, $op) = @_; $client->_on_topic(_without_client($op)) },
+        when_connected   => sub { my ($client, $op) = @_; $client->_when_connected(_without_client($op)) },
+    },
+    coordinators => {
+        request    => sub { my ($client, $kind, $key, %about) = @_;
+            my %op = map { exists $about{$_} ? ($_ => delete $about{$_}) : () } qw(parks op_patience);
+            $op{patience} = delete $op{op_patience} if exists $op{op_patience};
+            $client->_request($client->_to_coordinator($kind, $key, %op), %about) },
+        any        => sub { my ($client, %about) = @_;
+            my $seconds = delete $about{op_patience};
+            $client->_request($client->_to_any_broker($seconds), %about) },
+        refused    => '_coordinator_refused',
+        forget     => '_forget_coordinator',
+        ready_conn => '_ready_coordinator',
+        node_id    => sub { my ($client, $kind, $key) = @_; ($client->{cfg}{coordinators}{"$kind:$key"} || {})->{node_id} },
+    },
+    consumer => {
+        change            => '_change_assignment',
+        replace           => '_set_assignment',
+        assigned          => '_assigned',
+        assigned_by_key   => '_assigned_by_key',
+        assignments       => sub { @{ $_[0]{cfg}{assignments} } },
+        cursor            => '_cursor',
+        is_current        => '_is_current',
+        position_of       => '_position_of',
+        positions         => '_positions',
+        handled_positions => '_handled_positions',
+        is_delivering     => sub { $_[0]{cfg}{delivery}{part} ? 1 : 0 },
+        begin_at          => '_begin_at',
+        move              => '_move',
+        void              => '_void_fetched',
+        fetch_on          => '_fetch_on',
+        hold              => '_hold_delivery',
+        release           => '_release_delivery',
+        consume           => '_start_consuming',
+        stop_consuming    => '_stop_consuming',
+    },
+    producer => {
+        flush_all    => '_flush_all_batches',
+        send_ready   => '_send_ready',
+        check_buffer => '_check_buffer',
+        identity     => sub { @{ $_[0]{cfg} }{qw(producer_id producer_epoch)} },
+        is_ready     => sub { my ($client) = @_; $client->_producer_is_ready && !$client->{cfg}{init_producer} },
+        renew        => '_renew_producer',
+        needs_identity => '_needs_producer',
+    },
+    group => {
+        member     => '_txn_member',
+        generation => sub { ($_[0]{cfg}{group} || {})->{generation} // -1 },
+    },
+    transactions => {
+        gives_up   => '_txn_gives_up',
+        takes_over => '_txn_takes_over',
+    },
+);
+
+sub rooms { return sort keys %ROOM }
+
+sub of {
+    my ($class, $room, $client) = @_;
+    my $self = bless { room => $room, client => $client }, $class;
+    weaken($self->{client});
+    return $self;
+}
+
+sub _without_client {
+    my ($op) = @_;
+    return { %$op, run => sub { my (undef, $queued) = @_; $op->{run}->($queued) } };
+}
+
+our $AUTOLOAD;
+
+sub AUTOLOAD {
+    my ($self, @args) = @_;
+    my $name   = $AUTOLOAD =~ s/.*:://r;
+    my $method = $ROOM{ $self->{room} }{$name} or die "EV::Kafka::Facade: $self->{room} has no $name";
+    my $client = $self->{client} or return;
+    return $client->$method(@args);
+}
+
+sub DESTROY { }
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Facade - the interface of owners that are still parts of the client
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Client>, not for use by itself.
+
+=head1 METHODS
+
+=head2 rooms, of($room, $client)
+
+The names, and one of them.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

@@ -1,0 +1,260 @@
+package EV::Kafka::Outbox;
+use strict;
+use warnings;
+
+use Scalar::Util qw(blessed weaken);
+
+use EV::Kafka::Options;
+
+# What the program is to be called with. Nothing of ours calls the program in the middle of
+# its work, where a callback could close the client, seek or produce under its feet: it puts
+# the call in here, and the entry, a public method, a timer or an answer, makes the calls
+# when its work is done.
+
+# Callbacks within callbacks before the next one is called from the loop.
+use constant MAX_DEPTH => 50;
+
+# $options: on_error and on_notice are read there when they are needed. $abandon->() is true
+# in a forked child, where nothing of the client is to happen any more.
+sub new {
+    my ($class, $loop, $options, $abandon) = @_;
+    my $self = bless {
+        loop    => $loop,
+        options => $options,
+        abandon => $abandon,
+        queue   => [],
+        later   => [],
+        entered => 0,
+        depth   => 0,
+        notices => {},
+    }, $class;
+    weaken(my $weak = $self);
+    $loop->enter_by(sub { return $weak ? $weak->enter(@_) : undef });
+    return $self;
+}
+
+# --- entries --------------------------------------------------------------------
+
+# Calls the method, and then what it left here.
+sub enter {
+    my ($self, $object, $method, @args) = @_;
+    return if $self->{abandon}->();
+    my @result;
+    {
+        local $self->{entered} = $self->{entered} + 1;
+        @result = wantarray ? $object->$method(@args) : scalar $object->$method(@args);
+    }
+    $self->drain;
+    return wantarray ? @result : $result[0];
+}
+
+# The same as code for a connection to call with an answer. It does not keep the object alive.
+sub entry {
+    my ($self, $object, $method, @args) = @_;
+    weaken(my $weak = $object);
+    return sub {
+        my $object = $weak or return;
+        $self->enter($object, $method, @args, @_);
+        return;
+    };
+}
+
+# --- what is put in -------------------------------------------------------------
+
+sub call {
+    my ($self, $cb, @args) = @_;
+    return $self->call_as('EV::Kafka: callback', $cb, @args);
+}
+
+# What it dies of becomes a warning that begins with the label.
+sub call_as {
+    my ($self, $label, $cb, @args) = @_;
+    return $cb ? $self->_put([_make_call => $label, $cb, @args]) : undef;
+}
+
+# For on_error: a text, or an EV::Kafka::Error.
+sub report {
+    my ($self, $error) = @_;
+    return $self->_put([_make_report => blessed $error ? $error->text : $error]);
+}
+
+# What waits, or was survived and may still succeed: on_error hears only what has ended
+# something. Each subject is told of once, until its text is another one.
+sub notice {
+    my ($self, $subject, $text, %about) = @_;
+    return if $self->{is_ending} || ($self->{notices}{$subject} // '') eq $text;
+    $self->{notices}{$subject} = $text;
+    return $self->call_as(on_notice => $self->{options}{on_notice}, $text, \%about) if $self->{options}{on_notice};
+    local $@;
+    eval { warn "EV::Kafka: $text\n" };    # a __WARN__ handler may die too
+    return;
+}
+
+# It waits no more: the next time is worth another word.
+sub notice_over {
+    my ($self, @subjects) = @_;
+    delete @{ $self->{notices} }{@subjects};
+    return;
+}
+
+# What of ours goes on only after the calls that were put in before.
+sub then {
+    my ($self, $object, $method, @args) = @_;
+    return $self->_put([_go_on => $object, $method, @args]);
+}
+
+# For who is called and asks again, to be called again: the loop turns between.
+sub call_later {
+    my ($self, $label, $cb, @args) = @_;
+    return $cb ? $self->_put_off([_make_call => $label, $cb, @args]) : undef;
+}
+
+sub report_later {
+    my ($self, $error) = @_;
+    return $self->_put_off([_make_report => blessed $error ? $error->text : $error]);
+}
+
+sub _put_off {
+    my ($self, $item) = @_;
+    push @{ $self->{later} }, $item;
+    return $self->{is_ending} ? $self->_drain_on : $self->_drain_later;
+}
+
+# Outside of any entry there is nothing to wait for.
+sub _put {
+    my ($self, $item) = @_;
+    push @{ $self->{queue} }, $item;
+    return $self->{entered} ? undef : $self->drain;
+}
+
+# --- what comes out -------------------------------------------------------------
+
+# An entry within a callback makes the calls that wait, too: what calls back at once does.
+sub drain {
+    my ($self) = @_;
+    my $queue = $self->{queue};
+    while (@$queue) {
+        return $self->_drain_later if $self->{depth} >= MAX_DEPTH && !$self->{is_ending};
+        my ($method, @args) = @{ shift @$queue };
+        $self->$method(@args);
+    }
+    return;
+}
+
+sub _drain_later {
+    my ($self) = @_;
+    $self->{timer} ||= $self->{loop}->timer(0, $self, '_drain_on');
+    return;
+}
+
+sub _drain_on {
+    my ($self) = @_;
+    delete $self->{timer};
+    push @{ $self->{queue} }, splice @{ $self->{later} };
+    return $self->drain;
+}
+
+# The client ends: whatever is put in is called however deep that goes, and nobody is told of
+# what only waits.
+sub end {
+    my ($self) = @_;
+    $self->{is_ending} = 1;
+    return $self->_drain_on;
+}
+
+# In a forked child: nobody is called any more.
+sub forget {
+    my ($self) = @_;
+    delete $self->{timer};
+    @$_ = () for @$self{qw(queue later)};
+    return;
+}
+
+sub _make_call {
+    my ($self, $label, $cb, @args) = @_;
+    # Inside of it there is no entry under way.
+    local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
+    my @died = EV::Kafka::_shielded($cb, @args);
+    # It may have forked: in the child nothing of what would follow is to happen.
+    return if $self->{abandon}->() || !@died;
+    local $@;
+    eval { warn "$label error: $died[0]" };
+    return;
+}
+
+# A die in on_error, the default handler's among them, must reach $EV::DIED and
+# yet not cut short whatever noticed the error: it is thrown in a turn of its own.
+sub _make_report {
+    my ($self, $text) = @_;
+    local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
+    my @died = EV::Kafka::_shielded($self->{options}{on_error} || \&EV::Kafka::Options::die_of, $text);
+    return if $self->{abandon}->() || !@died;
+    my ($died, $later) = @died;
+    $later = $self->{loop}->ev->timer(0, 0, sub { undef $later; die $died });
+    return;
+}
+
+sub _go_on {
+    my ($self, $object, $method, @args) = @_;
+    local $self->{entered} = $self->{entered} + 1;
+    $object->$method(@args);
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Outbox - what an EV::Kafka client's program is to be called with
+
+=head1 DESCRIPTION
+
+For the classes that make up L<EV::Kafka::Client>, not for use by itself. Methods put
+calls in; entries (public methods, timers, answers of connections) make them when their own
+work is done, so that no callback ever runs in the middle of it. A die in a callback is a
+warning; one in C<on_error> is thrown again in a turn of the event loop of its own, where
+C<$EV::DIED> sees it.
+
+=head1 METHODS
+
+=head2 new($loop, $options, $abandon)
+
+On an L<EV::Kafka::Loop>. C<on_error> and C<on_notice> are read from the options when they are
+needed; C<< $abandon->() >> is true where nothing is to happen any more.
+
+=head2 enter($object, $method, @args)
+
+Calls the method, then makes the calls that it left.
+
+=head2 entry($object, $method, @args)
+
+The same as a code reference, whose own arguments follow; it does not keep the object alive.
+
+=head2 call($cb, @args), call_as($label, $cb, @args), call_later($label, $cb, @args)
+
+A callback of the program; the label begins the warning when it dies. C<call_later> calls it in a
+turn of the loop to come.
+
+=head2 report($error), report_later($error)
+
+For C<on_error>.
+
+=head2 notice($subject, $text, %about), notice_over(@subjects)
+
+For C<on_notice>, or a warning: once for each subject until its text changes or it is over.
+
+=head2 then($object, $method, @args)
+
+What has to come after the calls that were put in before.
+
+=head2 drain, end, forget
+
+Makes the calls that wait; makes them however deep they go, from now on; drops them.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Loop>
+
+=cut
