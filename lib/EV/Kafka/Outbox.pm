@@ -115,9 +115,11 @@ sub report_later {
 }
 
 sub _put_off {
-    my ($self, $item) = @_;
-    push @{ $self->{later} }, $item;
-    return $self->{is_ending} ? $self->_drain_on : $self->_drain_later;
+    my ($self, @items) = @_;
+    push @{ $self->{later} }, @items;
+    return $self->_drain_on if $self->{is_ending};
+    $self->{timer} ||= $self->{loop}->timer(0, $self, '_drain_on');
+    return;
 }
 
 # Outside of any entry there is nothing to wait for.
@@ -134,16 +136,10 @@ sub drain {
     my ($self) = @_;
     my $queue = $self->{queue};
     while (@$queue) {
-        return $self->_drain_later if $self->{depth} >= MAX_DEPTH && !$self->{is_ending};
+        return $self->_put_off(splice @$queue) if $self->{depth} >= MAX_DEPTH && !$self->{is_ending};
         my ($method, @args) = @{ shift @$queue };
         $self->$method(@args);
     }
-    return;
-}
-
-sub _drain_later {
-    my ($self) = @_;
-    $self->{timer} ||= $self->{loop}->timer(0, $self, '_drain_on');
     return;
 }
 
