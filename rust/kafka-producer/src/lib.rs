@@ -5,6 +5,7 @@
 //!
 //! * `record`: records as they come. `batch`: open and sealed ones. `chunk`: records that have no partition yet.
 //! * `partition`: when a batch may leave. `topic`: which partition a record goes to.
+//! * [`verdict`]: what becomes of a batch that a broker has not taken.
 //! * `buffers`: memory. `ledger`: records of transactions.
 //! * `accumulator` holds it all together; its parts are sorted by what happens to records: `append`, `parked`, `request`,
 //!   `outcome`, `giving_up`; and by what they go by: `options`, `identity`, `transaction`.
@@ -20,6 +21,7 @@ mod partition;
 mod record;
 mod settings;
 mod topic;
+pub mod verdict;
 
 pub use accumulator::{Accumulator, GivenUp, Outgoing, Place};
 pub use batch::{BatchId, Identity, Sealed, Stamp};
