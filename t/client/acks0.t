@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -66,7 +67,7 @@ subtest 'a connection that is closed long after the last message' => sub {
     my ($kafka, $notices) = noticing(brokers => $broker->address);
     $kafka->produce('t', undef, 'v');
     wait_until { $got } 'the message';
-    my $link  = $kafka->{cfg}{links}{'main:0'};
+    my $link  = Inside::link_to($kafka, main => 0);
     my $asked = $broker->requests('Metadata');
     $link->{unanswered_at} -= 31;
     $broker->drop_all;

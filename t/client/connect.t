@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use IO::Socket::INET;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -72,7 +73,7 @@ subtest 'all bootstrap brokers dead' => sub {
     my $kafka = client(brokers => join ',', @dead);
     $kafka->connect(sub { $calls++ });
     wait_until { errors($kafka) } 'on_error';
-    wait_until { $kafka->{cfg}{bootstrap_tries} >= 3 } 'more tries';
+    wait_until { Inside::bootstrap_tries($kafka) >= 3 } 'more tries';
     is scalar(errors($kafka)), 1, 'one on_error, however often it is tried again';
     like +(errors($kafka))[0], qr/\Q$dead[0]\E.*\Q$dead[1]\E/, 'which names them';
     is $calls, 0, 'the callback waits';
@@ -112,7 +113,7 @@ subtest 'when no known broker answers, the bootstrap list is asked again' => sub
     $old->stop;
     $front->drop_all;
     wait_until { !$kafka->{cfg}{bootstrap_conn}->connected } 'the loss';
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $kafka->{cfg}{broker_map}{0}{port} == $new->{port} } 'the new cluster';
     pass 'the new cluster is found';
 };
@@ -123,7 +124,7 @@ subtest 'REBOOTSTRAP_REQUIRED' => sub {
     my $conns = $mock->request_count('ApiVersions');
     $mock->fault(api => 'Metadata', error => 129);
     $mock->create_topic('x');
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { defined $kafka->{cfg}{leaders}{'x:0'} } 'metadata';
     is $mock->request_count('ApiVersions') - $conns, 1, 'over a new connection';
     is_deeply [errors($kafka)], [], 'silently';

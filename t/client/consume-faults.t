@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 # Whatever happens to a cluster, in whatever order: each record comes once and in order,
@@ -88,8 +89,8 @@ for my $mode (@MODES) {
             request_timeout => 2, $mode->{is_batch} ? (on_batch => $on_batch) : (on_message => $on_message));
         $kafka->assign([map { { topic => 't', partition => $_, offset => -2 } } 0 .. PARTITIONS - 1]);
         my $poll;
-        $poll = sub { $kafka->poll($poll) unless $kafka->{cfg}{closed} };
-        $mode->{is_consuming} ? $kafka->_start_consuming : $poll->();
+        $poll = sub { $kafka->poll($poll) unless Inside::is_closed($kafka) };
+        $mode->{is_consuming} ? Inside::consume($kafka) : $poll->();
 
         my @events = (events($mock), sub { $pause->(int rand PARTITIONS) }, $resume, $resume);
         my $happening = EV::timer 0, 0.005, sub {

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 use Time::HiRes qw(sleep);
 
@@ -33,15 +34,15 @@ subtest 'what arrives is delivered without asking' => sub {
     my @received;
     my $kafka = consumer($mock, [map { { topic => 't', partition => $_ } } 0, 1],
         on_message => sub { push @received, $_[4] });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 3 } 'what was there';
     $mock->append(t => 1, { value => 'p1' });
     wait_until { @received == 4 } 'what is new';
     $mock->append(t => 0, { value => 'p0' });
     wait_until { @received == 5 } 'and more';
     is_deeply \@received, [0, 1, 2, 'p1', 'p0'], 'everything once';
-    $kafka->_stop_consuming;
-    wait_until { !%{ $kafka->{cfg}{fetches} } } 'the last answers';
+    Inside::stop_consuming($kafka);
+    wait_until { !Inside::is_fetching($kafka) } 'the last answers';
     my $count = $mock->request_count('Fetch');
     turns;
     is $mock->request_count('Fetch'), $count, 'and no Fetch leaves after it was stopped';
@@ -56,7 +57,7 @@ subtest 'the next Fetch is on its way, and no more than that' => sub {
         push @outstanding, $mock->request_count('Fetch') if $received <= 20;
         sleep 0.006;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { $received >= 20 } 'the first answer';
     is $outstanding[0], 1, 'the first message comes with the first answer';
     is $outstanding[-1], 2, 'while it is delivered one more is fetched, and waits';
@@ -70,7 +71,7 @@ subtest 'the event loop turns between slow handlers' => sub {
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { $received++; sleep 0.007 });
     my @at;
     my $timer = EV::timer 0, 0.001, sub { push @at, $received };
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { $received == 30 } 'one answer';
     my %seen = map { $_ => 1 } @at;
     cmp_ok scalar(keys %seen), '>', 15, 'timers fire between its messages';
@@ -85,7 +86,7 @@ subtest 'a handler that runs the event loop' => sub {
         turns 5;
         $inside = 0;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 12 } 'everything';
     is_deeply \@received, [0 .. 11], 'in order, each once';
     ok !$nested, 'and one at a time';
@@ -97,19 +98,19 @@ subtest 'positions are those of what was delivered' => sub {
     my $received = 0;
     $kafka = consumer($mock, [map { { topic => 't', partition => $_ } } 0, 1], on_message => sub {
         $received++;
-        my ($p0) = grep { $_->{partition} == 0 } $kafka->_positions;
+        my ($p0) = grep { $_->{partition} == 0 } Inside::positions($kafka);
         push @inside, "$_[2]:$p0->{offset}:" . $kafka->position('t', 0);
         sleep 0.006 if $received == 2;
     });
     is $kafka->position('t', 5), undef, 'none of a partition that is not assigned';
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { $received == 6 } 'everything';
     is_deeply \@inside, [map { join ':', $_, $_ + 1, $_ + 1 } 0 .. 5], 'the message being delivered counts';
     turns;
-    is_deeply [map { "$_->{partition}:$_->{offset}" } $kafka->_positions], ['0:6', '1:0'], 'and after it';
+    is_deeply [map { "$_->{partition}:$_->{offset}" } Inside::positions($kafka)], ['0:6', '1:0'], 'and after it';
     is_deeply [map { $_->{offset} } @{ $kafka->{cfg}{assignments} }], [6, 0], '{assignments} knows it, too';
     $kafka->assign([{ topic => 't', offset => -1 }]);
-    is_deeply [$kafka->_positions], [], 'one that was not looked up yet is not there';
+    is_deeply [Inside::positions($kafka)], [], 'one that was not looked up yet is not there';
     is $kafka->position('t', 0), undef, 'nor is its position';
 };
 
@@ -117,14 +118,14 @@ subtest 'nothing is delivered while it is held' => sub {
     my $mock = filled(1, 10);
     my (@received, $kafka);
     $kafka = consumer($mock, [{ topic => 't' }],
-        on_message => sub { push @received, $_[4]; $kafka->_hold_delivery if $_[4] == 3 });
-    $kafka->_start_consuming;
+        on_message => sub { push @received, $_[4]; Inside::hold_delivery($kafka) if $_[4] == 3 });
+    Inside::consume($kafka);
     wait_until { @received == 4 } 'the start';
     $mock->append(t => 0, { value => 10 });
     turns 50;
     is_deeply \@received, [0 .. 3], 'from the next message on';
     is $kafka->position('t', 0), 4, 'and the position stays';
-    $kafka->_release_delivery;
+    Inside::release_delivery($kafka);
     is scalar(@received), 4, 'nor within the release';
     wait_until { @received == 11 } 'the rest';
     is_deeply \@received, [0 .. 10], 'all of it comes afterwards';
@@ -135,9 +136,9 @@ subtest 'positions are put back' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, [{ topic => 't' }], fetch_max_bytes => 100, on_message => sub {
         push @received, $_[4];
-        $kafka->_rewind([{ topic => 't', partition => 0, offset => 1, leader_epoch => -1 }]) if @received == 3;
+        Inside::rewind($kafka, [{ topic => 't', partition => 0, offset => 1, leader_epoch => -1 }]) if @received == 3;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 12 } 'everything';
     is_deeply \@received, [0 .. 2, 1 .. 9], 'and nothing of what was fetched before is delivered in between';
 };
@@ -149,13 +150,13 @@ subtest 'an assignment that changes in part' => sub {
     my $change = [{ topic => 't', partition => 0, offset => 99 }, { topic => 'u', partition => 0, offset => -2 }];
     $kafka = consumer($mock, [map { { topic => 't', partition => $_ } } 1, 0], on_message => sub {
         push @received, "$_[0]$_[1]:$_[2]";
-        $kafka->_change_assignment($change) if !$changed++;
+        Inside::change_assignment($kafka, $change) if !$changed++;
     });
     $mock->create_topic(u => 1);
     $mock->append(u => 0, { value => 'u' });
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { defined $kafka->{cfg}{leaders}{'u:0'} } 'metadata';
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 22 } 'the rest';
     turns 50;
     is_deeply [sort grep { /^t1/ } @received], ['t1:0'], 'what is given up is dropped in the middle of its answer';
@@ -170,7 +171,7 @@ subtest 'a new assignment of the same partition' => sub {
         push @received, $_[2];
         $kafka->assign([{ topic => 't', offset => 18 }]) if @received == 3;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 5 } 'the rest';
     turns 50;
     is_deeply \@received, [0, 1, 2, 18, 19], 'makes void what was fetched for the one before';
@@ -183,7 +184,7 @@ subtest 'seek from within on_message' => sub {
         push @received, $_[2];
         $kafka->seek('t', 0, 17) if @received == 3;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 6 } 'the rest';
     turns 50;
     is_deeply \@received, [0, 1, 2, 17, 18, 19], 'is where the next message comes from';
@@ -194,7 +195,7 @@ subtest 'close from within on_message' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, [{ topic => 't' }],
         on_message => sub { push @received, $_[2]; $kafka->close if @received == 3 });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 3 } 'messages';
     turns 50;
     is_deeply \@received, [0, 1, 2], 'no message comes after it';
@@ -206,7 +207,7 @@ subtest 'a client that is dropped while it delivers' => sub {
     my ($received, $kafka) = (0);
     $kafka = consumer($mock, [{ topic => 't' }],
         on_message => sub { $received++; undef $kafka if $received == 3; sleep 0.006 });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { !$kafka && !$mock->connections } 'its end';
     turns;
     cmp_ok $received, '<', 10, 'comes before the end of its answer';
@@ -216,7 +217,7 @@ subtest 'a broker that goes and comes back' => sub {
     my $mock = filled(1, 3);
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 3 } 'messages';
     $mock->stop_broker(0);
     wait_until { errors($kafka) } 'the loss';
@@ -232,13 +233,13 @@ subtest 'the leader moves while the old one does not answer' => sub {
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
     $mock->fault(api => 'Fetch', broker => 0, delay_ms => 300);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { $mock->request_count('Fetch') } 'the Fetch';
     $mock->set_leader(t => 0, 1);
     $kafka->_refresh_metadata_for_topic('t');
     wait_until { @received >= 3 } 'messages';
     my $requests = $mock->request_count('Fetch');
-    wait_until { !$kafka->{cfg}{fetches}{0} } 'the late answer';
+    wait_until { !Inside::is_fetching($kafka, 0) } 'the late answer';
     turns 20;
     is_deeply \@received, [0 .. 2], 'what both of them bring is delivered once';
 };
@@ -249,7 +250,7 @@ subtest 'without a position, and without a leader' => sub {
     my $kafka = consumer($mock, [{ topic => 't', offset => -2 }, { topic => 'later', offset => -2 }],
         on_message => sub { push @received, "$_[0]:$_[2]" });
     $mock->fault(api => 'ListOffsets', drop => 1);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 3 } 'messages';
     $mock->create_topic('later') if !grep { $_ eq 'later' } $mock->topics;
     $mock->append(later => 0, { value => 'x' });
@@ -262,7 +263,7 @@ subtest 'an offset that is out of range' => sub {
     $mock->delete_records(t => 0, 4);
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 6 } 'messages';
     is_deeply \@received, [4 .. 9], 'is looked up again';
     is_deeply [errors($kafka)], [], 'silently';
@@ -275,12 +276,11 @@ subtest 'positions that are being looked up' => sub {
     my @received;
     my $kafka = consumer($mock, [map { { topic => 't', partition => $_, offset => -2 } } 0 .. 5],
         fetch_max_wait_ms => 30_000, on_message => sub { push @received, $_[1] });
-    {
-        # However busy the machine is.
-        local $EV::Kafka::Fetcher::RESOLVING_GRACE = 3600;
-        $kafka->_start_consuming;
+    # However busy the machine is.
+    Inside::with_resolving_grace(3600, sub {
+        Inside::consume($kafka);
         wait_until { @received } 'a message';
-    }
+    });
     is $mock->request_count('Fetch'), 1, 'are waited for: one Fetch has them all';
     is $mock->request_count('ListOffsets'), 6, 'when each of them is known';
 
@@ -304,7 +304,7 @@ subtest 'every partition gets its turn' => sub {
             my ($least, undef, $most) = sort { $a <=> $b } map { $_ // 0 } @received{ 0 .. 2 };
             $worst = $most - $least if $most - $least > ($worst // 0);
         });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { 3 == grep { ($_ // 0) == 50 } @received{ 0 .. 2 } } 'everything';
     cmp_ok $worst, '<=', 10, 'none is further ahead than two answers';
 };

@@ -8,6 +8,7 @@ use Scalar::Util qw(weaken);
 use Test::More;
 
 use EV::Kafka;
+use Inside;
 use TestKafka qw(wait_until turns client connected errors);
 
 # How a client finds the coordinator of a group or a transactional id, and keeps to it.
@@ -19,7 +20,7 @@ sub ask {
     my $asked = { ran => [], told => [] };
     my $run   = delete $more{run};
     my @key   = @{ delete $more{key} || [group => 'g'] };
-    $kafka->_with_coordinator(@key, {
+    Inside::with_coordinator($kafka, @key, {
         run => sub {
             my ($self, $op, $conn) = @_;
             push @{ $asked->{ran} }, "$op->{purpose}:$op->{node_id}";
@@ -134,16 +135,16 @@ subtest 'what its answers mean' => sub {
     my $asked = ran(ask($kafka));
     my ($node_id) = $asked->{ran}[0] =~ /(\d+)/;
     $mock->set_coordinator(group => 'g', ($node_id + 1) % 3);
-    $kafka->_coordinator_refused(group => 'g', 14);
+    Inside::coordinator_refused($kafka, group => 'g', 14);
     is_deeply ran(ask($kafka))->{ran}, ["group:$node_id"], '14, it is loading: it stays the same';
     for my $code (15, 16) {
         my $now = $mock->coordinator(group => 'g');
-        $kafka->_coordinator_refused(group => 'g', 0, $code);
+        Inside::coordinator_refused($kafka, group => 'g', 0, $code);
         is_deeply ran(ask($kafka))->{ran}, ["group:$now"], "$code: it is looked for again";
         $mock->set_coordinator(group => 'g', ($now + 1) % 3);
     }
-    is $kafka->_is_coordinator_error($_) ? 1 : 0, 1, "$_ passes" for 14, 15, 16;
-    is $kafka->_is_coordinator_error($_) ? 1 : 0, 0, "$_ does not" for 0, 25, 30;
+    is Inside::is_coordinator_error($kafka, $_), 1, "$_ passes" for 14, 15, 16;
+    is Inside::is_coordinator_error($kafka, $_), 0, "$_ does not" for 0, 25, 30;
 };
 
 subtest 'a broker that is gone' => sub {
@@ -151,14 +152,14 @@ subtest 'a broker that is gone' => sub {
     my $kafka = connected(brokers => $mock->bootstrap);
     my ($node_id) = ran(ask($kafka))->{ran}[0] =~ /(\d+)/;
     $mock->stop_broker($node_id);
-    wait_until { !$kafka->_ready_conn(group => $node_id) } 'the loss';
+    wait_until { !Inside::ready_conn($kafka, group => $node_id) } 'the loss';
     my $now = $mock->coordinator(group => 'g');
     isnt $now, $node_id, 'another one takes over';
     is_deeply ran(ask($kafka)), { ran => ["group:$now"], told => [] }, 'and is found';
     is scalar(() = errors($kafka)), 1, 'the loss is reported, once';
 
     $mock->stop_broker($_) for grep { $_ != $node_id } 0 .. 2;
-    wait_until { !$kafka->_ready_conn(group => $now) } 'the loss of all';
+    wait_until { !Inside::ready_conn($kafka, group => $now) } 'the loss of all';
     my $asked = ask($kafka);
     my $tries; my $timer = EV::timer 0.3, 0, sub { $tries = 1 };
     wait_until { $tries } 'some tries';
@@ -170,17 +171,16 @@ subtest 'a broker that is gone' => sub {
 subtest 'a broker that is silent' => sub {
     my $mock  = cluster(brokers => 1);
     my $kafka = connected(brokers => $mock->bootstrap, request_timeout => 0);
-    is $kafka->_patience($_->[0]), $_->[1], $_->[2] for [undef, 30, 'with request_timeout 0: 30 seconds all the same'],
+    is Inside::request_patience($kafka, $_->[0]), $_->[1], $_->[2] for [undef, 30, 'with request_timeout 0: 30 seconds all the same'],
         [5, 5, 'less for who is in a hurry'], [50, 30, 'but not more'];
-    is client(request_timeout => 7)->_patience, 7, 'otherwise what request_timeout says';
-    is client()->_patience(60), 30, 'or its default';
+    is Inside::request_patience(client(request_timeout => 7)), 7, 'otherwise what request_timeout says';
+    is Inside::request_patience(client(), 60), 30, 'or its default';
 
     # The connection for metadata gives up after 10 seconds at the latest. So do others.
-    $kafka->_drop_control;
-    no warnings 'redefine';
-    local *EV::Kafka::Bootstrap::_answer_timeout = sub { 0.1 };
+    Inside::drop_control($kafka);
     $mock->fault(api => 'FindCoordinator', hang => 1);
-    is_deeply ran(ask($kafka)), { ran => ['group:0'], told => [] }, 'FindCoordinator without an answer is sent again';
+    my $asked = Inside::with_answer_timeout(0.1, sub { ran(ask($kafka)) });
+    is_deeply $asked, { ran => ['group:0'], told => [] }, 'FindCoordinator without an answer is sent again';
     is asked_for($mock), 2, 'over a new connection';
 
     $mock->fault(api => 'Heartbeat', hang => 1);
@@ -197,16 +197,16 @@ subtest 'a broker that is silent' => sub {
 subtest 'operations that may have to wait for other members' => sub {
     my $mock  = cluster(brokers => 1);
     my $kafka = connected(brokers => $mock->bootstrap);
-    is $kafka->_ready_coordinator(group => 'g'), undef, 'nobody knows the coordinator yet';
+    is Inside::ready_coordinator($kafka, group => 'g'), undef, 'nobody knows the coordinator yet';
     ran(ask($kafka, parks => 1));
-    is $kafka->_ready_coordinator(group => 'g'), $kafka->_ready_conn(group => 0), 'its connection';
-    wait_until { $kafka->_ready_conn(main => 0) } 'the other connection';
-    $kafka->{cfg}{group} = { group_id => 'g', parked => 'group:0' };
-    is $kafka->_ready_coordinator(group => 'g'), $kafka->_ready_conn(main => 0),
-        'and while it waits there, another one';
-    is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
-    is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
-    delete $kafka->{cfg}{group};
+    is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, group => 0), 'its connection';
+    wait_until { Inside::ready_conn($kafka, main => 0) } 'the other connection';
+    Inside::as_parked($kafka, g => 0, sub {
+        is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, main => 0),
+            'and while it waits there, another one';
+        is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
+        is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
+    });
 };
 
 subtest 'when nobody waits any more' => sub {
@@ -217,9 +217,8 @@ subtest 'when nobody waits any more' => sub {
     my $asked = ask($kafka, is_over => sub { $is_over });
     wait_until { asked_for($mock) == 2 } 'some tries';
     $is_over = 1;
-    my $entry = $kafka->{cfg}{coordinators}{'group:g'};
-    wait_until { !$entry->{timer} && !$entry->{request} } 'the end of the search';
-    is_deeply [$asked, $entry->{ops}], [{ ran => [], told => [] }, []], 'the search ends';
+    wait_until { !Inside::is_looking_for_coordinator($kafka, group => 'g') } 'the end of the search';
+    is_deeply [$asked, Inside::wait_for_coordinator($kafka, group => 'g')], [{ ran => [], told => [] }, 0], 'the search ends';
 };
 
 subtest 'a die in an operation' => sub {

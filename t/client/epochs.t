@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use MockTest qw(connection answer);
 use TestKafka;
 
@@ -49,7 +50,7 @@ for my $name (sort keys %BROKERS) {
         my $mock = cluster($prepare);
         my @received;
         my $kafka = consumer($mock, \@received);
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         wait_until { @received == 10 } 'what was there';
         $mock->lose_records(t => 0, 5);
         $mock->append(t => 0, map { { value => "new $_" } } 5 .. 11);
@@ -107,7 +108,7 @@ for my $name (sort keys %BROKERS) {
             push @received, $_[4];
             $kafka->pause([{ topic => 't' }]) if @received == 3;
         });
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         wait_until { @received == 3 } 'some of it';
         $mock->lose_records(t => 0, 5);
         $mock->append(t => 0, { value => 'new 5' });
@@ -124,7 +125,7 @@ for my $name (sort keys %BROKERS) {
         my $mock = cluster($prepare);
         my @received;
         my $kafka = consumer($mock, \@received);
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         wait_until { @received == 10 } 'what was there';
         for my $leader (1, 0) {
             my $seen = @received;
@@ -149,7 +150,7 @@ for my $name (sort keys %BROKERS) {
             my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @received, $_[4] });
             my $from  = { topic => 't', partition => 0, offset => 10, leader_epoch => 1 };
             if    ($how eq 'a group') { $kafka->subscribe('t', group_id => 'g') }
-            elsif ($how eq 'assign')  { $kafka->assign([$from]); $kafka->_start_consuming }
+            elsif ($how eq 'assign')  { $kafka->assign([$from]); Inside::consume($kafka) }
             else                      { $kafka->assign([$from]); fetch_all($kafka, \@received, 10) }
             wait_until { @received >= 10 } 'what is there';
             turns 50;
@@ -210,7 +211,7 @@ subtest 'a leader that does not answer for its epochs' => sub {
         my $mock = cluster($BROKERS{OffsetForLeaderEpoch});
         my @received;
         my $kafka = consumer($mock, \@received);
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         wait_until { @received == 10 } 'what was there';
         $mock->fault(api => 'OffsetForLeaderEpoch', @$fault);
         $mock->lose_records(t => 0, 5);
@@ -225,7 +226,7 @@ subtest 'brokers that cannot be asked' => sub {
     my $mock = cluster(sub { $_[0]->api_versions(Fetch => 4, 8); $_[0]->api_versions(OffsetForLeaderEpoch => 0, 2) });
     my @received;
     my $kafka = consumer($mock, \@received);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 10 } 'what was there';
     $mock->set_leader(t => 0, 1);
     $mock->append(t => 0, { value => 'new' });
@@ -237,7 +238,7 @@ subtest 'a topic that is deleted and created again' => sub {
     my $mock = cluster(sub { });
     my @received;
     my $kafka = consumer($mock, \@received);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 10 } 'what was there';
     $mock->delete_topic('t');
     $mock->create_topic(t => 2);
@@ -260,13 +261,13 @@ subtest 'metadata from a broker that lags behind' => sub {
     my $answer = sub {
         my ($epoch, %topic) = @_;
         my $partition = { partition => 0, leader => 0, leader_epoch => $epoch, error_code => 0 };
-        $kafka->_adopt_metadata({ topics => [{ %$topic, partitions => [$partition], %topic }] }, ['t']);
-        return "$kafka->{cfg}{leaders}{'t:0'}/$kafka->{cfg}{topics}{t}[0]";
+        Inside::adopt($kafka, { topics => [{ %$topic, partitions => [$partition], %topic }] }, ['t']);
+        return join '/', $kafka->{cfg}{leaders}{'t:0'}, Inside::routes($kafka, 't')->[0];
     };
     is $answer->(0), '1/1', 'does not bring an old leader back';
     is $answer->(2), '0/0', 'a newer epoch does count';
     is $answer->(0, topic_id => 'x' x 16), '0/0', 'and so does any epoch of a new topic';
-    is $kafka->{cfg}{leader_epochs}{'t:0'}, 0, 'whose epochs count anew';
+    is ${ Inside::leader_epoch($kafka, t => 0) }, 0, 'whose epochs count anew';
 };
 
 # What a client knows of t:0 after answers to Metadata from peers that are only told of.
@@ -274,11 +275,11 @@ sub told {
     my ($kafka, $leader, $epoch, %topic) = @_;
     my $partition = { partition => 0, leader => $leader, leader_epoch => $epoch, error_code => 0 };
     my $brokers = delete $topic{brokers} || [0, 1];
-    $kafka->_adopt_metadata({
+    Inside::adopt($kafka, {
         brokers => [map { { node_id => $_, host => '127.0.0.1', port => 1 } } @$brokers],
         topics  => [{ name => 't', error_code => 0, partitions => [$partition], %topic }],
     }, ['t']);
-    return join '/', $kafka->{cfg}{leaders}{'t:0'}, $kafka->{cfg}{leader_epochs}{'t:0'} // 'none';
+    return join '/', $kafka->{cfg}{leaders}{'t:0'}, ${ Inside::leader_epoch($kafka, t => 0) } // 'none';
 }
 
 subtest 'an answer without an epoch' => sub {
@@ -311,7 +312,7 @@ subtest 'while an answer is not believed' => sub {
     my $mock  = cluster(sub { });
     my $kafka = connected(brokers => $mock->bootstrap);
     my $asked = $mock->request_count('Metadata');
-    $kafka->{cfg}{leader_epochs}{'t:0'} += 10;
+    ${ Inside::leader_epoch($kafka, t => 0) } += 10;
     my $leader = $kafka->{cfg}{leaders}{'t:0'};
     $mock->set_leader(t => 0, 1 - $leader);
     $kafka->_refresh_metadata_for_topic('t');

@@ -7,6 +7,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use mro ();
 use POSIX ();
 use Test::More;
 
@@ -39,7 +40,7 @@ my %ARGUMENTS = (
 sub public_methods {
     my %method;
     no strict 'refs';
-    for my $class ('EV::Kafka::Client', @EV::Kafka::Client::ISA) {
+    for my $class (@{ mro::get_linear_isa('EV::Kafka::Client') }) {
         $method{$_}++ for grep { /\A[a-z]/ && defined &{"${class}::$_"} && !/\A(?:weaken|refaddr|blessed|reftype|looks_like_number)\z/ }
             keys %{"${class}::"};
     }

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 # on_message_die => 'hold': a record that could not be worked on is not passed over.
@@ -33,7 +34,7 @@ my %HANDLER = (
 
 my %START = (
     poll => sub { my ($kafka) = @_; return EV::timer 0, 0.01, sub { $kafka->poll } },
-    consuming => sub { $_[0]->_start_consuming; return },
+    consuming => sub { Inside::consume($_[0]); return },
 );
 
 for my $handler (sort keys %HANDLER) {
@@ -86,7 +87,7 @@ subtest 'seek passes it' => sub {
     my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, on_message_die => 'hold',
         on_message => sub { die "never\n" if $_[4] == 3; push @received, $_[4] }, on_notice => sub { push @notices, $_[0] });
     $kafka->assign([{ topic => 't' }]);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @notices } 'the failure';
     $kafka->seek('t', 0, 4);
     wait_until { @received == 9 } 'the rest';
@@ -133,7 +134,7 @@ subtest 'a handler that moves the position itself before it dies' => sub {
             die "again\n";
         });
         $kafka->assign([{ topic => 't' }]);
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         wait_until { @received >= 13 } 'everything';
     };
     is_deeply \@received, [0 .. 3, 1 .. 9], 'is not held';
@@ -149,7 +150,7 @@ subtest 'a handler that pauses before it dies' => sub {
         push @received, $_[4];
     }, on_notice => sub { push @notices, $_[0] });
     $kafka->assign([{ topic => 't' }]);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @notices } 'the failure';
     turns 20;
     is_deeply \@received, [0 .. 2], 'gets nothing more';

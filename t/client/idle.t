@@ -8,6 +8,7 @@ use EV::Kafka;
 use Test::More;
 use Time::HiRes qw(time);
 
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -171,7 +172,7 @@ subtest 'connections_max_idle => 0' => sub {
     my $broker = taking();
     my $kafka  = connected(brokers => $broker->address, metadata_refresh => 0, connections_max_idle => 0);
     is delivered($kafka, 'value-1'), 'ok', 'a connection';
-    ok !$kafka->{cfg}{_idle_timer}, 'is never closed for being idle';
+    ok !Inside::watches_idle_links($kafka), 'is never closed for being idle';
 };
 
 subtest 'a broker that closes every connection at once' => sub {

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 # Partition 1 has its only replica on broker 1.
@@ -19,7 +20,7 @@ $kafka->produce('t', undef, $_, { partition => $_ }, sub { push @{ $got{before} 
 wait_until { @{ $got{before} || [] } == 2 } 'delivery';
 
 $mock->stop_broker(1);
-$kafka->_refresh_metadata;
+Inside::refresh($kafka);
 wait_until { !defined $kafka->{cfg}{leaders}{'t:1'} } 'metadata without that leader';
 is $mock->leader(t => 1), -1, 'a partition without a leader';
 

@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -17,7 +18,7 @@ subtest 'a client that goes out of scope is gone' => sub {
     for my $state (qw(new connecting connected busy lost)) {
         my $kafka = client(brokers => $mock->bootstrap, fetch_max_wait_ms => 10_000, linger_ms => 3_600_000, metadata_refresh => 3600);
         $kafka->connect unless $state eq 'new';
-        wait_until { $kafka->{cfg}{connected} } 'connecting' if $state =~ /connected|busy|lost/;
+        wait_until { Inside::is_connected($kafka) } 'connecting' if $state =~ /connected|busy|lost/;
         if ($state eq 'busy') {
             my $requests = $mock->request_count('Fetch');
             $kafka->assign([map { { topic => 't', partition => $_ } } 0, 1]);

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -21,7 +22,7 @@ sub cluster {
 
 my %START = (
     poll => sub { my ($kafka) = @_; return EV::timer 0, 0.01, sub { $kafka->poll } },
-    consuming => sub { $_[0]->_start_consuming; return },
+    consuming => sub { Inside::consume($_[0]); return },
 );
 
 sub reading {
@@ -95,7 +96,7 @@ subtest 'a group without on_message' => sub {
 subtest 'a seek while nobody listens' => sub {
     my $mock = cluster();
     my ($kafka, $running) = reading($mock, 'consuming', on_notice => sub { });
-    wait_until { $kafka->_cursor($kafka->_assigned('t', 0))->is_stopped } 'what nobody hears';
+    wait_until { Inside::cursor($kafka, t => 0)->is_stopped } 'what nobody hears';
     $kafka->seek('t', 0, 7);
     my @received;
     $kafka->{cfg}{on_message} = sub { push @received, $_[4] };

@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use IO::Socket::INET;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -18,7 +19,7 @@ subtest 'a broker that goes away and comes back' => sub {
     $kafka->produce('t', undef, 'first', sub { $delivered++ });
     wait_until { $delivered } 'the first message';
 
-    my $link = $kafka->{cfg}{links}{'main:0'};
+    my $link = Inside::link_to($kafka, main => 0);
     $mock->stop_broker(0);
     wait_until { $link->{state} eq 'idle' } 'the end of the connection';
     is_deeply [errors($kafka)], [], 'nothing was under way, nothing is said';
@@ -59,14 +60,14 @@ subtest 'a connection that is closed while idle is no loss' => sub {
     is $accepted, 3, 'connections for metadata, for messages out and for messages in';
 
     $broker->drop_all;
-    wait_until { !grep { $_->{state} ne 'idle' } values %{ $kafka->{cfg}{links} } } 'the end of all connections';
+    wait_until { !grep { $_ ne 'idle' } Inside::link_states($kafka) } 'the end of all connections';
     wait_until { $broker->{accepted} == $accepted + 1 && $kafka->{cfg}{bootstrap_conn}->connected }
         'the connection for metadata, which programs use as well, again';
     turns;
     is $broker->{accepted}, $accepted + 1, 'nobody else reconnects without need';
     $kafka->produce('t', undef, 'v', sub { $delivered++ unless $_[1] });
     $kafka->poll(sub { $polled++ unless $_[0] });
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $delivered == 2 && $polled == 2 } 'both';
     wait_until { $kafka->{cfg}{bootstrap_conn}->connected } 'metadata';
     is $broker->{accepted}, 2 * $accepted, 'all are reopened when needed';
@@ -81,7 +82,7 @@ subtest 'one of two brokers' => sub {
     $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
     wait_until { @got == 2 } 'delivery';
     $mock->stop_broker(1);
-    wait_until { $kafka->{cfg}{links}{'main:1'}{state} eq 'idle' } 'the end of the connection';
+    wait_until { Inside::link_to($kafka, main => 1)->{state} eq 'idle' } 'the end of the connection';
     @got = ();
     $kafka->produce('t', undef, 'v', { partition => $_ }, sub { push @got, $_[1] }) for 0, 1;
     wait_until { @got == 2 } 'delivery by the one that is left';
@@ -113,9 +114,9 @@ subtest 'all brokers lost while nothing is produced' => sub {
     $mock->stop_broker($_) for 0, 1;
     my $control = $kafka->{cfg}{bootstrap_conn};
     wait_until { !$control->connected } 'the loss';
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { errors($kafka) } 'the report';
-    wait_until { $kafka->{cfg}{bootstrap_tries} >= 3 } 'more tries';
+    wait_until { Inside::bootstrap_tries($kafka) >= 3 } 'more tries';
     is scalar(errors($kafka)), 1, 'reported once';
     like +(errors($kafka))[0], qr/lost/, 'as lost';
     is $kafka->{cfg}{bootstrap_conn}, $control, 'bootstrap_conn is a connection still';
@@ -144,7 +145,7 @@ subtest 'the connection for metadata when its broker closes it idle' => sub {
     turns;
     is $broker->{accepted}, 2, 'a broker that goes on closing it is left alone';
     is $kafka->{cfg}{bootstrap_conn}, $conn, 'bootstrap_conn stays a connection';
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $kafka->{cfg}{bootstrap_conn}->connected } 'the next request for metadata';
     is_deeply [errors($kafka)], [], 'and nobody hears of all that';
 };
@@ -204,7 +205,7 @@ subtest 'a broker that is somewhere else before anybody answered there' => sub {
     $kafka->poll(sub { push @polled, [@_] });
     turns;
     $place->{port} = $new->{port};
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { @polled } 'the poll from before';
     is_deeply [\@polled, \@received], [[[]], ['v']], 'is found there';
     turns 50;

@@ -7,22 +7,12 @@ use lib 't/lib';
 use EV::Kafka;
 use EV::Kafka::Mock;
 use GroupTest;
+use Inside;
 use TestKafka;
 
 # What a client does for one of many partitions or topics must not look at all the others.
 
 use constant MANY => 300;
-
-# Runs $code and counts what it calls: how often a method of ours.
-sub calls_of {
-    my ($method, $code) = @_;
-    no strict 'refs';
-    no warnings 'redefine';
-    my ($calls, $original) = (0, \&{"EV::Kafka::$method"});
-    local *{"EV::Kafka::$method"} = sub { $calls++; goto &$original };
-    $code->();
-    return $calls;
-}
 
 sub filled_topics {
     my $mock   = EV::Kafka::Mock->new;
@@ -37,7 +27,7 @@ sub filled_topics {
 
 subtest 'a group: the positions of many partitions become known' => sub {
     my ($mock, @topics) = filled_topics();
-    my $looks = calls_of('Fetcher::_nodes_to_ask', sub {
+    my $looks = Inside::calls_of(look_at_partitions => sub {
         my $member = member($mock, topics => \@topics);
         wait_until { @{ $member->{got} } == MANY } 'all messages';
         is left($member), 'left', 'leaving';
@@ -50,20 +40,15 @@ subtest 'polls that wait for the positions of many partitions' => sub {
     my @got;
     my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[0] });
     $kafka->assign([map { { topic => $_, offset => -2 } } @topics]);
-    my ($joined, @polled) = (0);
-    my $original = \&EV::Kafka::Fetcher::_join_fetch;
-    no warnings 'redefine';
-    local *EV::Kafka::Fetcher::_join_fetch = sub {
-        my ($self, $fetch) = @_;
-        &$original;
-        $joined = @{ $fetch->{rounds} } if @{ $fetch->{rounds} } > $joined;
-    };
-    for my $poll (0 .. 4) {
-        $kafka->poll(sub { $polled[$poll]++ });
-    }
-    fetch_all($kafka, \@got, MANY);
-    wait_until { 5 == grep { defined } @polled } 'the polls';
-    turns;
+    my @polled;
+    my $joined = Inside::most_polls_of_a_fetch(sub {
+        for my $poll (0 .. 4) {
+            $kafka->poll(sub { $polled[$poll]++ });
+        }
+        fetch_all($kafka, \@got, MANY);
+        wait_until { 5 == grep { defined } @polled } 'the polls';
+        turns;
+    });
     is_deeply \@polled, [(1) x 5], 'each was called back once';
     cmp_ok $joined, '<', 20, 'none waits for an answer more than once or twice';
 };
@@ -72,7 +57,7 @@ subtest 'many topics that are not known' => sub {
     my $mock  = EV::Kafka::Mock->new;
     my $kafka = connected(brokers => $mock->bootstrap);
     my $delivered = 0;
-    my $looks = calls_of('Pending::_waits_for_leader', sub {
+    my $looks = Inside::calls_of(look_at_waiting => sub {
         $kafka->produce("new$_", undef, 'v', sub { $delivered++ }) for 1 .. MANY;
         wait_until { $delivered == MANY } 'the messages';
     });
@@ -91,24 +76,22 @@ subtest 'metadata of very many partitions' => sub {
         EV::run;
     }
     chomp(my $bootstrap = readline $in);
-    my ($slices, $adopted) = (0, 0);
-    no warnings 'redefine';
-    my ($slice, $adopt) = (\&EV::Kafka::Metadata::_adopt_slice, \&EV::Kafka::Metadata::_merge_topic);
-    local *EV::Kafka::Metadata::_adopt_slice = sub { $slices++; goto &$slice };
-    local *EV::Kafka::Client::_adopt_slice   = sub { $slices++; goto &$slice };
-    local *EV::Kafka::Metadata::_merge_topic = sub { $adopted++; goto &$adopt };
-    my $kafka = connected(brokers => $bootstrap);
+    my ($kafka, $adopted);
+    my $slices = Inside::calls_of(adopt_slice => sub {
+        $adopted = Inside::calls_of(adopt_topic => sub { $kafka = connected(brokers => $bootstrap) });
+    });
     my $cfg   = $kafka->{cfg};
     cmp_ok $slices, '>', 2, 'is taken over in several turns of the event loop';
     is $adopted, $topics, 'every topic once';
     is scalar(keys %{ $cfg->{leaders} }), $topics * $partitions, 'the leader of every partition is known';
     is scalar(@{ $cfg->{meta}{topics} }), $topics, 'and meta has every topic';
 
-    $adopted = 0;
     my $meta = $cfg->{meta};
     my $poll = EV::timer 0.01, 0.01, sub { };
-    $kafka->_refresh_metadata;
-    wait_until { $cfg->{meta} != $meta } 'the next answer';
+    $adopted = Inside::calls_of(adopt_topic => sub {
+        Inside::refresh($kafka);
+        wait_until { $cfg->{meta} != $meta } 'the next answer';
+    });
     is $adopted, 0, 'of what has not changed nothing is taken over again';
     is_deeply [map { scalar @{ $_->{partitions} } } @{ $cfg->{meta}{topics} }], [($partitions) x $topics], 'and meta has it still';
     is scalar(keys %{ $cfg->{leaders} }), $topics * $partitions, 'as have the leaders';
@@ -116,7 +99,7 @@ subtest 'metadata of very many partitions' => sub {
     my $calls = 0;
     $kafka->connect(sub { $calls++ });
     is $calls, 1, 'the client is connected';
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     $kafka->close;
     turns;
     pass 'it may be closed while an answer is on its way';
@@ -131,14 +114,14 @@ subtest 'a topic that changes among those that do not' => sub {
     $mock->create_topic(late => 3);
     $mock->delete_topic('t7');
     my $meta = $cfg->{meta};
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $cfg->{meta} != $meta } 'the next answer';
     is $cfg->{leaders}{'late:2'} // -1, $mock->leader(late => 2), 'the new one is known';
     ok !exists $cfg->{leaders}{'t7:0'}, 'the one that is gone is forgotten';
     is scalar(grep { $_->{name} eq 't7' } @{ $cfg->{meta}{topics} }), 0, 'also in meta';
     $mock->create_topic(t7 => 2);
     $meta = $cfg->{meta};
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $cfg->{meta} != $meta } 'the answer after that';
     ok defined $cfg->{leaders}{'t7:1'}, 'it is there again';
     is scalar(@{ $cfg->{meta}{topics} }), MANY + 1, 'meta has each once';

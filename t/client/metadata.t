@@ -5,6 +5,7 @@ use Test::More;
 use lib 't/lib';
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use Scalar::Util qw(weaken);
 use TestKafka;
@@ -168,7 +169,7 @@ subtest 'a clock that is put back' => sub {
     my $set   = EV::Loop->can('now');
     no warnings 'redefine';
     local *EV::Loop::now = sub { $set->(@_) - 3600 };
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { $mock->request_count('Metadata') > $asked } 'a request';
     pass 'makes nothing wait';
 };
@@ -181,19 +182,21 @@ subtest 'an incomplete answer counts as none' => sub {
     is scalar($good->requests('Metadata')), 1, 'the next broker is asked';
 };
 
-# What has been asked of a topic that does not exist, by what a program does with it.
+# What has been asked of a topic that does not exist, by what a program does with it. It goes on while
+# what this returns is kept.
 my %reads = (
     'assign and poll' => sub {
         my ($kafka, $topic) = @_;
         $kafka->assign([{ topic => $topic, partition => 0, offset => 0 }]);
         weaken(my $weak = $kafka);
-        $kafka->{cfg}{poll_timer} = EV::timer 0, 0.01, sub { $weak->poll };
+        return EV::timer 0, 0.01, sub { $weak->poll if $weak };
     },
-    'offsets_for' => sub { my ($kafka, $topic) = @_; $kafka->offsets_for($topic, sub { }) },
-    'subscribe, classic'  => sub { my ($kafka, $topic) = @_; $kafka->subscribe($topic, group_id => 'g') },
+    'offsets_for' => sub { my ($kafka, $topic) = @_; $kafka->offsets_for($topic, sub { }); return },
+    'subscribe, classic'  => sub { my ($kafka, $topic) = @_; $kafka->subscribe($topic, group_id => 'g'); return },
     'subscribe, consumer' => sub {
         my ($kafka, $topic) = @_;
         $kafka->subscribe($topic, group_id => 'h', group_protocol => 'consumer');
+        return;
     },
 );
 
@@ -204,7 +207,7 @@ subtest 'reading creates no topic' => sub {
         my $mock  = EV::Kafka::Mock->new;
         my $kafka = connected(brokers => $mock->bootstrap);
         my $asked = $mock->request_count('Metadata');
-        $reads{$what}->($kafka, 'read');
+        my $reading = $reads{$what}->($kafka, 'read');
         wait_until { $mock->request_count('Metadata') >= $asked + 2 } 'requests for its metadata';
         ok !exists_in($mock, 'read'), $what;
     }
@@ -214,7 +217,7 @@ subtest 'unless it is asked for' => sub {
     for my $what (sort keys %reads) {
         my $mock  = EV::Kafka::Mock->new;
         my $kafka = connected(brokers => $mock->bootstrap, allow_auto_create_topics => 1);
-        $reads{$what}->($kafka, 'read');
+        my $reading = $reads{$what}->($kafka, 'read');
         wait_until { exists_in($mock, 'read') } "$what: the topic";
         ok exists_in($mock, 'read'), $what;
     }
@@ -230,7 +233,7 @@ subtest 'writing does' => sub {
     for my $what (sort keys %writes) {
         my $mock  = EV::Kafka::Mock->new;
         my $kafka = connected(brokers => $mock->bootstrap);
-        $reads{'assign and poll'}->($kafka, 'read');
+        my $reading = $reads{'assign and poll'}->($kafka, 'read');
         my @got;
         $writes{$what}->($kafka, sub { push @got, $_[1] });
         wait_until { @got } 'delivery';
@@ -268,7 +271,7 @@ subtest 'a topic that is created later is found' => sub {
         my @got;
         my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[4] });
         my $asked = $mock->request_count('Metadata');
-        $reads{$what}->($kafka, 'later');
+        my $reading = $reads{$what}->($kafka, 'later');
         wait_until { $mock->request_count('Metadata') > $asked + 2 } 'requests for its metadata';
         $mock->create_topic(later => 1);
         $mock->append(later => 0, { value => 'v' });
@@ -283,7 +286,7 @@ subtest 'leader epochs of brokers that may tell old ones' => sub {
         $mock->api_versions(Metadata => 0, $version);
         $mock->create_topic(t => 1);
         my $kafka = connected(brokers => $mock->bootstrap);
-        my $known = $kafka->{cfg}{leader_epochs}{'t:0'};
+        my $known = ${ Inside::leader_epoch($kafka, t => 0) };
         $version < 9 ? is $known, undef, "Metadata $version: are not believed" : ok defined $known, "Metadata $version: are";
     }
 };

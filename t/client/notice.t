@@ -4,10 +4,14 @@ use warnings;
 # What only waits is told by on_notice, once until its reason changes, and never by
 # on_error. Timers count from the moment they are started.
 
+use lib 't/lib';
+
 use EV;
 use EV::Kafka;
 use Test::More;
 use Time::HiRes ();
+
+use Inside;
 
 my (@errors, @notices);
 my $kafka = EV::Kafka->new(
@@ -15,31 +19,31 @@ my $kafka = EV::Kafka->new(
     on_notice => sub { push @notices, [@_] },
 );
 
-$kafka->_notice('topic t', 'topic t is not known', topic => 't');
-$kafka->_notice('topic t', 'topic t is not known', topic => 't');
+Inside::notice($kafka, 'topic t', 'topic t is not known', topic => 't');
+Inside::notice($kafka, 'topic t', 'topic t is not known', topic => 't');
 is_deeply \@notices, [['topic t is not known', { topic => 't' }]], 'a reason is told once, with what it is about';
 
-$kafka->_notice('topic t', 'topic t has no leader', topic => 't');
-$kafka->_notice('topic u', 'topic u is not known', topic => 'u');
+Inside::notice($kafka, 'topic t', 'topic t has no leader', topic => 't');
+Inside::notice($kafka, 'topic u', 'topic u is not known', topic => 'u');
 is_deeply [map { $_->[0] } @notices[1 .. $#notices]], ['topic t has no leader', 'topic u is not known'],
     'another reason, and another subject, is told of';
 
-$kafka->_notice_over('topic t');
-$kafka->_notice('topic t', 'topic t has no leader', topic => 't');
+Inside::notice_over($kafka, 'topic t');
+Inside::notice($kafka, 'topic t', 'topic t has no leader', topic => 't');
 is scalar @notices, 4, 'what was over and comes again is told of again';
 
 {
     my @warnings;
     local $SIG{__WARN__} = sub { push @warnings, $_[0] };
     $kafka->{cfg}{on_notice} = sub { die "no such luck\n" };
-    $kafka->_notice('topic v', 'topic v is not known');
+    Inside::notice($kafka, 'topic v', 'topic v is not known');
     is_deeply \@warnings, ["on_notice error: no such luck\n"], 'a die in on_notice is a warning';
     @warnings = ();
     delete $kafka->{cfg}{on_notice};
-    $kafka->_notice('topic w', 'topic w is not known');
+    Inside::notice($kafka, 'topic w', 'topic w is not known');
     is_deeply \@warnings, ["EV::Kafka: topic w is not known\n"], 'without on_notice it is a warning itself';
     local $SIG{__WARN__} = sub { die $_[0] };
-    ok eval { $kafka->_notice('topic x', 'topic x is not known'); 1 }, 'and a warning that dies stops nothing';
+    ok eval { Inside::notice($kafka, 'topic x', 'topic x is not known'); 1 }, 'and a warning that dies stops nothing';
 }
 is_deeply \@errors, [], 'on_error has heard nothing of all that';
 
@@ -49,12 +53,10 @@ like $@, qr/^EV::Kafka: option 'on_notice' must be a code reference/, 'and is na
 {
     # The loop's own time is that of the beginning of this turn.
     my ($fired, $long);
-    no warnings 'once';
-    local *EV::Kafka::Client::_test_fired = sub { $fired = 1; EV::break };
     my $timer;
     my $turn = EV::timer 0, 0, sub {
         select undef, undef, undef, 0.3;
-        $timer = $kafka->_timer(0.2, '_test_fired');
+        $timer = Inside::timer($kafka, 0.2, sub { $fired = 1; EV::break });
         my $began = Time::HiRes::time();
         EV::once undef, 0, 0, sub { $long = 1 unless $fired };
     };
@@ -66,9 +68,7 @@ like $@, qr/^EV::Kafka: option 'on_notice' must be a code reference/, 'and is na
     # In one turn of the loop a socket that can be read comes before a timer that is due.
     pipe my $in, my $out or die "pipe: $!";
     my @order;
-    no warnings 'once';
-    local *EV::Kafka::Client::_test_late = sub { push @order, 'late'; EV::break };
-    my $timer = $kafka->_timer(0.01, '_test_late');
+    my $timer = Inside::timer($kafka, 0.01, sub { push @order, 'late'; EV::break });
     my $io    = EV::io $in, EV::READ, sub { sysread $in, my $byte, 1; push @order, 'read' };
     my $turn  = EV::timer 0, 0, sub { syswrite $out, 'x'; select undef, undef, undef, 0.05 };
     EV::run;

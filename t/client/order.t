@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 # What may be said of a message beside key and value, for all of partition 0.
@@ -38,7 +39,7 @@ for my $idempotent (0, 1) {
         my $kafka = connected(brokers => $mock->bootstrap, idempotent => $idempotent);
         my $gone  = $mock->leader(t => 0);
         $mock->stop_broker($gone);
-        $kafka->_refresh_metadata;
+        Inside::refresh($kafka);
         wait_until { !defined $kafka->{cfg}{leaders}{'t:0'} } 'the leader to be gone';
         my $heard = produce_in_all_ways($kafka, t => [1 .. 12], @WAYS);
         is +($kafka->buffered)[0], 12, 'all are kept';
@@ -127,7 +128,7 @@ subtest 'patience is the same for all' => sub {
     $mock->create_topic(t => 1);
     my $kafka = connected(brokers => $mock->bootstrap, delivery_timeout => 1);
     $mock->stop_broker($mock->leader(t => 0));
-    $kafka->_refresh_metadata;
+    Inside::refresh($kafka);
     wait_until { !defined $kafka->{cfg}{leaders}{'t:0'} } 'the leader to be gone';
     my $heard = produce_in_all_ways($kafka, t => [0 .. 3], @WAYS);
     wait_until { keys %$heard == 4 } 'all callbacks';

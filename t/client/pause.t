@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
+use Inside;
 use TestKafka;
 
 my $P0 = { topic => 't', partition => 0 };
@@ -38,7 +39,7 @@ subtest 'pause from within on_message' => sub {
         push @received, [@_[1, 2]];
         $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @{ of(1, \@received) } == 10 } 'the other partition';
     turns 50;
     is_deeply of(0, \@received), [0 .. 2], 'holds from the next message on';
@@ -79,17 +80,16 @@ subtest 'resume while what comes behind is being delivered' => sub {
     my $mock = cluster();
     my (@received, $kafka);
     $kafka = consumer($mock, fetch_max_bytes => 100);
-    my $cfg     = $kafka->{cfg};
     my $resumed = 0;
-    $cfg->{on_message} = sub {
+    $kafka->{cfg}{on_message} = sub {
         push @received, [@_[1, 2]];
         $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
-        if ($_[1] == 1 && $kafka->_cursor($kafka->_assigned('t', 0))->{paused}) {
+        if ($_[1] == 1 && Inside::is_paused($kafka, t => 0)) {
             $kafka->resume([$P0]);
             $resumed++;
         }
     };
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received >= 20 } 'everything';
     turns 50;
     ok $resumed, 'resumed from within on_message of the other partition';
@@ -100,9 +100,9 @@ subtest 'close with answers that wait' => sub {
     my $mock = cluster();
     my (@received, @done);
     my $kafka = consumer($mock, on_message => sub { push @received, [@_[1, 2]] });
-    $kafka->_hold_delivery;
+    Inside::hold_delivery($kafka);
     $kafka->poll(sub { push @done, [@_] });
-    wait_until { @{ $kafka->{cfg}{answers} } } 'an answer';
+    wait_until { Inside::undelivered($kafka) } 'an answer';
     $kafka->close;
     wait_until { @done } 'the callback of poll';
     turns;
@@ -115,11 +115,11 @@ subtest 'pause while a fetch is under way' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, fetch_max_bytes => 100, on_message => sub { push @received, [@_[1, 2]] });
     $kafka->pause([$P1]);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @received == 10 } 'one partition';
     $kafka->pause([$P0]);
     $mock->append(t => 0, { value => $_ }) for 10 .. 12;
-    wait_until { !$kafka->{cfg}{fetches}{0} } 'its answer';
+    wait_until { !Inside::is_fetching($kafka, 0) } 'its answer';
     turns;
     is scalar(@received), 10, 'what it brings is not delivered';
     my $requests = $mock->request_count('Fetch');
@@ -163,7 +163,7 @@ subtest 'seek on a paused partition' => sub {
         push @received, [@_[1, 2]];
         $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
     });
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @{ of(1, \@received) } == 10 } 'the other partition';
     turns;
     $kafka->seek('t', 0, 7);
@@ -180,8 +180,8 @@ subtest 'what ends a pause' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, on_message => sub { push @received, [@_[1, 2]] });
     $kafka->pause([$P0]);
-    $kafka->_change_assignment([$P0]);
-    $kafka->_start_consuming;
+    Inside::change_assignment($kafka, [$P0]);
+    Inside::consume($kafka);
     turns 50;
     is_deeply \@received, [], 'not a change of the assignment in which the partition stays';
     $kafka->assign([{%$P0}]);
@@ -227,9 +227,9 @@ subtest 'what was kept goes with its partition' => sub {
             my $kafka;
             $kafka = consumer($mock, on_notice => sub { },
                 $how eq 'paused' ? (on_message => sub { $kafka && $kafka->pause([$P0, $P1]) }) : ());
-            $kafka->_start_consuming;
-            my $cursor = $kafka->_cursor($kafka->_assigned('t', 0));
-            wait_until { @{ $cursor->{kept} } } "what is kept, $how";
+            Inside::consume($kafka);
+            my $cursor = Inside::cursor($kafka, t => 0);
+            wait_until { Inside::keeps_answers($cursor) } "what is kept, $how";
             weaken $cursor;
             ok $cursor, "$how: it is there";
             $kafka->assign([]) if $end eq 'assign';

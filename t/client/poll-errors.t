@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 use Time::HiRes qw(time);
@@ -190,7 +191,7 @@ for my $is_consuming (0, 1) {
         $mock->append(t => 0, { value => $_ }) for 0, 1;
         my @received;
         my $kafka = consumer($mock, \@received);
-        $kafka->_start_consuming if $is_consuming;
+        Inside::consume($kafka) if $is_consuming;
         fetch_all($kafka, \@received, 2);
         # Longer than a Fetch may take: nothing is under way then.
         $mock->fault(api => 'ListOffsets', error => 29, delay_ms => 100);
@@ -216,8 +217,8 @@ subtest 'a lookup that fails after a seek has overtaken it' => sub {
     $kafka->poll;
     wait_until { $mock->request_count('ListOffsets') } 'the lookup';
     $kafka->seek('t', 0, 1);
-    wait_until { !%{ $kafka->{cfg}{lookups} } } 'its answer';
-    is $kafka->{cfg}{cursors}{'t:0'}{not_before}, 0, 'delays nothing';
+    wait_until { !Inside::lookups($kafka) } 'its answer';
+    is Inside::fetched_not_before($kafka, t => 0), 0, 'delays nothing';
     fetch_all($kafka, \@received, 1);
     is_deeply \@received, [1], 'the seek counts';
     is_deeply [errors($kafka)], [], 'and nothing is reported';

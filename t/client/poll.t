@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 use Time::HiRes qw(time);
@@ -87,22 +88,22 @@ sub poll_on {
         subtest "polling on with $name" => sub {
             my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 100);
             # Metadata would put the leader right.
-            no warnings 'redefine';
-            local *EV::Kafka::Client::_want_metadata = sub { };
-            $nothing{$name}->($kafka);
-            # Timers count from the time that the loop knows.
-            EV::now_update;
-            my $began = time;
-            my $loop  = poll_on($kafka);
-            cmp_ok $loop->{deepest}, '<=', 2, 'does not recurse';
-            wait_until { @{ $loop->{answers} } >= 4 } 'polls';
-            cmp_ok time - $began, '>', 0.25, 'each waits as for a broker that has nothing';
-            cmp_ok $loop->{deepest}, '<=', 2, 'and comes from the event loop';
-            my $answers = @{ $loop->{answers} };
-            $loop->{stopped} = 1;
-            $kafka->close;
-            is scalar(@{ $loop->{answers} }), $answers + 1, 'close ends the last one';
-            like $loop->{answers}[-1][0], qr/^client closed$|left the cluster$/, 'and it hears why';
+            Inside::without_metadata(sub {
+                $nothing{$name}->($kafka);
+                # Timers count from the time that the loop knows.
+                EV::now_update;
+                my $began = time;
+                my $loop  = poll_on($kafka);
+                cmp_ok $loop->{deepest}, '<=', 2, 'does not recurse';
+                wait_until { @{ $loop->{answers} } >= 4 } 'polls';
+                cmp_ok time - $began, '>', 0.25, 'each waits as for a broker that has nothing';
+                cmp_ok $loop->{deepest}, '<=', 2, 'and comes from the event loop';
+                my $answers = @{ $loop->{answers} };
+                $loop->{stopped} = 1;
+                $kafka->close;
+                is scalar(@{ $loop->{answers} }), $answers + 1, 'close ends the last one';
+                like $loop->{answers}[-1][0], qr/^client closed$|left the cluster$/, 'and it hears why';
+            });
         };
     }
 }
@@ -139,7 +140,7 @@ subtest 'a poll that waits with nothing to fetch from' => sub {
     $mock->append(new => 0, { value => 'n' });
     wait_until { $polled == 4 } 'the callback';
     is $received[-1], 'n', 'goes on when there is one';
-    is_deeply $kafka->{cfg}{idle_rounds}, [], 'none is left';
+    is Inside::idle_polls($kafka), 0, 'none is left';
 };
 
 subtest 'poll before metadata waits for it' => sub {
@@ -360,7 +361,7 @@ subtest 'what the broker is known to have is fetched before it is asked for' => 
     my $poll = sub { my $polled; $kafka->poll(sub { $polled = 1 }); wait_until { $polled } 'poll' };
     $poll->();
     my $first = @received;
-    wait_until { $mock->request_count('Fetch') == 2 && !%{ $kafka->{cfg}{fetches} } } 'the second answer';
+    wait_until { $mock->request_count('Fetch') == 2 && !Inside::is_fetching($kafka) } 'the second answer';
     turns;
     is scalar(@received), $first, 'it is not delivered before the next poll';
     is $mock->request_count('Fetch'), 2, 'nor is anything else fetched';
@@ -370,7 +371,7 @@ subtest 'what the broker is known to have is fetched before it is asked for' => 
     is $lag->{'t:0'}{current}, $first, 'and the position is that of what was delivered';
     $poll->();
     cmp_ok scalar(@received), '>', $first, 'which delivers it';
-    wait_until { $mock->request_count('Fetch') == 3 && !%{ $kafka->{cfg}{fetches} } } 'the third answer';
+    wait_until { $mock->request_count('Fetch') == 3 && !Inside::is_fetching($kafka) } 'the third answer';
     $kafka->seek('t', 0, 8);
     @received = ();
     $poll->();

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 # Every error code of the protocol, each once for a partition of its own: each
@@ -60,7 +61,7 @@ for my $idempotent (0, 1) {
         turns();
         is $calls, 2 * @CODES, 'each callback once';
         is_deeply [errors($kafka)], [], 'on_error hears nothing';
-        is(($kafka->_queued)[0], 0, 'nothing is left');
+        is(Inside::queued($kafka), 0, 'nothing is left');
         is $mock->request_count('InitProducerId'), $idempotent ? 2 : 0, 'one new id for all' if $idempotent;
     };
 }

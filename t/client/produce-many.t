@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 
 my $mock = EV::Kafka::Mock->new;
@@ -80,7 +81,7 @@ subtest 'a callback that closes the client in the middle' => sub {
     my (@done, $kafka);
     $kafka = connected(brokers => $mock->bootstrap, buffer_memory => 50, on_error => sub { $kafka->close });
     $kafka->produce('t', 'too', 'x' x 100);
-    ok $kafka->{cfg}{closed}, 'closed by on_error';
+    ok Inside::is_closed($kafka), 'closed by on_error';
     $kafka = connected(brokers => $mock->bootstrap, partitioner => sub { $kafka->close; 0 });
     $kafka->produce_many([['t', 'a', 'a'], ['t', 'b', 'b']], sub { push @done, [@_] });
     is_deeply $done[0][0], ['client closed', 'EV::Kafka: client is closed'], 'every message has its end';

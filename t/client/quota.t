@@ -5,6 +5,7 @@ use Test::More;
 use lib 't/lib';
 use EV;
 use EV::Kafka;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 use Time::HiRes qw(time);
@@ -62,7 +63,7 @@ for my $how ('poll', 'consuming') {
         $kafka->assign([{ topic => 't' }]);
         my $poll;
         $poll = sub { push @polled, @_; $kafka->poll($poll) if @received < 6 };
-        $how eq 'poll' ? $poll->() : $kafka->_start_consuming;
+        $how eq 'poll' ? $poll->() : Inside::consume($kafka);
         wait_until { @received == 6 } 'all that is there';
         undef $poll;
         is_deeply \@received, [0 .. 5], 'everything comes once and in order';
@@ -70,7 +71,7 @@ for my $how ('poll', 'consuming') {
         my @at = @{ $broker->{fetched_at} };
         my @waits = map { $at[$_ + 1] - $at[$_] } grep { $_ % 2 } 0 .. $#at - 1;
         is scalar(grep { $_ < 0.9 * THROTTLE_MS / 1000 } @waits), 0, 'the broker is left alone for as long as it says';
-        is $kafka->_cursor($kafka->_assigned('t', 0))->{not_before}, 0, 'which is all the delay there is';
+        is Inside::fetched_not_before($kafka, t => 0), 0, 'which is all the delay there is';
     };
 }
 
@@ -79,7 +80,7 @@ subtest 'a seek meanwhile' => sub {
     my @received;
     my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, $_[4] });
     $kafka->assign([{ topic => 't' }]);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { @{ $broker->{fetched_at} || [] } == 2 && @received == 2 } 'the throttled Fetch';
     turns 5;
     $kafka->seek('t', 0, $kafka->position('t', 0));
@@ -91,7 +92,7 @@ subtest 'an answer without topics that does not throttle' => sub {
     my $broker = ScriptedBroker->new(on_request => sub { $_[2]{api} eq 'Fetch' ? throttled(0) : undef });
     my $kafka = connected(brokers => $broker->address, on_message => sub { });
     $kafka->assign([{ topic => 't' }]);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { errors($kafka) } 'the error';
     like +(errors($kafka))[0], qr/^Fetch answer lacks t:0/, 'is one';
 };

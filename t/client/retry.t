@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -105,7 +106,7 @@ subtest 'younger batches do not pass a refused one' => sub {
     my $delivered = 0;
     my $count     = sub { $delivered++ };
     $kafka->produce('t', undef, 'a', $count);
-    wait_until { %{ $kafka->{cfg}{held} } } 'the refusal';
+    wait_until { Inside::has_held_batches($kafka) } 'the refusal';
     $kafka->produce('t', undef, $_, $count) for 'b', 'c';
     wait_until { $delivered == 3 } 'delivery';
     is_deeply log_values($mock, 't'), [qw(a b c)], 'the log has them in order';

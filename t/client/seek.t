@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use ScriptedBroker;
 use TestKafka;
 
@@ -170,7 +171,7 @@ subtest 'a seek while a fetch is in flight' => sub {
                 $kafka->assign([{ topic => 't' }]);
                 my $again;
                 $again = sub { $kafka->poll($again) };
-                $how eq 'poll' ? $again->() : $kafka->_start_consuming;
+                $how eq 'poll' ? $again->() : Inside::consume($kafka);
                 wait_until { @received == 3 && $mock->request_count('Fetch') >= 2 } 'the Fetch that waits';
                 turns 20;
                 $to{$to}->($kafka, sub { $sought = $_[0] });
@@ -200,7 +201,7 @@ subtest 'a seek to where the position stands, from within on_message' => sub {
         $kafka->assign([{ topic => 't' }]);
         my $polling;
         if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
-        else                { $kafka->_start_consuming }
+        else                { Inside::consume($kafka) }
         wait_until { @received >= 10 } 'all';
         turns 20;
         is_deeply \@received, [0 .. 9], "$how: everything comes once and in order";
@@ -222,7 +223,7 @@ subtest 'a seek away and back while what was fetched waits to be delivered' => s
         $kafka->assign([map { { topic => 't', partition => $_ } } 0, 1]);
         my $polling;
         if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
-        else                { $kafka->_start_consuming }
+        else                { Inside::consume($kafka) }
         wait_until { 2 == grep { $kafka->position('t', $_) == 5 } 0, 1 } 'the end of both';
         turns 20;
         is_deeply \%received, { map { $_ => [0 .. 4] } 0, 1 }, "$how: everything comes once and in order";
@@ -241,7 +242,7 @@ subtest 'a position that is written to while what follows it was fetched' => sub
         $kafka->pause($parts), $kafka->resume($parts) if @received == 2;
     });
     $kafka->assign($parts);
-    $kafka->_start_consuming;
+    Inside::consume($kafka);
     wait_until { $kafka->position('t', 0) == 10 } 'the end';
     turns 20;
     is_deeply \@received, [0, 1, 8, 9], 'counts from the next message on';
@@ -285,7 +286,7 @@ for my $is_consuming (0, 1) {
             });
         $kafka->assign([{ topic => 't' }]);
         my $polling;
-        if ($is_consuming) { $kafka->_start_consuming }
+        if ($is_consuming) { Inside::consume($kafka) }
         else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
         wait_until { @sought } 'the end of the seek';
         wait_until { @received >= 20 } 'everything';
@@ -306,7 +307,7 @@ for my $is_consuming (0, 1) {
         });
         $kafka->assign([{ topic => 't' }]);
         my $polling;
-        if ($is_consuming) { $kafka->_start_consuming }
+        if ($is_consuming) { Inside::consume($kafka) }
         else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
         wait_until { @received >= ($is_consuming ? 13 : 20) } 'everything';
         turns 20;
@@ -329,7 +330,7 @@ for my $is_answered (0, 1) {
         my $poll = sub { my $polled; $kafka->poll(sub { $polled = 1 }); wait_until { $polled } 'poll' };
         $poll->();
         is_deeply [splice @received], [0 .. 4], 'a poll';
-        if ($is_answered) { wait_until { @{ $kafka->{cfg}{answers} } } 'what is fetched ahead' }
+        if ($is_answered) { wait_until { Inside::undelivered($kafka) } 'what is fetched ahead' }
         $mock->fault(api => 'ListOffsets', delay_ms => 50);
         my $sought;
         $kafka->seek('t', 0, -2, sub { $sought = 1 });

@@ -14,6 +14,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
+use Inside;
 use TestKafka;
 
 { package My::Conn;   our @ISA = 'EV::Kafka::Conn' }
@@ -42,7 +43,7 @@ for my $state (qw(new queued connecting connected consuming closed)) {
     my ($delivered, $polled);
     $kafka->produce('t', 'k', 'v', sub { $delivered = $_[1] // 'delivered' }) if $state =~ /queued|con/;
     $kafka->connect if $state =~ /con|closed/;
-    wait_until { $kafka->{cfg}{connected} } 'connecting' if $state =~ /connected|consuming|closed/;
+    wait_until { Inside::is_connected($kafka) } 'connecting' if $state =~ /connected|consuming|closed/;
     if ($state eq 'consuming') {
         $kafka->assign([{ topic => 't' }]);
         $kafka->poll(sub { $polled++ });

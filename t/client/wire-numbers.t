@@ -9,6 +9,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest qw(filled member joined owned);
+use Inside;
 use ScriptedBroker;
 use TestKafka qw(wait_until turns warnings_of client connected errors);
 
@@ -48,16 +49,16 @@ subtest 'the number of a partition says nothing about how many there are' => sub
         return $request->{api} eq 'Metadata' ? metadata_with_partition($self, $number) : undef;
     });
     my $kafka = connected(brokers => $broker->address);
-    is scalar @{ $kafka->{cfg}{topics}{t} }, 17, 'some that are not listed may be there';
+    is scalar @{ Inside::routes($kafka, 't') }, 17, 'some that are not listed may be there';
     for ($number = 17, 1_048_575, 2**31 - 1) {
         my $before = resident();
         my @got;
         $kafka->offsets_for('t', sub { @got = @_ });
-        $kafka->_refresh_metadata;
+        Inside::refresh($kafka);
         my $asked = $broker->requests('Metadata');
         wait_until { $broker->requests('Metadata') > $asked } 'metadata';
-        wait_until { !$kafka->{cfg}{metadata_request} } 'the answer';
-        cmp_ok scalar @{ $kafka->{cfg}{topics}{t} || [] }, '<=', 17, "partition $_ alone does not make that many";
+        wait_until { !Inside::is_refreshing($kafka) } 'the answer';
+        cmp_ok scalar @{ Inside::routes($kafka, 't') }, '<=', 17, "partition $_ alone does not make that many";
         cmp_ok resident() - $before, '<', 8 << 20, 'nor that much memory';
     }
     is_deeply [errors($kafka)], [], 'no errors';
@@ -87,7 +88,7 @@ subtest 'the port of a broker' => sub {
     push @{ $broker->{peers} }, { node_id => 5, port => 70_000 };
     my @notices;
     my $kafka = connected(brokers => $broker->address, on_notice => sub { push @notices, [@_] });
-    $kafka->_refresh_metadata for 1 .. 2;
+    Inside::refresh($kafka) for 1 .. 2;
     wait_until { $broker->requests('Metadata') > 1 } 'metadata again';
     turns;
     is_deeply \@notices, [['broker 5 cannot be reached: metadata name port 70000 of 127.0.0.1', { broker => 5 }]], 'is told once';
@@ -139,7 +140,7 @@ subtest 'the interval of heartbeats' => sub {
         my $mock   = filled(1, 3, consumer_heartbeat_interval_ms => $ms);
         my $member = joined(member($mock, group_protocol => 'consumer'));
         wait_until { owned($member) && @{ $member->{got} } == 3 } 'the records';
-        my $interval = $member->{kafka}{cfg}{group}{interval};
+        my $interval = Inside::heartbeat_interval($member->{kafka});
         cmp_ok $interval, ">=", 0.02, "$ms ms: there is time between heartbeats";
         cmp_ok $interval, '<=', 15, 'and not more than sessions last';
         is_deeply $member->{errors} // [], [], 'no errors';

@@ -12,6 +12,7 @@ use POSIX ();
 use Test::More;
 
 use ConnPeer;
+use Inside;
 use TestKafka qw(wait_until turns warnings_of client);
 
 my $CERTIFICATES = 'rust/kafka-conn/tests/certificates';
@@ -185,7 +186,7 @@ subtest 'the connections of a client' => sub {
         brokers   => '127.0.0.1:' . $peer->port, tls => 1, tls_cert_file => "$CERTIFICATES/ec.pem", tls_key_file => $key,
         on_notice => sub { push @notices, $_[0] },
     );
-    my @conns = map { $kafka->_new_conn } 1 .. 3;
+    my @conns = map { Inside::new_conn($kafka) } 1 .. 3;
     write_file('client.key', '');
     connect_anew($_) for @conns;
     is_deeply \@notices, ["TLS: no private key in $key: what was read before stays in use"], 'tell once, together';

@@ -8,6 +8,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest;
+use Inside;
 use TestKafka qw(wait_until turns errors);
 
 # A member of a group by the consumer protocol, in which the coordinator assigns (KIP-848).
@@ -45,14 +46,14 @@ subtest 'members share, and what stays keeps flowing' => sub {
     my $mock = cluster(4, 2);
     my $one  = joined(consumer($mock));
     wait_until { @{ $one->{got} } == 8 } 'the records';
-    my %cursor = %{ $one->{kafka}{cfg}{cursors} };
+    my %cursor = Inside::cursors($one->{kafka});
     my $two    = joined(consumer($mock));
     wait_until { owned($one) == 2 && owned($two) == 2 } 'the sharing';
     is scalar @{ $one->{revoked} }, 1, 'one revocation';
     is scalar(split ' ', $one->{revoked}[0]), 2, 'of what moves';
     is_deeply came_to($two), $one->{revoked}, 'which the other gets, at the position of the first';
-    my @kept = keys %{ $one->{kafka}{cfg}{cursors} };
-    is_deeply [@{ $one->{kafka}{cfg}{cursors} }{@kept}], [@cursor{@kept}],
+    my %kept = Inside::cursors($one->{kafka});
+    is_deeply \%kept, { map { $_ => $cursor{$_} } keys %kept },
         'fetching of what stays was not interrupted';
     is_deeply $two->{got}, [], 'nothing is delivered twice';
     left($two);
@@ -154,12 +155,10 @@ subtest 'a topic that metadata never names' => sub {
     my $mock   = cluster(1, 0);
     my $member = joined(consumer($mock));
     wait_until { owned($member) } 'its partition';
-    my $kafka = $member->{kafka};
-    my $group = $kafka->{cfg}{group};
-    $group->{target} = [{ topic => 'x' x 16, partitions => [0] }];
+    Inside::set_target($member->{kafka}, [{ topic => 'x' x 16, partitions => [0] }]);
     my $begun  = EV::time;
     my $before = $mock->request_count('Metadata');
-    $kafka->_reconcile($group);
+    Inside::reconcile($member->{kafka});
     wait_until { $mock->request_count('Metadata') == $before + 5 } 'the search for it';
     # At once, then after 0.2, 0.4, 0.8 and 1 seconds, each with a quarter of jitter.
     cmp_ok EV::time - $begun, '>=', 0.75 * 2.4, 'it is looked for ever more slowly';
@@ -168,15 +167,14 @@ subtest 'a topic that metadata never names' => sub {
 subtest 'a member that has stopped takes nothing over' => sub {
     my $mock   = cluster(1, 0);
     my $member = joined(consumer($mock));
-    my $cfg    = $member->{kafka}{cfg};
     wait_until { owned($member) } 'its partition';
     my $told = @{ $member->{assigned} };
     $mock->fault(api => 'ConsumerGroupHeartbeat', error => 111);
     wait_until { state_of($member) eq 'stopped' } 'the end';
-    my ($known) = grep { $_->{name} eq 't' } @{ $cfg->{meta}{topics} };
-    $cfg->{group}{target} = [{ topic => $known->{topic_id}, partitions => [0] }];
+    my ($known) = grep { $_->{name} eq 't' } @{ $member->{kafka}{cfg}{meta}{topics} };
+    Inside::set_target($member->{kafka}, [{ topic => $known->{topic_id}, partitions => [0] }]);
     my $before = $mock->request_count('Metadata');
-    $member->{kafka}->_refresh_metadata;
+    Inside::refresh($member->{kafka});
     wait_until { $mock->request_count('Metadata') > $before } 'metadata';
     turns();
     is state_of($member), 'stopped', 'also when metadata names what was assigned before';
@@ -185,11 +183,11 @@ subtest 'a member that has stopped takes nothing over' => sub {
 
 subtest 'processes that were forked have member ids of their own' => sub {
     srand 1;
-    my $mine = EV::Kafka::Client->_new_member_id;
+    my $mine = Inside::new_member_id();
     my $pid  = open my $child, '-|';
     if (!$pid) {
         srand 1;
-        print EV::Kafka::Client->_new_member_id;
+        print Inside::new_member_id();
         close STDOUT;
         require POSIX;
         POSIX::_exit(0);

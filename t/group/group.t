@@ -10,6 +10,7 @@ use Time::HiRes qw(sleep);
 
 use EV::Kafka;
 use GroupTest;
+use Inside;
 use TestKafka qw(wait_until turns client connected errors warnings_of);
 
 # A member of a consumer group, from subscribe to unsubscribe.
@@ -123,7 +124,7 @@ subtest 'cooperative members keep what stays' => sub {
     my %option = (assignors => ['cooperative-sticky']);
     my $one    = joined(member($mock, %option));
     wait_until { @{ $one->{got} } == 8 } 'the records';
-    my $cursor = $one->{kafka}{cfg}{cursors}{'t:0'};
+    my $cursor = Inside::cursor($one->{kafka}, t => 0);
     my $two    = joined(member($mock, %option));
     wait_until { owned($one) == 2 && owned($two) == 2 && is_stable($one) && is_stable($two) } 'the sharing';
     is_deeply $one->{revoked}, ['t:2@2 t:3@2'], 'only what moves is revoked';
@@ -131,7 +132,7 @@ subtest 'cooperative members keep what stays' => sub {
         'and what stays was not assigned again';
     is_deeply [grep { length } @{ $two->{assigned} }], ['t:2@2 t:3@2'],
         'the other gets it, at the position of the first';
-    is $one->{kafka}{cfg}{cursors}{'t:0'}, $cursor, 'fetching of what stays was not interrupted';
+    is Inside::cursor($one->{kafka}, t => 0), $cursor, 'fetching of what stays was not interrupted';
     is_deeply $two->{got}, [], 'nothing is delivered twice';
 };
 
@@ -269,9 +270,9 @@ subtest 'a JoinGroup that is lost' => sub {
     my $member = joined(member($mock));
     is_deeply [grep { !/lost/ } errors($member->{kafka})], [], 'is sent again';
     # Half a second, then doubling: only the counting is sped up here.
-    my $group = $member->{kafka}{cfg}{group};
-    is $group->{lost}, 0, 'and forgotten when it worked';
-    $group->{lost} = EV::Kafka::Membership::JOIN_RETRIES();
+    my $lost = Inside::lost_joins($member->{kafka});
+    is $$lost, 0, 'and forgotten when it worked';
+    $$lost = Inside::lost_joins_allowed();
     $mock->fault(api => 'JoinGroup', drop => 1, times => undef);
     $mock->fault(api => 'Heartbeat', error => 27);
     wait_until { state_of($member) eq 'stopped' } 'giving up';
@@ -409,10 +410,10 @@ subtest 'leaving while the group waits for others' => sub {
     my $mock = filled(2, 3);
     my $one  = joined(member($mock, heartbeat_interval => 20));
     my $two  = member($mock);
-    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && $two->{kafka}{cfg}{group}{parked} } 'the wait';
+    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && Inside::is_parked($two->{kafka}) } 'the wait';
     my $begun = EV::time;
     is left($two), 'left', 'the second one leaves';
-    cmp_ok EV::time - $begun, '<', EV::Kafka::Group::LEAVE_PATIENCE(), 'without waiting for the first';
+    cmp_ok EV::time - $begun, '<', Inside::leave_patience(), 'without waiting for the first';
     is scalar @{ $mock->group('g')->{members} }, 1, 'and the coordinator knows';
     is_deeply [errors($_->{kafka})], [], 'without an error' for $one, $two;
 };
@@ -469,15 +470,15 @@ subtest 'a broker that does not know a topic for a moment' => sub {
     my $before = $mock->request_count('Metadata');
     my $generation = $mock->group('g')->{generation};
     $mock->fault(api => 'Metadata', topic => 't', error => 3);
-    $member->{kafka}->_refresh_metadata;
-    wait_until { $mock->request_count('Metadata') >= $before + 2 && !$member->{kafka}{cfg}{metadata_request} } 'another look';
+    Inside::refresh($member->{kafka});
+    wait_until { $mock->request_count('Metadata') >= $before + 2 && !Inside::is_refreshing($member->{kafka}) } 'another look';
     turns();
     is_deeply [state_of($member), $mock->group('g')->{generation}], ['stable', $generation], 'no rebalance for it';
     $mock->delete_topic('t');
     $mock->create_topic(t => 1);
-    $member->{kafka}->_refresh_metadata;
+    Inside::refresh($member->{kafka});
     wait_until { owned($member) == 1 && is_stable($member) } 'a rebalance for a topic that has fewer partitions';
-    is_deeply $member->{kafka}{cfg}{group}{led}, { t => 1 }, 'which is what is watched from then on';
+    is_deeply Inside::watched($member->{kafka}), { t => 1 }, 'which is what is watched from then on';
 };
 
 subtest 'a static leader that has come back watches the topics' => sub {
@@ -485,7 +486,7 @@ subtest 'a static leader that has come back watches the topics' => sub {
     my $first = joined(member($mock, group_instance_id => 'one'));
     is left($first), 'left', 'it leaves for a while';
     my $again = joined(member($mock, group_instance_id => 'one'));
-    is_deeply $again->{kafka}{cfg}{group}{led}, { t => 1 }, 'it knows what the group subscribes to';
+    is_deeply Inside::watched($again->{kafka}), { t => 1 }, 'it knows what the group subscribes to';
 
     my $kafka = connected(brokers => $mock->bootstrap);
     $mock->create_topic(u => 2);
@@ -494,10 +495,10 @@ subtest 'a static leader that has come back watches the topics' => sub {
     is left($again), 'left', 'it leaves again';
     my $generation = $mock->group('g')->{generation};
     $kafka->subscribe('t', group_id => 'g', group_instance_id => 'one', heartbeat_interval => 0.05);
-    wait_until { (($kafka->{cfg}{group}{led} || {})->{u} // 0) == 2 } 'the partitions of a topic that is new to it';
+    wait_until { ((Inside::watched($kafka) || {})->{u} // 0) == 2 } 'the partitions of a topic that is new to it';
     my $before = $mock->request_count('Metadata');
-    $kafka->_refresh_metadata;
-    wait_until { $mock->request_count('Metadata') > $before && !$kafka->{cfg}{metadata_request} } 'metadata';
+    Inside::refresh($kafka);
+    wait_until { $mock->request_count('Metadata') > $before && !Inside::is_refreshing($kafka) } 'metadata';
     turns();
     is $mock->group('g')->{generation}, $generation, 'which are not new to the group';
 };

@@ -9,6 +9,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest;
+use Inside;
 use TestKafka qw(wait_until turns);
 
 # What a group holds ends with it, and with the client.
@@ -23,13 +24,12 @@ for my $protocol (qw(classic consumer)) {
         $one->{kafka}->commit(sub { $done = 1 });
         wait_until { $done } 'a commit';
 
-        my $cfg = $one->{kafka}{cfg};
-        weaken(my $group = $cfg->{group});
+        weaken(my $group = $one->{kafka}{cfg}{group});
         left($one);
         turns();
         is $group, undef, 'a group that was left is freed';
-        is_deeply [map { scalar keys %$_ } @$cfg{qw(group_ops group_timers)}], [0, 0], 'with its operations and timers';
-        is_deeply $cfg->{pending_ops}, [], 'nothing waits any more';
+        is_deeply [Inside::group_waits($one->{kafka})], [0, 0], 'with its operations and timers';
+        is_deeply $one->{kafka}{cfg}{pending_ops}, [], 'nothing waits any more';
 
         weaken($group = $two->{kafka}{cfg}{group});
         weaken(my $kafka = $two->{kafka});

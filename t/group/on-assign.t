@@ -7,6 +7,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use GroupTest;
+use Inside;
 use TestKafka;
 
 # What on_assign is told, and what a program may say to it.
@@ -126,11 +127,10 @@ subtest 'others wait for what was given up' => sub {
     my $member = member($mock, topics => ['u'], client => { request_timeout => 3600, on_notice => sub { } });
     my $kafka  = $member->{kafka};
     wait_until { is_stable($member) } 'joining';
-    my $group = $kafka->{cfg}{group};
     my $told  = @{ $member->{assigned} };
     # As when an assignment takes something away and brings these.
     my @new = map { { topic => 't', partition => $_, offset => -2 } } 0, 1;
-    $kafka->_find_positions($group, $group->{attempt}, \@new, 1);
+    Inside::take_over($kafka, \@new);
     wait_until { @{ $member->{assigned} } > $told } 'on_assign';
     is $member->{assigned}[$told], 't:0@0', 'a partition without a leader does not hold it up for request_timeout';
 };

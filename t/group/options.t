@@ -1,9 +1,12 @@
 use v5.14;
 use warnings;
 
+use lib 't/lib';
+
 use Test::More;
 
 use EV::Kafka;
+use Inside;
 
 # What subscribe accepts.
 
@@ -48,8 +51,8 @@ for my $case (
 is $kafka->{cfg}{group}, undef, 'what was refused left nothing behind';
 
 is refusal('a', 'b', 'a', group_id => 0, on_assign => undef), 'accepted', "a group may be called '0'";
-my $group = $kafka->{cfg}{group};
-is $group->{group_id}, 0, 'and is known by that name';
+is $kafka->{cfg}{group}{group_id}, 0, 'and is known by that name';
+my $group = Inside::subscription($kafka);
 is_deeply $group->{topics}, ['a', 'b'], 'a topic counts once';
 is_deeply [@$group{qw(session_timeout rebalance_timeout heartbeat_interval auto_commit auto_offset_reset)}],
     [30_000, 60_000, 3, 1, 'earliest'], 'the documented defaults';

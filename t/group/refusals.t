@@ -8,6 +8,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest;
+use Inside;
 use TestKafka qw(wait_until errors);
 
 # Coordinators that refuse a member again and again.
@@ -51,13 +52,11 @@ subtest 'a member that is refused once' => sub {
         my $mock   = filled(1, 0, consumer_heartbeat_interval_ms => 30);
         # Short, since the coordinator waits that long for the member that it was in truth.
         my $member = joined(member($mock, group_protocol => $protocol, session_timeout => 300));
-        my $delays = 0;
-        my $delay  = \&EV::Kafka::Group::_group_delay;
-        no warnings 'redefine';
-        local *EV::Kafka::Group::_group_delay = sub { $delays++; goto &$delay };
         $mock->fault(api => $api, error => $code);
         my $assigned = @{ $member->{assigned} };
-        wait_until { @{ $member->{assigned} } > $assigned && is_stable($member) } 'joining again';
+        my $delays   = Inside::calls_of(join_delay => sub {
+            wait_until { @{ $member->{assigned} } > $assigned && is_stable($member) } 'joining again';
+        });
         is $delays, 0, "$api answered $code: it asks again at once";
     }
 };

@@ -8,6 +8,7 @@ use Test::More;
 
 use EV::Kafka;
 use GroupTest;
+use Inside;
 use TestKafka qw(wait_until errors);
 
 # Coordinators that fall silent, and members that sleep.
@@ -66,7 +67,7 @@ sub sleeper {
         push @{ $member->{got} }, $offset;
         return if @{ $member->{got} } > 2;
         push @{ $member->{heartbeats} }, $mock->request_count($api);
-        push @{ $member->{held} }, $member->{kafka}{cfg}{delivery_held} ? 1 : 0;
+        push @{ $member->{held} }, Inside::is_delivery_held($member->{kafka});
         return if @{ $member->{got} } > 1;
         $on_sleep->($member);
         select undef, undef, undef, $seconds;
@@ -88,7 +89,7 @@ for my $protocol (sort keys %SLEEP) {
         # Short, since the coordinator waits that long for the member that it was in truth; so much
         # shorter for the sleep only.
         my $member = sleeper($mock, $api, $seconds, %option, session_timeout => 3000, on_sleep => sub {
-            $_[0]{kafka}{cfg}{group}{session_timeout} = 300;
+            Inside::set_session_timeout($_[0]{kafka}, 300);
             $mock->fault(api => $api, error => $lost);
         });
         wait_until { @{ $member->{revoked} } } 'the revocation';
@@ -100,7 +101,7 @@ for my $protocol (sort keys %SLEEP) {
     subtest "a member of the $protocol protocol that was not missed" => sub {
         my $mock   = filled(1, 1000, consumer_heartbeat_interval_ms => 30);
         my $member = sleeper($mock, $api, $seconds, %option, on_sleep => sub {
-            $_[0]{kafka}{cfg}{group}{session_timeout} = 300;
+            Inside::set_session_timeout($_[0]{kafka}, 300);
             $mock->fault(api => $api, delay_ms => 100);
         });
         wait_until { @{ $member->{got} } == 1000 } 'the records';
@@ -112,7 +113,7 @@ for my $protocol (sort keys %SLEEP) {
 
 subtest 'an answer to a heartbeat from before the sleep' => sub {
     my $mock   = filled(1, 0);
-    my $member = sleeper($mock, 'Heartbeat', 0.5, on_sleep => sub { $_[0]{kafka}{cfg}{group}{session_timeout} = 300 });
+    my $member = sleeper($mock, 'Heartbeat', 0.5, on_sleep => sub { Inside::set_session_timeout($_[0]{kafka}, 300) });
     wait_until { owned($member) } 'its partition';
     my $before = $mock->request_count('Heartbeat');
     $mock->fault(api => 'Heartbeat', delay_ms => 300);

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Inside;
 use TestKafka;
 use TransactionTest;
 
@@ -176,11 +177,11 @@ subtest 'a commit of more than can be sent in that time' => sub {
     my $kafka = producer($mock, delivery_timeout => 120, transaction_timeout => 4_000, batch_size => 1);
     $mock->fault(api => 'Produce', delay_ms => 200, times => undef);
     $kafka->begin_transaction;
-    my $patience = $kafka->_txn_patience;
+    my $patience = Inside::transaction_patience($kafka);
     $kafka->produce(out => 'k', $_, { partition => 0 }) for 1 .. 13;
-    my $begun = $kafka->_now;
+    my $begun = Inside::now($kafka);
     is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'goes on as long as messages arrive';
-    cmp_ok $kafka->_now - $begun, '>', $patience, 'which takes longer';
+    cmp_ok Inside::now($kafka) - $begun, '>', $patience, 'which takes longer';
     is scalar @{ committed($mock) }, 13, 'all are committed';
 };
 
@@ -200,14 +201,13 @@ subtest 'no broker at all' => sub {
 subtest 'what is left of transaction_timeout is for the abort' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock, transaction_timeout => 4_000);
-    is $kafka->_txn_patience, 2, 'a request takes half of it at the most';
-    my $now = $kafka->_now;
-    cmp_ok $kafka->_patience_in({}), '==', 2, 'as long as the coordinator knows nothing';
-    my $late = $kafka->_patience_in({ begun => $now - 1.5 });
+    is Inside::transaction_patience($kafka), 2, 'a request takes half of it at the most';
+    cmp_ok Inside::patience_left($kafka), '==', 2, 'as long as the coordinator knows nothing';
+    my $late = Inside::patience_left($kafka, 1.5);
     ok $late > 1.4 && $late <= 1.5, 'less towards its end';
-    cmp_ok $kafka->_patience_in({ begun => $now - 100 }), '==', 1, 'but never less than a second';
-    is producer($mock, delivery_timeout => 0.3)->_txn_patience, 0.3, 'nor more than a message takes';
-    is producer($mock, delivery_timeout => 0)->_txn_patience, 30, 'and 30 s where messages take for ever';
+    cmp_ok Inside::patience_left($kafka, 100), '==', 1, 'but never less than a second';
+    is Inside::transaction_patience(producer($mock, delivery_timeout => 0.3)), 0.3, 'nor more than a message takes';
+    is Inside::transaction_patience(producer($mock, delivery_timeout => 0)), 30, 'and 30 s where messages take for ever';
 };
 
 done_testing;

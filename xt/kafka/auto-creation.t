@@ -4,9 +4,10 @@ use warnings;
 # A broker that creates topics by itself (Kafka's default): reading creates none, and none again that were deleted;
 # writing does. Who asks what there is names no topic, since that might create it.
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use EV;
 use EV::Kafka;
+use Inside;
 use RealKafka;
 use Test::More;
 
@@ -21,11 +22,11 @@ sub topics_of {
 # Until the client has asked for the topic once more, and a request after that has been answered.
 sub asked_again {
     my ($kafka, $topic) = @_;
-    my $asked = $kafka->{cfg}{metadata_asked}{$topic} // -1;
+    my $asked = Inside::asked_at($kafka, $topic);
     my $look;
     await("a request for $topic", sub {
         my ($done) = @_;
-        $look = EV::timer 0, 0.02, sub { $done->() if ($kafka->{cfg}{metadata_asked}{$topic} // -1) != $asked };
+        $look = EV::timer 0, 0.02, sub { $done->() if Inside::asked_at($kafka, $topic) != $asked };
     });
     await('its answer', sub { $kafka->{cfg}{bootstrap_conn}->metadata([], @_) });
     return;

@@ -1,12 +1,13 @@
 use v5.14;
 use warnings;
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 
 use EV;
 use POSIX ();
 use Test::More;
 
+use Inside;
 use RealGroups qw(group_brokers described);
 use RealKafka;
 
@@ -67,7 +68,7 @@ sub round_of {
         on_message => sub {
             my $offset = $_[2] + 1;
             if (++$delivered == int $RECORDS / 3) {
-                my $node = $kafka->{cfg}{coordinators}{"group:$group"}{node_id};
+                my $node = Inside::coordinator_node($kafka, group => $group);
                 note "$how node $node";
                 $child = disturb($how, $node, sub { $is_back = 1; $finished->() if $told >= $RECORDS });
             }

@@ -4,9 +4,10 @@ use warnings;
 # What only real brokers prove of consuming by hand: pausing under load, seeking, lookups by time, messages that
 # are larger than what is asked for, records that are deleted under a reader, topics that are created anew.
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use EV;
 use EV::Kafka;
+use Inside;
 use RealKafka;
 use Test::More;
 
@@ -64,11 +65,11 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
             $kafka->resume([map { { topic => $topic, partition => $_ } } @now]);
         };
         $kafka->assign(assigned($topic, -2));
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         until_true('everything', sub { $got >= $RECORDS });
         is $got, $RECORDS, 'everything came once';
         is $wrong, 0, 'in order, and nothing of a paused partition';
-        is_deeply [map { $_->{offset} } $kafka->_positions], [($RECORDS / $PARTITIONS) x $PARTITIONS], 'the positions';
+        is_deeply [map { $_->{offset} } Inside::positions($kafka)], [($RECORDS / $PARTITIONS) x $PARTITIONS], 'the positions';
         $kafka->close;
     };
 
@@ -84,7 +85,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
             },
         );
         $kafka->assign([{ topic => $topic, partition => 1, offset => 0 }]);
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         until_true('messages', sub { $got > 1000 });
         is $last, 15_000, 'the next message comes from there';
         $kafka->close;
@@ -130,7 +131,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
         my $kafka = connected_client(brokers => $brokers, fetch_max_wait_ms => 50, metadata_refresh => 1,
             on_error => sub { push @errors, $_[0] }, on_message => sub { $got{ $_[4] }++ });
         $kafka->assign(assigned($again, -2));
-        $kafka->_start_consuming;
+        Inside::consume($kafka);
         until_true('what was there', sub { 30 == keys %got });
         my $conn   = connected_conn($address);
         my $delete = sub {

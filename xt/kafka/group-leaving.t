@@ -1,11 +1,12 @@
 use v5.14;
 use warnings;
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 
 use EV;
 use Test::More;
 
+use Inside;
 use RealKafka;
 
 # Leaving a group of the classic protocol while it waits for a slow member, on real
@@ -54,8 +55,8 @@ sub one_and_another {
 subtest 'close' => sub {
     my $topic = create_topic($address, 'leaving-close', 2);
     my ($one, $two) = one_and_another($topic);
-    my $node = $two->{cfg}{coordinators}{"group:$topic-g"}{node_id};
-    until_true('the other connection', sub { $two->_ready_conn(main => $node) });
+    my $node = Inside::coordinator_node($two, group => "$topic-g");
+    until_true('the other connection', sub { Inside::ready_conn($two, main => $node) });
     $two->close;
     my $begun = EV::time;
     my $generation = $one->{cfg}{group}{generation};
@@ -69,7 +70,7 @@ subtest 'unsubscribe' => sub {
     my ($one, $two) = one_and_another($topic);
     my $begun = EV::time;
     is await('leaving', sub { $two->unsubscribe(@_) }), undef, 'without an error';
-    cmp_ok EV::time - $begun, '<', EV::Kafka::Group::LEAVE_PATIENCE(), 'the coordinator answers';
+    cmp_ok EV::time - $begun, '<', Inside::leave_patience(), 'the coordinator answers';
     my $generation = $one->{cfg}{group}{generation};
     until_true('the rebalance', sub { $one->{cfg}{group}{generation} > $generation && state_of($one) eq 'stable' });
     is owned($one), 2, 'the first member keeps all';
@@ -81,7 +82,7 @@ subtest 'unsubscribe before the coordinator has given an id' => sub {
     my $one = subscribed("$topic-g", $topic, heartbeat_interval => 0.5);
     until_true('the first member', sub { state_of($one) eq 'stable' && owned($one) == 2 });
     my $two = subscribed("$topic-g", $topic);
-    until_true('the request for an id', sub { $two->{cfg}{group}{parked} });
+    until_true('the request for an id', sub { Inside::is_parked($two) });
     is await('leaving', sub { $two->unsubscribe(@_) }), undef, 'without an error';
     my $begun = EV::time;
     my $three = subscribed("$topic-g", $topic);

@@ -8,7 +8,7 @@ use warnings;
 # how many each of them writes at least.
 
 use EV;
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use RealKafka;
 use Refusals;
 use Test::More;

@@ -4,9 +4,10 @@ use warnings;
 # TLS and SASL against real brokers: who is let in is let in on every kind of
 # listener, who is not is told why, and re-authentication loses no request.
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use Certificates;
 use MIME::Base64 qw(encode_base64url);
+use Inside;
 use RealKafka;
 use Test::More;
 
@@ -240,7 +241,7 @@ sub test_certificates {
     my $kafka = connected_client(@mutual, tls_cert_file => $certificate, tls_key_file => $key,
         on_error => sub { push @errors, @_ }, on_notice => sub { push @notices, $_[0] });
     my $reconnected = sub {
-        my $conn = $kafka->_new_conn;
+        my $conn = Inside::new_conn($kafka);
         my ($host, $port) = split /:/, $cluster->address(1, 'MUTUAL');
         return await('a connection', sub {
             my ($done) = @_;

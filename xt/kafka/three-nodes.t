@@ -9,7 +9,7 @@ use warnings;
 # written before it refused it is there twice, and only that.
 
 use EV;
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use RealKafka;
 use Refusals;
 use Test::More;

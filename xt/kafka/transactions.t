@@ -5,7 +5,8 @@ use warnings;
 # and coordinators that are killed in the middle. KAFKA_VERSION=3.9.1 for one version.
 
 use EV;
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
+use Inside;
 use RealKafka;
 use Test::More;
 
@@ -176,7 +177,7 @@ sub coordinator_killed {
         $kafka->begin_transaction;
         my $before = write_values($kafka, $topic, map { "$end-$_" } 1 .. 10);
         await('delivery', sub { $kafka->flush(@_) });
-        my $node = $kafka->{cfg}{coordinators}{"txn:$id"}{node_id};
+        my $node = Inside::coordinator_node($kafka, txn => $id);
         $cluster->kill_node($node);
         my $after = write_values($kafka, $topic, map { "$end-$_" } 11 .. 20);
         is error_of($end, sub { $kafka->$end(@_) }), undef, "$end after the coordinator was killed";

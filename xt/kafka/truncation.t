@@ -5,9 +5,10 @@ use warnings;
 # written leads. A consumer that has read what is gone notices, says so, and goes on where the logs part; none of
 # the records that take the place of the lost ones is left out.
 
-use lib 'xt/lib';
+use lib 'xt/lib', 't/lib';
 use EV;
 use EV::Kafka;
+use Inside;
 use RealKafka;
 use Test::More;
 
@@ -61,7 +62,7 @@ my $consumer = EV::Kafka->new(brokers => $brokers, fetch_max_wait_ms => 100,
     on_error => sub { push @errors, $_[0] }, on_message => sub { push @received, $_[4] });
 await('connect', sub { $consumer->connect(@_) });
 $consumer->assign([{ topic => $topic, offset => 0 }]);
-$consumer->_start_consuming;
+Inside::consume($consumer);
 
 write_all(map { "kept $_" } 1 .. $KEPT);
 until_true('what both nodes have', sub { @received == $KEPT });

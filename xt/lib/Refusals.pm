@@ -8,19 +8,15 @@ use v5.14;
 use warnings;
 
 use EV::Kafka;
+use Inside;
 
 my %records;
 
-{
-    my $batch_failed = EV::Kafka::Client->can('_batch_failed');
-    no warnings 'redefine';
-    *EV::Kafka::Client::_batch_failed = sub {
-        my ($self, $batch, $transport_error) = @_;
-        $records{ $batch->{topic} }{ $batch->{partition} }{ $batch->{error_code} } += $batch->{records}
-            unless defined $transport_error;
-        return $batch_failed->(@_);
-    };
-}
+Inside::on_failed_batch(sub {
+    my ($batch, $transport_error) = @_;
+    $records{ $batch->{topic} }{ $batch->{partition} }{ $batch->{error_code} } += $batch->{records}
+        unless defined $transport_error;
+});
 
 sub forget { %records = (); return }
 

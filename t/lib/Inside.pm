@@ -1,0 +1,284 @@
+package Inside;
+use strict;
+use warnings;
+
+use EV::Kafka;
+
+# Where things lie inside a client. Tests that have to look there, or to act there, do it
+# through these functions, so that a thing that moves is looked for in one place.
+#
+# $kafka is a client throughout.
+
+# --- the client ---------------------------------------------------------------------
+
+sub is_connected { my ($kafka) = @_; return $kafka->{cfg}{connected} }
+
+sub is_closed { my ($kafka) = @_; return $kafka->{cfg}{closed} }
+
+# Seconds on the clock that the client's own waits go by.
+sub now { my ($kafka) = @_; return $kafka->_now }
+
+# Calls $code after so many seconds, as long as the caller keeps what this returns.
+sub timer {
+    my ($kafka, $seconds, $code) = @_;
+    no warnings 'once';
+    *EV::Kafka::Client::_called_by_test = sub { $_[1]->() };
+    return $kafka->_timer($seconds, _called_by_test => $code);
+}
+
+sub notice { my ($kafka, $subject, $text, %about) = @_; return $kafka->_notice($subject, $text, %about) }
+
+sub notice_over { my ($kafka, @subjects) = @_; return $kafka->_notice_over(@subjects) }
+
+# --- metadata -----------------------------------------------------------------------
+
+# Asks for the metadata of all topics.
+sub refresh { my ($kafka) = @_; return $kafka->_refresh_metadata }
+
+sub is_refreshing { my ($kafka) = @_; return $kafka->{cfg}{metadata_request} ? 1 : 0 }
+
+# When the topic was asked for last, -1 for never.
+sub asked_at { my ($kafka, $topic) = @_; return $kafka->{cfg}{metadata_asked}{$topic} // -1 }
+
+# Takes over an answer as if it had come; $asked: the topics that were asked for.
+sub adopt { my ($kafka, $meta, $asked) = @_; return $kafka->_adopt_metadata($meta, $asked) }
+
+# The leaders of a topic's partitions by number, as messages are routed.
+sub routes { my ($kafka, $topic) = @_; return $kafka->{cfg}{topics}{$topic} || [] }
+
+# A reference to what is known of the epoch of a partition's leader.
+sub leader_epoch { my ($kafka, $topic, $partition) = @_; return \$kafka->{cfg}{leader_epochs}{"$topic:$partition"} }
+
+# Rounds in which no broker has answered.
+sub bootstrap_tries { my ($kafka) = @_; return $kafka->{cfg}{bootstrap_tries} || 0 }
+
+# Closes the connection for metadata.
+sub drop_control { my ($kafka) = @_; return $kafka->_drop_control }
+
+# --- connections to brokers -----------------------------------------------------------
+
+# The client's view of its connection to a broker: { state, tries, retry, … }.
+sub link_to { my ($kafka, $purpose, $node_id) = @_; return $kafka->{cfg}{links}{"$purpose:$node_id"} }
+
+sub link_states { my ($kafka) = @_; return map { $_->{state} } values %{ $kafka->{cfg}{links} } }
+
+sub ready_conn { my ($kafka, $purpose, $node_id) = @_; return scalar $kafka->_ready_conn($purpose, $node_id) }
+
+# A connection with the client's options, which the client knows nothing of.
+sub new_conn { my ($kafka) = @_; return $kafka->_new_conn }
+
+sub watches_idle_links { my ($kafka) = @_; return $kafka->{cfg}{_idle_timer} ? 1 : 0 }
+
+# --- producer -------------------------------------------------------------------------
+
+# Messages that lie in batches.
+sub queued { my ($kafka) = @_; return ($kafka->_queued)[0] }
+
+sub has_held_batches { my ($kafka) = @_; return scalar %{ $kafka->{cfg}{held} } }
+
+# Calls $code->(\%batch, $transport_error) for each batch that a client hears of as failed.
+sub on_failed_batch {
+    my ($code) = @_;
+    my $failed = EV::Kafka::Client->can('_batch_failed');
+    no warnings qw(once redefine);
+    *EV::Kafka::Client::_batch_failed = sub { $code->(@_[1, 2]); goto &$failed };
+    return;
+}
+
+# --- transactions ----------------------------------------------------------------------
+
+# Seconds that a step of a transaction may take.
+sub transaction_patience { my ($kafka) = @_; return $kafka->_txn_patience }
+
+# Seconds that are left of a transaction that has begun so many seconds ago, or is not known to the
+# coordinator yet.
+sub patience_left {
+    my ($kafka, $seconds_ago) = @_;
+    return $kafka->_patience_in({ defined $seconds_ago ? (begun => $kafka->_now - $seconds_ago) : () });
+}
+
+# --- consumer ---------------------------------------------------------------------------
+
+# Consumes what is assigned without poll.
+sub consume { my ($kafka) = @_; return $kafka->_start_consuming }
+
+sub stop_consuming { my ($kafka) = @_; return $kafka->_stop_consuming }
+
+# What the consumer knows of an assigned partition beside its position, an EV::Kafka::Cursor.
+sub cursor {
+    my ($kafka, $topic, $partition) = @_;
+    return $kafka->_cursor($kafka->_assigned($topic, $partition));
+}
+
+# By "topic:partition".
+sub cursors { my ($kafka) = @_; return %{ $kafka->{cfg}{cursors} } }
+
+sub is_paused { my ($kafka, $topic, $partition) = @_; return cursor($kafka, $topic, $partition)->{paused} }
+
+# When the partition may be fetched again after a failure, 0 for now.
+sub fetched_not_before { my ($kafka, $topic, $partition) = @_; return cursor($kafka, $topic, $partition)->{not_before} }
+
+# Whether the cursor keeps answers of a partition that is stopped.
+sub keeps_answers { my ($cursor) = @_; return scalar @{ $cursor->{kept} } }
+
+# { topic, partition, offset, leader_epoch } of what has been delivered.
+sub positions { my ($kafka) = @_; return $kafka->_positions }
+
+sub rewind { my ($kafka, $positions) = @_; return $kafka->_rewind($positions) }
+
+# Another assignment in which partitions may stay.
+sub change_assignment { my ($kafka, $partitions) = @_; return $kafka->_change_assignment($partitions) }
+
+# Whether there is a Fetch, or the wait for the next one: to the broker, or to any.
+sub is_fetching {
+    my ($kafka, $node_id) = @_;
+    my $fetches = $kafka->{cfg}{fetches};
+    return defined $node_id ? $fetches->{$node_id} ? 1 : 0 : scalar %$fetches;
+}
+
+# Answers that have come and are not delivered yet.
+sub undelivered { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{answers} } }
+
+# Polls that wait with nothing to fetch.
+sub idle_polls { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{idle_rounds} } }
+
+# Requests for offsets that are under way.
+sub lookups { my ($kafka) = @_; return scalar %{ $kafka->{cfg}{lookups} } }
+
+sub hold_delivery { my ($kafka) = @_; return $kafka->_hold_delivery }
+
+sub release_delivery { my ($kafka) = @_; return $kafka->_release_delivery }
+
+sub is_delivery_held { my ($kafka) = @_; return $kafka->{cfg}{delivery_held} ? 1 : 0 }
+
+# --- coordinators -------------------------------------------------------------------------
+
+# Runs an operation on a connection to the coordinator of a "group" or a "txn".
+sub with_coordinator { my ($kafka, $kind, $key, $op) = @_; return $kafka->_with_coordinator($kind, $key, $op) }
+
+sub coordinator_refused { my ($kafka, $kind, $key, @codes) = @_; return $kafka->_coordinator_refused($kind, $key, @codes) }
+
+sub is_coordinator_error { my ($kafka, $code) = @_; return $kafka->_is_coordinator_error($code) ? 1 : 0 }
+
+sub ready_coordinator { my ($kafka, $kind, $key) = @_; return scalar $kafka->_ready_coordinator($kind, $key) }
+
+sub coordinator_node { my ($kafka, $kind, $key) = @_; return $kafka->{cfg}{coordinators}{"$kind:$key"}{node_id} }
+
+sub is_looking_for_coordinator {
+    my ($kafka, $kind, $key) = @_;
+    my $entry = $kafka->{cfg}{coordinators}{"$kind:$key"};
+    return $entry->{timer} || $entry->{request} ? 1 : 0;
+}
+
+# Operations that wait for it to be found.
+sub wait_for_coordinator { my ($kafka, $kind, $key) = @_; return scalar @{ $kafka->{cfg}{coordinators}{"$kind:$key"}{ops} } }
+
+# Seconds that a request to a coordinator may take, for who would wait so long.
+sub request_patience { my ($kafka, @seconds) = @_; return $kafka->_patience(@seconds) }
+
+# --- groups ---------------------------------------------------------------------------------
+
+# While this runs, the client is as a member whose JoinGroup waits on that connection.
+sub as_parked {
+    my ($kafka, $group_id, $node_id, $code) = @_;
+    local $kafka->{cfg}{group} = { group_id => $group_id, parked => "group:$node_id" };
+    return $code->();
+}
+
+# Whether a JoinGroup or SyncGroup of it is under way.
+sub is_parked { my ($kafka) = @_; return ($kafka->{cfg}{group} || {})->{parked} ? 1 : 0 }
+
+# What subscribe was told: { topics, assignors, session_timeout, … }.
+sub subscription { my ($kafka) = @_; return $kafka->{cfg}{group} }
+
+sub new_member_id { return EV::Kafka::Client->_new_member_id }
+
+# The partition counts that a leader watches, by topic.
+sub watched { my ($kafka) = @_; return ($kafka->{cfg}{group} || {})->{led} }
+
+# Seconds between heartbeats, as the coordinator wants them.
+sub heartbeat_interval { my ($kafka) = @_; return $kafka->{cfg}{group}{interval} }
+
+sub set_session_timeout { my ($kafka, $ms) = @_; $kafka->{cfg}{group}{session_timeout} = $ms; return }
+
+# A reference to the number of JoinGroup requests that were lost in a row, and how many may be.
+sub lost_joins { my ($kafka) = @_; return \$kafka->{cfg}{group}{lost} }
+
+sub lost_joins_allowed { return EV::Kafka::Membership::JOIN_RETRIES() }
+
+# Seconds that leaving takes at most.
+sub leave_patience { return EV::Kafka::Group::LEAVE_PATIENCE() }
+
+# What the coordinator has assigned last in the consumer protocol: [{ topic => $id, partitions }].
+sub set_target { my ($kafka, $target) = @_; $kafka->{cfg}{group}{target} = $target; return }
+
+sub reconcile { my ($kafka) = @_; return $kafka->_reconcile($kafka->{cfg}{group}) }
+
+# As when an assignment takes something away and brings these.
+sub take_over {
+    my ($kafka, $partitions) = @_;
+    my $group = $kafka->{cfg}{group};
+    return $kafka->_find_positions($group, $group->{attempt}, $partitions, 1);
+}
+
+# Operations and timers of a group.
+sub group_waits { my ($kafka) = @_; return map { scalar keys %$_ } @{ $kafka->{cfg} }{qw(group_ops group_timers)} }
+
+# --- what is called, and what is called instead ------------------------------------------------
+
+my %CALLED = (
+    look_at_partitions => 'EV::Kafka::Fetcher::_nodes_to_ask',
+    look_at_waiting    => 'EV::Kafka::Pending::_waits_for_leader',
+    adopt_slice        => 'EV::Kafka::Metadata::_adopt_slice',
+    adopt_topic        => 'EV::Kafka::Metadata::_merge_topic',
+    join_delay         => 'EV::Kafka::Group::_group_delay',
+);
+
+# How often one of these is called while $code runs.
+sub calls_of {
+    my ($what, $code) = @_;
+    my $name = $CALLED{$what} || die "calls_of: what is $what?";
+    no strict 'refs';
+    my ($calls, $original) = (0, \&$name);
+    _instead($name, sub { $calls++; goto &$original }, $code);
+    return $calls;
+}
+
+# The most polls that have waited for one Fetch while $code runs.
+sub most_polls_of_a_fetch {
+    my ($code) = @_;
+    my ($most, $original) = (0, \&EV::Kafka::Fetcher::_join_fetch);
+    _instead('EV::Kafka::Fetcher::_join_fetch', sub {
+        my ($self, $fetch) = @_;
+        &$original;
+        $most = @{ $fetch->{rounds} } if @{ $fetch->{rounds} } > $most;
+    }, $code);
+    return $most;
+}
+
+# Runs $code while no client asks for metadata.
+sub without_metadata { my ($code) = @_; return _instead('EV::Kafka::Metadata::_want_metadata', sub { }, $code) }
+
+# Runs $code while a broker has so many seconds to answer a Metadata request.
+sub with_answer_timeout {
+    my ($seconds, $code) = @_;
+    return _instead('EV::Kafka::Bootstrap::_answer_timeout', sub { $seconds }, $code);
+}
+
+# Runs $code while a Fetch waits so many seconds for positions that are being looked up.
+sub with_resolving_grace {
+    my ($seconds, $code) = @_;
+    no warnings 'once';
+    local $EV::Kafka::Fetcher::RESOLVING_GRACE = $seconds;
+    return $code->();
+}
+
+sub _instead {
+    my ($name, $sub, $code) = @_;
+    no strict 'refs';
+    no warnings 'redefine';
+    local *$name = $sub;
+    return $code->();
+}
+
+1;
