@@ -81,6 +81,28 @@ my %ROOM = (
         is_ready     => sub { my ($client) = @_; $client->_producer_is_ready && !$client->{cfg}{init_producer} },
         renew        => '_renew_producer',
         needs_identity => '_needs_producer',
+        has_identity => '_producer_is_ready',
+        # It is asked for no more, and whatever waits for one fails.
+        fail         => '_producer_failed',
+        # The open transaction's records.
+        begin_transaction => '_txn_begin',
+        keep_for_next     => '_txn_keep_for_next',
+        end_transaction   => '_txn_end',
+        leave_transaction => '_txn_leave',
+        unregistered      => '_txn_unregistered',
+        registered        => '_txn_registered',
+        in_transaction    => '_txn_unsettled',
+        fail_unsent       => '_txn_fail_unsent',
+        # rules(%rules) whenever one of them is another one:
+        #   refusal     what is produced is refused with this text
+        #   transaction the number of the one that what is produced now becomes part of, and that fails with it
+        #   gives_up    no record of a transaction is sent again
+        #   must_end    a new identity would fence the transaction: epoch_needed is told instead
+        # It tells
+        #   identified, identity_failed($error, $had_one), epoch_needed, progress (something was settled or may leave),
+        #   transaction_failed($code, $text, $number): code undef when nobody has answered, 0 when it was not sent;
+        #   number undef for the open one
+        rules        => sub { my ($client, %rules) = @_; $client->{cfg}{txn_rules} = \%rules; $client->_native_if_taken },
     },
     group => {
         member     => '_txn_member',
