@@ -8,11 +8,11 @@ use Pod::Checker;
 use Pod::Coverage;
 use Test::More;
 
-my (@modules, @programs);
-find({ no_chdir => 1, wanted => sub { push @modules,  $_ if /\.pm\z/ } }, 'lib');
+my (@modules, @pages, @programs);
+find({ no_chdir => 1, wanted => sub { push @modules,  $_ if /\.pm\z/; push @pages, $_ if /\.pod\z/ } }, 'lib');
 find({ no_chdir => 1, wanted => sub { push @programs, $_ if -f && /\.pl\z/ } }, grep { -d } qw(eg bench));
 
-for my $file ('README.pod', 'script/kafka', sort(@modules), sort(@programs)) {
+for my $file ('README.pod', 'CONTRIBUTING.pod', 'script/kafka', sort(@modules), sort(@pages), sort(@programs)) {
     my $checker = Pod::Checker->new(-warnings => 1);
     open my $complaints, '>', \my $text or die $!;
     $checker->parse_from_file($file, $complaints);
