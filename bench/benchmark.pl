@@ -9,6 +9,7 @@ benchmark.pl - rates and CPU time of EV::Kafka beside librdkafka in C
   perl bench/benchmark.pl
   perl bench/benchmark.pl --json figures.json produce consume
   KAFKA_BROKER=host:port BENCH_MESSAGES=1000000 perl bench/benchmark.pl produce
+  perl bench/benchmark.pl --against ../before produce consume
 
 =head1 DESCRIPTION
 
@@ -18,6 +19,9 @@ ratios to the C program F<bench/rdkafka_bench.c>, which does the same with librd
 Every run is a process of its own; the contestants of a section take turns, so that what
 the machine does otherwise meets all of them, and the figures are medians. C<--json>
 writes them, and those of each run, to a file.
+
+With C<--against> and the folder of another checkout that was built, EV::Kafka races that
+build of itself instead of librdkafka: what a change costs, row by row.
 
 Sections, all of them unless some are named:
 
@@ -109,6 +113,7 @@ my $MAX_SEQUENTIAL = 20_000;
 my $MAX_BYTES      = 100_000_000;
 
 my $RDKAFKA = 'librdkafka in C';
+my $against;
 my $librdkafka_version;
 
 if (@ARGV && $ARGV[0] eq '--one') { one(JSON::PP->new->decode($ARGV[1])) }
@@ -118,8 +123,9 @@ sub main {
     my (@arguments) = @_;
     my ($file, @names, @sections);
     while (defined(my $argument = shift @arguments)) {
-        if ($argument eq '--json') { $file = shift @arguments // usage() }
-        else                       { push @names, $argument }
+        if    ($argument eq '--json')    { $file = shift @arguments // usage() }
+        elsif ($argument eq '--against') { $against = shift @arguments // usage() }
+        else                             { push @names, $argument }
     }
     my @known = (
         produce           => \&produce_section,
@@ -132,6 +138,8 @@ sub main {
     my %section = @known;
     @names = grep { !ref } @known unless @names;
     usage() if grep { !$section{$_} } @names;
+    die "--against: $against has no build (perl Makefile.PL && make)\n"
+        if defined $against && !-e "$against/blib/arch/auto/EV/Kafka/Kafka.so";
 
     printf "%d messages of %d bytes, %d partitions, median of %d runs\n",
         map { setting($_) } qw(MESSAGES VALUE_SIZE PARTITIONS ROUNDS);
@@ -142,7 +150,7 @@ sub main {
     report($file, \@sections, about()) if defined $file;
 }
 
-sub usage { die "usage: $0 [--json FILE] [SECTION]...; perldoc $0\n" }
+sub usage { die "usage: $0 [--json FILE] [--against CHECKOUT] [SECTION]...; perldoc $0\n" }
 
 sub about {
     return (
@@ -280,15 +288,25 @@ sub fill {
 
 sub ours {
     my ($name, $does, $options, %rest) = @_;
-    return contestant($name, %rest, on_topic => sub {
+    my %run = (does => $does, options => $options);
+    return our_build($name, %rest, %run) unless defined $against;
+    my $other = "$name, $against";
+    return (our_build($other, %rest, %run, build => $against, beside => undef),
+        our_build($name, %rest, %run, beside => $other));
+}
+
+sub our_build {
+    my ($name, %about) = @_;
+    return contestant($name, %about, on_topic => sub {
         my ($topic) = @_;
-        return run_one({ %rest, topic => $topic, does => $does, options => $options });
+        return run_one({ %about, topic => $topic });
     });
 }
 
 # argument: see bench/rdkafka_bench.c; nothing at all without librdkafka.
 sub theirs {
     my ($name, $mode, $properties, %rest) = @_;
+    return if defined $against;
     my $program = yardstick() // return;
     my $argument = $rest{argument} // $rest{value_size} // setting('VALUE_SIZE');
     return contestant($name, %rest, on_topic => sub {
@@ -324,7 +342,9 @@ sub run_one {
         value_size => $run->{value_size} // setting('VALUE_SIZE'),
         map { $_ => $run->{$_} } qw(topic does options),
     );
-    return run_json($^X, (map {"-I$_"} grep { !ref } @INC), $0, '--one', JSON::PP->new->encode(\%told));
+    # Its own script finds its own build.
+    my @program = defined $run->{build} ? "$run->{build}/bench/benchmark.pl" : ((map {"-I$_"} grep { !ref } @INC), $0);
+    return run_json($^X, @program, '--one', JSON::PP->new->encode(\%told));
 }
 
 # One run in this process; prints JSON.
