@@ -46,6 +46,14 @@ use parent qw(
 # no longer than request_timeout: a broker that says nothing costs that time once.
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
+# A croak names the line of the program, whichever of these has found the mistake.
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Outbox);
+
+# What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
+# hold nobody above them.
+my %EVENT = (
+);
+
 sub new {
     my ($class, @options) = @_;
     my $refusal = EV::Kafka::_thread_refusal();
@@ -84,6 +92,25 @@ sub _build {
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
     $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
     return;
+}
+
+# Through which an owner tells: $tells->($event, @about).
+sub _tells {
+    my ($self, $owner) = @_;
+    weaken(my $weak = $self);
+    return sub {
+        my ($event, @about) = @_;
+        my $client = $weak or return;
+        $EVENT{"$owner $event"}->($client, @about);
+        return;
+    };
+}
+
+# A method of the program's, which is its owner's.
+sub _public {
+    my ($self, $owner, $method, @args) = @_;
+    $self->_check_open;
+    return $self->{outbox}->enter($self->{$owner}, $method, @args);
 }
 
 sub _produce_timeout_ms {
