@@ -12,8 +12,8 @@ pub use self::options::{options_and_callback, Options};
 pub use self::values::{is_plain_reference, Values};
 use crate::strings::Strings;
 
-/// Kafka's word for an offset whose leader epoch is not known.
-const NO_LEADER_EPOCH: i32 = -1;
+/// Kafka's word for the epoch of a leader that is not known (KIP-320).
+pub const NO_LEADER_EPOCH: i32 = -1;
 
 /// The arguments of one call, read by the names that the documentation gives them.
 pub struct Arguments<'a, 'f> {

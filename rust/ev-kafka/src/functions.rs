@@ -1,17 +1,26 @@
 //! Plain functions of EV::Kafka: hashes, names of error codes, and the seams that tests use.
 
 use bytes::Bytes;
-use kafka_wire::primitives::{zigzag32, zigzag64};
-use kafka_wire::records::{BatchError, SealOptions};
-use kafka_wire::records::{
-    RecordBatches, MAX_DECOMPRESSED_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+use kafka_wire::messages::{
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
+    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest,
+    SyncGroupRequest, TxnOffsetCommitRequest,
 };
-use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Writer};
+use kafka_wire::primitives::{zigzag32, zigzag64};
+use kafka_wire::records::{
+    BatchError, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+};
+use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Request, Writer};
 use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
-use crate::api::{fetched, records, results};
+use crate::api::fetch::batches::{Budget, VerifiedBatches};
+use crate::api::fetch::records::record_hash;
+use crate::api::produce::records;
+use crate::api::result::{build, Shaped};
 use crate::arguments::{options_and_callback, string, Values};
-use crate::conn::Answer;
+use crate::conn::{Answer, Build, Kept};
 use crate::ev::check_thread;
 use crate::strings::Strings;
 
@@ -188,16 +197,15 @@ fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `None` when the bytes end before the first batch does.
 fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
-    let mut batches = RecordBatches::new(bytes);
+    let mut budget = Budget::default();
+    let mut batches = VerifiedBatches::new(bytes, &mut budget);
     let mut array = Av::new(perl);
     let mut any = false;
-    for batch in &mut batches {
+    for verified in &mut batches {
         any = true;
-        for record in &batch?.records(MAX_DECOMPRESSED_LEN)? {
-            array.push(
-                perl,
-                fetched::record_hash(perl, &record, Strings::AsStored).into_ref(perl),
-            );
+        for record in &verified?.1 {
+            let hash = record_hash(perl, &record, Strings::AsStored);
+            array.push(perl, hash.into_ref(perl));
         }
     }
     Ok((any && batches.incomplete().is_none()).then(|| array.into_ref(perl)))
@@ -207,7 +215,7 @@ fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
 fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let method = frame.bytes(0)?.unwrap_or_default();
-    let api = api_of(&method).ok_or_else(|| {
+    let (api, build) = parser_of(&method).ok_or_else(|| {
         Croak::from(format!(
             "unknown method: {}",
             String::from_utf8_lossy(&method)
@@ -216,33 +224,39 @@ fn parse_response(frame: &mut Frame<'_>) -> Result<(), Croak> {
     // A number that is no 16-bit version is none that we speak either.
     let version = i16::try_from(frame.int(1)?.unwrap_or(0)).unwrap_or(i16::MIN);
     let body = string(frame, 2)?;
-    let built = results::build(perl, &Answer { api, version, body });
+    let built = build(perl, &Answer { api, version, body }, &Kept::default());
     frame.ret(built.result.unwrap_or_else(|_| Sv::undef(perl)));
     Ok(())
 }
 
-/// The API that a request method of EV::Kafka::Conn speaks.
-fn api_of(method: &[u8]) -> Option<ApiKey> {
+/// The API that a request method of EV::Kafka::Conn speaks, and what makes its results.
+fn parser_of(method: &[u8]) -> Option<(ApiKey, Build)> {
+    fn of<R: Request>() -> (ApiKey, Build)
+    where
+        R::Response: Shaped,
+    {
+        (R::API, build::<R::Response>)
+    }
     Some(match method {
-        b"produce" | b"produce_batch" => ApiKey::Produce,
-        b"fetch" | b"fetch_multi" => ApiKey::Fetch,
-        b"list_offsets" => ApiKey::ListOffsets,
-        b"metadata" => ApiKey::Metadata,
-        b"find_coordinator" => ApiKey::FindCoordinator,
-        b"create_topics" => ApiKey::CreateTopics,
-        b"delete_topics" => ApiKey::DeleteTopics,
-        b"join_group" => ApiKey::JoinGroup,
-        b"sync_group" => ApiKey::SyncGroup,
-        b"heartbeat" => ApiKey::Heartbeat,
-        b"consumer_group_heartbeat" => ApiKey::ConsumerGroupHeartbeat,
-        b"leave_group" => ApiKey::LeaveGroup,
-        b"offset_commit" => ApiKey::OffsetCommit,
-        b"offset_fetch" => ApiKey::OffsetFetch,
-        b"init_producer_id" => ApiKey::InitProducerId,
-        b"add_partitions_to_txn" => ApiKey::AddPartitionsToTxn,
-        b"add_offsets_to_txn" => ApiKey::AddOffsetsToTxn,
-        b"end_txn" => ApiKey::EndTxn,
-        b"txn_offset_commit" => ApiKey::TxnOffsetCommit,
+        b"produce" | b"produce_batch" => of::<ProduceRequest>(),
+        b"fetch" | b"fetch_multi" => of::<FetchRequest>(),
+        b"list_offsets" => of::<ListOffsetsRequest>(),
+        b"metadata" => of::<MetadataRequest>(),
+        b"find_coordinator" => of::<FindCoordinatorRequest>(),
+        b"create_topics" => of::<CreateTopicsRequest>(),
+        b"delete_topics" => of::<DeleteTopicsRequest>(),
+        b"join_group" => of::<JoinGroupRequest>(),
+        b"sync_group" => of::<SyncGroupRequest>(),
+        b"heartbeat" => of::<HeartbeatRequest>(),
+        b"consumer_group_heartbeat" => of::<ConsumerGroupHeartbeatRequest>(),
+        b"leave_group" => of::<LeaveGroupRequest>(),
+        b"offset_commit" => of::<OffsetCommitRequest>(),
+        b"offset_fetch" => of::<OffsetFetchRequest>(),
+        b"init_producer_id" => of::<InitProducerIdRequest>(),
+        b"add_partitions_to_txn" => of::<AddPartitionsToTxnRequest>(),
+        b"add_offsets_to_txn" => of::<AddOffsetsToTxnRequest>(),
+        b"end_txn" => of::<EndTxnRequest>(),
+        b"txn_offset_commit" => of::<TxnOffsetCommitRequest>(),
         _ => return None,
     })
 }

@@ -10,6 +10,7 @@ use kafka_wire::messages::consumer_protocol::{
 use kafka_wire::{DecodeError, Message, Reader, Writer};
 use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
+use crate::api::shapes::{list, topic_partitions};
 use crate::arguments::{string, Arguments};
 
 /// The version of the assignments that are written: all have the same fields, and every client knows this one.
@@ -204,24 +205,7 @@ fn partitions(args: &Arguments<'_, '_>, index: usize) -> Result<Vec<TopicPartiti
 }
 
 fn topic_list(perl: Perl, topics: &[TopicPartitions]) -> Sv {
-    let mut list = Av::with_capacity(perl, topics.len());
-    for topic in topics {
-        list.push(
-            perl,
-            topic_hash(perl, &topic.topic, &topic.partitions).into_ref(perl),
-        );
-    }
-    list.into_ref(perl)
-}
-
-/// `{ topic, partitions }`, the topic by its name or its id.
-pub fn topic_hash(perl: Perl, topic: &[u8], numbers: &[i32]) -> Hv {
-    let mut partitions = Av::with_capacity(perl, numbers.len());
-    for &number in numbers {
-        partitions.push(perl, Sv::int(perl, number.into()));
-    }
-    let mut hash = Hv::new(perl);
-    hash.store_bytes(perl, "topic", topic);
-    hash.store(perl, "partitions", partitions.into_ref(perl));
-    hash
+    list(perl, topics, |topic| {
+        topic_partitions(perl, &topic.topic, &topic.partitions)
+    })
 }

@@ -1,145 +1,111 @@
-//! `fetch` and `fetch_multi`.
+//! `fetch` and `fetch_multi`: records as hashes.
 
-use std::rc::Rc;
+pub mod batches;
+pub mod records;
+pub mod request;
 
 use bytes::Bytes;
-use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
-use perl_xs::{Arg, Croak, Flow, Frame, Perl, Sv};
+use kafka_wire::messages::fetch::FetchResponse;
+use kafka_wire::ApiKey;
+use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
-use super::fetched::{self, Asked};
-use super::request::check_connected;
-use super::requests::server_wait;
-use super::results;
+use self::request::{Asked, Part, Terms};
+use super::request::{
+    check_connected, completion, completion_with, send_on, server_wait, version_or_lowest,
+};
+use super::result::{decode, finish, Read, Shaped};
 use crate::arguments::{options_and_callback, Arguments, Options};
-use crate::conn::{call_back, Completion, ConnHandle, Failure};
+use crate::conn::{Built, ConnHandle};
 use crate::strings::Strings;
 
-/// Bytes of an answer, and of each partition in it, unless `max_bytes` says otherwise.
-const MAX_BYTES: i32 = 1 << 20;
-/// How long a broker waits for `min_bytes`, in milliseconds.
-const MAX_WAIT_MS: i32 = 500;
-/// A broker answers as soon as it has this many bytes.
-const MIN_BYTES: i32 = 1;
-/// The epoch that stands for "no fetch session" (KIP-227).
-const NO_SESSION: i32 = -1;
+pub static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Conn::fetch",
+        body: fetch,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::fetch_multi",
+        body: fetch_multi,
+    },
+];
 
 /// `fetch($topic, $partition, $offset, [\%opts,] $cb)`
-pub fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "fetch");
-    let asked = Asked {
-        topic: args.string(1, "topic")?,
-        partition: args.int(2, "partition", 0)?,
-        offset: args.int(3, "offset", 0)?,
-    };
+    let topic = args.string(1, "topic")?;
+    let part = Part::new(
+        topic,
+        args.int(2, "partition", 0)?,
+        args.int(3, "offset", 0)?,
+    );
     let (options, callback) = options_and_callback(frame, 4, "fetch")?;
-    send(frame, vec![asked], &options, callback)
+    send(frame, vec![part], &options, callback)
 }
 
 /// `fetch_multi(\%topics, [\%opts,] $cb)`
-pub fn fetch_multi(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn fetch_multi(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "fetch_multi");
-    let mut asked = Vec::new();
+    let mut parts = Vec::new();
     for (topic, entries) in args.pairs(1)? {
         let topic = Bytes::from(topic);
         for entry in args.elements(&entries, "value must be an arrayref")? {
-            asked.push(asked_partition(&args, topic.clone(), &entry)?);
+            let entry = args.hash(&entry, "partition entry must be a hashref")?;
+            let (partition, offset) = (entry.int("partition", 0)?, entry.int("offset", 0)?);
+            parts.push(Part::new(topic.clone(), partition, offset));
         }
     }
     let (options, callback) = options_and_callback(frame, 2, "fetch_multi")?;
-    send(frame, asked, &options, callback)
-}
-
-fn asked_partition(args: &Arguments<'_, '_>, topic: Bytes, entry: &Sv) -> Result<Asked, Croak> {
-    let entry = args.hash(entry, "partition entry must be a hashref")?;
-    Ok(Asked {
-        topic,
-        partition: entry.int("partition", 0)?,
-        offset: entry.int("offset", 0)?,
-    })
+    send(frame, parts, &options, callback)
 }
 
 fn send(
     frame: &Frame<'_>,
-    asked: Vec<Asked>,
+    parts: Vec<Part>,
     options: &Options,
     callback: Option<Sv>,
 ) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let max_bytes = options.int("max_bytes", MAX_BYTES)?;
-    let max_wait_ms = options.int("max_wait_ms", MAX_WAIT_MS)?;
-    let request = FetchRequest {
-        max_wait_ms,
-        min_bytes: options.int("min_bytes", MIN_BYTES)?,
-        max_bytes,
-        isolation_level: i8::from(options.int("isolation_level", 0_i64)? != 0),
-        session_epoch: NO_SESSION,
-        topics: by_topic(&asked, max_bytes),
-        ..Default::default()
-    };
+    let terms = terms(options)?;
+    let asked = Asked::new(&parts);
     let handle = frame.object::<ConnHandle>()?;
+    let version = version_or_lowest(&handle, ApiKey::Fetch);
+    let request = request::request(parts, &terms, version);
     let strings = handle.strings();
-    let weak = Rc::downgrade(&handle);
-    let completion = Completion::Native(Box::new(move |perl, outcome| {
-        let outcome = outcome.map_err(Failure::into_reason).map(|answer| {
-            let (response, truncated) = results::decode::<FetchResponse>(&answer);
-            if let Some(handle) = weak.upgrade() {
-                handle.throttle(answer.api, answer.version, response.throttle_time_ms);
+    let completion = match callback {
+        None => completion::<FetchResponse>(None),
+        Some(callback) => completion_with(&handle, callback, move |perl, answer| {
+            let (response, read) = decode::<FetchResponse>(answer);
+            let hash = records::result(perl, &response, &asked, strings);
+            let throttle_time_ms = response.throttle_time_ms;
+            Built {
+                result: Ok(finish(perl, hash, throttle_time_ms, read.truncated)),
+                throttle_time_ms,
             }
-            (response, truncated)
-        });
-        deliver(perl, callback, (&asked, strings), outcome)
-    }));
-    handle.request(perl, &request, server_wait(max_wait_ms), completion)
-}
-
-/// One topic of the request for each topic, in the order in which they were first named.
-fn by_topic(asked: &[Asked], max_bytes: i32) -> Vec<FetchTopic> {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    for Asked {
-        topic,
-        partition,
-        offset,
-    } in asked
-    {
-        let entry = FetchPartition {
-            partition: *partition,
-            fetch_offset: *offset,
-            partition_max_bytes: max_bytes,
-            ..Default::default()
-        };
-        match topics.iter_mut().find(|known| known.topic == *topic) {
-            Some(known) => known.partitions.push(entry),
-            None => topics.push(FetchTopic {
-                topic: topic.clone(),
-                partitions: vec![entry],
-                ..Default::default()
-            }),
-        }
-    }
-    topics
-}
-
-fn deliver(
-    perl: Perl,
-    callback: Option<Sv>,
-    (asked, strings): (&[Asked], Strings),
-    outcome: Result<(FetchResponse, bool), String>,
-) -> Flow {
-    let Some(callback) = callback else {
-        return Flow::Continue;
+        }),
     };
-    match outcome {
-        Ok((response, truncated)) => {
-            let hash = fetched::result(perl, &response, asked, strings);
-            let result = results::finish(perl, hash, response.throttle_time_ms, truncated);
-            call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef])
-        }
-        Err(reason) => call_back(
-            perl,
-            &callback,
-            &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-        ),
+    let wait = server_wait(terms.max_wait_ms);
+    send_on(frame.perl(), &handle, &request, wait, completion)
+}
+
+fn terms(options: &Options) -> Result<Terms, Croak> {
+    let default = Terms::default();
+    Ok(Terms {
+        max_bytes: options.int("max_bytes", default.max_bytes)?,
+        max_wait_ms: options.int("max_wait_ms", default.max_wait_ms)?,
+        min_bytes: options.int("min_bytes", default.min_bytes)?,
+        isolation_level: i8::from(options.int("isolation_level", 0_i64)? != 0),
+    })
+}
+
+impl Shaped for FetchResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
+
+    /// Every record that there is, whatever was asked for.
+    fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
+        let asked = Asked::default();
+        Ok(records::result(perl, self, &asked, Strings::AsStored))
     }
 }

@@ -1,212 +1,119 @@
-//! Metadata as the client reads it: topic by topic, and only those that have changed.
-//!
-//! An answer for thousands of partitions takes longer to be made into Perl's hashes than a turn of the event loop should
-//! last. So the client gets an object instead, and takes from it what fits into some milliseconds.
+//! `metadata`: brokers, topics, and who leads their partitions.
 
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::rc::{Rc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use kafka_wire::messages::metadata::{MetadataResponse, MetadataResponseTopic};
-use kafka_wire::{ApiKey, Message};
-use perl_xs::{attach, call, Arg, Croak, Flow, Frame, Hv, Native, Perl, Sv, XsubDef};
+use kafka_wire::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponsePartition,
+    MetadataResponseTopic,
+};
+use kafka_wire::ApiKey;
+use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
-use super::requests::metadata_request;
-use super::results;
-use crate::arguments::Arguments;
-use crate::conn::{Answer, Completion, ConnHandle, Failure};
+use super::request::{check_connected, send, version_or_lowest};
+use super::result::{Read, Shaped};
+use super::shapes::{ints, list, outcome, partition_outcome, store_optional};
+use crate::arguments::{options_and_callback, Arguments};
+use crate::conn::ConnHandle;
 
-/// The first Metadata version whose leader epochs are to be believed: brokers of before may tell one that is over for as
-/// long as a reassignment goes on (KAFKA-9212).
-const EPOCHS_COUNT_FROM: i16 = 9;
+/// The first version in which null, not an empty list, asks for all topics.
+const NULL_FOR_ALL: i16 = 1;
+/// The first version that says whether topics may be created (KIP-204).
+const SAYS_WHETHER_TO_CREATE: i16 = 4;
+/// The id of a topic that has none, or of which the version says none (KIP-516).
+const NO_TOPIC_ID: [u8; 16] = [0; 16];
 
-/// The epoch of a leader that is not known.
-const NO_EPOCH: i32 = -1;
+pub static XSUBS: &[XsubDef] = &[XsubDef {
+    name: "EV::Kafka::Conn::metadata",
+    body: metadata,
+}];
 
-/// What the warning about a callback that died starts with.
-const CALLBACK_ERROR: &str = "EV::Kafka::Conn: callback error";
-
-pub(super) static XSUBS: &[XsubDef] = &[
-    XsubDef {
-        name: "EV::Kafka::Conn::_metadata",
-        body: metadata,
-    },
-    XsubDef {
-        name: "EV::Kafka::MetadataAnswer::head",
-        body: head,
-    },
-    XsubDef {
-        name: "EV::Kafka::MetadataAnswer::topics",
-        body: topics,
-    },
-    XsubDef {
-        name: "EV::Kafka::KnownTopics::new",
-        body: new_known,
-    },
-    XsubDef {
-        name: "EV::Kafka::KnownTopics::forget",
-        body: forget,
-    },
-];
-
-/// Objects of these classes stay in the thread that has made them.
-pub(super) fn register_clone_skip(perl: Perl) {
-    perl_xs::register_clone_skip(perl, MetadataAnswer::NAME);
-    perl_xs::register_clone_skip(perl, KnownTopics::NAME);
-}
-
-/// The state of an `EV::Kafka::MetadataAnswer`.
-struct MetadataAnswer {
-    /// The answer without its topics.
-    head: MetadataResponse,
-    /// It ended early.
-    truncated: bool,
-    /// Those that nobody has taken yet.
-    topics: RefCell<VecDeque<MetadataResponseTopic>>,
-}
-
-impl Native for MetadataAnswer {
-    const NAME: &'static str = "EV::Kafka::MetadataAnswer";
-}
-
-/// The state of an `EV::Kafka::KnownTopics`: each topic as the last answer described it.
-#[derive(Default)]
-struct KnownTopics {
-    topics: RefCell<HashMap<Bytes, MetadataResponseTopic>>,
-}
-
-impl Native for KnownTopics {
-    const NAME: &'static str = "EV::Kafka::KnownTopics";
-}
-
-impl KnownTopics {
-    /// Notes what is said of the topic; whether that is what was known of it.
-    fn note(&self, topic: &MetadataResponseTopic) -> bool {
-        let Some(name) = &topic.name else {
-            return false;
-        };
-        let mut known = self.topics.borrow_mut();
-        let is_known = known.get(name) == Some(topic);
-        if !is_known {
-            known.insert(name.clone(), topic.clone());
-        }
-        is_known
-    }
-}
-
-/// `$conn->_metadata(\@topics | undef, $cb, \%opts)`: like `metadata`, but `$cb` gets an `EV::Kafka::MetadataAnswer`.
+/// `metadata(\@topics | undef, $cb, [\%opts])`
 fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let (request, callback, conn) = metadata_request(frame, "_metadata")?;
-    let callback = callback.ok_or("_metadata: expected a callback")?;
-    let weak = Rc::downgrade(&conn);
-    let completion = Completion::Native(Box::new(move |perl, outcome| {
-        complete(
-            perl,
-            &weak,
-            &callback,
-            outcome.map_err(Failure::into_reason),
-        )
-    }));
-    conn.request(frame.perl(), &request, Duration::ZERO, completion)
+    let (request, callback) = request(frame, "metadata")?;
+    send(frame, &request, Duration::ZERO, callback)
 }
 
-fn complete(
-    perl: Perl,
-    conn: &Weak<ConnHandle>,
-    callback: &Sv,
-    outcome: Result<Answer, String>,
-) -> Flow {
-    let object = outcome.and_then(|answer| {
-        let version = answer.version;
-        let (mut head, truncated) = MetadataResponse::decode_partial(answer.body, version);
-        if let Some(conn) = conn.upgrade() {
-            conn.throttle(ApiKey::Metadata, version, head.throttle_time_ms);
-        }
-        if version < EPOCHS_COUNT_FROM {
-            let topics = head.topics.iter_mut();
-            topics
-                .flat_map(|topic| &mut topic.partitions)
-                .for_each(|partition| partition.leader_epoch = NO_EPOCH);
-        }
-        let topics = RefCell::new(std::mem::take(&mut head.topics).into());
-        let state = MetadataAnswer {
-            head,
-            truncated,
-            topics,
-        };
-        blessed(perl, state).map_err(|croak| croak.into_text(perl))
-    });
-    let outcome = match &object {
-        Ok(object) => call(perl, callback, &[Arg::Sv(object), Arg::Undef]),
-        Err(reason) => call(perl, callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
-    };
-    outcome.or_warn(perl, CALLBACK_ERROR)
-}
-
-fn blessed<T: Native>(perl: Perl, state: T) -> Result<Sv, Croak> {
-    let object = Hv::new(perl).into_ref(perl);
-    attach(perl, &object, Rc::new(state))?;
-    object.bless(perl, &Sv::bytes(perl, T::NAME.as_bytes()))?;
-    Ok(object)
-}
-
-/// `$answer->head`: what the result of `metadata` has beside its topics.
-fn head(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let answer = frame.object::<MetadataAnswer>()?;
-    let hash = results::metadata_head(perl, &answer.head);
-    let throttle_time_ms = answer.head.throttle_time_ms;
-    frame.ret(results::finish(
-        perl,
-        hash,
-        throttle_time_ms,
-        answer.truncated,
-    ));
-    Ok(())
-}
-
-/// `my @topics = $answer->topics($budget_ms, $known, $compares)`: the next topics, as in the result of `metadata`, for
-/// about so many milliseconds; with a true `$compares` just the name of one that is as `$known` has it. `$known` notes
-/// them all. An empty list when there are no more.
-fn topics(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let budget = Duration::from_millis(frame.int(1)?.unwrap_or(0).max(0) as u64);
-    let compares = frame.int(3)?.unwrap_or(0) != 0;
-    let known = frame
-        .object_at::<KnownTopics>(2)
-        .map_err(|_| "topics: expected known topics")?;
-    let answer = frame.object::<MetadataAnswer>()?;
-    let began = Instant::now();
-    let mut taken = Vec::new();
-    let mut topics = answer.topics.borrow_mut();
-    while let Some(topic) = topics.pop_front() {
-        let is_known = known.note(&topic) && compares;
-        taken.push(match topic.name.as_deref().filter(|_| is_known) {
-            Some(name) => Sv::bytes(perl, name),
-            None => results::metadata_topic(perl, &topic).into_ref(perl),
+/// The request for the topics and with the options that `$conn->METHOD(\@topics | undef, $cb, [\%opts])` was given.
+pub fn request(
+    frame: &Frame<'_>,
+    method: &'static str,
+) -> Result<(MetadataRequest, Option<Sv>), Croak> {
+    check_connected(frame)?;
+    let args = Arguments::new(frame, method);
+    let names = args.nullable_names(1, "topic")?;
+    let callback = args.callback(2)?;
+    let (options, _) = options_and_callback(frame, 3, method)?;
+    let may_create = options.int("allow_auto_topic_creation", 1_i64)? != 0;
+    let handle = frame.object::<ConnHandle>()?;
+    let version = version_or_lowest(&handle, ApiKey::Metadata);
+    let all_is_null = version >= NULL_FOR_ALL;
+    let topics = names
+        .or(if all_is_null { None } else { Some(Vec::new()) })
+        .map(|names| {
+            let topic = |name| MetadataRequestTopic {
+                name: Some(name),
+                ..Default::default()
+            };
+            names.into_iter().map(topic).collect()
         });
-        if began.elapsed() >= budget {
-            break;
-        }
+    let request = MetadataRequest {
+        topics,
+        // Brokers that cannot be told create what they like.
+        allow_auto_topic_creation: may_create || version < SAYS_WHETHER_TO_CREATE,
+        ..Default::default()
+    };
+    Ok((request, callback))
+}
+
+impl Shaped for MetadataResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
     }
-    drop(topics);
-    frame.ret_list(taken);
-    Ok(())
+
+    /// What [`head`] has, and `topics => [...]`, each as [`topic`].
+    fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
+        let mut hash = head(perl, self);
+        let topics = list(perl, &self.topics, |described| topic(perl, described));
+        hash.store(perl, "topics", topics);
+        Ok(hash)
+    }
 }
 
-/// `EV::Kafka::KnownTopics->new`
-fn new_known(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let known = blessed(frame.perl(), KnownTopics::default())?;
-    frame.ret(known);
-    Ok(())
+/// What it says of the cluster and its brokers.
+pub fn head(perl: Perl, response: &MetadataResponse) -> Hv {
+    let brokers = list(perl, &response.brokers, |broker| {
+        let mut hash = Hv::new(perl);
+        hash.store_int(perl, "node_id", broker.node_id.into());
+        hash.store_bytes(perl, "host", &broker.host);
+        hash.store_int(perl, "port", broker.port.into());
+        store_optional(perl, &mut hash, "rack", broker.rack.as_deref());
+        hash
+    });
+    let mut hash = outcome(perl, response.error_code);
+    hash.store_int(perl, "controller_id", response.controller_id.into());
+    let cluster_id = response.cluster_id.as_deref();
+    store_optional(perl, &mut hash, "cluster_id", cluster_id);
+    hash.store(perl, "brokers", brokers);
+    hash
 }
 
-/// `$known->forget($name)`: whatever is said of the topic next is news.
-fn forget(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let name = Arguments::new(frame, "forget").string(1, "topic")?;
-    let known = frame.object::<KnownTopics>()?;
-    known.topics.borrow_mut().remove(&name);
-    Ok(())
+/// A topic and its partitions.
+pub fn topic(perl: Perl, topic: &MetadataResponseTopic) -> Hv {
+    let name = topic.name.as_deref();
+    let mut hash = outcome(perl, topic.error_code);
+    hash.store(perl, "name", Sv::bytes_or_undef(perl, name));
+    hash.store_int(perl, "is_internal", topic.is_internal.into());
+    if topic.topic_id != NO_TOPIC_ID {
+        hash.store_bytes(perl, "topic_id", &topic.topic_id);
+    }
+    let partition = |partition: &MetadataResponsePartition| {
+        let mut hash = partition_outcome(perl, partition.partition_index, partition.error_code);
+        hash.store_int(perl, "leader", partition.leader_id.into());
+        hash.store_int(perl, "leader_epoch", partition.leader_epoch.into());
+        hash.store(perl, "replicas", ints(perl, &partition.replica_nodes));
+        hash.store(perl, "isr", ints(perl, &partition.isr_nodes));
+        hash
+    };
+    hash.store(perl, "partitions", list(perl, &topic.partitions, partition));
+    hash
 }

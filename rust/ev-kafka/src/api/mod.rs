@@ -1,29 +1,62 @@
-//! The APIs of Kafka as methods of EV::Kafka::Conn: their requests, and what their callbacks get.
+//! The APIs of Kafka as methods of EV::Kafka::Conn. Each has a file with its request and with what
+//! the callback gets for the answer.
+//!
+//! * [`request`] sends a request on behalf of a method.
+//! * [`result`] makes of an answer what a callback gets; [`shapes`] are parts of several of them.
 
-pub mod budget;
-mod consumer_group;
-mod fetch;
-pub mod fetched;
-mod group_requests;
-mod group_results;
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
+mod consumer_group_heartbeat;
+mod create_topics;
+mod delete_topics;
+mod end_txn;
+pub mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_offsets;
 mod metadata;
-mod offset_requests;
-pub mod records;
-mod request;
-mod requests;
-pub mod results;
-pub mod single;
-mod txn_requests;
+mod metadata_answer;
+mod offset_commit;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+pub mod produce;
+pub mod request;
+pub mod result;
+pub mod shapes;
+mod sync_group;
+mod txn_offset_commit;
 
 use perl_xs::Perl;
 
 /// Makes the methods known to Perl.
 pub fn register(perl: Perl) {
-    perl_xs::register(perl, requests::XSUBS);
-    perl_xs::register(perl, metadata::XSUBS);
-    perl_xs::register(perl, group_requests::XSUBS);
-    perl_xs::register(perl, consumer_group::XSUBS);
-    perl_xs::register(perl, offset_requests::XSUBS);
-    perl_xs::register(perl, txn_requests::XSUBS);
-    metadata::register_clone_skip(perl);
+    for xsubs in [
+        add_offsets_to_txn::XSUBS,
+        add_partitions_to_txn::XSUBS,
+        consumer_group_heartbeat::XSUBS,
+        create_topics::XSUBS,
+        delete_topics::XSUBS,
+        end_txn::XSUBS,
+        fetch::XSUBS,
+        find_coordinator::XSUBS,
+        heartbeat::XSUBS,
+        init_producer_id::XSUBS,
+        join_group::XSUBS,
+        leave_group::XSUBS,
+        list_offsets::XSUBS,
+        metadata::XSUBS,
+        metadata_answer::XSUBS,
+        offset_commit::XSUBS,
+        offset_fetch::XSUBS,
+        offset_for_leader_epoch::XSUBS,
+        produce::XSUBS,
+        sync_group::XSUBS,
+        txn_offset_commit::XSUBS,
+    ] {
+        perl_xs::register(perl, xsubs);
+    }
+    metadata_answer::register_clone_skip(perl);
 }

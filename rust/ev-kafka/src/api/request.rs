@@ -1,12 +1,19 @@
 //! Sending one request on behalf of a method.
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_conn::SendError;
 use kafka_wire::{ApiKey, Request, Writer};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
-use crate::conn::{Completion, ConnHandle};
+use super::result::{build, throttle_time_ms, Shaped};
+use crate::conn::{call_back, Answer, Built, Completion, ConnHandle, Failure};
+
+/// Kafka's word for a client in the field where a replica names itself.
+pub const CLIENT_REPLICA_ID: i32 = -1;
 
 /// Croaks unless requests can be sent. Comes before a method looks at its arguments.
 pub fn check_connected(frame: &Frame<'_>) -> Result<(), Croak> {
@@ -16,62 +23,129 @@ pub fn check_connected(frame: &Frame<'_>) -> Result<(), Croak> {
     }
 }
 
-/// The completion of a callback that may be missing.
-pub fn completion(callback: Option<Sv>) -> Completion {
-    callback.map_or(Completion::Silent, Completion::Callback)
+/// Milliseconds of a request's own timeout as time to wait for its answer.
+pub fn server_wait(ms: i32) -> Duration {
+    Duration::from_millis(ms.max(0) as u64)
 }
 
-impl ConnHandle {
-    /// Encodes and sends a request. What the broker's version cannot express, and a broker without
-    /// a version in common, are the completion's error.
-    ///
-    /// `server_wait` is how long the broker may take before it answers by the request's own terms;
-    /// it is added to the connection's request timeout.
-    ///
-    /// # Errors
-    /// `not connected`: reading the arguments may have run code that disconnected.
-    pub(crate) fn request<R: Request>(
-        &self,
-        perl: Perl,
-        request: &R,
-        server_wait: Duration,
-        completion: Completion,
-    ) -> Result<(), Croak> {
-        let encoded = self.encode(request);
-        self.send_encoded(perl, R::API, encoded, server_wait, completion)
-    }
+/// The version for an API, before its request is put together. Where there is none in common the
+/// request is not sent, whatever it says; so the lowest will do to find that out.
+pub fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
+    handle.version(api).unwrap_or(*api.versions().start())
+}
 
-    /// The same for what [`ConnHandle::encode`] gave.
-    ///
-    /// # Errors
-    /// As for [`ConnHandle::request`].
-    pub(super) fn send_encoded(
-        &self,
-        perl: Perl,
-        api: ApiKey,
-        encoded: Result<(i16, Writer), String>,
-        server_wait: Duration,
-        completion: Completion,
-    ) -> Result<(), Croak> {
-        let (version, body) = match encoded {
-            Ok(encoded) => encoded,
-            Err(reason) => return self.fail(perl, completion, reason).ok(),
-        };
-        let deadline = self.deadline(server_wait);
-        match self.send(api, version, body, deadline, completion) {
-            Ok(()) => Ok(()),
-            Err((SendError::NotConnected, _)) => Err("not connected".into()),
-            Err((error, completion)) => self.fail(perl, completion, error.to_string()).ok(),
-        }
+/// What belongs to partitions, gathered by topic, in the order in which the topics are first named.
+pub fn by_topic<T>(parts: impl IntoIterator<Item = (Bytes, T)>) -> Vec<(Bytes, Vec<T>)> {
+    let mut topics: Vec<(Bytes, Vec<T>)> = Vec::new();
+    let mut places: HashMap<Bytes, usize> = HashMap::new();
+    for (topic, part) in parts {
+        let place = *places.entry(topic).or_insert_with_key(|topic| {
+            topics.push((topic.clone(), Vec::new()));
+            topics.len() - 1
+        });
+        topics[place].1.push(part);
     }
+    topics
+}
 
-    /// The request at the version to speak, or why it cannot be said to this broker.
-    pub(super) fn encode<R: Request>(&self, request: &R) -> Result<(i16, Writer), String> {
-        let version = self.version(R::API).map_err(|error| error.to_string())?;
-        let mut body = Writer::new();
-        request
-            .encode(&mut body, version)
-            .map_err(|error| error.to_string())?;
-        Ok((version, body))
+/// The completion of a callback that may be missing.
+pub fn completion<M: Shaped>(callback: Option<Sv>) -> Completion {
+    match callback {
+        Some(callback) => Completion::Callback(callback, build::<M>),
+        None => Completion::Silent(throttle_time_ms::<M>),
     }
+}
+
+/// The completion of a callback that gets what is built of the answer and of what was asked.
+pub fn completion_with(
+    handle: &Rc<ConnHandle>,
+    callback: Sv,
+    build: impl FnOnce(Perl, &Answer) -> Built + 'static,
+) -> Completion {
+    let weak = Rc::downgrade(handle);
+    Completion::Native(Box::new(move |perl, outcome| {
+        let result = outcome.map_err(Failure::into_reason).and_then(|answer| {
+            let built = build(perl, &answer);
+            if let Some(handle) = weak.upgrade() {
+                handle.throttle(answer.api, answer.version, built.throttle_time_ms);
+            }
+            built.result
+        });
+        call_back(perl, &callback, result)
+    }))
+}
+
+/// Sends the request of a method whose callback gets the hash of the answer. The connection is
+/// looked up last: reading the arguments may have run code that destroyed it.
+///
+/// `server_wait` is how long the broker may take before it answers by the request's own terms;
+/// it is added to the connection's request timeout.
+///
+/// # Errors
+/// `not connected`: reading the arguments may have run code that disconnected.
+pub fn send<R: Request>(
+    frame: &Frame<'_>,
+    request: &R,
+    server_wait: Duration,
+    callback: Option<Sv>,
+) -> Result<(), Croak>
+where
+    R::Response: Shaped,
+{
+    let handle = frame.object::<ConnHandle>()?;
+    let completion = completion::<R::Response>(callback);
+    send_on(frame.perl(), &handle, request, server_wait, completion)
+}
+
+/// The same on a connection, with whatever completion. What the broker's version cannot express,
+/// and a broker without a version in common, are the completion's error.
+///
+/// # Errors
+/// As for [`send`].
+pub fn send_on<R: Request>(
+    perl: Perl,
+    handle: &ConnHandle,
+    request: &R,
+    server_wait: Duration,
+    completion: Completion,
+) -> Result<(), Croak> {
+    let encoded = encode(handle, request);
+    send_encoded(perl, handle, R::API, encoded, server_wait, completion)
+}
+
+/// A request at the version to speak, or why it cannot be said to this broker.
+pub type Encoded = Result<(i16, Writer), String>;
+
+/// The same for what was encoded before.
+///
+/// # Errors
+/// As for [`send`].
+pub fn send_encoded(
+    perl: Perl,
+    handle: &ConnHandle,
+    api: ApiKey,
+    encoded: Encoded,
+    server_wait: Duration,
+    completion: Completion,
+) -> Result<(), Croak> {
+    let (version, body) = match encoded {
+        Ok(encoded) => encoded,
+        Err(reason) => return handle.fail(perl, completion, reason).ok(),
+    };
+    let deadline = handle.deadline(server_wait);
+    match handle.send(api, version, body, deadline, completion) {
+        Ok(()) => Ok(()),
+        Err((SendError::NotConnected, _)) => Err("not connected".into()),
+        Err((error, completion)) => handle.fail(perl, completion, error.to_string()).ok(),
+    }
+}
+
+/// Encodes a request for the connection's broker.
+pub fn encode<R: Request>(handle: &ConnHandle, request: &R) -> Encoded {
+    let version = handle.version(R::API).map_err(|error| error.to_string())?;
+    let mut body = Writer::new();
+    request
+        .encode(&mut body, version)
+        .map_err(|error| error.to_string())?;
+    Ok((version, body))
 }

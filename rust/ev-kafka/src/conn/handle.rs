@@ -21,76 +21,22 @@ use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
 use self::later::Later;
 use self::security::Security;
+use super::completion::{Completion, WrittenCompletion};
+use super::kept::Kept;
 use super::link::{self, Link};
 use super::throttle;
-use crate::api::single::Single;
 use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
 use crate::strings::Strings;
 
-pub use events::call_back;
 pub(super) use security::{Sasl, TokenSource};
 
 /// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
 /// produces for long without returning to the loop is not to pile everything up in memory.
 const WRITE_AT_ONCE: usize = 256 << 10;
 
-/// The body of an answer, still encoded.
-#[derive(Debug)]
-pub struct Answer {
-    /// The API of the request.
-    pub api: ApiKey,
-    /// The version of request and answer.
-    pub version: i16,
-    /// The answer after its header; decode it with `Message::decode_partial`.
-    pub body: Bytes,
-}
-
-/// Why a request has no answer.
-#[derive(Debug)]
-pub struct Failure {
-    /// Text for the request's callback.
-    pub reason: String,
-    /// No broker can have read it: it was not written as a whole.
-    pub is_unsent: bool,
-}
-
-impl Failure {
-    /// Nothing was sent at all.
-    pub fn unsent(reason: String) -> Failure {
-        Failure {
-            reason,
-            is_unsent: true,
-        }
-    }
-
-    /// The text alone.
-    pub fn into_reason(self) -> String {
-        self.reason
-    }
-}
-
-/// A native completion: called exactly once, with the answer or the reason why none comes.
-pub type NativeCompletion = Box<dyn FnOnce(Perl, Result<Answer, Failure>) -> Flow>;
-
 /// What waits for room on a connection: called once, or dropped with it.
 pub type Waiter = Box<dyn FnOnce(Perl) -> Flow>;
-
-/// Called exactly once, when the request has been written or cannot be any more.
-pub type WrittenCompletion = Box<dyn FnOnce(Perl, Result<(), Failure>) -> Flow>;
-
-/// Who is told about the outcome of a request.
-pub enum Completion {
-    /// Nobody.
-    Silent,
-    /// A Perl callback (its code value): `($result, undef)` or `(undef, $error)`. The result is
-    /// built by [`results::build`].
-    Callback(Sv),
-    /// Rust code. It obeys `throttle_time_ms` itself, by [`ConnHandle::throttle`].
-    Native(NativeCompletion),
-    /// Rust code that wants to know whether a request without an answer was written.
-    Written(WrittenCompletion),
-}
 
 /// The handlers that Perl code has set; code values.
 #[derive(Default)]
@@ -139,8 +85,8 @@ pub struct ConnHandle {
     waiting: RefCell<VecDeque<(Token, Completion)>>,
     handlers: RefCell<PerlHandlers>,
     security: RefCell<Security>,
-    /// What makes the next request with one record cheap.
-    single: Single,
+    /// What those keep with it who send on it.
+    kept: Kept,
     /// What keys, values and headers are to the program.
     strings: Cell<Strings>,
     stage: Cell<Stage>,
@@ -216,7 +162,7 @@ impl ConnHandle {
                 waiting: RefCell::default(),
                 handlers: RefCell::default(),
                 security: RefCell::default(),
-                single: Single::default(),
+                kept: Kept::default(),
                 strings: Cell::default(),
                 stage: Cell::new(Stage::Idle),
                 asked_at: Cell::new(Instant::now()),
@@ -376,7 +322,7 @@ impl ConnHandle {
         self.patience.set(patience);
     }
 
-    /// Sets the client id of the requests that follow.
+    /// Sets what keys, values and headers are to the program.
     pub fn set_strings(&self, strings: Strings) {
         self.strings.set(strings);
     }
@@ -386,6 +332,7 @@ impl ConnHandle {
         self.strings.get()
     }
 
+    /// Sets the client id of the requests that follow.
     pub fn set_client_id(&self, client_id: Bytes) {
         self.connection.borrow_mut().set_client_id(client_id);
     }
@@ -467,8 +414,9 @@ impl ConnHandle {
         waiting.push_back((token, completion));
     }
 
-    pub fn single(&self) -> &Single {
-        &self.single
+    /// What APIs keep with the connection from one request to the next.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Sends a request that the broker does not answer: Produce with acks 0.

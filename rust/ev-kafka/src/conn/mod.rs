@@ -5,8 +5,11 @@
 
 mod addresses;
 mod beside;
+mod callback;
+mod completion;
 mod dial;
 mod handle;
+mod kept;
 mod lifecycle;
 mod link;
 mod resolve;
@@ -19,7 +22,10 @@ use std::rc::Rc;
 
 use perl_xs::{Croak, Native, Perl, Sv};
 
-pub use handle::{call_back, Answer, Completion, ConnHandle, Failure};
+pub use callback::call_back;
+pub use completion::{Answer, Build, Built, Completion, Failure};
+pub use handle::ConnHandle;
+pub use kept::Kept;
 
 /// Makes the XSUBs of EV::Kafka::Conn known to Perl.
 pub fn register(perl: Perl) {

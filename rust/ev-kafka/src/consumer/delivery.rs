@@ -6,7 +6,7 @@ use std::rc::Rc;
 use kafka_wire::records::{RecordCursor, Records};
 use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
-use crate::api::fetched::headers_ref;
+use crate::api::fetch::records::headers_ref;
 use crate::ev::coarse_ms;
 use crate::home::Home;
 use crate::strings::Strings;

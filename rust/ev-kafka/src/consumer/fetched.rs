@@ -1,34 +1,24 @@
 //! A Fetch answer, checked and ready to be delivered.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::RecordBatches;
-use kafka_wire::ErrorCode;
 use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
-use crate::api::budget::Budget;
+use crate::api::fetch::batches::{or_corrupt, Budget, VerifiedBatches};
+use crate::api::fetch::request::Asked;
+use crate::arguments::NO_LEADER_EPOCH;
 use crate::strings::Strings;
-
-/// The class of the object that Perl code gets.
-pub const CLASS: &str = "EV::Kafka::Fetched";
-
-/// The class of the object that keeps what `on_batch` is called with.
-pub const POOL_CLASS: &str = "EV::Kafka::Fetched::Pool";
 
 /// What the warning about an `on_message` that died starts with.
 const ON_MESSAGE: &str = "on_message error";
 
 /// The same for `on_batch`.
 const ON_BATCH: &str = "on_batch error";
-
-/// The epoch of a record that nobody has seen yet.
-const NO_EPOCH: i32 = -1;
 
 /// What a die in `on_message` or `on_batch` does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,10 +42,9 @@ pub enum Delivered {
     Exit,
 }
 
-/// What was asked for.
-pub struct Asked {
-    /// The offset of each topic and partition.
-    pub offsets: HashMap<(Bytes, i32), i64>,
+/// Who is to get the records.
+#[derive(Clone, Copy)]
+pub struct Reader {
     /// Whether records of aborted transactions are to be withheld.
     pub read_committed: bool,
     /// What keys, values and headers are to the program.
@@ -104,7 +93,7 @@ pub struct Fetched {
 }
 
 impl Native for Fetched {
-    const NAME: &'static str = CLASS;
+    const NAME: &'static str = "EV::Kafka::Fetched";
 }
 
 /// The state of an `EV::Kafka::Fetched::Pool`: arrays and scalars that one answer leaves to the next.
@@ -114,21 +103,20 @@ pub struct Pool {
 }
 
 impl Native for Pool {
-    const NAME: &'static str = POOL_CLASS;
+    const NAME: &'static str = "EV::Kafka::Fetched::Pool";
 }
 
 impl Fetched {
     /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
-    pub fn new(response: FetchResponse, asked: &Asked) -> Fetched {
+    pub fn new(response: FetchResponse, asked: &Asked, reader: Reader) -> Fetched {
         let mut partitions = Vec::new();
-        let mut budget = Budget::new();
+        let mut budget = Budget::default();
         let throttle_time_ms = response.throttle_time_ms;
         for topic in response.responses {
             for data in topic.partitions {
-                let key = (topic.topic.clone(), data.partition_index);
-                if let Some(&from) = asked.offsets.get(&key) {
-                    let mut partition = Partition::new(key.0, &data, from);
-                    partition.read(data, asked.read_committed, &mut budget);
+                if let Some(from) = asked.offset(&topic.topic, data.partition_index) {
+                    let mut partition = Partition::new(topic.topic.clone(), &data, from);
+                    partition.read(data, reader.read_committed, &mut budget);
                     partitions.push(partition);
                 }
             }
@@ -138,7 +126,7 @@ impl Fetched {
             throttle_time_ms,
             interrupted: Rc::default(),
             call_loop: Cell::new(None),
-            strings: asked.strings,
+            strings: reader.strings,
         }
     }
 
@@ -297,11 +285,11 @@ impl Partition {
             last_stable_offset: data.last_stable_offset,
             log_start_offset: data.log_start_offset,
             next_offset: from,
-            last_epoch: NO_EPOCH,
+            last_epoch: NO_LEADER_EPOCH,
             needed_bytes: 0,
             record_count: 0,
             diverging_epoch: (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
-            progress: Rc::new(Progress::from(from, NO_EPOCH)),
+            progress: Rc::new(Progress::from(from, NO_LEADER_EPOCH)),
             rest: None,
         }
     }
@@ -324,20 +312,11 @@ impl Partition {
     ) -> Vec<ReadyBatch> {
         let from = self.next_offset;
         let mut ready = Vec::new();
-        let mut batches = RecordBatches::new(bytes);
-        for batch in &mut batches {
-            if budget.is_spent() {
-                return ready;
-            }
-            let verified = batch.and_then(|batch| {
-                let records = budget.records(&batch)?;
-                Ok((batch, records))
-            });
+        let mut batches = VerifiedBatches::new(bytes, budget);
+        for verified in &mut batches {
             let Ok((batch, records)) = verified else {
-                if self.error_code == 0 {
-                    self.error_code = ErrorCode::CorruptMessage.code();
-                }
-                return ready;
+                self.error_code = or_corrupt(self.error_code);
+                break;
             };
             let epoch = batch.partition_leader_epoch;
             let next_offset = batch.next_offset();

@@ -3,7 +3,6 @@
 
 mod aborted;
 mod delivery;
-mod epochs;
 mod fetched;
 mod xsubs;
 
@@ -12,7 +11,6 @@ use perl_xs::Perl;
 /// Makes the XSUBs of fetching known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
-    perl_xs::register(perl, epochs::XSUBS);
-    perl_xs::register_clone_skip(perl, fetched::CLASS);
-    perl_xs::register_clone_skip(perl, fetched::POOL_CLASS);
+    perl_xs::register_clone_skip(perl, <fetched::Fetched as perl_xs::Native>::NAME);
+    perl_xs::register_clone_skip(perl, <fetched::Pool as perl_xs::Native>::NAME);
 }

@@ -1,27 +1,15 @@
 //! `EV::Kafka::Conn::_fetch` and the methods of `EV::Kafka::Fetched`.
 
-use std::collections::HashMap;
-use std::rc::{Rc, Weak};
-use std::time::Duration;
+use kafka_wire::messages::fetch::FetchResponse;
+use kafka_wire::{error, ApiKey};
+use perl_xs::{ArrayRef, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
 
-use bytes::Bytes;
-use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
-use kafka_wire::{error, ApiKey, Message, Writer};
-use perl_xs::{
-    attach, call, Arg, ArrayRef, Croak, Flow, Frame, HashRef, Hv, Native, Perl, Sv, XsubDef,
-};
-
-use super::fetched::{Asked, Delivered, Fetched, OnDie, Pool, CLASS, POOL_CLASS};
-use crate::conn::{Answer, Completion, ConnHandle, Failure};
-
-/// The epoch of a leader, or of a record, that is not known (KIP-320).
-const NO_EPOCH: i64 = -1;
-
-/// The first Fetch version that asks whether the reader's log is still the leader's (KIP-595).
-const LAST_EPOCH_FROM: i16 = 12;
-
-/// What the warning about a callback that died starts with.
-const CALLBACK_ERROR: &str = "EV::Kafka::Conn: callback error";
+use super::fetched::{Delivered, Fetched, OnDie, Pool, Reader};
+use crate::api::fetch::request::{request, Asked, Part, Terms};
+use crate::api::request::{completion_with, send_on, server_wait, version_or_lowest};
+use crate::api::result::{decode, object};
+use crate::arguments::NO_LEADER_EPOCH;
+use crate::conn::{Answer, Built, ConnHandle};
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -62,33 +50,6 @@ pub(super) static XSUBS: &[XsubDef] = &[
     },
 ];
 
-/// What a Fetch asks for beside its partitions; the defaults are those of `fetch`.
-struct Options {
-    max_bytes: i32,
-    max_wait_ms: i32,
-    min_bytes: i32,
-    isolation_level: i8,
-}
-
-impl Options {
-    fn read(perl: Perl, options: Option<Sv>) -> Result<Options, Croak> {
-        let options = options.and_then(|sv| HashRef::new(&sv));
-        let int = |key: &str, default: i32| -> Result<i32, Croak> {
-            let given = match &options {
-                Some(options) => options.get_i64(perl, key)?,
-                None => None,
-            };
-            Ok(given.map_or(default, |value| value.clamp(0, i64::from(i32::MAX)) as i32))
-        };
-        Ok(Options {
-            max_bytes: int("max_bytes", 1 << 20)?,
-            max_wait_ms: int("max_wait_ms", 500)?,
-            min_bytes: int("min_bytes", 1)?,
-            isolation_level: int("isolation_level", 0)? as i8,
-        })
-    }
-}
-
 /// `$conn->_fetch(\@parts, \%opts, $cb)`, parts as
 /// `[$topic, $partition, $offset, $leader_epoch, $last_epoch]`; an epoch that is not known is -1.
 fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
@@ -98,145 +59,87 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .and_then(|sv| ArrayRef::new(&sv))
         .ok_or("_fetch: expected arrayref")?
         .to_vec(perl)?;
-    let options = Options::read(perl, frame.value(2)?)?;
+    let terms = terms(perl, frame.value(2)?)?;
     let callback = frame.code(3)?.ok_or("_fetch: expected a callback")?;
-    let (topics, offsets) = read_parts(perl, &parts, options.max_bytes)?;
+    let parts = parts
+        .iter()
+        .map(|part| read_part(perl, part))
+        .collect::<Result<Vec<_>, _>>()?;
     let conn = frame.object::<ConnHandle>()?;
-    let asked = Asked {
-        offsets,
-        read_committed: options.isolation_level != 0,
-        strings: conn.strings(),
-    };
     if !conn.is_ready() {
         return Err(Croak::from("not connected"));
     }
-    let max_wait = Duration::from_millis(options.max_wait_ms as u64);
-    let encoded = conn
-        .version(ApiKey::Fetch)
-        .map_err(|error| error.to_string())
-        .and_then(|version| Ok((version, encode(topics, &options, version)?)));
-    let (version, body) = match encoded {
-        Ok(encoded) => encoded,
-        Err(reason) => {
-            let completion = Completion::Callback(callback);
-            return conn.fail(perl, completion, reason).ok();
-        }
+    let asked = Asked::new(&parts);
+    let reader = Reader {
+        read_committed: terms.isolation_level != 0,
+        strings: conn.strings(),
     };
-    let weak = Rc::downgrade(&conn);
-    let completion = Completion::Native(Box::new(move |perl, outcome| {
-        let outcome = outcome.map_err(Failure::into_reason);
-        complete(perl, &weak, &asked, &callback, outcome)
-    }));
-    let deadline = conn.deadline(max_wait);
-    conn.send(ApiKey::Fetch, version, body, deadline, completion)
-        .map_err(|(error, _)| Croak::from(error.to_string()))
-}
-
-type Offsets = HashMap<(Bytes, i32), i64>;
-
-fn read_parts(
-    perl: Perl,
-    parts: &[Sv],
-    max_bytes: i32,
-) -> Result<(Vec<FetchTopic>, Offsets), Croak> {
-    let mut topics: Vec<FetchTopic> = Vec::new();
-    let mut places: HashMap<Bytes, usize> = HashMap::new();
-    let mut offsets = Offsets::new();
-    for part in parts {
-        let part = ArrayRef::new(part).ok_or("_fetch: expected [topic, partition, offset]")?;
-        let field = |index, default| -> Result<i64, Croak> {
-            match part.get(perl, index)? {
-                Some(value) => Ok(value.to_i64(perl)?.unwrap_or(default)),
-                None => Ok(default),
-            }
-        };
-        let topic = part.get(perl, 0)?.ok_or("_fetch: missing topic")?;
-        let topic = Bytes::from(topic.to_bytes(perl)?.unwrap_or_default());
-        let (partition, fetch_offset) = (field(1, 0)? as i32, field(2, 0)?);
-        let place = *places.entry(topic.clone()).or_insert_with(|| {
-            topics.push(FetchTopic {
-                topic: topic.clone(),
-                ..Default::default()
-            });
-            topics.len() - 1
-        });
-        topics[place].partitions.push(FetchPartition {
-            partition,
-            fetch_offset,
-            current_leader_epoch: field(3, NO_EPOCH)? as i32,
-            last_fetched_epoch: field(4, NO_EPOCH)? as i32,
-            partition_max_bytes: max_bytes,
-            ..Default::default()
-        });
-        offsets.insert((topic, partition), fetch_offset);
-    }
-    Ok((topics, offsets))
-}
-
-fn encode(mut topics: Vec<FetchTopic>, options: &Options, version: i16) -> Result<Writer, String> {
-    if version < LAST_EPOCH_FROM {
-        for partition in topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-            partition.last_fetched_epoch = NO_EPOCH as i32;
-        }
-    }
-    let request = FetchRequest {
-        max_wait_ms: options.max_wait_ms,
-        min_bytes: options.min_bytes,
-        max_bytes: options.max_bytes,
-        isolation_level: options.isolation_level,
-        topics,
-        ..Default::default()
-    };
-    let mut body = Writer::new();
-    request
-        .encode(&mut body, version)
-        .map_err(|error| error.to_string())?;
-    Ok(body)
-}
-
-fn complete(
-    perl: Perl,
-    conn: &Weak<ConnHandle>,
-    asked: &Asked,
-    callback: &Sv,
-    outcome: Result<Answer, String>,
-) -> Flow {
-    let fetched = outcome.and_then(|answer| {
-        let version = answer.version;
-        let (response, truncated) = FetchResponse::decode_partial(answer.body, version);
-        if let Some(conn) = conn.upgrade() {
-            conn.throttle(ApiKey::Fetch, version, response.throttle_time_ms);
-        }
-        if truncated {
-            return Err("malformed Fetch response".to_owned());
-        }
-        if response.error_code != 0 {
-            return Err(format!(
-                "Fetch error: {} (code {})",
-                error::name(response.error_code),
-                response.error_code
-            ));
-        }
-        Ok(Fetched::new(response, asked))
+    let request = request(parts, &terms, version_or_lowest(&conn, ApiKey::Fetch));
+    let completion = completion_with(&conn, callback, move |perl, answer| {
+        result(perl, answer, &asked, reader)
     });
-    call_back(perl, callback, fetched)
+    send_on(
+        perl,
+        &conn,
+        &request,
+        server_wait(terms.max_wait_ms),
+        completion,
+    )
 }
 
-fn call_back(perl: Perl, callback: &Sv, fetched: Result<Fetched, String>) -> Flow {
-    let object = fetched
-        .and_then(|fetched| blessed(perl, fetched, CLASS).map_err(|croak| croak.into_text(perl)));
-    let outcome = match &object {
-        Ok(object) => call(perl, callback, &[Arg::Sv(object), Arg::Undef]),
-        Err(reason) => call(perl, callback, &[Arg::Undef, Arg::Bytes(reason.as_bytes())]),
+/// The defaults are those of `fetch`.
+fn terms(perl: Perl, options: Option<Sv>) -> Result<Terms, Croak> {
+    let options = options.and_then(|sv| HashRef::new(&sv));
+    let int = |key: &str, default: i32| -> Result<i32, Croak> {
+        let given = match &options {
+            Some(options) => options.get_i64(perl, key)?,
+            None => None,
+        };
+        Ok(given.map_or(default, |value| value.clamp(0, i64::from(i32::MAX)) as i32))
     };
-    outcome.or_warn(perl, CALLBACK_ERROR)
+    let default = Terms::default();
+    Ok(Terms {
+        max_bytes: int("max_bytes", default.max_bytes)?,
+        max_wait_ms: int("max_wait_ms", default.max_wait_ms)?,
+        min_bytes: int("min_bytes", default.min_bytes)?,
+        isolation_level: int("isolation_level", default.isolation_level.into())? as i8,
+    })
 }
 
-fn blessed<T: Native>(perl: Perl, state: T, class: &str) -> Result<Sv, Croak> {
-    let object = Hv::new(perl).into_ref(perl);
-    attach(perl, &object, Rc::new(state))?;
-    object.bless(perl, &Sv::bytes(perl, class.as_bytes()))?;
-    Ok(object)
+fn read_part(perl: Perl, part: &Sv) -> Result<Part, Croak> {
+    let part = ArrayRef::new(part).ok_or("_fetch: expected [topic, partition, offset]")?;
+    let field = |index, default| -> Result<i64, Croak> {
+        match part.get(perl, index)? {
+            Some(value) => Ok(value.to_i64(perl)?.unwrap_or(default)),
+            None => Ok(default),
+        }
+    };
+    let topic = part.get(perl, 0)?.ok_or("_fetch: missing topic")?;
+    Ok(Part {
+        topic: topic.to_bytes(perl)?.unwrap_or_default().into(),
+        partition: field(1, 0)? as i32,
+        offset: field(2, 0)?,
+        leader_epoch: field(3, NO_LEADER_EPOCH.into())? as i32,
+        last_epoch: field(4, NO_LEADER_EPOCH.into())? as i32,
+    })
+}
+
+fn result(perl: Perl, answer: &Answer, asked: &Asked, reader: Reader) -> Built {
+    let (response, read) = decode::<FetchResponse>(answer);
+    let (throttle_time_ms, code) = (response.throttle_time_ms, response.error_code);
+    let result = if read.truncated {
+        Err("malformed Fetch response".to_owned())
+    } else if code != 0 {
+        let name = error::name(code);
+        Err(format!("Fetch error: {name} (code {code})"))
+    } else {
+        let fetched = Fetched::new(response, asked, reader);
+        object(perl, fetched).map_err(|croak| croak.into_text(perl))
+    };
+    Built {
+        result,
+        throttle_time_ms,
+    }
 }
 
 /// `$fetched->partitions`: a list of hashes, one for each partition in the order of the answer.
@@ -321,7 +224,7 @@ fn deliver_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `EV::Kafka::Fetched::Pool->new`
 fn new_pool(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let pool = blessed(frame.perl(), Pool::default(), POOL_CLASS)?;
+    let pool = object(frame.perl(), Pool::default())?;
     frame.ret(pool);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::vec;
 use kafka_producer::Place;
 use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
+use crate::api::produce::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
 use crate::home::Home;
 
 /// What the warning about a callback that died starts with.
@@ -19,12 +20,6 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// Callbacks between two looks at the clock, each of which costs a tenth of one.
 const CALLS_PER_LOOK: u32 = 8;
-
-/// The leaves of a result's template.
-pub(crate) const PARTITION: usize = 0;
-pub(crate) const ERROR_CODE: usize = 1;
-pub(crate) const BASE_OFFSET: usize = 2;
-pub(crate) const THROTTLE: usize = 3;
 
 /// How a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,23 +228,6 @@ impl Delivery {
         }
         flow
     }
-}
-
-/// What a callback gets for records of one partition.
-pub(crate) fn shape(topic: &[u8]) -> Node {
-    let partition = Node::Hash(vec![
-        ("partition", Node::Int(PARTITION)),
-        ("error_code", Node::Int(ERROR_CODE)),
-        ("base_offset", Node::Int(BASE_OFFSET)),
-    ]);
-    let topic = Node::Hash(vec![
-        ("topic", Node::Str(topic.to_vec())),
-        ("partitions", Node::Array(vec![partition])),
-    ]);
-    Node::Hash(vec![
-        ("topics", Node::Array(vec![topic])),
-        ("throttle_time_ms", Node::Int(THROTTLE)),
-    ])
 }
 
 struct BatchCalls {

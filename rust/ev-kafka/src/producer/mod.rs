@@ -2,7 +2,7 @@
 //! topics, sends what is ready and decides what becomes of batches that failed.
 
 mod buffer_xsubs;
-pub(crate) mod delivery;
+mod delivery;
 mod request;
 mod transaction_xsubs;
 mod xsubs;
@@ -21,7 +21,7 @@ use perl_xs::{
 
 use delivery::{Delivery, End, Pace, Settled};
 
-use crate::api::records::now_ms;
+use crate::api::produce::records::now_ms;
 use crate::home::Home;
 use crate::strings::Strings;
 

@@ -11,7 +11,7 @@ use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, 
 
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
-use crate::api::records::{codec, headers, now_ms, Headers};
+use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
 use crate::strings::Strings;
 

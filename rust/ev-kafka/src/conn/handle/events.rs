@@ -1,11 +1,11 @@
 //! Passing on what a connection reports: to callbacks, to handlers, to the link.
 
 use kafka_conn::{Event, Token};
-use kafka_wire::ApiKey;
 use perl_xs::{call, Arg, Flow, Perl, Sv};
 
-use super::{Answer, Completion, ConnHandle, Failure, HandlerKind, Stage};
-use crate::api::results;
+use super::{ConnHandle, HandlerKind, Stage};
+use crate::conn::callback::call_back;
+use crate::conn::completion::{Answer, Completion, Failure};
 
 impl ConnHandle {
     /// Acts on all events, then looks after writing and the timer.
@@ -113,14 +113,10 @@ impl ConnHandle {
     }
 
     fn complete(&self, perl: Perl, token: Token, outcome: Result<Answer, Failure>) -> Flow {
-        match self.take_waiting(token) {
-            Some(Completion::Native(native)) => native(perl, outcome),
-            Some(Completion::Written(told)) => told(perl, outcome.map(drop)),
-            Some(completion) => {
-                self.finish(perl, completion, outcome.map_err(Failure::into_reason))
-            }
-            None => Flow::Continue,
-        }
+        let waiting = self.take_waiting(token);
+        waiting.map_or(Flow::Continue, |completion| {
+            self.finish(perl, completion, outcome)
+        })
     }
 
     fn take_waiting(&self, token: Token) -> Option<Completion> {
@@ -131,61 +127,37 @@ impl ConnHandle {
 
     /// Calls the completion of a request that was not sent.
     pub(crate) fn fail(&self, perl: Perl, completion: Completion, reason: String) -> Flow {
-        self.call_at_once(perl, move |perl| match completion {
-            Completion::Silent => Flow::Continue,
-            Completion::Native(native) => native(perl, Err(Failure::unsent(reason))),
-            Completion::Written(told) => told(perl, Err(Failure::unsent(reason))),
-            Completion::Callback(callback) => call_back(
-                perl,
-                &callback,
-                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-            ),
+        self.call_at_once(perl, move |perl| {
+            let failure = Failure::unsent(reason);
+            match completion {
+                Completion::Silent(_) => Flow::Continue,
+                Completion::Native(native) => native(perl, Err(failure)),
+                Completion::Written(told) => told(perl, Err(failure)),
+                Completion::Callback(callback, _) => {
+                    call_back(perl, &callback, Err(failure.into_reason()))
+                }
+            }
         })
     }
 
     /// Calls a completion that is waiting for nothing any more.
-    fn finish(&self, perl: Perl, completion: Completion, outcome: Result<Answer, String>) -> Flow {
-        match (completion, outcome) {
-            (Completion::Native(native), outcome) => {
-                // It fails before anything was sent.
-                let is_unsent = true;
-                native(
-                    perl,
-                    outcome.map_err(|reason| Failure { reason, is_unsent }),
-                )
-            }
-            (Completion::Written(told), outcome) => {
-                let is_unsent = true;
-                let outcome = outcome.map_err(|reason| Failure { reason, is_unsent });
-                told(perl, outcome.map(drop))
-            }
-            (Completion::Silent, Err(_)) => Flow::Continue,
-            (Completion::Silent, Ok(answer)) => {
-                let time = results::throttle_time_ms(&answer);
-                self.throttle(answer.api, answer.version, time);
+    fn finish(&self, perl: Perl, completion: Completion, outcome: Result<Answer, Failure>) -> Flow {
+        match completion {
+            Completion::Native(native) => native(perl, outcome),
+            Completion::Written(told) => told(perl, outcome.map(drop)),
+            Completion::Silent(throttle_time_ms) => {
+                if let Ok(answer) = outcome {
+                    self.throttle(answer.api, answer.version, throttle_time_ms(&answer));
+                }
                 Flow::Continue
             }
-            (Completion::Callback(callback), Err(reason)) => call_back(
-                perl,
-                &callback,
-                &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-            ),
-            (Completion::Callback(callback), Ok(answer)) => {
-                if answer.api == ApiKey::Produce {
-                    if let Some(flow) = self.acknowledge(perl, &callback, &answer) {
-                        return flow;
-                    }
-                }
-                let built = results::build(perl, &answer);
-                self.throttle(answer.api, answer.version, built.throttle_time_ms);
-                match built.result {
-                    Ok(result) => call_back(perl, &callback, &[Arg::Sv(&result), Arg::Undef]),
-                    Err(reason) => call_back(
-                        perl,
-                        &callback,
-                        &[Arg::Undef, Arg::Bytes(reason.as_bytes())],
-                    ),
-                }
+            Completion::Callback(callback, build) => {
+                let result = outcome.map_err(Failure::into_reason).and_then(|answer| {
+                    let built = build(perl, &answer, &self.kept);
+                    self.throttle(answer.api, answer.version, built.throttle_time_ms);
+                    built.result
+                });
+                call_back(perl, &callback, result)
             }
         }
     }
@@ -232,9 +204,4 @@ impl ConnHandle {
         }
         self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])
     }
-}
-
-/// Calls a request's callback.
-pub fn call_back(perl: Perl, callback: &Sv, args: &[Arg<'_>]) -> Flow {
-    call(perl, callback, args).or_warn(perl, "EV::Kafka::Conn: callback error")
 }

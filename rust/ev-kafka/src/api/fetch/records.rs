@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{Batch, BatchError, Headers, Record, RecordBatches, Records};
-use kafka_wire::ErrorCode;
+use kafka_wire::records::{Batch, BatchError, Headers, Record, Records};
 use perl_xs::{Av, Hv, Perl, Sv};
 
-use super::budget::Budget;
-use super::results::list;
+use super::batches::{or_corrupt, Budget, VerifiedBatches};
+use super::request::Asked;
+use crate::api::shapes::list;
 use crate::strings::Strings;
 
 /// What the records of one answer may cost as Perl values, in bytes: the smallest record is some
@@ -49,17 +49,10 @@ impl Room {
     }
 }
 
-/// A partition and the first offset that was asked for.
-pub struct Asked {
-    pub topic: Bytes,
-    pub partition: i32,
-    pub offset: i64,
-}
-
 /// The result. Brokers send whole batches: records before the offset that was asked for are left
 /// out, as are control batches (the ends of transactions).
-pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked], strings: Strings) -> Hv {
-    let mut budget = Budget::new();
+pub fn result(perl: Perl, response: &FetchResponse, asked: &Asked, strings: Strings) -> Hv {
+    let mut budget = Budget::default();
     let mut room = Room {
         left: MAX_COST,
         strings,
@@ -68,10 +61,8 @@ pub fn result(perl: Perl, response: &FetchResponse, asked: &[Asked], strings: St
         let mut hash = Hv::new(perl);
         hash.store_bytes(perl, "topic", &topic.topic);
         let partitions = list(perl, &topic.partitions, |data| {
-            let first = asked
-                .iter()
-                .find(|asked| asked.partition == data.partition_index && asked.topic == topic.topic)
-                .map_or(i64::MIN, |asked| asked.offset);
+            let first = asked.offset(&topic.topic, data.partition_index);
+            let first = first.unwrap_or(i64::MIN);
             partition(perl, data, first, &mut budget, &mut room)
         });
         hash.store(perl, "partitions", partitions);
@@ -101,8 +92,8 @@ fn partition(
     )
     .err();
     let error_code = match &broken {
-        Some(_) if data.error_code == 0 => ErrorCode::CorruptMessage.code(),
-        _ => data.error_code,
+        Some(_) => or_corrupt(data.error_code),
+        None => data.error_code,
     };
     hash.store_int(perl, "partition", data.partition_index.into());
     hash.store_int(perl, "error_code", error_code.into());
@@ -116,7 +107,7 @@ fn partition(
     hash
 }
 
-/// Appends the records of all batches up to the first one that cannot be read, or that the budget has nothing left for.
+/// Appends the records of the batches, as far as there is room for them.
 fn append_records(
     perl: Perl,
     records: &mut Av,
@@ -124,12 +115,12 @@ fn append_records(
     first: i64,
     (budget, room): (&mut Budget, &mut Room),
 ) -> Result<(), BatchError> {
-    for batch in RecordBatches::new(bytes) {
-        if budget.is_spent() || room.is_spent() {
+    let mut batches = VerifiedBatches::new(bytes, budget);
+    while !room.is_spent() {
+        let Some(verified) = batches.next() else {
             break;
-        }
-        let batch = batch?;
-        let batch_records = budget.records(&batch)?;
+        };
+        let (batch, batch_records) = verified?;
         append_batch(perl, records, &batch, &batch_records, first, room);
     }
     Ok(())

@@ -6,27 +6,26 @@
 use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
-use kafka_wire::messages::produce::{SingleAnswer, SinglePartition};
+use kafka_wire::messages::produce::{ProduceResponse, SingleAnswer, SinglePartition};
 use kafka_wire::records::SingleRecord;
 use kafka_wire::ApiKey;
-use perl_xs::{Arg, Flow, Frame, InPlace, Perl, Sv, Template};
+use perl_xs::{Frame, InPlace, Perl, Sv, Template};
 
+use super::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
 use super::records::now_ms;
-use super::request::completion;
-use super::requests::server_wait;
-use crate::conn::{call_back, Answer, ConnHandle};
-use crate::producer::delivery::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
+use super::request::{DEFAULT_ACKS, TIMEOUT_MS};
+use crate::api::request::server_wait;
+use crate::api::result::{build, throttle_time_ms};
+use crate::conn::{Answer, Built, Completion, ConnHandle, Kept};
 
 /// Key and value together; more than this costs more to copy than is saved.
 const MAX_LEN: usize = 2048;
-/// Acks when a program does not say.
-const DEFAULT_ACKS: i16 = 1;
 
 /// What a connection keeps from one request with one record to the next.
 #[derive(Default)]
 pub struct Single {
     request: RefCell<Request>,
-    result: Cell<Option<Box<Result>>>,
+    acknowledged: Cell<Option<Box<Acknowledged>>>,
 }
 
 #[derive(Default)]
@@ -37,14 +36,15 @@ struct Request {
     body: Vec<u8>,
 }
 
-struct Result {
+/// What the callback of the last request for a topic got.
+struct Acknowledged {
     topic: Vec<u8>,
     template: Template,
 }
 
 /// Sends the record; false, and nothing was done, when the general way is to be taken. It comes
 /// first: only a call that needs nothing else is recognised.
-pub(super) fn produce(frame: &Frame<'_>, timeout_ms: i32) -> bool {
+pub fn produce(frame: &Frame<'_>) -> bool {
     frame
         .in_place(|args: &[InPlace<'_>; 7]| {
             let topic = args[1].bytes()??;
@@ -74,9 +74,10 @@ pub(super) fn produce(frame: &Frame<'_>, timeout_ms: i32) -> bool {
                 return None;
             }
             let version = handle.version(ApiKey::Produce).ok()?;
-            let mut request = handle.single().request.borrow_mut();
-            let body = request.encode(topic, partition, version, timeout_ms, &record)?;
-            let deadline = handle.deadline(server_wait(timeout_ms));
+            let single = handle.kept().get::<Single>();
+            let mut request = single.request.borrow_mut();
+            let body = request.encode(topic, partition, version, &record)?;
+            let deadline = handle.deadline(server_wait(TIMEOUT_MS));
             let completion = || completion(callback.and_then(InPlace::code));
             handle
                 .send_small(ApiKey::Produce, version, body, deadline, completion)
@@ -92,7 +93,6 @@ impl Request {
         topic: &[u8],
         partition: i32,
         version: i16,
-        timeout_ms: i32,
         record: &SingleRecord<'_>,
     ) -> Option<&[u8]> {
         let is_same = self
@@ -102,7 +102,7 @@ impl Request {
         if !is_same {
             let name = Bytes::copy_from_slice(topic);
             let frame =
-                SinglePartition::new(name.clone(), partition, DEFAULT_ACKS, timeout_ms, version);
+                SinglePartition::new(name.clone(), partition, DEFAULT_ACKS, TIMEOUT_MS, version);
             self.frame = Some(frame.ok()?);
             self.to = Some((name, partition, version));
         }
@@ -112,17 +112,30 @@ impl Request {
     }
 }
 
-impl ConnHandle {
-    /// Calls the callback of a Produce request with the result that its answer says, reused while
-    /// nobody kept it. `None`, and nothing was done, when the answer says more.
-    pub(crate) fn acknowledge(&self, perl: Perl, callback: &Sv, answer: &Answer) -> Option<Flow> {
-        let said = SingleAnswer::read(&answer.body, answer.version)?;
-        self.throttle(ApiKey::Produce, answer.version, said.throttle_time_ms);
-        // While the callback runs the result is not to be found here: it may wait for another one.
-        let kept = self.single().result.take();
+/// The completion of a callback that may be missing.
+pub fn completion(callback: Option<Sv>) -> Completion {
+    match callback {
+        Some(callback) => Completion::Callback(callback, result),
+        None => Completion::Silent(throttle_time_ms::<ProduceResponse>),
+    }
+}
+
+/// What the callback of any Produce request gets.
+fn result(perl: Perl, answer: &Answer, kept: &Kept) -> Built {
+    match SingleAnswer::read(&answer.body, answer.version) {
+        Some(said) => kept.get::<Single>().acknowledge(perl, &said),
+        // It says more.
+        None => build::<ProduceResponse>(perl, answer, kept),
+    }
+}
+
+impl Single {
+    /// The result that the answer says, reused while nobody kept it.
+    fn acknowledge(&self, perl: Perl, said: &SingleAnswer<'_>) -> Built {
+        let kept = self.acknowledged.take();
         let mut kept = match kept.filter(|kept| kept.topic == said.topic) {
             Some(kept) => kept,
-            None => Box::new(Result {
+            None => Box::new(Acknowledged {
                 topic: said.topic.to_vec(),
                 template: Template::new(perl, &shape(said.topic)),
             }),
@@ -133,9 +146,10 @@ impl ConnHandle {
         template.set(BASE_OFFSET, said.base_offset);
         template.set(THROTTLE, said.throttle_time_ms.into());
         let result = template.lend(perl);
-        let flow = call_back(perl, callback, &[Arg::Sv(&result), Arg::Undef]);
-        drop(result);
-        self.single().result.set(Some(kept));
-        Some(flow)
+        self.acknowledged.set(Some(kept));
+        Built {
+            result: Ok(result),
+            throttle_time_ms: said.throttle_time_ms,
+        }
     }
 }

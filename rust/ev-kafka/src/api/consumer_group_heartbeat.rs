@@ -1,4 +1,4 @@
-//! ConsumerGroupHeartbeat, with which a member of the new group protocol (KIP-848) joins, stays and leaves.
+//! `_consumer_group_heartbeat`, with which a member of the new group protocol (KIP-848) joins, stays and leaves.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use kafka_wire::messages::consumer_group_heartbeat::{
 };
 use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
-use super::request::{check_connected, completion};
-use super::results::{list, store_optional};
+use super::request::{check_connected, send};
+use super::result::{Read, Shaped};
+use super::shapes::{list, outcome, store_optional, topic_partitions};
 use crate::arguments::Arguments;
-use crate::conn::ConnHandle;
-use crate::groups::topic_hash;
 
 /// Kafka's word for a rebalance timeout that has not changed.
 const NO_CHANGE: i32 = -1;
@@ -42,8 +41,7 @@ fn consumer_group_heartbeat(frame: &mut Frame<'_>) -> Result<(), Croak> {
         ..Default::default()
     };
     let callback = args.callback(6)?;
-    let handle = frame.object::<ConnHandle>()?;
-    handle.request(frame.perl(), &request, Duration::ZERO, completion(callback))
+    send(frame, &request, Duration::ZERO, callback)
 }
 
 fn owned(args: &Arguments<'_, '_>, index: usize) -> Result<Vec<HeartbeatTopicPartitions>, Croak> {
@@ -59,33 +57,27 @@ fn owned(args: &Arguments<'_, '_>, index: usize) -> Result<Vec<HeartbeatTopicPar
         .collect()
 }
 
-/// `{ error_code, error_message?, member_id?, member_epoch, heartbeat_interval_ms, assignment? }`, the assignment
-/// as `[{ topic => $id, partitions => [$number] }]`.
-pub(super) fn result(
-    perl: Perl,
-    response: &ConsumerGroupHeartbeatResponse,
-    _: i16,
-) -> Result<Hv, String> {
-    let mut hash = Hv::new(perl);
-    hash.store_int(perl, "error_code", response.error_code.into());
-    hash.store_int(perl, "member_epoch", response.member_epoch.into());
-    hash.store_int(
-        perl,
-        "heartbeat_interval_ms",
-        response.heartbeat_interval_ms.into(),
-    );
-    store_optional(
-        perl,
-        &mut hash,
-        "error_message",
-        response.error_message.as_deref(),
-    );
-    store_optional(perl, &mut hash, "member_id", response.member_id.as_deref());
-    if let Some(assignment) = &response.assignment {
-        let topics = list(perl, &assignment.topic_partitions, |topic| {
-            topic_hash(perl, &topic.topic_id, &topic.partitions)
-        });
-        hash.store(perl, "assignment", topics);
+impl Shaped for ConsumerGroupHeartbeatResponse {
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
     }
-    Ok(hash)
+
+    /// `{ error_code, error_message?, member_id?, member_epoch, heartbeat_interval_ms, assignment? }`, the assignment
+    /// as `[{ topic => $id, partitions => [$number] }]`.
+    fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
+        let mut hash = outcome(perl, self.error_code);
+        hash.store_int(perl, "member_epoch", self.member_epoch.into());
+        let interval = self.heartbeat_interval_ms.into();
+        hash.store_int(perl, "heartbeat_interval_ms", interval);
+        let message = self.error_message.as_deref();
+        store_optional(perl, &mut hash, "error_message", message);
+        store_optional(perl, &mut hash, "member_id", self.member_id.as_deref());
+        if let Some(assignment) = &self.assignment {
+            let topics = list(perl, &assignment.topic_partitions, |topic| {
+                topic_partitions(perl, &topic.topic_id, &topic.partitions)
+            });
+            hash.store(perl, "assignment", topics);
+        }
+        Ok(hash)
+    }
 }

@@ -1,0 +1,91 @@
+//! The batches of an answer, as far as they are to be read.
+
+use bytes::Bytes;
+use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
+use kafka_wire::ErrorCode;
+
+/// Once this many bytes have been decompressed of an answer, its other batches are left for the next one. Each may be
+/// small on the wire and a thousand times as large in memory, and all of them wait there until they are delivered.
+const MAX_DECOMPRESSED_ANSWER: usize = MAX_DECOMPRESSED_LEN;
+
+/// What the batches of one answer may become when they are decompressed; goes along with them.
+pub struct Budget {
+    left: usize,
+}
+
+impl Budget {
+    /// Whether the batches that follow are to be left alone, as if the answer ended here.
+    fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The records of a batch, verified. Those that are not compressed are part of the answer already.
+    fn records(&mut self, batch: &Batch) -> Result<Records, BatchError> {
+        let records = batch.records(MAX_DECOMPRESSED_LEN)?;
+        if batch.codec_id() != 0 {
+            self.left = self.left.saturating_sub(records.byte_len());
+        }
+        Ok(records)
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            left: MAX_DECOMPRESSED_ANSWER,
+        }
+    }
+}
+
+/// The batches of a partition with their records, up to and including the first one that does not
+/// verify, or up to where the budget has nothing left.
+pub struct VerifiedBatches<'a> {
+    batches: RecordBatches,
+    budget: &'a mut Budget,
+    has_ended: bool,
+}
+
+impl<'a> VerifiedBatches<'a> {
+    /// From what an answer has of a partition.
+    pub fn new(bytes: Bytes, budget: &'a mut Budget) -> Self {
+        VerifiedBatches {
+            batches: RecordBatches::new(bytes),
+            budget,
+            has_ended: false,
+        }
+    }
+
+    /// See [`RecordBatches::incomplete`].
+    pub fn incomplete(&self) -> Option<usize> {
+        self.batches.incomplete()
+    }
+}
+
+impl Iterator for VerifiedBatches<'_> {
+    type Item = Result<(Batch, Records), BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_ended {
+            return None;
+        }
+        let batch = self.batches.next()?;
+        if self.budget.is_spent() {
+            self.has_ended = true;
+            return None;
+        }
+        let verified = batch.and_then(|batch| {
+            let records = self.budget.records(&batch)?;
+            Ok((batch, records))
+        });
+        self.has_ended = verified.is_err();
+        Some(verified)
+    }
+}
+
+/// The error of a partition with a batch that does not verify: the broker's, if it gives one.
+pub fn or_corrupt(error_code: i16) -> i16 {
+    match error_code {
+        0 => ErrorCode::CorruptMessage.code(),
+        other => other,
+    }
+}

@@ -1,0 +1,51 @@
+//! Produce requests, whoever sends them.
+
+use bytes::Bytes;
+use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use kafka_wire::Codec;
+
+use crate::api::request::by_topic;
+
+/// Acks when a program does not say.
+pub const DEFAULT_ACKS: i16 = 1;
+/// How long a broker may wait for its replicas before it answers a connection's requests, in milliseconds.
+pub const TIMEOUT_MS: i32 = 30_000;
+/// The first version that may carry zstd (KIP-110).
+pub const ZSTD_FROM: i16 = 7;
+
+/// Whether a request at this version may carry batches that are compressed so.
+pub fn carries(version: i16, codec: Codec) -> bool {
+    codec != Codec::Zstd || version >= ZSTD_FROM
+}
+
+/// What a request says beside its batches.
+pub struct Terms {
+    /// Brokers look at it for transactional batches only.
+    pub transactional_id: Option<Bytes>,
+    /// -1, 0 or 1.
+    pub acks: i16,
+    /// How long the broker may wait for its replicas, in milliseconds.
+    pub timeout_ms: i32,
+}
+
+/// The request with these batches, each of a topic and a partition.
+pub fn request(
+    terms: Terms,
+    batches: impl IntoIterator<Item = (Bytes, i32, Bytes)>,
+) -> ProduceRequest {
+    let entries = batches.into_iter().map(|(topic, index, batch)| {
+        let records = Some(batch);
+        (topic, PartitionProduceData { index, records })
+    });
+    let topic = |(name, partition_data)| TopicProduceData {
+        name,
+        partition_data,
+        ..Default::default()
+    };
+    ProduceRequest {
+        transactional_id: terms.transactional_id,
+        acks: terms.acks,
+        timeout_ms: terms.timeout_ms,
+        topic_data: by_topic(entries).into_iter().map(topic).collect(),
+    }
+}
