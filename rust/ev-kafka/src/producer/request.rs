@@ -6,18 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_producer::{BatchId, Outgoing};
-use kafka_wire::messages::produce::{
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
-};
-use kafka_wire::{ApiKey, Codec, ErrorCode, Message, Writer};
+use kafka_wire::messages::produce::ProduceResponse;
+use kafka_wire::{ApiKey, ErrorCode, Message, Writer};
 use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
 
 use super::delivery::End;
 use super::Producer;
+use crate::api::produce::request::{carries, request, Terms, ZSTD_FROM};
+use crate::api::request::encode as encode_for;
 use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};
-
-/// The first version that knows zstd (KIP-110).
-const ZSTD_SINCE: i16 = 7;
 
 /// The longest time that is allowed for the way of an answer that comes at the last moment.
 const MAX_ANSWERS_WAY: Duration = Duration::from_secs(1);
@@ -179,37 +176,21 @@ fn encode(
         .version(ApiKey::Produce)
         .map_err(|error| error.to_string())?;
     let accumulator = producer.accumulator.borrow();
-    if accumulator.codec() == Codec::Zstd && version < ZSTD_SINCE {
+    if !carries(version, accumulator.codec()) {
         return Err(format!(
-            "zstd needs Produce version {ZSTD_SINCE}, the broker speaks {version}"
+            "zstd needs Produce version {ZSTD_FROM}, the broker speaks {version}"
         ));
     }
-    let mut topics: Vec<TopicProduceData> = Vec::new();
-    let mut places: HashMap<usize, usize> = HashMap::new();
-    for batch in batches {
-        let place = *places.entry(batch.place.topic).or_insert_with(|| {
-            topics.push(TopicProduceData {
-                name: accumulator.topic_name(batch.place.topic).clone(),
-                ..Default::default()
-            });
-            topics.len() - 1
-        });
-        topics[place].partition_data.push(PartitionProduceData {
-            index: batch.place.partition as i32,
-            records: Some(batch.bytes.clone()),
-        });
-    }
-    let request = ProduceRequest {
+    let terms = Terms {
         transactional_id: producer.config.transactional_id.clone(),
         acks,
         timeout_ms: producer.config.timeout_ms,
-        topic_data: topics,
     };
-    let mut body = Writer::new();
-    request
-        .encode(&mut body, version)
-        .map_err(|error| error.to_string())?;
-    Ok((version, body))
+    let batches = batches.iter().map(|batch| {
+        let topic = accumulator.topic_name(batch.place.topic).clone();
+        (topic, batch.place.partition as i32, batch.bytes.clone())
+    });
+    encode_for(conn, &request(terms, batches))
 }
 
 /// The request has ended, one way or the other.
