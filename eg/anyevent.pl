@@ -49,9 +49,8 @@ my $there = $result->{topics}[0]{partitions}[0];
 print "written to partition $there->{partition} at offset $there->{base_offset}\n";
 
 $kafka->assign([{ topic => $topic, partition => $there->{partition}, offset => $there->{base_offset} }]);
-my $polling = AnyEvent->timer(after => 0, interval => 0.1, cb => sub { $kafka->poll });
+$kafka->consume;
 my ($partition, $offset, $value) = $arrived->recv;
 print "read from partition $partition at offset $offset: $value\n";
 
-undef $polling;
 $kafka->close;

@@ -28,7 +28,7 @@ my $limit = $ENV{KAFKA_LIMIT} || 9**15;
 
 $| = 1;
 
-my ($seen, $polling, $is_over) = (0);
+my $seen = 0;
 my $kafka = EV::Kafka->new(
     brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
     on_error   => sub { print STDERR "kafka: $_[0]\n" },
@@ -47,23 +47,11 @@ $kafka->connect(sub {
         $kafka->assign([
             map { { topic => $topic, partition => $_, offset => $offsets->{$_}{earliest} } } keys %$offsets
         ]);
-        consume();
+        $kafka->consume;
     });
 });
 EV::run;
 print "$seen messages\n";
-
-# Each round asks for what has come since the last one. The timer lets the loop have
-# its turn even when a round ends at once.
-sub consume {
-    $kafka->poll(sub {
-        my ($error) = @_;
-        # That close has ended it is no news.
-        return if $is_over;
-        print STDERR "poll: $error\n" if defined $error;
-        $polling = EV::timer 0.01, 0, \&consume;
-    });
-}
 
 sub message {
     my ($topic, $partition, $offset, $key, $value, $headers, $timestamp) = @_;
@@ -75,7 +63,5 @@ sub message {
 }
 
 sub finish {
-    undef $polling;
-    $is_over = 1;
     $kafka->close(sub { EV::break });
 }

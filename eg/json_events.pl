@@ -42,7 +42,7 @@ my $kafka = EV::Kafka->new(
     on_message => \&event,
 );
 
-my ($seen, $first, $partition, $polling) = (0);
+my ($seen, $first, $partition) = (0);
 $kafka->connect(\&produce);
 EV::run;
 
@@ -71,7 +71,7 @@ sub produced {
 
 sub consume {
     $kafka->assign([{ topic => $topic, partition => $partition, offset => $first }]);
-    $polling = EV::timer 0, 0.1, sub { $kafka->poll };
+    $kafka->consume;
 }
 
 sub event {
@@ -80,6 +80,5 @@ sub event {
     my $data = $json->decode($value);
     print "$headers->{type}: ", join(', ', map { "$_ = " . $json->encode($data->{$_}) } sort keys %$data), "\n";
     return if ++$seen < @events;
-    undef $polling;
     $kafka->close(sub { EV::break });
 }

@@ -33,7 +33,7 @@ my @words = qw(stressed drawer lager);
 # What one waits for is on its way at once.
 my %PROMPT = (linger_ms => 0);
 
-my ($service, $caller, $polling, %waiting);
+my ($service, $caller, %waiting);
 $service = client(\&request);
 $caller  = client(\&reply);
 
@@ -74,7 +74,7 @@ sub follow {
 }
 
 sub start {
-    $polling = EV::timer 0, 0.01, sub { $_->poll for $service, $caller };
+    $_->consume for $service, $caller;
     ask($_) for @words;
 }
 
@@ -97,7 +97,6 @@ sub reply {
     return unless defined $word;
     print "$word: $value\n";
     return if %waiting;
-    undef $polling;
 
     # The last reply may have come before the service has heard that it is written.
     $service->flush(sub {

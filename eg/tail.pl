@@ -28,7 +28,7 @@ my $limit = $ENV{KAFKA_LIMIT} || 9**15;
 
 $| = 1;
 
-my ($seen, $polling) = (0);
+my $seen = 0;
 my $kafka = EV::Kafka->new(
     brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
     on_error   => sub { print STDERR "kafka: $_[0]\n" },
@@ -48,12 +48,12 @@ $kafka->connect(sub {
             exit 1;
         }
 
-        # Not -1, "the latest", which would be looked up when the first poll comes.
+        # Not -1, "the latest", which would be looked up once more, a moment later.
         $kafka->assign([
             map { { topic => $topic, partition => $_, offset => $offsets->{$_}{latest} } } keys %$offsets
         ]);
         printf "following %d partitions of %s\n", scalar keys %$offsets, $topic;
-        $polling = EV::timer 0, 0.1, sub { $kafka->poll };
+        $kafka->consume;
     });
 });
 EV::run;
@@ -68,6 +68,5 @@ sub message {
 }
 
 sub finish {
-    undef $polling;
     $kafka->close(sub { EV::break });
 }

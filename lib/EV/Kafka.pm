@@ -61,7 +61,7 @@ EV::Kafka - asynchronous Kafka client on the EV event loop
 
     # consume
     $kafka->assign([{ topic => 'my-topic', partition => 0, offset => 0 }]);
-    my $poll = EV::timer 0, 0.1, sub { $kafka->poll };
+    $kafka->consume;
 
     EV::run;
 
@@ -690,8 +690,8 @@ Sets the partitions to consume, in place of those set before. A missing partitio
 or offset counts as 0; so does an offset that is given and undef, with a warning. The list and its hashes stay the
 caller's: C<offset> in them moves as messages are delivered, and an offset that is written
 there is where consuming goes on. The offset -2 stands for the earliest, -1 for the latest;
-they are looked up by the first C<poll>. Nothing is fetched before
-L</poll([$cb])>. An answer that is still on its way to the assignment before
+they are looked up by the first C<poll> or C<consume>. Nothing is fetched before
+L</consume> or L</poll([$cb])>. An answer that is still on its way to the assignment before
 changes nothing. A member of a group is assigned its partitions by the group: there C<assign>
 croaks, but for partitions that it owns within C<on_assign>, whose offsets it sets.
 
@@ -705,11 +705,11 @@ croaks, but for partitions that it owns within C<on_assign>, whose offsets it se
 Moves the position of an assigned partition: to an offset, to the earliest (-2) or
 to the latest (-1). The position moves also when a fetch is under way. What L</poll([$cb])>
 has asked for by then is still delivered; to where the position stands already nothing moves,
-and nothing comes twice. In a group the next message comes from the new
+and nothing comes twice. After L</consume> and in a group the next message comes from the new
 position. A broker answers its fetches one after the other: while one is under way that
 has nothing to bring, the partition waits for it to end, C<fetch_max_wait_ms> at the most, as
 with L</resume(\@partitions)> and in any Kafka client. While the earliest or latest offset
-is looked up, the position stays where it is, and in a group nothing of the partition is
+is looked up, the position stays where it is, and without C<poll> nothing of the partition is
 delivered; if none is found, it goes on there. C<$cb> gets the new position as a hash of C<topic>,
 C<partition> and C<offset>, or C<(undef, $err)>:
 
@@ -748,9 +748,35 @@ are not assigned are passed over.
 
     $kafka->resume([{ topic => 'my-topic', partition => 0 }]);
 
-Ends a pause, and brings a message again that C<on_message> died of (C<on_message_die>). What was kept is delivered first, not within this call; without a group, by the
-next L</poll([$cb])>. What is new comes after the fetch that is under way, as after
+Ends a pause, and brings a message again that C<on_message> died of (C<on_message_die>). What was kept is delivered first, not within this call; where records come by
+L</poll([$cb])>, by the next one. What is new comes after the fetch that is under way, as after
 L</seek($topic, $partition, $offset, [$cb])>.
+
+=head2 consume
+
+    $kafka->assign([{ topic => 'my-topic', partition => 0, offset => -2 }]);
+    $kafka->consume;
+
+Delivers what is assigned, as it comes, until L</stop_consuming>: C<on_message> (or C<on_batch>) is called
+for what is there and for what is new, from the event loop, and of what is assigned later, too. It may be called at
+any time, also before the client is connected; once more it changes nothing. A broker is asked for
+the next records while those before are delivered, one answer ahead at the most. Delivering takes turns
+with the event loop, and partitions that cannot be fetched from are tried again, as described under L</poll([$cb])>; where a
+position is out of range, consuming goes on at the earliest offset, and no callback hears of it.
+
+A member of a group need not call this: L</subscribe(@topics, %opts)> does.
+
+=head2 stop_consuming
+
+    $kafka->stop_consuming;
+
+Delivers no more messages until L</consume> or L</poll([$cb])>. It counts from the next message on (with
+C<on_batch> from the next batch), also when called by C<on_message>. What was fetched and not delivered,
+or is about to arrive, is kept, and comes first afterwards; positions are exact. A call of C<poll> that is still under way
+gets what it has asked for. Nothing more is fetched, but for what C<poll> asks for.
+
+A member of a group stays one: its partitions, its heartbeats and its commits go on, through rebalances, and nothing
+is delivered until C<consume>. C<unsubscribe> stops consuming as well, and the next C<subscribe> starts it.
 
 =head2 poll([$cb])
 
@@ -768,9 +794,10 @@ loop handles what else there is, and then the next messages come. A broker that 
 one answer holds is asked for the next one while the last is delivered; that waits, at most
 one answer a broker, until poll is called again.
 
-To consume as fast as possible, poll again from the callback:
+To consume all that comes, L</consume> is simpler than polling by a timer. C<poll> is for programs that
+want to say when; one that wants as much as it gets polls again from the callback:
 
-    sub consume { $kafka->poll(sub { my ($err) = @_; ...; consume() }) }
+    sub next_round { $kafka->poll(sub { my ($err) = @_; ...; next_round() }) }
 
 A poll from within the callback of another one, and any while everything is paused, never
 calls back from within: with nothing to fetch from it waits C<fetch_max_wait_ms>, as for a
@@ -869,8 +896,8 @@ the protocol does not define.
     );
 
 Joins a consumer group, which shares the partitions of the topics out among its
-members, and fetches without being asked: C<on_message> (or C<on_batch>) gets the
-records, C<poll> is not needed. The names of the topics come first, the name of the
+members, and consumes without being asked: C<on_message> (or C<on_batch>) gets the
+records, neither L</consume> nor C<poll> is needed. The names of the topics come first, the name of the
 first option ends them. Subscribing again leaves the group and joins anew.
 
 C<on_assign> gets the partitions that have come, C<on_revoke> those that are about to
@@ -1627,22 +1654,19 @@ A producer and a consumer in one program:
         },
     );
 
-    my $poll;
     $kafka->connect(sub {
         $kafka->produce('test', 'k1', 'hello', { partition => 0 }, sub {
             my (undef, $err) = @_;
             die "not produced: $err\n" if $err;
-            $kafka->assign([{ topic => 'test', partition => 0 }]);
-            $kafka->seek('test', 0, -2, sub {
-                $poll = EV::timer 0, 0.1, sub { $kafka->poll };
-            });
+            $kafka->assign([{ topic => 'test', partition => 0, offset => -2 }]);
+            $kafka->consume;
         });
     });
 
     EV::run;
 
 As a member of a group, which shares the partitions of its topics and remembers how far it
-has come, a consumer needs neither C<assign> nor C<poll>:
+has come, a consumer needs neither C<assign> nor C<consume>:
 
     $kafka->connect(sub {
         $kafka->subscribe('test', group_id => 'readers', auto_commit_interval => 5);
@@ -1670,7 +1694,7 @@ for tests:
 =head2 Consume only what is new
 
     $kafka->assign([{ topic => 'live-feed', partition => 0, offset => -1 }]);
-    my $poll = EV::timer 0, 0.1, sub { $kafka->poll };
+    $kafka->consume;
 
 With a group:
 
@@ -1688,6 +1712,7 @@ With a group:
         $kafka->assign([map {
             { topic => 'events', partition => $_, offset => $offsets->{$_}{earliest} }
         } keys %$offsets]);
+        $kafka->consume;
     });
 
 =head2 Stop in an orderly way
@@ -1852,8 +1877,8 @@ they do.
 What to expect in kind: C<produce> costs least without a callback, little more with
 one that all messages share, and most with a new closure each time. Larger batches
 (C<linger_ms>, C<batch_size>) cost less. With C<< acks => 0 >> no answers are waited
-for. A consumer that polls from the callback of the last poll is faster than one that
-polls by a timer.
+for. A consumer that uses C<consume>, or polls from the callback of the last poll, is faster than
+one that polls by a timer.
 
 =head1 KAFKA PROTOCOL
 

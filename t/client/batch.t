@@ -6,7 +6,6 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
-use Inside;
 use TestKafka;
 use Time::HiRes qw(sleep);
 
@@ -156,7 +155,7 @@ subtest 'pause, and the event loop between slow handlers' => sub {
         $kafka->pause([{ topic => 't', partition => 0 }]) if $_[2][0][2] == 4;
         sleep 0.007;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @got == 5 } 'half of it';
     turns 50;
     is scalar(@got), 5, 'a pause counts from the next batch on';

@@ -90,7 +90,7 @@ for my $mode (@MODES) {
         $kafka->assign([map { { topic => 't', partition => $_, offset => -2 } } 0 .. PARTITIONS - 1]);
         my $poll;
         $poll = sub { $kafka->poll($poll) unless Inside::is_closed($kafka) };
-        $mode->{is_consuming} ? Inside::consume($kafka) : $poll->();
+        $mode->{is_consuming} ? $kafka->consume : $poll->();
 
         my @events = (events($mock), sub { $pause->(int rand PARTITIONS) }, $resume, $resume);
         my $happening = EV::timer 0, 0.005, sub {

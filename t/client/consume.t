@@ -34,14 +34,14 @@ subtest 'what arrives is delivered without asking' => sub {
     my @received;
     my $kafka = consumer($mock, [map { { topic => 't', partition => $_ } } 0, 1],
         on_message => sub { push @received, $_[4] });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 3 } 'what was there';
     $mock->append(t => 1, { value => 'p1' });
     wait_until { @received == 4 } 'what is new';
     $mock->append(t => 0, { value => 'p0' });
     wait_until { @received == 5 } 'and more';
     is_deeply \@received, [0, 1, 2, 'p1', 'p0'], 'everything once';
-    Inside::stop_consuming($kafka);
+    $kafka->stop_consuming;
     wait_until { !Inside::is_fetching($kafka) } 'the last answers';
     my $count = $mock->request_count('Fetch');
     turns;
@@ -57,7 +57,7 @@ subtest 'the next Fetch is on its way, and no more than that' => sub {
         push @outstanding, $mock->request_count('Fetch') if $received <= 20;
         sleep 0.006;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { $received >= 20 } 'the first answer';
     is $outstanding[0], 1, 'the first message comes with the first answer';
     is $outstanding[-1], 2, 'while it is delivered one more is fetched, and waits';
@@ -71,7 +71,7 @@ subtest 'the event loop turns between slow handlers' => sub {
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { $received++; sleep 0.007 });
     my @at;
     my $timer = EV::timer 0, 0.001, sub { push @at, $received };
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { $received == 30 } 'one answer';
     my %seen = map { $_ => 1 } @at;
     cmp_ok scalar(keys %seen), '>', 15, 'timers fire between its messages';
@@ -86,7 +86,7 @@ subtest 'a handler that runs the event loop' => sub {
         turns 5;
         $inside = 0;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 12 } 'everything';
     is_deeply \@received, [0 .. 11], 'in order, each once';
     ok !$nested, 'and one at a time';
@@ -103,7 +103,7 @@ subtest 'positions are those of what was delivered' => sub {
         sleep 0.006 if $received == 2;
     });
     is $kafka->position('t', 5), undef, 'none of a partition that is not assigned';
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { $received == 6 } 'everything';
     is_deeply \@inside, [map { join ':', $_, $_ + 1, $_ + 1 } 0 .. 5], 'the message being delivered counts';
     turns;
@@ -119,7 +119,7 @@ subtest 'nothing is delivered while it is held' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, [{ topic => 't' }],
         on_message => sub { push @received, $_[4]; Inside::hold_delivery($kafka) if $_[4] == 3 });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 4 } 'the start';
     $mock->append(t => 0, { value => 10 });
     turns 50;
@@ -138,7 +138,7 @@ subtest 'positions are put back' => sub {
         push @received, $_[4];
         Inside::rewind($kafka, [{ topic => 't', partition => 0, offset => 1, leader_epoch => -1 }]) if @received == 3;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 12 } 'everything';
     is_deeply \@received, [0 .. 2, 1 .. 9], 'and nothing of what was fetched before is delivered in between';
 };
@@ -156,7 +156,7 @@ subtest 'an assignment that changes in part' => sub {
     $mock->append(u => 0, { value => 'u' });
     Inside::refresh($kafka);
     wait_until { defined $kafka->{cfg}{leaders}{'u:0'} } 'metadata';
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 22 } 'the rest';
     turns 50;
     is_deeply [sort grep { /^t1/ } @received], ['t1:0'], 'what is given up is dropped in the middle of its answer';
@@ -171,7 +171,7 @@ subtest 'a new assignment of the same partition' => sub {
         push @received, $_[2];
         $kafka->assign([{ topic => 't', offset => 18 }]) if @received == 3;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 5 } 'the rest';
     turns 50;
     is_deeply \@received, [0, 1, 2, 18, 19], 'makes void what was fetched for the one before';
@@ -184,7 +184,7 @@ subtest 'seek from within on_message' => sub {
         push @received, $_[2];
         $kafka->seek('t', 0, 17) if @received == 3;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 6 } 'the rest';
     turns 50;
     is_deeply \@received, [0, 1, 2, 17, 18, 19], 'is where the next message comes from';
@@ -195,7 +195,7 @@ subtest 'close from within on_message' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, [{ topic => 't' }],
         on_message => sub { push @received, $_[2]; $kafka->close if @received == 3 });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 3 } 'messages';
     turns 50;
     is_deeply \@received, [0, 1, 2], 'no message comes after it';
@@ -207,7 +207,7 @@ subtest 'a client that is dropped while it delivers' => sub {
     my ($received, $kafka) = (0);
     $kafka = consumer($mock, [{ topic => 't' }],
         on_message => sub { $received++; undef $kafka if $received == 3; sleep 0.006 });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { !$kafka && !$mock->connections } 'its end';
     turns;
     cmp_ok $received, '<', 10, 'comes before the end of its answer';
@@ -217,7 +217,7 @@ subtest 'a broker that goes and comes back' => sub {
     my $mock = filled(1, 3);
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 3 } 'messages';
     $mock->stop_broker(0);
     wait_until { errors($kafka) } 'the loss';
@@ -233,7 +233,7 @@ subtest 'the leader moves while the old one does not answer' => sub {
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
     $mock->fault(api => 'Fetch', broker => 0, delay_ms => 300);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { $mock->request_count('Fetch') } 'the Fetch';
     $mock->set_leader(t => 0, 1);
     $kafka->_refresh_metadata_for_topic('t');
@@ -250,7 +250,7 @@ subtest 'without a position, and without a leader' => sub {
     my $kafka = consumer($mock, [{ topic => 't', offset => -2 }, { topic => 'later', offset => -2 }],
         on_message => sub { push @received, "$_[0]:$_[2]" });
     $mock->fault(api => 'ListOffsets', drop => 1);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 3 } 'messages';
     $mock->create_topic('later') if !grep { $_ eq 'later' } $mock->topics;
     $mock->append(later => 0, { value => 'x' });
@@ -263,7 +263,7 @@ subtest 'an offset that is out of range' => sub {
     $mock->delete_records(t => 0, 4);
     my @received;
     my $kafka = consumer($mock, [{ topic => 't' }], on_message => sub { push @received, $_[2] });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 6 } 'messages';
     is_deeply \@received, [4 .. 9], 'is looked up again';
     is_deeply [errors($kafka)], [], 'silently';
@@ -278,7 +278,7 @@ subtest 'positions that are being looked up' => sub {
         fetch_max_wait_ms => 30_000, on_message => sub { push @received, $_[1] });
     # However busy the machine is.
     Inside::with_resolving_grace(3600, sub {
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received } 'a message';
     });
     is $mock->request_count('Fetch'), 1, 'are waited for: one Fetch has them all';
@@ -304,7 +304,7 @@ subtest 'every partition gets its turn' => sub {
             my ($least, undef, $most) = sort { $a <=> $b } map { $_ // 0 } @received{ 0 .. 2 };
             $worst = $most - $least if $most - $least > ($worst // 0);
         });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { 3 == grep { ($_ // 0) == 50 } @received{ 0 .. 2 } } 'everything';
     cmp_ok $worst, '<=', 10, 'none is further ahead than two answers';
 };

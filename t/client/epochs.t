@@ -50,7 +50,7 @@ for my $name (sort keys %BROKERS) {
         my $mock = cluster($prepare);
         my @received;
         my $kafka = consumer($mock, \@received);
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received == 10 } 'what was there';
         $mock->lose_records(t => 0, 5);
         $mock->append(t => 0, map { { value => "new $_" } } 5 .. 11);
@@ -108,7 +108,7 @@ for my $name (sort keys %BROKERS) {
             push @received, $_[4];
             $kafka->pause([{ topic => 't' }]) if @received == 3;
         });
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received == 3 } 'some of it';
         $mock->lose_records(t => 0, 5);
         $mock->append(t => 0, { value => 'new 5' });
@@ -125,7 +125,7 @@ for my $name (sort keys %BROKERS) {
         my $mock = cluster($prepare);
         my @received;
         my $kafka = consumer($mock, \@received);
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received == 10 } 'what was there';
         for my $leader (1, 0) {
             my $seen = @received;
@@ -150,7 +150,7 @@ for my $name (sort keys %BROKERS) {
             my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @received, $_[4] });
             my $from  = { topic => 't', partition => 0, offset => 10, leader_epoch => 1 };
             if    ($how eq 'a group') { $kafka->subscribe('t', group_id => 'g') }
-            elsif ($how eq 'assign')  { $kafka->assign([$from]); Inside::consume($kafka) }
+            elsif ($how eq 'assign')  { $kafka->assign([$from]); $kafka->consume }
             else                      { $kafka->assign([$from]); fetch_all($kafka, \@received, 10) }
             wait_until { @received >= 10 } 'what is there';
             turns 50;
@@ -211,7 +211,7 @@ subtest 'a leader that does not answer for its epochs' => sub {
         my $mock = cluster($BROKERS{OffsetForLeaderEpoch});
         my @received;
         my $kafka = consumer($mock, \@received);
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received == 10 } 'what was there';
         $mock->fault(api => 'OffsetForLeaderEpoch', @$fault);
         $mock->lose_records(t => 0, 5);
@@ -226,7 +226,7 @@ subtest 'brokers that cannot be asked' => sub {
     my $mock = cluster(sub { $_[0]->api_versions(Fetch => 4, 8); $_[0]->api_versions(OffsetForLeaderEpoch => 0, 2) });
     my @received;
     my $kafka = consumer($mock, \@received);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 10 } 'what was there';
     $mock->set_leader(t => 0, 1);
     $mock->append(t => 0, { value => 'new' });
@@ -238,7 +238,7 @@ subtest 'a topic that is deleted and created again' => sub {
     my $mock = cluster(sub { });
     my @received;
     my $kafka = consumer($mock, \@received);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 10 } 'what was there';
     $mock->delete_topic('t');
     $mock->create_topic(t => 2);

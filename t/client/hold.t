@@ -6,7 +6,6 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
-use Inside;
 use TestKafka;
 
 # on_message_die => 'hold': a record that could not be worked on is not passed over.
@@ -34,7 +33,7 @@ my %HANDLER = (
 
 my %START = (
     poll => sub { my ($kafka) = @_; return EV::timer 0, 0.01, sub { $kafka->poll } },
-    consuming => sub { Inside::consume($_[0]); return },
+    consuming => sub { $_[0]->consume; return },
 );
 
 for my $handler (sort keys %HANDLER) {
@@ -87,7 +86,7 @@ subtest 'seek passes it' => sub {
     my $kafka = connected(brokers => $mock->bootstrap, fetch_max_wait_ms => 10, on_message_die => 'hold',
         on_message => sub { die "never\n" if $_[4] == 3; push @received, $_[4] }, on_notice => sub { push @notices, $_[0] });
     $kafka->assign([{ topic => 't' }]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @notices } 'the failure';
     $kafka->seek('t', 0, 4);
     wait_until { @received == 9 } 'the rest';
@@ -134,7 +133,7 @@ subtest 'a handler that moves the position itself before it dies' => sub {
             die "again\n";
         });
         $kafka->assign([{ topic => 't' }]);
-        Inside::consume($kafka);
+        $kafka->consume;
         wait_until { @received >= 13 } 'everything';
     };
     is_deeply \@received, [0 .. 3, 1 .. 9], 'is not held';
@@ -150,7 +149,7 @@ subtest 'a handler that pauses before it dies' => sub {
         push @received, $_[4];
     }, on_notice => sub { push @notices, $_[0] });
     $kafka->assign([{ topic => 't' }]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @notices } 'the failure';
     turns 20;
     is_deeply \@received, [0 .. 2], 'gets nothing more';

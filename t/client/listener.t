@@ -22,7 +22,7 @@ sub cluster {
 
 my %START = (
     poll => sub { my ($kafka) = @_; return EV::timer 0, 0.01, sub { $kafka->poll } },
-    consuming => sub { Inside::consume($_[0]); return },
+    consuming => sub { $_[0]->consume; return },
 );
 
 sub reading {

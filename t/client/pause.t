@@ -39,7 +39,7 @@ subtest 'pause from within on_message' => sub {
         push @received, [@_[1, 2]];
         $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @{ of(1, \@received) } == 10 } 'the other partition';
     turns 50;
     is_deeply of(0, \@received), [0 .. 2], 'holds from the next message on';
@@ -89,7 +89,7 @@ subtest 'resume while what comes behind is being delivered' => sub {
             $resumed++;
         }
     };
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received >= 20 } 'everything';
     turns 50;
     ok $resumed, 'resumed from within on_message of the other partition';
@@ -115,7 +115,7 @@ subtest 'pause while a fetch is under way' => sub {
     my (@received, $kafka);
     $kafka = consumer($mock, fetch_max_bytes => 100, on_message => sub { push @received, [@_[1, 2]] });
     $kafka->pause([$P1]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @received == 10 } 'one partition';
     $kafka->pause([$P0]);
     $mock->append(t => 0, { value => $_ }) for 10 .. 12;
@@ -163,7 +163,7 @@ subtest 'seek on a paused partition' => sub {
         push @received, [@_[1, 2]];
         $kafka->pause([$P0]) if $_[1] == 0 && $_[2] == 2;
     });
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @{ of(1, \@received) } == 10 } 'the other partition';
     turns;
     $kafka->seek('t', 0, 7);
@@ -181,7 +181,7 @@ subtest 'what ends a pause' => sub {
     $kafka = consumer($mock, on_message => sub { push @received, [@_[1, 2]] });
     $kafka->pause([$P0]);
     Inside::change_assignment($kafka, [$P0]);
-    Inside::consume($kafka);
+    $kafka->consume;
     turns 50;
     is_deeply \@received, [], 'not a change of the assignment in which the partition stays';
     $kafka->assign([{%$P0}]);
@@ -227,7 +227,7 @@ subtest 'what was kept goes with its partition' => sub {
             my $kafka;
             $kafka = consumer($mock, on_notice => sub { },
                 $how eq 'paused' ? (on_message => sub { $kafka && $kafka->pause([$P0, $P1]) }) : ());
-            Inside::consume($kafka);
+            $kafka->consume;
             my $cursor = Inside::cursor($kafka, t => 0);
             wait_until { Inside::keeps_answers($cursor) } "what is kept, $how";
             weaken $cursor;

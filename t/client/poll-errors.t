@@ -191,7 +191,7 @@ for my $is_consuming (0, 1) {
         $mock->append(t => 0, { value => $_ }) for 0, 1;
         my @received;
         my $kafka = consumer($mock, \@received);
-        Inside::consume($kafka) if $is_consuming;
+        $kafka->consume if $is_consuming;
         fetch_all($kafka, \@received, 2);
         # Longer than a Fetch may take: nothing is under way then.
         $mock->fault(api => 'ListOffsets', error => 29, delay_ms => 100);

@@ -63,7 +63,7 @@ for my $how ('poll', 'consuming') {
         $kafka->assign([{ topic => 't' }]);
         my $poll;
         $poll = sub { push @polled, @_; $kafka->poll($poll) if @received < 6 };
-        $how eq 'poll' ? $poll->() : Inside::consume($kafka);
+        $how eq 'poll' ? $poll->() : $kafka->consume;
         wait_until { @received == 6 } 'all that is there';
         undef $poll;
         is_deeply \@received, [0 .. 5], 'everything comes once and in order';
@@ -80,7 +80,7 @@ subtest 'a seek meanwhile' => sub {
     my @received;
     my $kafka = connected(brokers => $broker->address, on_message => sub { push @received, $_[4] });
     $kafka->assign([{ topic => 't' }]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @{ $broker->{fetched_at} || [] } == 2 && @received == 2 } 'the throttled Fetch';
     turns 5;
     $kafka->seek('t', 0, $kafka->position('t', 0));
@@ -92,7 +92,7 @@ subtest 'an answer without topics that does not throttle' => sub {
     my $broker = ScriptedBroker->new(on_request => sub { $_[2]{api} eq 'Fetch' ? throttled(0) : undef });
     my $kafka = connected(brokers => $broker->address, on_message => sub { });
     $kafka->assign([{ topic => 't' }]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { errors($kafka) } 'the error';
     like +(errors($kafka))[0], qr/^Fetch answer lacks t:0/, 'is one';
 };

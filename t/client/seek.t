@@ -171,7 +171,7 @@ subtest 'a seek while a fetch is in flight' => sub {
                 $kafka->assign([{ topic => 't' }]);
                 my $again;
                 $again = sub { $kafka->poll($again) };
-                $how eq 'poll' ? $again->() : Inside::consume($kafka);
+                $how eq 'poll' ? $again->() : $kafka->consume;
                 wait_until { @received == 3 && $mock->request_count('Fetch') >= 2 } 'the Fetch that waits';
                 turns 20;
                 $to{$to}->($kafka, sub { $sought = $_[0] });
@@ -201,7 +201,7 @@ subtest 'a seek to where the position stands, from within on_message' => sub {
         $kafka->assign([{ topic => 't' }]);
         my $polling;
         if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
-        else                { Inside::consume($kafka) }
+        else                { $kafka->consume }
         wait_until { @received >= 10 } 'all';
         turns 20;
         is_deeply \@received, [0 .. 9], "$how: everything comes once and in order";
@@ -223,7 +223,7 @@ subtest 'a seek away and back while what was fetched waits to be delivered' => s
         $kafka->assign([map { { topic => 't', partition => $_ } } 0, 1]);
         my $polling;
         if ($how eq 'poll') { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
-        else                { Inside::consume($kafka) }
+        else                { $kafka->consume }
         wait_until { 2 == grep { $kafka->position('t', $_) == 5 } 0, 1 } 'the end of both';
         turns 20;
         is_deeply \%received, { map { $_ => [0 .. 4] } 0, 1 }, "$how: everything comes once and in order";
@@ -242,7 +242,7 @@ subtest 'a position that is written to while what follows it was fetched' => sub
         $kafka->pause($parts), $kafka->resume($parts) if @received == 2;
     });
     $kafka->assign($parts);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { $kafka->position('t', 0) == 10 } 'the end';
     turns 20;
     is_deeply \@received, [0, 1, 8, 9], 'counts from the next message on';
@@ -286,7 +286,7 @@ for my $is_consuming (0, 1) {
             });
         $kafka->assign([{ topic => 't' }]);
         my $polling;
-        if ($is_consuming) { Inside::consume($kafka) }
+        if ($is_consuming) { $kafka->consume }
         else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
         wait_until { @sought } 'the end of the seek';
         wait_until { @received >= 20 } 'everything';
@@ -307,7 +307,7 @@ for my $is_consuming (0, 1) {
         });
         $kafka->assign([{ topic => 't' }]);
         my $polling;
-        if ($is_consuming) { Inside::consume($kafka) }
+        if ($is_consuming) { $kafka->consume }
         else               { $polling = EV::timer 0, 0.01, sub { $kafka->poll } }
         wait_until { @received >= ($is_consuming ? 13 : 20) } 'everything';
         turns 20;

@@ -8,7 +8,6 @@ use EV::Kafka;
 use EV::Kafka::Mock;
 use POSIX ();
 use Time::HiRes ();
-use Inside;
 use TestKafka;
 
 # Handlers that block for longer than a request may take: what was asked before them has
@@ -53,7 +52,7 @@ for my $case ([on_message => 'group'], [on_batch => 'assign']) {
         if ($how eq 'group') { $kafka->subscribe('t', group_id => 'g', session_timeout => 10_000) }
         else {
             $kafka->assign([map { { topic => 't', partition => $_ } } 0 .. 3]);
-            Inside::consume($kafka);
+            $kafka->consume;
         }
         wait_until { keys %received == 8 } 'all records';
         my $asked;
@@ -78,7 +77,7 @@ subtest 'answers of several brokers in one turn of the loop' => sub {
     });
     my $turning = EV::timer 0, 0.001, sub { $turns++ };
     $kafka->assign([map { { topic => 't', partition => $_ } } 0 .. 3]);
-    Inside::consume($kafka);
+    $kafka->consume;
     wait_until { @turns == 4 } 'all records';
     is_deeply [grep { $turns[$_] == $turns[$_ - 1] } 1 .. 3], [], 'the loop turns between slow handlers all the same';
 };

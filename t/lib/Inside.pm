@@ -99,11 +99,6 @@ sub patience_left {
 
 # --- consumer ---------------------------------------------------------------------------
 
-# Consumes what is assigned without poll.
-sub consume { my ($kafka) = @_; return $kafka->_start_consuming }
-
-sub stop_consuming { my ($kafka) = @_; return $kafka->_stop_consuming }
-
 # What the consumer knows of an assigned partition beside its position, an EV::Kafka::Cursor.
 sub cursor {
     my ($kafka, $topic, $partition) = @_;

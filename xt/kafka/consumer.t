@@ -65,7 +65,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
             $kafka->resume([map { { topic => $topic, partition => $_ } } @now]);
         };
         $kafka->assign(assigned($topic, -2));
-        Inside::consume($kafka);
+        $kafka->consume;
         until_true('everything', sub { $got >= $RECORDS });
         is $got, $RECORDS, 'everything came once';
         is $wrong, 0, 'in order, and nothing of a paused partition';
@@ -85,7 +85,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
             },
         );
         $kafka->assign([{ topic => $topic, partition => 1, offset => 0 }]);
-        Inside::consume($kafka);
+        $kafka->consume;
         until_true('messages', sub { $got > 1000 });
         is $last, 15_000, 'the next message comes from there';
         $kafka->close;
@@ -131,7 +131,7 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
         my $kafka = connected_client(brokers => $brokers, fetch_max_wait_ms => 50, metadata_refresh => 1,
             on_error => sub { push @errors, $_[0] }, on_message => sub { $got{ $_[4] }++ });
         $kafka->assign(assigned($again, -2));
-        Inside::consume($kafka);
+        $kafka->consume;
         until_true('what was there', sub { 30 == keys %got });
         my $conn   = connected_conn($address);
         my $delete = sub {

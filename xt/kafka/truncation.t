@@ -8,7 +8,6 @@ use warnings;
 use lib 'xt/lib', 't/lib';
 use EV;
 use EV::Kafka;
-use Inside;
 use RealKafka;
 use Test::More;
 
@@ -62,7 +61,7 @@ my $consumer = EV::Kafka->new(brokers => $brokers, fetch_max_wait_ms => 100,
     on_error => sub { push @errors, $_[0] }, on_message => sub { push @received, $_[4] });
 await('connect', sub { $consumer->connect(@_) });
 $consumer->assign([{ topic => $topic, offset => 0 }]);
-Inside::consume($consumer);
+$consumer->consume;
 
 write_all(map { "kept $_" } 1 .. $KEPT);
 until_true('what both nodes have', sub { @received == $KEPT });

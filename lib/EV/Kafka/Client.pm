@@ -144,6 +144,7 @@ sub _nothing_under_way {
         fetches         => {},
         idle_rounds     => [],
         consuming       => 0,
+        keeps_positions => 0,
         answers         => [],
         delivery        => {},
         lookups         => {},

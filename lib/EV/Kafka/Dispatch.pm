@@ -14,9 +14,10 @@ use constant LISTENER_INTERVAL => 0.1;
 
 # Answers to Fetch wait in {answers} in the order in which they came. One is
 # delivered at a time, in slices; {delivery} is
-#   { answer?, active, timer?, part?, sated? }
+#   { answer?, active, timer?, part?, begun?, sated? }
 # active while native code or this module is at it, part what native code is
-# delivering, sated the turn of the loop in which time was up last. An answer is { node_id?, parts, rounds, error? }, a part what it has
+# delivering, begun the same also when the program ends the process meanwhile, sated the
+# turn of the loop in which time was up last. An answer is { node_id?, parts, rounds, error? }, a part what it has
 # of one partition:
 #   assigned, cursor, generation   whose it is, and before which seeks
 #   fetched, index                 the native answer, and the place in it
@@ -41,7 +42,7 @@ sub _deliver_answers {
             my $left = $until - $self->_now;
             last if $left <= 0;
             if (my $part = $answer->{parts}[0]) {
-                shift @{ $answer->{parts} } if $self->_deliver_part($part, $left);
+                $self->_done_with($answer, $part) if $self->_deliver_part($part, $left);
             }
             else {
                 delete $delivery->{answer};
@@ -51,6 +52,14 @@ sub _deliver_answers {
     }
     $delivery->{sated} = $self->_loop->iteration if $self->_now >= $until;
     return $self->_schedule_delivery;
+}
+
+# What is behind it may have changed meanwhile.
+sub _done_with {
+    my ($self, $answer, $part) = @_;
+    my $parts = $answer->{parts};
+    shift @$parts if @$parts && $parts->[0] == $part;
+    return;
 }
 
 sub _schedule_delivery {
@@ -89,7 +98,18 @@ sub _fetch_ahead {
     my ($self, $answer) = @_;
     return unless defined $answer->{node_id};
     return unless $self->{cfg}{consuming} || grep { $_->{backlog} } @{ $answer->{parts} };
+    # What was put back is there for the second time.
+    return if $self->_has_undelivered($answer->{node_id});
     return $self->_fetch_from($answer->{node_id});
+}
+
+# Nobody wants it for now. It comes first when that changes.
+sub _put_delivery_back {
+    my ($self) = @_;
+    my $delivery = $self->{cfg}{delivery};
+    return if !$delivery->{answer} || $self->_is_deliverable($delivery->{answer});
+    unshift @{ $self->{cfg}{answers} }, delete $delivery->{answer};
+    return $self->_interrupt_delivery;
 }
 
 # True when the part is done with.
@@ -171,12 +191,15 @@ sub _listen_again {
 sub _hand_over {
     my ($self, $part, $ms, $name, $code) = @_;
     my $cfg = $self->{cfg};
-    local $cfg->{delivery}{part} = $part;
+    my $delivery = $cfg->{delivery};
+    local $delivery->{part} = $delivery->{begun} = $part;
     my ($fetched, $index) = @$part{qw(fetched index)};
     my $stops = ($cfg->{on_message_die} // '') eq 'hold' ? 1 : 0;
-    return $fetched->deliver($index, $code, $ms, $stops) if $name eq 'on_message';
-    my $pool = $cfg->{delivery}{pool} ||= EV::Kafka::Fetched::Pool->new;
-    return $fetched->deliver_batches($index, $code, $ms, $pool, $stops);
+    my @outcome = $name eq 'on_message'
+        ? $fetched->deliver($index, $code, $ms, $stops)
+        : $fetched->deliver_batches($index, $code, $ms, $delivery->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops);
+    delete $delivery->{begun};
+    return @outcome;
 }
 
 # A record that could not be worked on is the partition's next one until the program
@@ -246,14 +269,14 @@ sub _delivering_position {
 # returned, also when it never will because it has ended the process.
 sub _handled_positions {
     my ($self) = @_;
-    my ($part) = @{ ($self->{cfg}{delivery}{answer} || { parts => [] })->{parts} };
+    my $part = $self->{cfg}{delivery}{begun};
     my @positions;
     for my $assigned (@{ $self->{cfg}{assignments} }) {
         my $cursor = $self->_cursor($assigned);
         next if $cursor->{untold};
         my ($offset, $epoch) = ($assigned->{offset}, $cursor->{position_epoch});
         ($offset, $epoch) = $part->{fetched}->handled($part->{index})
-            if $part && $part->{records} && $part->{cursor} == $cursor
+            if $part && $part->{cursor} == $cursor
             && $part->{generation} == $cursor->{generation} && $part->{from} == $offset;
         push @positions, { topic => $assigned->{topic}, partition => $assigned->{partition},
             offset => $offset, leader_epoch => $epoch } if $offset >= 0;

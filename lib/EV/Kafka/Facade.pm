@@ -70,6 +70,7 @@ my %ROOM = (
         fetch_on          => '_fetch_on',
         hold              => '_hold_delivery',
         release           => '_release_delivery',
+        keep_positions    => '_keep_positions',
         consume           => '_start_consuming',
         stop_consuming    => '_stop_consuming',
     },

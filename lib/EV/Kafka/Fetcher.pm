@@ -2,6 +2,7 @@ package EV::Kafka::Fetcher;
 use strict;
 use warnings;
 
+use Carp ();
 use List::Util ();
 use Scalar::Util qw(refaddr weaken);
 
@@ -28,17 +29,46 @@ use constant RETRY_SPACING => 0.02;
 # While consuming, no round of poll is needed: a broker gets its next Fetch as soon
 # as the last answer begins to be delivered.
 
+sub consume {
+    my ($self, @arguments) = @_;
+    $self->_check_open;
+    Carp::croak('consume: takes no arguments') if @arguments;
+    return $self->_start_consuming;
+}
+
+sub stop_consuming {
+    my ($self, @arguments) = @_;
+    $self->_check_open;
+    Carp::croak('stop_consuming: takes no arguments') if @arguments;
+    return $self->_stop_consuming;
+}
+
 sub _start_consuming {
     my ($self) = @_;
     $self->{cfg}{consuming} = 1;
     $self->_schedule_delivery;
-    return $self->_fetch_on;
+    $self->_fetch_on;
+    return;
 }
 
 sub _stop_consuming {
     my ($self) = @_;
     $self->{cfg}{consuming} = 0;
+    $self->_put_delivery_back;
     return;
+}
+
+# A group has to be told where its partitions begin, also while nothing is consumed.
+sub _keep_positions {
+    my ($self, $is_wanted) = @_;
+    $self->{cfg}{keeps_positions} = $is_wanted;
+    return;
+}
+
+sub _looks_up {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return ($cfg->{consuming} || $cfg->{keeps_positions}) && !$cfg->{closed};
 }
 
 # While consuming: no broker may be without a Fetch that could have one.
@@ -46,9 +76,10 @@ sub _fetch_on {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     delete $cfg->{fetch_on_timer};
-    return unless $cfg->{consuming} && $cfg->{connected} && !$cfg->{closed};
-    $self->_listen_again;
+    return unless $cfg->{connected} && $self->_looks_up;
+    $self->_listen_again if $cfg->{consuming};
     my @nodes = $self->_nodes_to_ask;
+    return unless $cfg->{consuming};
     my $wait  = $self->_nodes_about_to_resolve;
     for my $node_id (grep { !$wait->{$_} } @nodes) {
         $self->_fetch_from($node_id) unless $cfg->{fetches}{$node_id} || $self->_has_undelivered($node_id);
@@ -61,7 +92,7 @@ sub _fetch_on {
 sub _fetch_on_after {
     my ($self, $delay) = @_;
     my $cfg = $self->{cfg};
-    return if !$cfg->{consuming} || $cfg->{closed};
+    return unless $self->_looks_up;
     my $at = $self->_now + $delay;
     return if $cfg->{fetch_on_timer} && $cfg->{fetch_on_at} <= $at;
     $cfg->{fetch_on_at}    = $at;
@@ -130,7 +161,7 @@ sub _find_position {
     return $self->_resolve($assigned, $timestamp, sub {
         my ($self, $error, $was_overtaken) = @_;
         return if !defined $error || $was_overtaken;
-        $self->_find_position_in_time($assigned, $cursor) if $self->{cfg}{consuming} && !$cursor->is_resolving;
+        $self->_find_position_in_time($assigned, $cursor) if $self->_looks_up && !$cursor->is_resolving;
         $self->_report_once($assigned, $cursor, 'lookup', "position of %s: $error") if $error =~ /\(code /;
     });
 }

@@ -85,6 +85,8 @@ sub _begin_group {
     @$cfg{qw(group group_timers)} = ($group, {});
     EV::Kafka::Farewell->expect($self);
     $self->_set_assignment([]);
+    $self->_keep_positions(1);
+    $self->_start_consuming;
     return $self->_when_connected({
         cb  => sub { },    # closed before it began
         run => sub { my ($self) = @_; $self->_enter_group($group) if $self->_is_group($group) },
@@ -94,7 +96,6 @@ sub _begin_group {
 sub _enter_group {
     my ($self, $group) = @_;
     $self->_watch_topics;
-    $self->_start_consuming;
     $self->_group_timer(commit => $group->{auto_commit_interval}, '_commit_periodically')
         if $group->{auto_commit_interval};
     return $self->_by_protocol($group, 'join');
@@ -234,6 +235,7 @@ sub _leave_group {
     $cfg->{group_timers} = {};
     $self->_group_timer(leave => LEAVE_PATIENCE, '_leave_unanswered');
     $self->_group_timer(stuck => EV::Kafka::GroupOffsets::LEAVING_PATIENCE(), '_drop_stuck_commit');
+    $self->_keep_positions(0);
     $self->_stop_consuming;
     $self->_fail_deferred($group, 'the group has been left');
     return unless $self->_is_group($group);
@@ -335,6 +337,7 @@ sub _stop_group {
     @$group{qw(state is_out)} = ('stopped', 1);
     $group->{attempt}++;
     $self->{cfg}{group_timers} = {};
+    $self->_keep_positions(0);
     $self->_stop_consuming;
     $self->_fail_deferred($group, $reason);
     return unless $self->_is_group($group);
