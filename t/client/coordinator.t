@@ -22,7 +22,7 @@ sub ask {
     my @key   = @{ delete $more{key} || [group => 'g'] };
     Inside::with_coordinator($kafka, @key, {
         run => sub {
-            my ($self, $op, $conn) = @_;
+            my ($op, $conn) = @_;
             push @{ $asked->{ran} }, "$op->{purpose}:$op->{node_id}";
             $run->($conn) if $run;
         },
@@ -143,8 +143,8 @@ subtest 'what its answers mean' => sub {
         is_deeply ran(ask($kafka))->{ran}, ["group:$now"], "$code: it is looked for again";
         $mock->set_coordinator(group => 'g', ($now + 1) % 3);
     }
-    is Inside::is_coordinator_error($kafka, $_), 1, "$_ passes" for 14, 15, 16;
-    is Inside::is_coordinator_error($kafka, $_), 0, "$_ does not" for 0, 25, 30;
+    is EV::Kafka::Error::is_retriable_by_coordinator($_), 1, "$_ passes" for 14, 15, 16;
+    is EV::Kafka::Error::is_retriable_by_coordinator($_), 0, "$_ does not" for 0, 25, 30;
 };
 
 subtest 'a broker that is gone' => sub {
@@ -184,29 +184,47 @@ subtest 'a broker that is silent' => sub {
     is asked_for($mock), 2, 'over a new connection';
 
     $mock->fault(api => 'Heartbeat', hang => 1);
-    my @answer;
-    ask($kafka, patience => 0.1, run => sub { $_[0]->heartbeat('g', 1, 'm', sub { @answer = @_ }) });
-    wait_until { @answer } 'the end of the wait';
-    like $answer[1], qr/^request timed out: Heartbeat v\d+$/, 'an operation that sets a limit hears of it';
-    @answer = ();
-    ran(ask($kafka, run => sub { $_[0]->heartbeat('g', 1, 'm', sub { @answer = @_ }) }));
-    wait_until { @answer } 'an answer';
+    my @answer = answer(heartbeat($kafka, op_patience => 0.1));
+    is $answer[1], 'Heartbeat: request timed out: Heartbeat v4; given up after 1 tries', 'a request that sets a limit hears of it';
+    @answer = answer(heartbeat($kafka));
     is $answer[0]{error_code}, 25, 'the next one gets an answer';
 };
 
-subtest 'operations that may have to wait for other members' => sub {
+# A request to the coordinator of group g, sent once.
+sub heartbeat {
+    my ($kafka, %about) = @_;
+    my @answer;
+    Inside::request($kafka, group => 'g', name => 'Heartbeat', tries => 1, %about,
+        send => sub { my ($conn, $answered) = @_; $conn->heartbeat('g', 1, 'm', $answered) },
+        done => sub { my ($result, $error) = @_; @answer = ($result, $error && $error->text) });
+    return \@answer;
+}
+
+sub answer { my ($answer) = @_; wait_until { @$answer } 'an answer'; return @$answer }
+
+subtest 'requests that may have to wait for other members' => sub {
     my $mock  = cluster(brokers => 1);
     my $kafka = connected(brokers => $mock->bootstrap);
     is Inside::ready_coordinator($kafka, group => 'g'), undef, 'nobody knows the coordinator yet';
-    ran(ask($kafka, parks => 1));
-    is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, group => 0), 'its connection';
+    $mock->fault(api => 'Heartbeat', delay_ms => 1000);
+    my $waits = heartbeat($kafka, parks => 1);
+    ran(ask($kafka, key => [group => 'h']));
+    is Inside::is_parked_at($kafka, group => 'g'), 1, 'one waits there';
     wait_until { Inside::ready_conn($kafka, main => 0) } 'the other connection';
-    Inside::as_parked($kafka, g => 0, sub {
-        is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, main => 0),
-            'and while it waits there, another one';
-        is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
-        is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
-    });
+    is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, main => 0),
+        'and while it waits there, another one';
+    is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
+    is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
+    answer($waits);
+    is Inside::is_parked_at($kafka, group => 'g'), 0, 'it has been answered';
+    is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, group => 0), 'its connection is free';
+
+    $mock->fault(api => 'Heartbeat', hang => 1);
+    $waits = heartbeat($kafka, parks => 1);
+    wait_until { Inside::is_parked_at($kafka, group => 'g') } 'the next one';
+    $mock->stop_broker(0);
+    answer($waits);
+    is Inside::is_parked_at($kafka, group => 'g'), 0, 'nor does one wait on a connection that has ended';
 };
 
 subtest 'when nobody waits any more' => sub {

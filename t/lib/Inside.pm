@@ -149,36 +149,40 @@ sub is_delivery_held { my ($kafka) = @_; return $kafka->{cfg}{delivery_held} ? 1
 # --- coordinators -------------------------------------------------------------------------
 
 # Runs an operation on a connection to the coordinator of a "group" or a "txn".
-sub with_coordinator { my ($kafka, $kind, $key, $op) = @_; return $kafka->_with_coordinator($kind, $key, $op) }
+sub with_coordinator {
+    my ($kafka, $kind, $key, $op) = @_;
+    return $kafka->{coordinators}->ask($kind, $key, {
+        %$op,
+        run => sub { my ($running, $conn) = @_; $op->{run}->($running, $conn) },
+        cb  => sub { $op->{cb}->(undef, $_[1]->text) },
+    });
+}
 
-sub coordinator_refused { my ($kafka, $kind, $key, @codes) = @_; return $kafka->_coordinator_refused($kind, $key, @codes) }
+# Asks the coordinator, as EV::Kafka::Request has it.
+sub request { my ($kafka, $kind, $key, %about) = @_; return $kafka->{coordinators}->request($kind, $key, %about) }
 
-sub is_coordinator_error { my ($kafka, $code) = @_; return $kafka->_is_coordinator_error($code) ? 1 : 0 }
+sub coordinator_refused { my ($kafka, $kind, $key, @codes) = @_; return $kafka->{coordinators}->refused($kind, $key, @codes) }
 
-sub ready_coordinator { my ($kafka, $kind, $key) = @_; return scalar $kafka->_ready_coordinator($kind, $key) }
+sub ready_coordinator { my ($kafka, $kind, $key) = @_; return scalar $kafka->{coordinators}->ready_conn($kind, $key) }
 
-sub coordinator_node { my ($kafka, $kind, $key) = @_; return $kafka->{cfg}{coordinators}{"$kind:$key"}{node_id} }
+sub coordinator_node { my ($kafka, $kind, $key) = @_; return $kafka->{coordinators}->node_id($kind, $key) }
 
 sub is_looking_for_coordinator {
     my ($kafka, $kind, $key) = @_;
-    my $entry = $kafka->{cfg}{coordinators}{"$kind:$key"};
+    my $entry = $kafka->{coordinators}{entries}{"$kind:$key"};
     return $entry->{timer} || $entry->{request} ? 1 : 0;
 }
 
 # Operations that wait for it to be found.
-sub wait_for_coordinator { my ($kafka, $kind, $key) = @_; return scalar @{ $kafka->{cfg}{coordinators}{"$kind:$key"}{ops} } }
+sub wait_for_coordinator { my ($kafka, $kind, $key) = @_; return scalar @{ $kafka->{coordinators}{entries}{"$kind:$key"}{ops} } }
+
+# Whether a request waits there for other members.
+sub is_parked_at { my ($kafka, $kind, $key) = @_; return $kafka->{coordinators}->is_parked($kind, $key) }
 
 # Seconds that a request to a coordinator may take, for who would wait so long.
-sub request_patience { my ($kafka, @seconds) = @_; return $kafka->_patience(@seconds) }
+sub request_patience { my ($kafka, @seconds) = @_; return $kafka->{coordinators}->patience(@seconds) }
 
 # --- groups ---------------------------------------------------------------------------------
-
-# While this runs, the client is as a member whose JoinGroup waits on that connection.
-sub as_parked {
-    my ($kafka, $group_id, $node_id, $code) = @_;
-    local $kafka->{cfg}{group} = { group_id => $group_id, parked => "group:$node_id" };
-    return $code->();
-}
 
 # Whether a JoinGroup or SyncGroup of it is under way.
 sub is_parked { my ($kafka) = @_; return ($kafka->{cfg}{group} || {})->{parked} ? 1 : 0 }

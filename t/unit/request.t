@@ -3,6 +3,7 @@ use warnings;
 
 use EV::Kafka;
 use EV::Kafka::Error;
+use EV::Kafka::Outbox;
 use EV::Kafka::Request;
 use Scalar::Util qw(weaken);
 use Test::More;
@@ -14,9 +15,21 @@ use Test::More;
     package Conn;
     sub new { my ($class) = @_; return bless { connected => 1 }, $class }
     sub connected { $_[0]{connected} }
+    sub _patience { my ($self, $seconds) = @_; push @{ $self->{patience} }, $seconds; return }
 }
 
 my (@timers, $now);
+
+{
+    package Clock;
+    our @ISA = 'EV::Kafka::Loop';
+    sub now { return $now }
+    sub timer {
+        my ($self, $after, $object, $method, @args) = @_;
+        Scalar::Util::weaken(my $weak = $object);
+        return main::timer($after, sub { $self->{enter}->($weak, $method, @args) if $weak });
+    }
+}
 
 # Fires what is due in the next seconds, in order.
 sub wind {
@@ -50,11 +63,14 @@ sub asked {
     my $asked = { sent => [], done => [], over => 0, conn => Conn->new };
     my $conn  = $asked->{conn};
     my ($sent, $done) = @$asked{qw(sent done)};
+    my $clock = Clock->new;
+    $asked->{outbox} = EV::Kafka::Outbox->new($clock, {}, sub { 0 });
     $asked->{request} = EV::Kafka::Request->new(
         name  => 'Ask',
         to    => sub { $_[0]->go($conn, node_id => 7) },
         send  => sub { push @$sent, { conn => $_[0], answer => $_[1], at => $now } },
-        timer => \&timer,
+        loop   => $clock,
+        outbox => $asked->{outbox},
         done  => sub { push @$done, [$_[0], $_[1] && $_[1]->text, $_[1] && $_[1]->code, $_[1] && $_[1]->retriable] },
         over  => sub { $asked->{over}++ },
         %about,
@@ -158,6 +174,25 @@ subtest 'patience' => sub {
     $asked->{request}->why(EV::Kafka::Error->of_code(15)->of('FindCoordinator'));
     wind(3);
     is $asked->{done}[0][1], 'Ask: FindCoordinator: COORDINATOR_NOT_AVAILABLE (code 15); given up after 3 s', 'or what it waits for';
+};
+
+subtest 'patience of one try' => sub {
+    my $asked = asked(to => sub { $_[0]->go($_[0]{conn}, patience => 4) }, conn => my $conn = Conn->new);
+    is_deeply $conn->{patience}, [4, undef], 'is the connection\'s for what is sent';
+    my $died = eval { asked(to => sub { $_[0]->go($conn, patience => 5) }, send => sub { die "refused\n" }); 1 } ? '' : $@;
+    is_deeply [$died, @{ $conn->{patience} }], ["refused\n", 4, undef, 5, undef], 'or was refused';
+};
+
+subtest 'what the program is called with' => sub {
+    my @order;
+    my $asked;
+    $asked = asked(done => sub { $asked->{outbox}->call(sub { push @order, 'called' }); push @order, 'done' });
+    answer($asked, 0);
+    is_deeply \@order, ['done', 'called'], 'comes after what is done with an answer';
+    @order = ();
+    $asked = asked(patience => 3, done => sub { $asked->{outbox}->call(sub { push @order, 'called' }); push @order, 'done' });
+    wind(3);
+    is_deeply \@order, ['done', 'called'], 'or without one';
 };
 
 subtest 'tries' => sub {

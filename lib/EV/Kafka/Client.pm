@@ -5,6 +5,7 @@ use warnings;
 use Carp ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
 use EV::Kafka::Facade;
 use EV::Kafka::Loop;
@@ -32,7 +33,6 @@ use parent qw(
     EV::Kafka::Dispatch
     EV::Kafka::Epochs
     EV::Kafka::Offsets
-    EV::Kafka::Coordinator
     EV::Kafka::Group
     EV::Kafka::Membership
     EV::Kafka::Reconciliation
@@ -91,6 +91,8 @@ sub _build {
     $self->{loop}   = EV::Kafka::Loop->new($cfg->{loop});
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
     $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
+    my @ground = (loop => $self->{loop}, outbox => $self->{outbox}, options => $cfg);
+    $self->{coordinators} = EV::Kafka::Coordinators->new(@ground, cluster => $self->{cluster});
     return;
 }
 
@@ -151,7 +153,6 @@ sub _nothing_under_way {
         group           => undef,
         group_timers    => {},
         group_ops       => {},
-        coordinators    => {},
         producer_id     => -1,
         producer_epoch  => -1,
         _topic_meta_tries => {},
@@ -254,8 +255,7 @@ sub _shut_down {
 
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->_close_group;
-    $self->_end_requests;
-    $self->_fail_coordinator_ops('client closed');
+    $self->{coordinators}->close('client closed');
     $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->_fail_all('client closed', 'disconnected');
@@ -275,7 +275,8 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    delete @$cfg{ qw(metadata_request adoption buffer_full txn requests unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
+    $self->{coordinators}->abandon;
+    delete @$cfg{ qw(metadata_request adoption buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
     return;
@@ -292,6 +293,29 @@ sub DESTROY {
 }
 
 sub error_name { EV::Kafka::_error_name($_[-1]) }
+
+# --- the owners' methods by the names that parts of the client still call -----------
+
+sub _coordinator_refused { shift->{coordinators}->refused(@_) }
+sub _forget_coordinator  { shift->{coordinators}->forget(@_) }
+sub _ready_coordinator   { shift->{coordinators}->ready_conn(@_) }
+
+sub _is_coordinator_error { shift; return EV::Kafka::Error::is_retriable_by_coordinator(@_) }
+
+sub _with_coordinator {
+    my ($self, $kind, $key, $op) = @_;
+    weaken(my $weak = $self);
+    return $self->{coordinators}->ask($kind, $key, {
+        %$op,
+        run => sub {
+            my ($running, $conn) = @_;
+            $conn->_patience($weak->{coordinators}->patience($op->{patience}));
+            $op->{run}->($weak, $running, $conn);
+            $conn->_patience(undef);
+        },
+        cb => sub { $weak ? $weak->_call($op->{cb}, undef, $_[1]->text) : EV::Kafka::Events->_call($op->{cb}, undef, $_[1]->text) },
+    });
+}
 
 # Tests of programs call it by this name.
 sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }
@@ -340,7 +364,7 @@ assignments and committed offsets
 
 =item L<EV::Kafka::Epochs>, logs that were truncated or replaced
 
-=item L<EV::Kafka::Coordinator>, L<EV::Kafka::Request>, L<EV::Kafka::Error>, requests until they are answered for good
+=item L<EV::Kafka::Coordinators>, L<EV::Kafka::Request>, L<EV::Kafka::Error>, requests until they are answered for good
 
 =item L<EV::Kafka::Events>, timers and callbacks
 

@@ -20,8 +20,15 @@ my %ROOM = (
         is_started       => sub { $_[0]{cfg}{started} },
         brokers          => sub { sort { $a <=> $b } keys %{ $_[0]{cfg}{broker_map} } },
         broker           => sub { my ($client, $node_id) = @_; $client->{cfg}{broker_map}{$node_id} },
-        add_broker       => sub { my ($client, $node_id, $host, $port) = @_;
-            $client->{cfg}{broker_map}{$node_id} ||= { host => $host, port => $port } },
+        # Whether it is one that can be reached by now.
+        add_broker       => sub {
+            my ($client, $node_id, $host, $port) = @_;
+            my $brokers = $client->{cfg}{broker_map};
+            return 1 if $brokers->{$node_id};
+            return 0 unless EV::Kafka::Metadata::_is_port($port);
+            $brokers->{$node_id} = { host => $host, port => $port };
+            return 1;
+        },
         control_conn     => sub { $_[0]{cfg}{bootstrap_conn} },
         open             => sub { my ($client, @link) = @_; $client->_open_link($client->_link(@link)) },
         close_link       => sub { my ($client, @link) = @_; $client->_close_link(join ':', @link) },
@@ -38,19 +45,6 @@ my %ROOM = (
         },
         on_topic         => sub { my ($client, $op) = @_; $client->_on_topic(_without_client($op)) },
         when_connected   => sub { my ($client, $op) = @_; $client->_when_connected(_without_client($op)) },
-    },
-    coordinators => {
-        request    => sub { my ($client, $kind, $key, %about) = @_;
-            my %op = map { exists $about{$_} ? ($_ => delete $about{$_}) : () } qw(parks op_patience);
-            $op{patience} = delete $op{op_patience} if exists $op{op_patience};
-            $client->_request($client->_to_coordinator($kind, $key, %op), %about) },
-        any        => sub { my ($client, %about) = @_;
-            my $seconds = delete $about{op_patience};
-            $client->_request($client->_to_any_broker($seconds), %about) },
-        refused    => '_coordinator_refused',
-        forget     => '_forget_coordinator',
-        ready_conn => '_ready_coordinator',
-        node_id    => sub { my ($client, $kind, $key) = @_; ($client->{cfg}{coordinators}{"$kind:$key"} || {})->{node_id} },
     },
     consumer => {
         change            => '_change_assignment',

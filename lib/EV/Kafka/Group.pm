@@ -107,13 +107,6 @@ sub _by_protocol {
     return $self->$method($group, @arguments);
 }
 
-# Whether a JoinGroup or SyncGroup is under way, by the coordinator's id.
-sub _is_parked {
-    my ($self, $id) = @_;
-    my $group = $self->{cfg}{group} or return 0;
-    return $group->{parked} && $id eq "group:$group->{group_id}";
-}
-
 sub _is_group {
     my ($self, $group) = @_;
     my $cfg = $self->{cfg};
@@ -359,7 +352,7 @@ sub _last_words {
     return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
     my @positions = $group->{auto_commit_interval} && $self->_is_member($group) ? $self->_moved_positions($group) : ();
     my $leaves    = $self->_by_protocol($group, 'must_leave');
-    my $node_id   = ($cfg->{coordinators}{"group:$group->{group_id}"} || {})->{node_id};
+    my $node_id   = $self->{coordinators}->node_id(group => $group->{group_id});
     my $broker    = defined $node_id ? $cfg->{broker_map}{$node_id} : undef;
     my $old_conn  = $self->_ready_coordinator(group => $group->{group_id});
     $group->{state} = 'stopped';

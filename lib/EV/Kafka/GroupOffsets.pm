@@ -396,7 +396,7 @@ sub _moved_positions {
 sub _drop_stuck_commit {
     my ($self, $group) = @_;
     return unless $group->{commits}->is_under_way && !$group->{parked};
-    my $node_id = ($self->{cfg}{coordinators}{"group:$group->{group_id}"} || {})->{node_id};
+    my $node_id = $self->{coordinators}->node_id(group => $group->{group_id});
     return defined $node_id ? $self->_close_link("group:$node_id") : undef;
 }
 

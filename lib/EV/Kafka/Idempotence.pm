@@ -72,8 +72,7 @@ sub _producer_failed {
 sub _init_producer {
     my ($self, undef, undef, $done) = @_;
     weaken(my $weak = $self);
-    return $self->_request(
-        $self->_to_any_broker,
+    return $self->{coordinators}->any(
         name => 'InitProducerId',
         send => sub { my ($conn, $answered) = @_; $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, $answered) },
         done => sub {

@@ -52,10 +52,12 @@ sub _ask_parked {
     return $self->_ask_coordinator($group, $attempt, sub {
         my ($self, $conn, $answered, $request) = @_;
         $group->{parked} = "$request->{purpose}:$request->{node_id}";
+        $self->{coordinators}->park(group => $group->{group_id}, @$request{qw(purpose node_id)});
         return $send->($self, $conn, $answered);
     }, sub {
         my ($self, $answer, $error, $is_final) = @_;
         delete $group->{parked};
+        $self->{coordinators}->unpark(group => $group->{group_id});
         return $self->_learn_id_and_leave($group, $answer) if delete $group->{leaves_with_id};
         return unless $self->_is_attempt($group, $attempt);
         return $self->_stop_group($group, "$name: $error") if $is_final;

@@ -2,16 +2,13 @@ package EV::Kafka::Request;
 use strict;
 use warnings;
 
-use Scalar::Util qw(weaken);
-
 use EV::Kafka::Error;
-use EV::Kafka::Loop;
 
 # One request until it is answered for good. Its fields, all but the last ones given to new:
 #   name      what its errors are said of
 #   subject   whose it is, where somebody wants to know
 #   to        $to->($request): leads, now or later, to one of go, again and refuse
-#   send      $send->($conn, $answered); then $answered->($result, $error) once
+#   send      $send->($conn, $answered, \%where); then $answered->($result, $error) once
 #   again     $again->($code, $unknown): whether that answer is worth another try
 #   backoff   $backoff->($code): seconds before the second try and the most of them
 #   tries     how often it is sent at the most
@@ -22,10 +19,11 @@ use EV::Kafka::Loop;
 #   waits     $waits->($error) when it is to be tried again
 #   done      $done->($result, $error), once, unless nobody waits any more
 #   over      $over->() at the end in any case
-#   timer     $timer->($seconds, $code): a one-shot timer that lives as long as it is kept
+#   loop      whose timers it has
+#   outbox    whose entries answers are
 #   round, tried, unknown   turns, times it was sent, and answers that said nothing
 #   why       the error of the last turn
-# It holds no client: whoever gives the code sees to it that it does not keep one alive.
+# Whoever gives the code sees to it that it does not keep alive what holds the request.
 
 # Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms).
 use constant {
@@ -36,7 +34,7 @@ use constant {
 # OPERATION_NOT_ATTEMPTED stands beside what was refused.
 use constant OPERATION_NOT_ATTEMPTED => 55;
 
-my @CODE = qw(to send again backoff alive refused lost waits done over timer);
+my @CODE = qw(to send again backoff alive refused lost waits done over);
 
 sub new {
     my ($class, %about) = @_;
@@ -56,7 +54,7 @@ sub has_ended { $_[0]{ended} ? 1 : 0 }
 
 sub start {
     my ($self) = @_;
-    $self->{clock} = $self->_after($self->{patience}, '_late') if defined $self->{patience};
+    $self->{clock} = $self->{loop}->timer($self->{patience}, $self, '_late') if defined $self->{patience};
     return $self->_turn;
 }
 
@@ -71,12 +69,6 @@ sub end {
     return $over->();
 }
 
-sub _after {
-    my ($self, $seconds, $method) = @_;
-    weaken(my $weak = $self);
-    return $self->{timer}->($seconds, sub { $weak->$method if $weak });
-}
-
 sub _turn {
     my ($self) = @_;
     return if $self->{ended};
@@ -89,22 +81,33 @@ sub _turn {
 
 # --- where "to" leads -----------------------------------------------------------------
 
-# A connection that is ready; %where is what refused and lost want to know.
+# A connection that is ready; %where is what refused and lost want to know, and patience, the
+# seconds that this answer may take if they are not the connection's own.
 sub go {
     my ($self, $conn, %where) = @_;
     return if $self->{ended};
     return $self->end unless $self->{alive}->();
     $self->{tried}++;
-    return $self->{send}->($conn, sub {
-        my ($result, $error) = @_;
-        return if $self->{ended};
-        $error = 'incomplete answer' if $result && $result->{truncated};
-        return $self->_answered(\%where, $result) unless defined $error;
-        # A connection that lives on has refused to send the request.
-        return $self->refuse(EV::Kafka::Error->without_code($error)) if !$result && $conn->connected;
-        $self->{lost}->(\%where);
-        return $self->again(EV::Kafka::Error->without_code($error, 1));
-    });
+    my $answered = $self->{outbox}->entry($self, _heard => $conn, \%where);
+    return $self->{send}->($conn, $answered, \%where) unless defined $where{patience};
+    $conn->_patience($where{patience});
+    my $is_sent = eval { $self->{send}->($conn, $answered, \%where); 1 };
+    my $died = $@;
+    # What was refused has not used it.
+    $conn->_patience(undef);
+    die $died unless $is_sent;
+    return;
+}
+
+sub _heard {
+    my ($self, $conn, $where, $result, $error) = @_;
+    return if $self->{ended};
+    $error = 'incomplete answer' if $result && $result->{truncated};
+    return $self->_answered($where, $result) unless defined $error;
+    # A connection that lives on has refused to send the request.
+    return $self->refuse(EV::Kafka::Error->without_code($error)) if !$result && $conn->connected;
+    $self->{lost}->($where);
+    return $self->again(EV::Kafka::Error->without_code($error, 1));
 }
 
 # Not now.
@@ -115,8 +118,8 @@ sub again {
     $self->{waits}->($error);
     my $tries = $self->{tries};
     return $self->_give_up("after $tries tries") if defined $tries && $self->{tried} >= $tries;
-    my $wait = EV::Kafka::Loop->backoff($self->{round}, $self->{backoff}->($error->code));
-    $self->{pause} = $self->_after($wait, '_turn');
+    my $wait = $self->{loop}->backoff($self->{round}, $self->{backoff}->($error->code));
+    $self->{pause} = $self->{loop}->timer($wait, $self, '_turn');
     return;
 }
 
@@ -200,14 +203,15 @@ EV::Kafka::Request - one request until it is answered for good
         to       => sub { my ($request) = @_; $request->go($conn) },
         send     => sub { my ($conn, $answered) = @_; $conn->end_txn(@transaction, 1, $answered) },
         patience => 30,
-        timer    => sub { my ($seconds, $code) = @_; return EV::timer($seconds, 0, $code) },
+        loop     => $loop,
+        outbox   => $outbox,
         done     => sub { my ($result, $error) = @_; ... },
     );
     $request->start;
 
 =head1 DESCRIPTION
 
-For the modules of L<EV::Kafka::Client>. A request is sent, and sent again with back-off
+For the owners of L<EV::Kafka::Client>. A request is sent, and sent again with back-off
 while its answers say that this may help (L<EV::Kafka::Error/is_retriable_by_coordinator($code, [$tries])>)
 and when its connection is lost. C<done> hears of the answer, or of the L<EV::Kafka::Error>
 that ended it: one that is final, or the last one when C<patience> or C<tries> were used up,
@@ -223,7 +227,8 @@ C<end> ends it without a word.
 
 =head2 go($conn, %where), again($error), refuse($error)
 
-What C<to> leads to: a connection, nothing for now, or nothing for good.
+What C<to> leads to: a connection, nothing for now, or nothing for good. With C<patience> the
+answer to this try has that many seconds.
 
 =head2 why($error)
 

@@ -58,14 +58,12 @@ sub _ask_for_txn {
     my ($cfg, $patience) = ($self->{cfg}, $ask->{patience});
     return if $cfg->{closed} || $self->_is_over($ask);
     weaken(my $weak = $self);
-    return $self->_request(
-        $self->_to_coordinator(
-            $ask->{kind} || 'txn', $ask->{key} // $cfg->{transactional_id},
-            defined $patience ? (patience => $patience / CONNECTIONS) : (),
-        ),
+    return $self->{coordinators}->request(
+        $ask->{kind} || 'txn', $ask->{key} // $cfg->{transactional_id},
         name     => $ask->{name},
         subject  => $ask->{txn},
         patience => $patience,
+        op_patience => defined $patience ? $patience / CONNECTIONS : undef,
         backoff  => \&_backoff_after,
         alive    => sub { $weak && !$weak->_is_over($ask) },
         send     => sub { my ($conn, $answered) = @_; $weak->_send_for_txn($ask, $conn, $answered) if $weak },

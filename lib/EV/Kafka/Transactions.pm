@@ -307,8 +307,7 @@ sub _commit_late {
     my ($self, $patience, $unsettled) = @_;
     my $txn = $self->{cfg}{txn} or return;
     return $self->_limit_commit($txn) if $self->_txn_unsettled < $unsettled;
-    my @requests = grep { ($_->subject || 0) == $txn } values %{ $self->{cfg}{requests} || {} };
-    my ($reason) = sort map { $_->text } grep { $_ } map { $_->reason } @requests;
+    my ($reason) = sort map { $_->text } $self->{coordinators}->reasons($txn);
     return $self->_txn_broken($txn, join ': ', "commit_transaction: timed out after $patience s", $reason // ());
 }
 
