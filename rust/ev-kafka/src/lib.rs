@@ -37,7 +37,7 @@ fn init(perl: Perl) -> Result<(), Croak> {
     groups::register(perl);
     producer::register(perl);
     consumer::register(perl);
-    perl_xs::register(perl, mock::xsubs());
+    mock::register(perl);
     Ok(())
 }
 

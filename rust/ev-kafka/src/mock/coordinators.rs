@@ -2,13 +2,36 @@
 
 use bytes::Bytes;
 use kafka_mock::CoordinatorKey;
-use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv};
+use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::server::Server;
-use super::{croak, int32, text};
+use super::values::{croak, int32, text};
+
+pub(super) static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Mock::_coordinator",
+        body: coordinator,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_set_coordinator",
+        body: set_coordinator,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::group",
+        body: group,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::offsets",
+        body: offsets,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::transactions",
+        body: transactions,
+    },
+];
 
 /// `_coordinator($kind, $key)`: its node id.
-pub(super) fn coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let of = kind(frame)?;
     let key = frame.bytes(2)?.unwrap_or_default();
     let server = frame.object::<Server>()?;
@@ -17,7 +40,7 @@ pub(super) fn coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `_set_coordinator($kind, $key, $node_id)`
-pub(super) fn set_coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn set_coordinator(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let of = kind(frame)?;
     let key = frame.bytes(2)?.unwrap_or_default();
     let broker = int32(frame, 3)?;
@@ -36,7 +59,7 @@ fn kind(frame: &Frame<'_>) -> Result<CoordinatorKey, Croak> {
 }
 
 /// `transactions()`
-pub(super) fn transactions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn transactions(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let server = frame.object::<Server>()?;
     let all: Vec<_> = server.look(|cluster| {
@@ -63,7 +86,7 @@ pub(super) fn transactions(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `group($group)`: a hash, or undef for one that was never heard of.
-pub(super) fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let id = frame.bytes(1)?.unwrap_or_default();
     let server = frame.object::<Server>()?;
@@ -93,7 +116,7 @@ pub(super) fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `offsets($group)`: a hash from "topic:partition" to a hash.
-pub(super) fn offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn offsets(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let group = frame.bytes(1)?.unwrap_or_default();
     let server = frame.object::<Server>()?;

@@ -1,13 +1,28 @@
 //! Faults on demand, and brokers that speak other versions.
 
 use kafka_mock::Fault;
-use perl_xs::{Croak, Frame, HashRef, Perl};
+use perl_xs::{Croak, Frame, HashRef, Perl, XsubDef};
 
 use super::server::Server;
-use super::{api_named, croak, hash, int32, optional32, text};
+use super::values::{api_named, croak, hash, int32, optional32, text};
+
+pub(super) static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Mock::_fault",
+        body: fault,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::api_versions",
+        body: api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::clear_faults",
+        body: clear_faults,
+    },
+];
 
 /// `_fault(\%rule)`, with every key there.
-pub(super) fn fault(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn fault(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let rule = fault_from(perl, &hash(frame, 1)?)?;
     frame
@@ -68,7 +83,7 @@ fn out_of_range(name: &str, value: i64) -> Croak {
 }
 
 /// `clear_faults()`
-pub(super) fn clear_faults(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn clear_faults(frame: &mut Frame<'_>) -> Result<(), Croak> {
     frame
         .object::<Server>()?
         .change(|cluster| cluster.clear_faults());
@@ -76,7 +91,7 @@ pub(super) fn clear_faults(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `api_versions($api, $min, $max, [$node_id])`; an undef `$min` takes the API away.
-pub(super) fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let api = api_named(&text(frame, 1)?)?;
     let versions = match frame.int(2)? {
         None => None,

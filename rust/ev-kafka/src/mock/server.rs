@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_mock::{Cluster, ClusterConfig, ClusterError, ConnId, Output, Reply};
 use mio::net::TcpListener;
-use perl_xs::{Flow, Perl};
+use perl_xs::{Flow, Native, Perl};
 
 use super::link::Link;
 use crate::ev::{Handler, Io, Loop, Timer, READ};
@@ -49,6 +49,16 @@ struct Port {
 struct Listener {
     _watcher: Io,
     socket: TcpListener,
+}
+
+impl Native for Server {
+    const NAME: &'static str = "EV::Kafka::Mock";
+
+    fn refusal(&self) -> Option<String> {
+        self.is_foreign().then(|| {
+            "EV::Kafka::Mock: the cluster belongs to the process that made it, not to a child of fork".into()
+        })
+    }
 }
 
 /// Starting and stopping.
