@@ -5,8 +5,12 @@
 //! another entry included. An inner entry simply goes on where the outer one stands.
 
 mod events;
+mod handlers;
 mod later;
+mod life;
+mod securing;
 mod security;
+mod sending;
 mod watchers;
 
 use std::cell::{Cell, RefCell};
@@ -15,50 +19,25 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_conn::{Config, Connection, SendError, State, Token, VersionError};
-use kafka_wire::{ApiKey, Writer};
+use kafka_conn::{Config, Connection, State, Token, VersionError};
+use kafka_wire::ApiKey;
 use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
+use self::handlers::PerlHandlers;
 use self::later::Later;
 use self::security::Security;
-use super::completion::{Completion, WrittenCompletion};
+use super::completion::Completion;
 use super::kept::Kept;
 use super::link::{self, Link};
-use super::throttle;
 use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
 use crate::strings::Strings;
 
-pub(super) use security::{Sasl, TokenSource};
-
-/// Unsent bytes above which a request does not wait for the end of the loop's turn: a program that
-/// produces for long without returning to the loop is not to pile everything up in memory.
-const WRITE_AT_ONCE: usize = 256 << 10;
+pub(super) use self::handlers::HandlerKind;
+pub(super) use self::security::{Sasl, TokenSource};
 
 /// What waits for room on a connection: called once, or dropped with it.
 pub type Waiter = Box<dyn FnOnce(Perl) -> Flow>;
-
-/// The handlers that Perl code has set; code values.
-#[derive(Default)]
-struct PerlHandlers {
-    on_error: Option<Sv>,
-    on_connect: Option<Sv>,
-    on_disconnect: Option<Sv>,
-    on_notice: Option<Sv>,
-}
-
-/// Which handler.
-#[derive(Clone, Copy)]
-pub enum HandlerKind {
-    /// `on_error`
-    Error,
-    /// `on_connect`
-    Connect,
-    /// `on_disconnect`
-    Disconnect,
-    /// `on_notice`
-    Notice,
-}
 
 /// How far the connection has come, for the judgement on its address.
 #[derive(Clone, Copy)]
@@ -83,7 +62,7 @@ pub struct ConnHandle {
     link: RefCell<Link>,
     /// Who waits, in the order of the requests.
     waiting: RefCell<VecDeque<(Token, Completion)>>,
-    handlers: RefCell<PerlHandlers>,
+    handlers: PerlHandlers,
     security: RefCell<Security>,
     /// What those keep with it who send on it.
     kept: Kept,
@@ -160,7 +139,7 @@ impl ConnHandle {
                 connection: RefCell::new(Connection::new(Config::default())),
                 link: RefCell::new(Link::new(&on, handlers)),
                 waiting: RefCell::default(),
-                handlers: RefCell::default(),
+                handlers: PerlHandlers::default(),
                 security: RefCell::default(),
                 kept: Kept::default(),
                 strings: Cell::default(),
@@ -242,86 +221,6 @@ impl ConnHandle {
         self.connection.borrow().version(api)
     }
 
-    /// Looks at the connection's own state.
-    pub(super) fn with_connection<R>(&self, look: impl FnOnce(&Connection) -> R) -> R {
-        look(&self.connection.borrow())
-    }
-}
-
-/// Commands.
-impl ConnHandle {
-    /// Connects; see [`Connection::connect`].
-    pub fn connect(&self, perl: Perl, host: &str, port: u16, timeout: Option<Duration>) -> Flow {
-        self.home.open();
-        self.stage.set(Stage::Idle);
-        self.connection
-            .borrow_mut()
-            .connect(host, port, timeout, Instant::now());
-        self.settle(perl)
-    }
-
-    /// Disconnects; see [`Connection::disconnect`]. Requests without an answer that were accepted
-    /// are still given to the socket, as far as it takes them at once. In a forked child it only
-    /// closes our side of the parent's socket.
-    pub fn disconnect(&self, perl: Perl) -> Flow {
-        if self.home.is_foreign() {
-            self.abandon();
-            return Flow::Continue;
-        }
-        self.transmit();
-        self.stage.set(Stage::Idle);
-        self.connection.borrow_mut().disconnect(Instant::now());
-        self.settle(perl)
-    }
-
-    /// The end: pending callbacks get `destroyed`, handlers are forgotten.
-    pub fn destroy(&self, perl: Perl) -> Flow {
-        if perl.in_global_destruction() || !self.home.is_here() {
-            self.abandon();
-            return Flow::Continue;
-        }
-        self.transmit();
-        self.stage.set(Stage::Idle);
-        let handlers = (self.handlers.take(), self.security.take());
-        self.connection.borrow_mut().destroy();
-        // Whoever is called finds no connection any more: this goes no deeper.
-        let flow = match self.make_all_calls(perl) {
-            Flow::Continue => self.deliver_all(perl),
-            Flow::Exit => Flow::Exit,
-        };
-        self.link.borrow_mut().shut();
-        drop((handlers, self.later.forget()));
-        flow
-    }
-
-    /// See [`Connection::set_auto_reconnect`].
-    pub fn set_auto_reconnect(&self, enable: bool, delay: Duration) {
-        self.connection
-            .borrow_mut()
-            .set_auto_reconnect(enable, delay);
-        self.arm();
-    }
-
-    /// How long to wait for the answer to a request that lets the broker wait `server_wait` by its
-    /// own terms; none for ever. What [`ConnHandle::send`] takes.
-    pub fn deadline(&self, server_wait: Duration) -> Option<Duration> {
-        self.patience
-            .take()
-            .or(self.request_timeout.get())
-            .map(|timeout| timeout.saturating_add(server_wait))
-    }
-
-    /// Sets how long an answer may take beyond what its request lets the broker wait; none for
-    /// ever. Counts for the requests that follow.
-    pub fn set_request_timeout(&self, timeout: Option<Duration>) {
-        self.request_timeout.set(timeout);
-    }
-
-    /// Gives the next request a time of its own; none for the same as all.
-    pub fn set_patience(&self, patience: Option<Duration>) {
-        self.patience.set(patience);
-    }
-
     /// Sets what keys, values and headers are to the program.
     pub fn set_strings(&self, strings: Strings) {
         self.strings.set(strings);
@@ -337,173 +236,24 @@ impl ConnHandle {
         self.connection.borrow_mut().set_client_id(client_id);
     }
 
-    /// Sets or clears a handler.
-    pub fn set_handler(&self, kind: HandlerKind, code: Option<Sv>) {
-        let old = {
-            let mut handlers = self.handlers.borrow_mut();
-            let place = match kind {
-                HandlerKind::Error => &mut handlers.on_error,
-                HandlerKind::Connect => &mut handlers.on_connect,
-                HandlerKind::Disconnect => &mut handlers.on_disconnect,
-                HandlerKind::Notice => &mut handlers.on_notice,
-            };
-            std::mem::replace(place, code)
-        };
-        // Freeing a closure may run Perl code: no borrow is open any more.
-        drop(old);
-    }
-
-    /// Sends a request whose `body` was encoded at `version`; the completion is called exactly
-    /// once, later. With a `deadline` the connection is given up when no answer came in that time.
-    ///
-    /// # Errors
-    /// Nothing was sent and the completion is given back: not connected, or the broker does not
-    /// speak the version.
-    pub fn send(
-        &self,
-        api: ApiKey,
-        version: i16,
-        body: Writer,
-        deadline: Option<Duration>,
-        completion: Completion,
-    ) -> Result<(), (SendError, Completion)> {
-        let idle = self.is_idle();
-        let sent = self
-            .connection
-            .borrow_mut()
-            .send(api, version, body, deadline, Instant::now());
-        match sent {
-            Ok(token) => self.await_answer(token, completion),
-            Err(error) => return Err((error, completion)),
-        }
-        self.write(idle);
-        Ok(())
-    }
-
-    /// As [`ConnHandle::send`] with a body of a few kilobytes at most. The completion is asked for
-    /// when nothing can go wrong any more.
-    ///
-    /// # Errors
-    /// As for [`ConnHandle::send`].
-    pub fn send_small(
-        &self,
-        api: ApiKey,
-        version: i16,
-        body: &[u8],
-        deadline: Option<Duration>,
-        completion: impl FnOnce() -> Completion,
-    ) -> Result<(), SendError> {
-        let idle = self.is_idle();
-        let token = self.connection.borrow_mut().send_small(
-            api,
-            version,
-            body,
-            deadline,
-            Instant::now(),
-        )?;
-        self.await_answer(token, completion());
-        self.write(idle);
-        Ok(())
-    }
-
-    fn await_answer(&self, token: Token, completion: Completion) {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() {
-            self.asked_at.set(Instant::now());
-        }
-        waiting.push_back((token, completion));
-    }
-
     /// What APIs keep with the connection from one request to the next.
     pub fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// Sends a request that the broker does not answer: Produce with acks 0.
-    ///
-    /// # Errors
-    /// As for [`ConnHandle::send`].
-    pub fn send_oneway(&self, api: ApiKey, version: i16, body: Writer) -> Result<(), SendError> {
-        let idle = self.is_idle();
-        self.connection
-            .borrow_mut()
-            .send_oneway(api, version, body, Instant::now())?;
-        self.write(idle);
-        Ok(())
+    /// Sets or clears a handler.
+    pub fn set_handler(&self, kind: HandlerKind, code: Option<Sv>) {
+        self.handlers.set(kind, code);
     }
 
-    /// As [`ConnHandle::send_oneway`], for somebody who wants to know when it has been written. When
-    /// for `patience` nothing could be, it fails with the connection.
-    ///
-    /// # Errors
-    /// As for [`ConnHandle::send`].
-    pub fn send_unanswered(
-        &self,
-        api: ApiKey,
-        version: i16,
-        body: Writer,
-        patience: Option<Duration>,
-        completion: WrittenCompletion,
-    ) -> Result<(), SendError> {
-        let idle = self.is_idle();
-        let now = Instant::now();
-        let sent = self
-            .connection
-            .borrow_mut()
-            .send_unanswered(api, version, body, patience, now);
-        let token = sent?;
-        self.waiting
-            .borrow_mut()
-            .push_back((token, Completion::Written(completion)));
-        self.write(idle);
-        Ok(())
+    /// Calls before the method returns, or from the loop when that would go too deep.
+    pub fn call_at_once(&self, perl: Perl, call: impl FnOnce(Perl) -> Flow + 'static) -> Flow {
+        self.later.call_at_once(perl, call)
     }
 
-    /// Tells at once what there is to tell: requests may have been written already.
-    pub fn tell(&self, perl: Perl) -> Flow {
-        self.settle(perl)
-    }
-
-    /// Obeys the `throttle_time_ms` of an answer of `api` at `version` (KIP-219).
-    pub fn throttle(&self, api: ApiKey, version: i16, throttle_time_ms: i32) {
-        if throttle_time_ms > 0 && throttle::is_left_to_client(api, version) {
-            self.connection
-                .borrow_mut()
-                .throttle(throttle_time_ms, Instant::now());
-            self.arm();
-        }
-    }
-}
-
-/// Bytes.
-impl ConnHandle {
-    /// Nothing is on its way in either direction: whoever sends now waits for nothing else.
-    fn is_idle(&self) -> bool {
-        self.waiting.borrow().is_empty() && self.connection.borrow().queued_bytes() == 0
-    }
-
-    fn write(&self, at_once: bool) {
-        let queued = self.connection.borrow().queued_bytes();
-        let due = at_once || queued >= WRITE_AT_ONCE;
-        if due && !self.link.borrow().is_blocked() {
-            self.transmit();
-        } else {
-            self.link.borrow().transmit_later(&self.connection.borrow());
-        }
-        self.arm();
-    }
-
-    fn transmit(&self) {
-        self.link
-            .borrow_mut()
-            .transmit(&mut self.connection.borrow_mut());
-        if self.connection.borrow().has_events() {
-            self.link.borrow().fire_soon();
-        }
-    }
-
-    fn arm(&self) {
-        self.link.borrow_mut().arm(&self.connection.borrow());
+    /// Looks at the connection's own state.
+    pub(super) fn with_connection<R>(&self, look: impl FnOnce(&Connection) -> R) -> R {
+        look(&self.connection.borrow())
     }
 }
 

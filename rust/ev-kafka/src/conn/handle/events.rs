@@ -1,9 +1,10 @@
 //! Passing on what a connection reports: to callbacks, to handlers, to the link.
 
 use kafka_conn::{Event, Token};
-use perl_xs::{call, Arg, Flow, Perl, Sv};
+use perl_xs::{call, Arg, Flow, Perl};
 
-use super::{ConnHandle, HandlerKind, Stage};
+use super::handlers::HandlerKind;
+use super::{ConnHandle, Stage};
 use crate::conn::callback::call_back;
 use crate::conn::completion::{Answer, Completion, Failure};
 
@@ -28,10 +29,12 @@ impl ConnHandle {
 
     /// What is within too many others is left to those, or to the loop.
     pub(super) fn deliver(&self, perl: Perl) -> Flow {
-        self.nested(|| self.deliver_all(perl)).unwrap_or_else(|| {
-            self.settle_later();
-            Flow::Continue
-        })
+        self.later
+            .nested(|| self.deliver_all(perl))
+            .unwrap_or_else(|| {
+                self.later.wake();
+                Flow::Continue
+            })
     }
 
     /// Whatever this is within.
@@ -162,32 +165,16 @@ impl ConnHandle {
         }
     }
 
-    fn handler(&self, kind: HandlerKind) -> Option<Sv> {
-        let handlers = self.handlers.borrow();
-        match kind {
-            HandlerKind::Error => handlers.on_error.clone(),
-            HandlerKind::Connect => handlers.on_connect.clone(),
-            HandlerKind::Disconnect => handlers.on_disconnect.clone(),
-            HandlerKind::Notice => handlers.on_notice.clone(),
-        }
-    }
-
     fn call_handler(&self, perl: Perl, kind: HandlerKind, args: &[Arg<'_>]) -> Flow {
-        let what = match kind {
-            HandlerKind::Error => "EV::Kafka::Conn: on_error callback error",
-            HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
-            HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
-            HandlerKind::Notice => "EV::Kafka::Conn: on_notice callback error",
-        };
-        match self.handler(kind) {
-            Some(code) => call(perl, &code, args).or_warn(perl, what),
+        match self.handlers.get(kind) {
+            Some(code) => call(perl, &code, args).or_warn(perl, kind.died()),
             None => Flow::Continue,
         }
     }
 
     /// Tells of something that ends nothing; without a text, that it is over.
     pub(super) fn notice(&self, perl: Perl, subject: &str, text: Option<&str>) -> Flow {
-        let is_heard = self.handlers.borrow().on_notice.is_some();
+        let is_heard = self.handlers.has(HandlerKind::Notice);
         match (is_heard, text) {
             (true, _) => {}
             (false, Some(text)) => return perl.warn(format!("EV::Kafka::Conn: {text}")),
@@ -199,7 +186,7 @@ impl ConnHandle {
     }
 
     fn report(&self, perl: Perl, text: &str) -> Flow {
-        if self.handlers.borrow().on_error.is_none() {
+        if !self.handlers.has(HandlerKind::Error) {
             return perl.warn(format!("EV::Kafka::Conn: {text}"));
         }
         self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])

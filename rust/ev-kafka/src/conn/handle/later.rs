@@ -8,17 +8,16 @@ use std::time::Duration;
 
 use perl_xs::{Flow, Perl};
 
-use super::ConnHandle;
 use crate::ev::Timer;
 
 /// Calls within calls of one connection; each takes a few kilobytes of the stack.
 const MAX_DEPTH: u32 = 50;
 
 /// Something that calls the program.
-pub(crate) type Call = Box<dyn FnOnce(Perl) -> Flow>;
+type Call = Box<dyn FnOnce(Perl) -> Flow>;
 
 /// How deep the calls under way are, and what the loop is to call.
-pub(super) struct Later {
+pub struct Later {
     depth: Cell<u32>,
     calls: RefCell<VecDeque<Call>>,
     timer: Timer,
@@ -33,7 +32,8 @@ impl Later {
         }
     }
 
-    fn wake(&self) {
+    /// Has the loop look at what waits.
+    pub fn wake(&self) {
         self.timer.start(Duration::ZERO);
     }
 
@@ -42,34 +42,23 @@ impl Later {
         self.timer.stop();
         self.calls.take()
     }
-}
 
-impl ConnHandle {
     /// Runs what may call the program back before a method returns; none when that is too deep.
-    pub(super) fn nested(&self, run: impl FnOnce() -> Flow) -> Option<Flow> {
-        let depth = self.later.depth.get();
+    pub fn nested(&self, run: impl FnOnce() -> Flow) -> Option<Flow> {
+        let depth = self.depth.get();
         if depth >= MAX_DEPTH {
             return None;
         }
-        self.later.depth.set(depth + 1);
+        self.depth.set(depth + 1);
         let flow = run();
-        self.later.depth.set(depth);
+        self.depth.set(depth);
         Some(flow)
     }
 
-    /// Has the loop look at the connection's events.
-    pub(super) fn settle_later(&self) {
-        self.later.wake();
-    }
-
     /// Calls before the method returns, or from the loop.
-    pub(crate) fn call_at_once(
-        &self,
-        perl: Perl,
-        call: impl FnOnce(Perl) -> Flow + 'static,
-    ) -> Flow {
+    pub fn call_at_once(&self, perl: Perl, call: impl FnOnce(Perl) -> Flow + 'static) -> Flow {
         let mut call = Some(call);
-        let is_first = self.later.calls.borrow().is_empty();
+        let is_first = self.calls.borrow().is_empty();
         let called = match is_first {
             true => self.nested(|| call.take().map_or(Flow::Continue, |call| call(perl))),
             // Those that wait came before.
@@ -79,42 +68,38 @@ impl ConnHandle {
             return flow;
         }
         if let Some(call) = call {
-            self.later.calls.borrow_mut().push_back(Box::new(call));
-            self.later.wake();
+            self.calls.borrow_mut().push_back(Box::new(call));
+            self.wake();
         }
         Flow::Continue
     }
 
     /// Makes the calls that waited when this began.
-    pub(super) fn make_calls(&self, perl: Perl) -> Flow {
-        let waiting = self.later.calls.borrow().len();
+    pub fn make_calls(&self, perl: Perl) -> Flow {
+        let waiting = self.calls.borrow().len();
         for _ in 0..waiting {
-            let call = self.later.calls.borrow_mut().pop_front();
+            let call = self.calls.borrow_mut().pop_front();
             let Some(call) = call else { break };
             // What it asks for waits behind the others.
             if self.nested(|| call(perl)).unwrap_or(Flow::Continue) == Flow::Exit {
                 return Flow::Exit;
             }
         }
-        if !self.later.calls.borrow().is_empty() {
-            self.later.wake();
+        if !self.calls.borrow().is_empty() {
+            self.wake();
         }
         Flow::Continue
     }
 
     /// Makes all calls that wait, however deep this is.
-    pub(super) fn make_all_calls(&self, perl: Perl) -> Flow {
+    pub fn make_all_calls(&self, perl: Perl) -> Flow {
         loop {
-            let call = self.later.calls.borrow_mut().pop_front();
+            let call = self.calls.borrow_mut().pop_front();
             match call.map(|call| call(perl)) {
                 None => return Flow::Continue,
                 Some(Flow::Exit) => return Flow::Exit,
                 Some(Flow::Continue) => {}
             }
         }
-    }
-
-    pub(super) fn on_later(&self, perl: Perl, _: i32) -> Flow {
-        self.make_calls(perl)
     }
 }

@@ -67,6 +67,10 @@ impl ConnHandle {
         Flow::Continue
     }
 
+    pub(super) fn on_later(&self, perl: Perl, _: i32) -> Flow {
+        self.later.make_calls(perl)
+    }
+
     pub(super) fn on_salted(&self, _: Perl, _: i32) -> Flow {
         let salted = self.link.borrow_mut().salted();
         if let Some((id, salted)) = salted {
