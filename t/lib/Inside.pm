@@ -72,7 +72,7 @@ sub watches_idle_links { my ($kafka) = @_; return $kafka->{cfg}{_idle_timer} ? 1
 # --- producer -------------------------------------------------------------------------
 
 # Messages that lie in batches.
-sub queued { my ($kafka) = @_; return ($kafka->_queued)[0] }
+sub queued { my ($kafka) = @_; return ($kafka->{accumulator}->queued)[0] }
 
 sub has_held_batches { my ($kafka) = @_; return scalar %{ $kafka->{cfg}{held} } }
 

@@ -19,7 +19,7 @@ use constant DELIVERY => 'produce callback';
 sub buffered {
     my ($self) = @_;
     $self->_check_open;
-    my (undef, $bytes) = $self->_queued;
+    my (undef, $bytes) = $self->{accumulator}->queued;
     return ($self->_unsettled, $bytes);
 }
 
@@ -32,7 +32,7 @@ sub on_drain {
 
 sub _unsettled {
     my ($self) = @_;
-    my ($messages) = $self->_queued;
+    my ($messages) = $self->{accumulator}->queued;
     return $messages;
 }
 
@@ -59,7 +59,7 @@ sub _no_room {
 # Whether what waits for room should come now.
 sub _has_room {
     my ($self) = @_;
-    my (undef, $bytes) = $self->_queued;
+    my (undef, $bytes) = $self->{accumulator}->queued;
     return $bytes <= $self->{cfg}{buffer_memory} / 2;
 }
 
@@ -81,7 +81,7 @@ sub _park_message {
     my $cfg   = $self->{cfg};
     my $topic = $message->{topic};
     my $asks  = !ref $cfg->{partitioner} ? 0 : $self->_is_key_text($message->{key}) ? 2 : 1;
-    my $refused = $self->_park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
+    my $refused = $self->{accumulator}->park($topic, @$message{qw(partition key value headers timestamp cb acks)}, $asks);
     return $self->_no_room($message, $refused) if defined $refused;
     $self->_watch_expiry;
     return if $cfg->{parked}{$topic}++;
@@ -117,16 +117,16 @@ sub _unpark_messages {
     my $topic = $op->{topic};
     my $until = $self->_now + UNPARK_SLICE;
     delete $cfg->{unpark_timers}{$topic};
-    while ($self->_must_unpark($topic)) {
+    while ($self->{accumulator}->must_unpark($topic)) {
         return $cfg->{unpark_timers}{$topic} = $self->_timer(0, _unpark_messages => $op) if $self->_now >= $until;
-        my ($number, @keys) = $self->_unpark($topic);
+        my ($number, @keys) = $self->{accumulator}->unpark($topic);
         $self->_ask_partitioner($topic, $number, @keys) if defined $number && !$cfg->{closed};
         return if $cfg->{closed};
     }
     # It may have gone again meanwhile.
     return $self->_wait_for($topic, undef, \&_unpark_messages) unless $cfg->{topics}{$topic};
     delete $cfg->{parked}{$topic};
-    $self->_watch_partition($topic, $_) for $self->_waiting_beyond($topic);
+    $self->_watch_partition($topic, $_) for $self->{accumulator}->waiting_beyond($topic);
     return;
 }
 
@@ -141,7 +141,7 @@ sub _ask_partitioner {
         push @errors, $@;
         return if $cfg->{closed};
     }
-    for my $refused ($self->_unpark_answered($topic, $number, \@partitions)) {
+    for my $refused ($self->{accumulator}->unpark_answered($topic, $number, \@partitions)) {
         my ($index, $cb, $is_transactional) = @$refused;
         $self->_fail_ops(EV::Kafka::Error::reason($errors[$index]), {
             cb          => $cb,
@@ -172,7 +172,7 @@ sub _parked_failed {
     my $cfg = $self->{cfg};
     if   (defined $partition) { delete $cfg->{beyond}{"$topic:$partition"} }
     else                      { delete $cfg->{parked}{$topic} }
-    my ($unheard, $is_transactional) = $self->_fail_parked($topic, $partition, $error);
+    my ($unheard, $is_transactional) = $self->{accumulator}->fail_parked($topic, $partition, $error);
     $self->_report($error) if $unheard && !$cfg->{closed};
     $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
     return;

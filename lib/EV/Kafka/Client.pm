@@ -63,17 +63,6 @@ sub new {
     my $self = bless { cfg => $cfg }, $class;
     $self->_build;
     $cfg->{encoder} = EV::Kafka::Strings->new($cfg->{strings}) if defined $cfg->{strings};
-    $self->_native_init({
-        batch_size  => $cfg->{batch_size},
-        batch_limit => $cfg->{batch_limit},
-        max_request_size => $cfg->{max_request_size},
-        delivery_timeout => $cfg->{delivery_timeout},
-        timeout_ms  => _produce_timeout_ms($cfg->{request_timeout}),
-        idempotent  => $cfg->{idempotent},
-        transactional_id => $cfg->{transactional_id},
-        buffer_memory => $cfg->{buffer_memory},
-        strings     => $cfg->{strings},
-    });
     $self->_apply_options;
     return $self;
 }
@@ -88,6 +77,9 @@ sub _build {
         $weak->_leave_to_parent;
         return 1;
     };
+    $self->{accumulator} = _new_accumulator($cfg);
+    $self->_attach($self->{accumulator});
+    $self->{accumulator}->listen(\$weak);
     $self->{loop}   = EV::Kafka::Loop->new($cfg->{loop});
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
     $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
@@ -113,6 +105,15 @@ sub _public {
     my ($self, $owner, $method, @args) = @_;
     $self->_check_open;
     return $self->{outbox}->enter($self->{$owner}, $method, @args);
+}
+
+sub _new_accumulator {
+    my ($cfg) = @_;
+    return EV::Kafka::Accumulator->new({
+        (map { ($_ => $cfg->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent transactional_id
+            buffer_memory strings)),
+        timeout_ms => _produce_timeout_ms($cfg->{request_timeout}),
+    });
 }
 
 sub _produce_timeout_ms {
@@ -243,7 +244,7 @@ sub _shut_down {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
-    $self->_native_off;
+    $self->{accumulator}->divert(1);
     delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _flush_timer metadata_request adoption)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
@@ -258,7 +259,7 @@ sub _shut_down {
     $self->{coordinators}->close('client closed');
     $self->_fail_txn('client closed');
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
-    $self->_fail_all('client closed', 'disconnected');
+    $self->{accumulator}->fail_all('client closed', 'disconnected');
     $self->{outbox}->end;
     $self->_fail_lookups('disconnected');
     $self->_call($_->{cb}, 'client closed') for @waiters;
@@ -316,6 +317,21 @@ sub _with_coordinator {
         cb => sub { $weak ? $weak->_call($op->{cb}, undef, $_[1]->text) : EV::Kafka::Events->_call($op->{cb}, undef, $_[1]->text) },
     });
 }
+
+# Names by which rooms that are parts of the client still call the accumulator.
+sub _native_off { return $_[0]{accumulator}->divert(1) }
+sub _native_on  { return $_[0]{accumulator}->divert(0) }
+sub _route { my ($self, @about) = @_; return $self->{accumulator}->route(@about) }
+sub _needs_producer { my ($self, @about) = @_; return $self->{accumulator}->needs_identity(@about) }
+sub _txn_begin { my ($self, @about) = @_; return $self->{accumulator}->begin_transaction(@about) }
+sub _txn_keep_for_next { my ($self, @about) = @_; return $self->{accumulator}->keep_for_next_transaction(@about) }
+sub _txn_leave { my ($self, @about) = @_; return $self->{accumulator}->leave_transaction(@about) }
+sub _txn_end { my ($self, @about) = @_; return $self->{accumulator}->end_transaction(@about) }
+sub _txn_unregistered { my ($self, @about) = @_; return $self->{accumulator}->unregistered(@about) }
+sub _txn_registered { my ($self, @about) = @_; return $self->{accumulator}->register(@about) }
+sub _txn_unsettled { my ($self, @about) = @_; return $self->{accumulator}->transaction_unsettled(@about) }
+sub _txn_fail_unsent { my ($self, @about) = @_; return $self->{accumulator}->fail_transactional(@about) }
+sub _ready_nodes { my ($self, @about) = @_; return $self->{accumulator}->ready_nodes(@about) }
 
 # Tests of programs call it by this name.
 sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }

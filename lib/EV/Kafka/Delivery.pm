@@ -33,7 +33,7 @@ sub _apply_options {
     # A size that the program gives is the most that a batch has.
     $cfg->{batch_limit} = $cfg->{batch_size} if $cfg->{batch_size} != $batch_size;
     my $partitioner = $cfg->{partitioner};
-    return $self->_set_options({
+    return $self->{accumulator}->set_options({
         acks        => $cfg->{acks},
         batch_size  => $cfg->{batch_size},
         batch_limit => $cfg->{batch_limit},
@@ -71,7 +71,7 @@ sub _flush_all_batches {
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     $self->_apply_options;
-    $self->_batches_due;
+    $self->{accumulator}->batches_due;
     return $self->_send_ready;
 }
 
@@ -80,8 +80,8 @@ sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cfg}{connected};
     $self->_apply_options;
-    $self->_renew_producer if $self->_needs_producer;
-    my @nodes = $self->_ready_nodes;
+    $self->_renew_producer if $self->{accumulator}->needs_identity;
+    my @nodes = $self->{accumulator}->ready_nodes;
     $self->_txn_register_new if defined $self->{cfg}{transactional_id};
     if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
     else                          { $self->{cfg}{leaderless_tries} = 0 }
@@ -101,7 +101,7 @@ sub _send_ready_to {
     local $cfg->{sending}{$node_id} = 1;
     while (!$cfg->{closed} && ($cfg->{in_flight}{$node_id} || 0) < MAX_IN_FLIGHT) {
         $cfg->{in_flight}{$node_id}++;
-        next if $self->_send_batches($conn, $node_id);
+        next if $self->{accumulator}->send_batches($conn, $node_id);
         $cfg->{in_flight}{$node_id}--;
         last;
     }
@@ -122,9 +122,9 @@ sub _produce_answered {
         $self->_batch_failed($batch, $transport_error);
     }
     return if $cfg->{closed};
-    $self->_renew_producer if $self->_needs_producer;
+    $self->_renew_producer if $self->{accumulator}->needs_identity;
     # What waited for the answer may have another leader by now.
-    $self->_send_ready_to($_) for grep { $_ >= 0 } $self->_ready_nodes;
+    $self->_send_ready_to($_) for grep { $_ >= 0 } $self->{accumulator}->ready_nodes;
     return if $cfg->{closed};
     return $self->_check_buffer;
 }
@@ -141,7 +141,7 @@ sub _deliver_on {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     delete $cfg->{_delivery_timer};
-    $self->_deliver_waiting;
+    $self->{accumulator}->deliver_waiting;
     return $cfg->{closed} ? undef : $self->_check_buffer;
 }
 
@@ -150,8 +150,8 @@ sub flush {
     my ($self, $cb) = @_;
     $self->_check_open;
     my $cfg    = $self->{cfg};
-    my $waiter = { cb => $cb, generation => $self->_end_generation };
-    if ($self->_is_settled($waiter->{generation}) && !$self->_is_delivering && !%{ $cfg->{unconfirmed} || {} }) {
+    my $waiter = { cb => $cb, generation => $self->{accumulator}->end_generation };
+    if ($self->{accumulator}->is_settled($waiter->{generation}) && !$self->{accumulator}->is_delivering && !%{ $cfg->{unconfirmed} || {} }) {
         $self->_call($cb);
         return;
     }
@@ -170,7 +170,7 @@ sub _check_flush {
     my $cfg = $self->{cfg};
     $self->_txn_advance if $cfg->{txn};
     return if $cfg->{closed} || !@{ $cfg->{flush_waiters} };
-    return $self->_check_flush_waiters unless $self->_is_delivering;
+    return $self->_check_flush_waiters unless $self->{accumulator}->is_delivering;
     $cfg->{_flush_timer} ||= $self->_timer(0, '_check_flush_waiters');
     return;
 }
@@ -182,7 +182,7 @@ sub _check_flush_waiters {
     delete $cfg->{_flush_timer};
     my @done;
     for my $waiter (grep { !$_->{confirming} } @{ $cfg->{flush_waiters} }) {
-        last unless $self->_is_settled($waiter->{generation});
+        last unless $self->{accumulator}->is_settled($waiter->{generation});
         push @done, $waiter;
     }
     return unless @done;

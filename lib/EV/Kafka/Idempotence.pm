@@ -46,7 +46,7 @@ sub _producer_identified {
     delete $cfg->{init_producer};
     @$cfg{qw(producer_id producer_epoch)} = ($id, $epoch);
     $self->_native_if_taken if defined delete $cfg->{producer_error};
-    $self->_set_producer($id, $epoch);
+    $self->{accumulator}->set_identity($id, $epoch);
     $self->_txn_renewed if $cfg->{txn};
     $self->_send_ready unless $cfg->{closed};
     return $cfg->{closed} ? undef : $self->_announce_connected;
@@ -58,11 +58,11 @@ sub _producer_failed {
     my $cfg = $self->{cfg};
     delete $cfg->{init_producer};
     my $text = $cfg->{producer_error} = "idempotent producer unavailable: $error";
-    $self->_native_off;
+    $self->{accumulator}->divert(1);
     $self->_report($error);
     my @waiters = splice @{ $cfg->{connect_waiters} };
     $self->_call($_, undef, $error) for @waiters;
-    $self->_fail_waiting($text);
+    $self->{accumulator}->fail_waiting($text);
     return $cfg->{closed} ? undef : $self->_check_buffer;
 }
 
@@ -105,7 +105,7 @@ sub _repair_sequence {
     return 0 unless grep { $code == $_ }
         OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID;
     return 0 if $batch->{is_transactional};
-    return $self->_break_sequence($batch->{id}) && $self->_retry_batch($batch);
+    return $self->{accumulator}->break_sequence($batch->{id}) && $self->_retry_batch($batch);
 }
 
 1;

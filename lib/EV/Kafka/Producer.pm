@@ -18,6 +18,7 @@ my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 # option strings has made another one of it.
 sub _produce_slow {
     my ($self, $topic, $key, $value, @rest) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';    # what a producer is made of may have gone before
     $self->_check_open;
     _check_texts($topic, $key, $value);
     Carp::croak('produce: key and value required (undef for none)') if @_ < 4;
@@ -74,7 +75,7 @@ sub _append_message {
     # A partitioner may do anything.
     return $self->_refuse($message, 'client closed') if $self->{cfg}{closed};
     return $self->_park_message({ %$message, partition => $partition }) unless $self->_is_direct($message->{topic});
-    my $refused = $self->_append($message->{topic}, $partition, @$message{qw(key value headers timestamp cb acks)});
+    my $refused = $self->{accumulator}->append($message->{topic}, $partition, @$message{qw(key value headers timestamp cb acks)});
     return $self->_no_room($message, $refused) if defined $refused;
     return if $self->{cfg}{closed} || $self->_is_known($message->{topic}, $partition);
     return $self->_watch_partition($message->{topic}, $partition);
@@ -108,7 +109,7 @@ sub _partition_of {
 sub _choose_partition {
     my ($self, $topic, $key) = @_;
     my $partitioner = $self->{cfg}{partitioner};
-    return $self->_partition_for($topic, $key) unless ref $partitioner;
+    return $self->{accumulator}->partition_for($topic, $key) unless ref $partitioner;
     my $count       = @{ $self->{cfg}{topics}{$topic} };
     my $partition   = EV::Kafka::_shielded_value($partitioner, $topic, $key, $count);
     Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")

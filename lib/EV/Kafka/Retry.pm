@@ -32,7 +32,7 @@ sub _batch_failed {
     return if $batch->{is_lost} && $self->{cfg}{idempotent} && $self->_retry_batch($batch);
     # on_error hears of the connection.
     return $self->_fail_batch({ %$batch, is_reported => 1 }, undef, $transport_error) if defined $transport_error;
-    return if $TOO_LARGE{$code} && !$self->_is_given_up($batch) && $self->_split($batch->{id});
+    return if $TOO_LARGE{$code} && !$self->_is_given_up($batch) && $self->{accumulator}->split($batch->{id});
     return if $self->_repair_sequence($batch);
     return if $code == INVALID_TXN_STATE && !$batch->{is_transactional} && defined $self->{cfg}{transactional_id}
         && $self->_retry_batch($batch);
@@ -47,7 +47,7 @@ sub _batch_failed {
 
 sub _fail_batch {
     my ($self, $batch, $code, $text) = @_;
-    my $unheard = $self->_fail_batches([$batch->{id}], $text, $code);
+    my $unheard = $self->{accumulator}->fail_batches([$batch->{id}], $text, $code);
     return if $self->{cfg}{closed};
     if (!$batch->{is_transactional}) {
         $self->_report($text) if $unheard && !$batch->{is_reported};
@@ -72,7 +72,7 @@ sub _retry_batch {
     my $limit = $cfg->{delivery_timeout};
     return 0 if $limit && $batch->{age} >= $limit && $batch->{retries} >= MIN_RETRIES;
     return 0 if $self->_is_given_up($batch);
-    return 0 unless $self->_hold($batch->{id}, $batch->{is_lost} ? 0 : $batch->{error_code});
+    return 0 unless $self->{accumulator}->hold($batch->{id}, $batch->{is_lost} ? 0 : $batch->{error_code});
     my ($topic, $partition) = @$batch{qw(topic partition)};
     $cfg->{held}{"$topic:$partition"} ||= $self->_timer(
         $self->_backoff($batch->{retries} + 1, RETRY_BACKOFF, RETRY_BACKOFF_MAX),
@@ -84,7 +84,7 @@ sub _retry_batch {
 sub _release_held {
     my ($self, $topic, $partition) = @_;
     delete $self->{cfg}{held}{"$topic:$partition"};
-    $self->_resume($topic, $partition);
+    $self->{accumulator}->resume($topic, $partition);
     return $self->_send_ready;
 }
 
@@ -106,7 +106,7 @@ sub _forgive_blocking {
     my ($self) = @_;
     my $cfg  = $self->{cfg};
     my $lost = $self->_now - $cfg->{expiry_due};
-    $self->_forgive($lost) if $lost >= $cfg->{expiry_period};
+    $self->{accumulator}->forgive($lost) if $lost >= $cfg->{expiry_period};
     return;
 }
 
@@ -116,7 +116,7 @@ sub _expire_batches {
     delete $cfg->{_expiry_timer};
     my $limit = $cfg->{delivery_timeout};
     $self->_forgive_blocking;
-    my ($expired, $transactional, @unheard) = $self->_expire($limit, MIN_RETRIES);
+    my ($expired, $transactional, @unheard) = $self->{accumulator}->expire($limit, MIN_RETRIES);
     for my $text (@unheard) {
         return if $cfg->{closed};
         $self->_report($text);

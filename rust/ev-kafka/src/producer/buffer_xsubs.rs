@@ -8,53 +8,53 @@ use super::{unheard, Producer};
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
-        name: "EV::Kafka::Client::_park",
+        name: "EV::Kafka::Accumulator::park",
         body: park,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_unpark",
+        name: "EV::Kafka::Accumulator::unpark",
         body: unpark,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_must_unpark",
+        name: "EV::Kafka::Accumulator::must_unpark",
         body: must_unpark,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_fail_parked",
+        name: "EV::Kafka::Accumulator::fail_parked",
         body: fail_parked,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_unpark_answered",
+        name: "EV::Kafka::Accumulator::unpark_answered",
         body: unpark_answered,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_waiting_beyond",
+        name: "EV::Kafka::Accumulator::waiting_beyond",
         body: waiting_beyond,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_end_generation",
+        name: "EV::Kafka::Accumulator::end_generation",
         body: end_generation,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_is_settled",
+        name: "EV::Kafka::Accumulator::is_settled",
         body: is_settled,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_deliver_waiting",
+        name: "EV::Kafka::Accumulator::deliver_waiting",
         body: deliver_waiting,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_is_delivering",
+        name: "EV::Kafka::Accumulator::is_delivering",
         body: is_delivering,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_queued",
+        name: "EV::Kafka::Accumulator::queued",
         body: queued,
     },
 ];
 
-/// `_park($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks, $asks)`: as `_append`, but keeps the message
-/// until `_unpark`. Its partition is the one given, or that which `_unpark_answered` is told, or goes by its key. $asks is
+/// `park($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks, $asks)`: as `append`, but keeps the message
+/// until `unpark`. Its partition is the one given, or that which `unpark_answered` is told, or goes by its key. $asks is
 /// 0 when its key decides, 1 when the partitioner does, 2 when that gets the key as text.
 fn park(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let message = Message::read(frame)?;
@@ -77,10 +77,10 @@ fn park(frame: &mut Frame<'_>) -> Result<(), Croak> {
     taken(frame, &producer, parked.map(|()| Appended::default()))
 }
 
-/// Bytes that one call of `_unpark` moves: a few milliseconds' work.
+/// Bytes that one call of `unpark` moves: a few milliseconds' work.
 const UNPARKED_AT_ONCE: usize = 1 << 20;
 
-/// `_must_unpark($topic)`: whether there is anything left to do for `_unpark`.
+/// `must_unpark($topic)`: whether there is anything left to do for `unpark`.
 fn must_unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let producer = frame.object::<Producer>()?;
@@ -93,7 +93,7 @@ fn must_unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_unpark($topic)`: the topic is known; moves some of its messages. Gives a number, and the keys of messages whose partitions `_unpark_answered` has
+/// `unpark($topic)`: the topic is known; moves some of its messages. Gives a number, and the keys of messages whose partitions `unpark_answered` has
 /// to be told before it can go on, each with 1 behind it if it is text and 0 if not; nothing if there are none.
 fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
@@ -104,7 +104,7 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let topic = accumulator.topic_index(&topic);
         accumulator.unpark(topic, UNPARKED_AT_ONCE)
     };
-    follow_up(frame, appended)?;
+    follow_up(frame, &producer, appended)?;
     let question = {
         let mut accumulator = producer.accumulator.borrow_mut();
         let topic = accumulator.topic_index(&topic);
@@ -120,7 +120,7 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_unpark_answered($topic, $number, \@partitions)`, undef for a message that gets none. Gives for each of these its
+/// `unpark_answered($topic, $number, \@partitions)`, undef for a message that gets none. Gives for each of these its
 /// index, its callback, and whether it is part of the open transaction.
 fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
@@ -129,7 +129,7 @@ fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let answers = frame
         .value(3)?
         .and_then(|sv| ArrayRef::new(&sv))
-        .ok_or("_unpark_answered: expected arrayref")?
+        .ok_or("unpark_answered: expected arrayref")?
         .to_vec(perl)?
         .iter()
         .map(|answer| Ok(answer.to_i64(perl)?.and_then(|n| usize::try_from(n).ok())))
@@ -143,7 +143,7 @@ fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let Some(answered) = answered else {
         return Ok(());
     };
-    follow_up(frame, answered.appended)?;
+    follow_up(frame, &producer, answered.appended)?;
     for (index, callback) in answered.refused {
         let mut row = Av::with_capacity(perl, 3);
         row.push(perl, Sv::int(perl, index as i64));
@@ -157,7 +157,7 @@ fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_waiting_beyond($topic)`: partitions that the topic is not known to have, and for which messages wait.
+/// `waiting_beyond($topic)`: partitions that the topic is not known to have, and for which messages wait.
 fn waiting_beyond(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let producer = frame.object::<Producer>()?;
@@ -172,7 +172,7 @@ fn waiting_beyond(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_fail_parked($topic, $partition, $text)`: fails what waits for the topic to be known, or for that partition. Gives the
+/// `fail_parked($topic, $partition, $text)`: fails what waits for the topic to be known, or for that partition. Gives the
 /// number of messages outside of transactions that had no callback, and whether there were messages of a transaction.
 fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
@@ -204,7 +204,7 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_end_generation`: names what has been accepted up to now.
+/// `end_generation`: names what has been accepted up to now.
 fn end_generation(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let generation = producer.accumulator.borrow_mut().end_generation();
@@ -212,7 +212,7 @@ fn end_generation(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_is_settled($generation)`: whether all of that has been delivered or has failed, and was called back or is about to be.
+/// `is_settled($generation)`: whether all of that has been delivered or has failed, and was called back or is about to be.
 fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let generation = frame.int(1)?.unwrap_or(0) as u64;
     let producer = frame.object::<Producer>()?;
@@ -222,20 +222,20 @@ fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_deliver_waiting`: goes on with callbacks that waited for a turn of the loop.
+/// `deliver_waiting`: goes on with callbacks that waited for a turn of the loop.
 fn deliver_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.deliver_waiting(frame.perl()).ok()
 }
 
-/// `_is_delivering`: whether delivery callbacks are being called, so that more may follow.
+/// `is_delivering`: whether delivery callbacks are being called, so that more may follow.
 fn is_delivering(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     frame.ret_int(producer.delivery.is_active().into());
     Ok(())
 }
 
-/// `_queued`: messages and bytes that are accepted and not settled yet.
+/// `queued`: messages and bytes that are accepted and not settled yet.
 fn queued(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let (messages, bytes) = producer.accumulator.borrow().queued();

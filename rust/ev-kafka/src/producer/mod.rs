@@ -1,7 +1,8 @@
-//! The producer's native half: `EV::Kafka::Client::produce` and the XSUBs with which the client's Perl code routes
+//! The producer's native half: `EV::Kafka::Client::produce`, and `EV::Kafka::Accumulator`, with which Perl code routes
 //! topics, sends what is ready and decides what becomes of batches that failed.
 
 mod buffer_xsubs;
+mod client;
 mod delivery;
 mod request;
 mod transaction_xsubs;
@@ -12,20 +13,16 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_producer::{Accumulator, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
+use kafka_producer::{Accumulator, BatchId, GivenUp, Place, Sealed, Settings};
 use kafka_wire::error;
-use perl_xs::{
-    call_method, FastArgs, FastOutcome, FastXsub, Flow, Freed, Native, ObjectError, ObjectHandle,
-    Perl, Sv,
-};
+use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
 use delivery::{Delivery, End, Pace, Settled};
 
-use crate::api::produce::records::now_ms;
 use crate::home::Home;
 use crate::strings::Strings;
 
-/// What `_native_init` is told.
+/// What `new` is told, and what a request is made by.
 #[derive(Debug)]
 struct Config {
     /// -1, 0 or 1.
@@ -44,34 +41,25 @@ fn clock() -> Duration {
     START.get_or_init(Instant::now).elapsed()
 }
 
-/// The native state of an `EV::Kafka::Client`.
+/// The native state of an `EV::Kafka::Accumulator`.
 pub struct Producer {
     accumulator: RefCell<Accumulator<Sv>>,
     config: Config,
     delivery: Delivery,
     /// Every produce goes to Perl: the client is closed, or has nothing to produce with.
-    bypassed: Cell<bool>,
+    is_diverted: Cell<bool>,
     /// What keys, values and headers are to the program.
     strings: Strings,
     /// The scalar in which the program's partitioner lies, if it has one.
     partitioner: RefCell<Option<Sv>>,
     /// A forked child must not send the parent's records.
     home: Home,
-    object: RefCell<ObjectHandle>,
+    /// The scalar in which a weak reference to the Perl object lies that is told of what has to be done.
+    listener: RefCell<Option<Sv>>,
 }
 
 impl Native for Producer {
-    const NAME: &'static str = "EV::Kafka::Client";
-
-    fn describe(error: ObjectError) -> String {
-        match error {
-            ObjectError::Cloned => "EV::Kafka: the client belongs to another thread".into(),
-            ObjectError::Destroyed => "EV::Kafka: method called on a destroyed client".into(),
-            ObjectError::NotAReference | ObjectError::NeverAttached => {
-                "EV::Kafka: not a client made by new".into()
-            }
-        }
-    }
+    const NAME: &'static str = "EV::Kafka::Accumulator";
 
     /// The client's `DESTROY` has settled everything already; a subclass that overrides it must not lose callbacks.
     fn on_free(&self, perl: Perl, how: Freed) {
@@ -89,11 +77,11 @@ impl Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
             config,
             delivery: Delivery::default(),
-            bypassed: Cell::new(false),
+            is_diverted: Cell::new(false),
             strings,
             partitioner: RefCell::default(),
             home: Home::new(),
-            object: RefCell::new(ObjectHandle::dangling()),
+            listener: RefCell::default(),
         }
     }
 
@@ -101,6 +89,20 @@ impl Producer {
     fn has_partitioner(&self) -> bool {
         let partitioner = self.partitioner.borrow();
         partitioner.as_ref().is_some_and(Sv::is_ref)
+    }
+
+    /// Calls a method of the Perl object that listens; `None` when it is gone.
+    fn tell(&self, perl: Perl, method: &str, args: &[Arg]) -> Option<Outcome> {
+        let object = self.listener.borrow().as_ref()?.referent()?;
+        Some(call_method(perl, &Sv::new_ref(perl, &object), method, args))
+    }
+
+    /// The same for news that nobody waits for: a die becomes a warning.
+    fn tell_or_warn(&self, perl: Perl, method: &str, args: &[Arg]) -> Flow {
+        match self.tell(perl, method, args) {
+            Some(outcome) => outcome.or_warn(perl, "EV::Kafka"),
+            None => Flow::Continue,
+        }
     }
 
     /// Settles batches that no accumulator knows any more.
@@ -128,11 +130,8 @@ impl Producer {
         if flow == Flow::Exit || !self.delivery.take_rest() {
             return flow;
         }
-        let object = self.object.borrow().upgrade(perl);
-        match object {
-            Some(object) => {
-                call_method(perl, &object, "_deliver_later", &[]).or_warn(perl, "EV::Kafka")
-            }
+        match self.tell(perl, "_deliver_later", &[]) {
+            Some(outcome) => outcome.or_warn(perl, "EV::Kafka"),
             None => self.delivery.deliver(perl, Vec::new(), Pace::AtOnce),
         }
     }
@@ -223,65 +222,10 @@ fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: 
     }
 }
 
-const LINGER_BEGIN: u32 = 0;
-const SEND_READY: u32 = 1;
-
-/// Whether key and value go out as they are stored.
-#[cold]
-fn is_stored_so(strings: Strings, args: &FastArgs<'_>) -> bool {
-    let is_so = |bytes: Option<&[u8]>, is_utf8| {
-        bytes.is_none_or(|bytes| strings.is_stored_so(bytes, is_utf8))
-    };
-    is_so(args.b(), args.b_is_utf8()) && is_so(args.c(), args.c_is_utf8())
-}
-
-/// `$client->produce($topic, $key, $value, [$cb])`, called once a message.
-fn produce(producer: &Producer, args: &FastArgs<'_>) -> FastOutcome {
-    let Some(topic) = args.a() else {
-        return FastOutcome::FALLBACK;
-    };
-    if producer.bypassed.get() || producer.has_partitioner() || !producer.home.is_here() {
-        return FastOutcome::FALLBACK;
-    }
-    if producer.strings != Strings::AsStored && !is_stored_so(producer.strings, args) {
-        return FastOutcome::FALLBACK;
-    }
-    let mut accumulator = producer.accumulator.borrow_mut();
-    let Some(topic) = accumulator.routed_topic(topic) else {
-        return FastOutcome::FALLBACK;
-    };
-    let partition = accumulator.partition_for(topic, args.b());
-    let record = NewRecord {
-        timestamp: now_ms(),
-        key: args.b(),
-        value: args.c(),
-        headers: std::iter::empty(),
-    };
-    let Ok(appended) = accumulator.append(topic, partition, record, args.callback()) else {
-        return FastOutcome::FALLBACK;
-    };
-    let mut outcome = FastOutcome::DONE;
-    if appended.first {
-        outcome = outcome.and(FastOutcome::call(LINGER_BEGIN));
-    }
-    if appended.due {
-        outcome = outcome.and(FastOutcome::call(SEND_READY));
-    }
-    outcome
-}
-
 /// Makes the XSUBs of producing known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
     perl_xs::register(perl, transaction_xsubs::XSUBS);
     perl_xs::register(perl, buffer_xsubs::XSUBS);
-    perl_xs::register_fast3::<Producer>(
-        perl,
-        FastXsub {
-            name: "EV::Kafka::Client::produce",
-            handler: produce,
-            fallback: "_produce_slow",
-            methods: &["_linger_begin", "_send_ready"],
-        },
-    );
+    client::register(perl);
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_producer::{BatchId, Outgoing};
 use kafka_wire::messages::produce::ProduceResponse;
 use kafka_wire::{ApiKey, ErrorCode, Message, Writer};
-use perl_xs::{call_method, Arg, Av, Croak, Flow, Hv, Perl, Sv};
+use perl_xs::{Arg, Av, Croak, Flow, Hv, Perl, Sv};
 
 use super::delivery::End;
 use super::Producer;
@@ -103,11 +103,7 @@ pub fn send(
 
 /// There is room on the broker's connection again.
 fn go_on(perl: Perl, producer: &Producer, node: i32) -> Flow {
-    let Some(object) = producer.object.borrow().upgrade(perl) else {
-        return Flow::Continue;
-    };
-    let args = [Arg::Int(i64::from(node))];
-    call_method(perl, &object, "_send_ready_to", &args).or_warn(perl, "EV::Kafka")
+    producer.tell_or_warn(perl, "_send_ready_to", &[Arg::Int(i64::from(node))])
 }
 
 /// What is added to the request timeout, within which a broker gives up waiting for the replicas: its answer that says
@@ -358,16 +354,12 @@ fn is_known_already(error_code: i16) -> bool {
     error_code == ErrorCode::DuplicateSequenceNumber.code()
 }
 
-/// Tells the client's Perl code that a request leaves which nobody will answer.
+/// Tells the listener that a request leaves which nobody will answer.
 fn unanswered(perl: Perl, producer: &Producer, node: i32) -> Flow {
-    let Some(object) = producer.object.borrow().upgrade(perl) else {
-        return Flow::Continue;
-    };
-    let args = [Arg::Int(i64::from(node))];
-    call_method(perl, &object, "_produced_unanswered", &args).or_warn(perl, "EV::Kafka")
+    producer.tell_or_warn(perl, "_produced_unanswered", &[Arg::Int(i64::from(node))])
 }
 
-/// Tells the client's Perl code that a request has ended.
+/// Tells the listener that a request has ended.
 fn answered(
     perl: Perl,
     producer: &Producer,
@@ -379,9 +371,6 @@ fn answered(
     if producer.home.is_foreign() {
         return Flow::Continue;
     }
-    let Some(object) = producer.object.borrow().upgrade(perl) else {
-        return Flow::Continue;
-    };
     let mut list = Av::with_capacity(perl, failures.len());
     for failure in failures {
         if let Some(row) = row(perl, producer, failure) {
@@ -391,7 +380,7 @@ fn answered(
     let list = list.into_ref(perl);
     let error = transport_error.map_or(Arg::Undef, |text| Arg::Bytes(text.as_bytes()));
     let args = [Arg::Int(i64::from(node)), Arg::Sv(&list), error];
-    call_method(perl, &object, "_produce_answered", &args).or_warn(perl, "EV::Kafka")
+    producer.tell_or_warn(perl, "_produce_answered", &args)
 }
 
 /// What Perl decides by; nothing for a batch that was settled meanwhile.

@@ -6,47 +6,47 @@ use super::Producer;
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
-        name: "EV::Kafka::Client::_txn_begin",
+        name: "EV::Kafka::Accumulator::begin_transaction",
         body: begin,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_keep_for_next",
+        name: "EV::Kafka::Accumulator::keep_for_next_transaction",
         body: keep_for_next,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_leave",
+        name: "EV::Kafka::Accumulator::leave_transaction",
         body: leave,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_end",
+        name: "EV::Kafka::Accumulator::end_transaction",
         body: end,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_unregistered",
+        name: "EV::Kafka::Accumulator::unregistered",
         body: unregistered,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_registered",
+        name: "EV::Kafka::Accumulator::register",
         body: registered,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_unsettled",
+        name: "EV::Kafka::Accumulator::transaction_unsettled",
         body: unsettled,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_txn_fail_unsent",
+        name: "EV::Kafka::Accumulator::fail_transactional",
         body: fail_unsent,
     },
 ];
 
-/// `_txn_begin`: records appended from now on are part of a transaction, with those that were kept for it.
+/// `begin_transaction`: records appended from now on are part of a transaction, with those that were kept for it.
 fn begin(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().begin_transaction();
     Ok(())
 }
 
-/// `_txn_keep_for_next`: records appended from now on are kept for the next transaction.
+/// `keep_for_next_transaction`: records appended from now on are kept for the next transaction.
 fn keep_for_next(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer
@@ -56,14 +56,14 @@ fn keep_for_next(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_txn_leave`: records appended from now on are part of none.
+/// `leave_transaction`: records appended from now on are part of none.
 fn leave(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().leave_transaction();
     Ok(())
 }
 
-/// `_txn_end`: nothing is part of the transaction any more. What it has not sent by now never leaves: `_txn_fail_unsent`
+/// `end_transaction`: nothing is part of the transaction any more. What it has not sent by now never leaves: `fail_transactional`
 /// fails it.
 fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
@@ -71,7 +71,7 @@ fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_txn_unregistered`: `[$topic, $partition]` of each partition that waits for `_txn_registered`.
+/// `unregistered`: `[$topic, $partition]` of each partition that waits for `register`.
 fn unregistered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let producer = frame.object::<Producer>()?;
@@ -89,18 +89,18 @@ fn unregistered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_txn_registered($topic, $partition)`: the coordinator has added the partition to the transaction.
+/// `register($topic, $partition)`: the coordinator has added the partition to the transaction.
 fn registered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let partition = usize::try_from(frame.int(2)?.unwrap_or(-1));
-    let partition = partition.map_err(|_| "_txn_registered: partition required")?;
+    let partition = partition.map_err(|_| "register: partition required")?;
     let producer = frame.object::<Producer>()?;
     let mut accumulator = producer.accumulator.borrow_mut();
     accumulator.register(&topic, partition);
     Ok(())
 }
 
-/// `_txn_unsettled`: how many of the open transaction's records are neither delivered nor failed.
+/// `transaction_unsettled`: how many of the open transaction's records are neither delivered nor failed.
 fn unsettled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let records =
@@ -109,7 +109,7 @@ fn unsettled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_txn_fail_unsent($text)`: fails the transactional records that are not in flight.
+/// `fail_transactional($text)`: fails the transactional records that are not in flight.
 fn fail_unsent(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let text = frame.bytes(1)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();

@@ -1,4 +1,4 @@
-//! The seam between the client's Perl code and the accumulator.
+//! The methods of an `EV::Kafka::Accumulator`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_producer::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
-use perl_xs::{attach, call_method, ArrayRef, Croak, Frame, HashRef, Native, Sv, XsubDef};
+use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
 use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
@@ -18,120 +18,100 @@ use crate::strings::Strings;
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;
 
-/// What a child of fork is told that uses its parent's client.
-const FOREIGN: &str =
-    "EV::Kafka: the client belongs to the process that connected it, not to a child of fork";
-
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
-        name: "EV::Kafka::Client::_native_init",
-        body: native_init,
+        name: "EV::Kafka::Accumulator::new",
+        body: new,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_open_here",
-        body: open_here,
+        name: "EV::Kafka::Accumulator::listen",
+        body: listen,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_is_here",
-        body: is_here,
-    },
-    XsubDef {
-        name: "EV::Kafka::Client::_is_foreign",
-        body: is_foreign,
-    },
-    XsubDef {
-        name: "EV::Kafka::Client::_unusable",
-        body: unusable,
-    },
-    XsubDef {
-        name: "EV::Kafka::Client::_set_options",
+        name: "EV::Kafka::Accumulator::set_options",
         body: set_options,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_native_off",
-        body: native_off,
+        name: "EV::Kafka::Accumulator::divert",
+        body: divert,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_native_on",
-        body: native_on,
-    },
-    XsubDef {
-        name: "EV::Kafka::Client::_append",
+        name: "EV::Kafka::Accumulator::append",
         body: append,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_partition_for",
+        name: "EV::Kafka::Accumulator::partition_for",
         body: partition_for,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_route",
+        name: "EV::Kafka::Accumulator::route",
         body: route,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_batches_due",
+        name: "EV::Kafka::Accumulator::batches_due",
         body: batches_due,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_ready_nodes",
+        name: "EV::Kafka::Accumulator::ready_nodes",
         body: ready_nodes,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_send_batches",
+        name: "EV::Kafka::Accumulator::send_batches",
         body: send_batches,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_hold",
+        name: "EV::Kafka::Accumulator::hold",
         body: hold,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_resume",
+        name: "EV::Kafka::Accumulator::resume",
         body: resume,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_split",
+        name: "EV::Kafka::Accumulator::split",
         body: split,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_expire",
+        name: "EV::Kafka::Accumulator::expire",
         body: expire,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_forgive",
+        name: "EV::Kafka::Accumulator::forgive",
         body: forgive,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_set_producer",
+        name: "EV::Kafka::Accumulator::set_identity",
         body: set_producer,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_break_sequence",
+        name: "EV::Kafka::Accumulator::break_sequence",
         body: break_sequence,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_needs_producer",
+        name: "EV::Kafka::Accumulator::needs_identity",
         body: needs_producer,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_fail_batches",
+        name: "EV::Kafka::Accumulator::fail_batches",
         body: fail_batches,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_fail_waiting",
+        name: "EV::Kafka::Accumulator::fail_waiting",
         body: fail_waiting,
     },
     XsubDef {
-        name: "EV::Kafka::Client::_fail_all",
+        name: "EV::Kafka::Accumulator::fail_all",
         body: fail_all,
     },
 ];
 
-/// `_native_init(\%conf)`
-fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
+/// `EV::Kafka::Accumulator->new(\%conf)`
+fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let conf = frame
         .value(1)?
         .and_then(|sv| HashRef::new(&sv))
-        .ok_or("_native_init: expected hashref")?;
+        .ok_or("EV::Kafka::Accumulator->new: expected hashref")?;
     let codec = codec(conf.get_bytes(perl, "compression")?.as_deref())?;
     let int = |key: &str, default: i64| Ok::<_, Croak>(conf.get_i64(perl, key)?.unwrap_or(default));
     let config = Config {
@@ -160,46 +140,38 @@ fn native_init(frame: &mut Frame<'_>) -> Result<(), Croak> {
         clock,
     };
     let name = conf.get_bytes(perl, "strings")?.unwrap_or_default();
-    let strings = Strings::from_name(&name).ok_or("_native_init: bad strings")?;
-    let producer = Rc::new(Producer::new(config, settings, strings));
-    let object = frame.arg(0).ok_or("_native_init: expected an object")?;
-    let handle = attach(perl, object, producer.clone())?;
-    producer.object.replace(handle);
+    let strings = Strings::from_name(&name).ok_or("EV::Kafka::Accumulator->new: bad strings")?;
+    let class = frame
+        .arg(0)
+        .ok_or("EV::Kafka::Accumulator->new: class required")?;
+    let object = Sv::new_ref(perl, &Sv::undef(perl));
+    object.bless(perl, class)?;
+    attach(
+        perl,
+        &object,
+        Rc::new(Producer::new(config, settings, strings)),
+    )?;
+    frame.ret(object);
     Ok(())
 }
 
-/// `_open_here`: the client is about to open a connection.
-fn open_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Producer>()?.home.open();
+/// `listen(\$listener)`: where a weak reference to the object lies whose methods are called when something has to be done.
+fn listen(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let listener = frame.arg(1).and_then(Sv::referent);
+    let producer = frame.object::<Producer>()?;
+    // It may be the last that holds it.
+    let before = producer.listener.replace(listener);
+    drop(before);
     Ok(())
 }
 
-/// `_is_here`: whether this process made the client, or was the first to connect it.
-fn is_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    // A thread's copy of a client is nowhere.
-    let is_here = frame
-        .object_at::<Producer>(0)
-        .is_ok_and(|producer| producer.home.is_here());
-    frame.ret_int(is_here.into());
-    Ok(())
-}
-
-/// `_is_foreign`: whether another process has connected the client.
-fn is_foreign(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let is_foreign = frame
-        .object_at::<Producer>(0)
-        .is_ok_and(|producer| producer.home.is_foreign());
-    frame.ret_int(is_foreign.into());
-    Ok(())
-}
-
-/// `_set_options(\%options, \$partitioner)`: options that count from the next batch on, and where the partitioner lies.
+/// `set_options(\%options, \$partitioner)`: options that count from the next batch on, and where the partitioner lies.
 fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let options = frame
         .value(1)?
         .and_then(|sv| HashRef::new(&sv))
-        .ok_or("_set_options: expected hashref")?;
+        .ok_or("set_options: expected hashref")?;
     let codec = codec(options.get_bytes(perl, "compression")?.as_deref())?;
     let acks = options.get_i64(perl, "acks")?.unwrap_or(-1);
     let size = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(16_384));
@@ -222,29 +194,14 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_unusable`: why the client cannot be used by whoever asks; undef when it can.
-fn unusable(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    match frame.object_at::<Producer>(0) {
-        Ok(producer) if producer.home.is_foreign() => frame.ret_bytes(FOREIGN.as_bytes()),
-        Ok(_) => frame.ret_undef(),
-        Err(error) => frame.ret_bytes(Producer::describe(error).as_bytes()),
-    }
+/// `divert($is_so)`: every produce goes to `_produce_slow`, or only what the native one cannot take.
+fn divert(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_so = frame.bool(1)?;
+    frame.object::<Producer>()?.is_diverted.set(is_so);
     Ok(())
 }
 
-/// `_native_off`: every produce goes to `_produce_slow` from now on.
-fn native_off(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Producer>()?.bypassed.set(true);
-    Ok(())
-}
-
-/// `_native_on`: the usual ones no more.
-fn native_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    frame.object::<Producer>()?.bypassed.set(false);
-    Ok(())
-}
-
-/// `_append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks)`: gives why the record was not taken,
+/// `append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks)`: gives why the record was not taken,
 /// nothing when it was. Without acks it has the client's.
 fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let message = Message::read(frame)?;
@@ -266,7 +223,7 @@ fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     taken(frame, &producer, appended)
 }
 
-/// What `_append` and `_park` are given.
+/// What `append` and `park` are given.
 pub(super) struct Message {
     pub topic: Vec<u8>,
     partition: Option<i64>,
@@ -331,7 +288,7 @@ pub(super) fn taken(
     appended: Result<Appended, Refused>,
 ) -> Result<(), Croak> {
     let reason = match appended {
-        Ok(appended) => return follow_up(frame, appended),
+        Ok(appended) => return follow_up(frame, producer, appended),
         Err(Refused::BufferFull) => "producer buffer full".to_owned(),
         Err(Refused::NeverFits(size)) => {
             format!("message too large: {size} bytes do not fit buffer_memory")
@@ -345,20 +302,25 @@ pub(super) fn taken(
     Ok(())
 }
 
-/// Tells the client that records have come.
-pub(super) fn follow_up(frame: &Frame<'_>, appended: Appended) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let object = frame.arg(0).ok_or("produce: expected an object")?.clone();
-    if appended.first {
-        call_method(perl, &object, "_linger_begin", &[]).ok()?;
-    }
-    if appended.due {
-        call_method(perl, &object, "_send_ready", &[]).ok()?;
+/// Tells the listener that records have come.
+pub(super) fn follow_up(
+    frame: &Frame<'_>,
+    producer: &Producer,
+    appended: Appended,
+) -> Result<(), Croak> {
+    for (is_so, method) in [
+        (appended.first, "_linger_begin"),
+        (appended.due, "_send_ready"),
+    ] {
+        if is_so {
+            let told = producer.tell(frame.perl(), method, &[]);
+            told.map_or(Ok(()), |outcome| outcome.ok())?;
+        }
     }
     Ok(())
 }
 
-/// `_partition_for($topic, $key)`: the default partitioner's choice, undef for a topic without a route.
+/// `partition_for($topic, $key)`: the default partitioner's choice, undef for a topic without a route.
 fn partition_for(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.ok_or("produce: topic required")?;
     let key = frame.bytes(2)?;
@@ -376,34 +338,34 @@ fn partition_for(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_route($topic, \@leaders)`
+/// `route($topic, \@leaders)`
 fn route(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
-    let topic = frame.bytes(1)?.ok_or("_route: topic required")?;
+    let topic = frame.bytes(1)?.ok_or("route: topic required")?;
     let leaders = frame
         .value(2)?
         .and_then(|sv| ArrayRef::new(&sv))
-        .ok_or("_route: expected arrayref")?
+        .ok_or("route: expected arrayref")?
         .to_vec(perl)?
         .iter()
         .map(|leader| Ok(leader.to_i64(perl)?.unwrap_or(-1) as i32))
         .collect::<Result<Vec<i32>, Croak>>()?;
     let producer = frame.object::<Producer>()?;
     if leaders.len() as i64 > MAX_PARTITIONS {
-        return Err(Croak::from("_route: too many partitions"));
+        return Err(Croak::from("route: too many partitions"));
     }
     producer.accumulator.borrow_mut().route(&topic, &leaders);
     Ok(())
 }
 
-/// `_batches_due`: what is open leaves as soon as it can.
+/// `batches_due`: what is open leaves as soon as it can.
 fn batches_due(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().all_due();
     Ok(())
 }
 
-/// `_ready_nodes`: the leaders that batches wait for which are due.
+/// `ready_nodes`: the leaders that batches wait for which are due.
 fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let nodes = producer.accumulator.borrow().ready_nodes();
@@ -413,7 +375,7 @@ fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_send_batches($conn, $node_id)`
+/// `send_batches($conn, $node_id)`
 fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let node = frame.int(2)?.unwrap_or(-1) as i32;
@@ -427,7 +389,7 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_hold($id, $error_code)`: a batch in flight is to be sent again, once `_resume` has been called for its partition.
+/// `hold($id, $error_code)`: a batch in flight is to be sent again, once `resume` has been called for its partition.
 /// False when it must not be sent again.
 fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let id = read_id(frame)?;
@@ -441,7 +403,7 @@ fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_resume($topic, $partition)`
+/// `resume($topic, $partition)`
 fn resume(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let partition = usize::try_from(frame.int(2)?.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -451,7 +413,7 @@ fn resume(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_split($id)`: a batch in flight was too large for its broker. False when it has one record only.
+/// `split($id)`: a batch in flight was too large for its broker. False when it has one record only.
 fn split(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let id = read_id(frame)?;
     let producer = frame.object::<Producer>()?;
@@ -460,7 +422,7 @@ fn split(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_expire($seconds, $retries)`: fails what waits for longer than that and, if it was sent before, has had its retries.
+/// `expire($seconds, $retries)`: fails what waits for longer than that and, if it was sent before, has had its retries.
 /// Gives the number of batches, that of batches that are part of a transaction, and for each place where other ones have
 /// records without a callback a text that says so.
 fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
@@ -500,7 +462,7 @@ fn patience(seconds: f64) -> Duration {
     }
 }
 
-/// `_forgive($seconds)`: the program has not let the event loop turn for so long.
+/// `forgive($seconds)`: the program has not let the event loop turn for so long.
 fn forgive(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let seconds = frame.float(1)?.unwrap_or(0.0);
     let producer = frame.object::<Producer>()?;
@@ -524,7 +486,7 @@ fn reports(
         .collect()
 }
 
-/// `_set_producer($producer_id, $epoch)`: the identity of batches that were never sent or must be sent anew.
+/// `set_identity($producer_id, $epoch)`: the identity of batches that were never sent or must be sent anew.
 fn set_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let identity = Identity {
         id: frame.int(1)?.unwrap_or(-1),
@@ -535,7 +497,7 @@ fn set_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_break_sequence($id)`: a batch in flight can only be written under a new identity. False when it has had one.
+/// `break_sequence($id)`: a batch in flight can only be written under a new identity. False when it has had one.
 fn break_sequence(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let id = read_id(frame)?;
     let producer = frame.object::<Producer>()?;
@@ -544,7 +506,7 @@ fn break_sequence(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `_needs_producer`: whether some partition waits for a new identity.
+/// `needs_identity`: whether some partition waits for a new identity.
 fn needs_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let needs = producer.accumulator.borrow().needs_identity();
@@ -568,7 +530,7 @@ fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
         .collect()
 }
 
-/// `_fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one. Gives the number of messages that
+/// `fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one. Gives the number of messages that
 /// had no callback.
 fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let ids = read_ids(frame)?;
@@ -594,7 +556,7 @@ pub(super) fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// `_fail_waiting($text)`: fails what is not in flight.
+/// `fail_waiting($text)`: fails what is not in flight.
 fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let reason = text(frame, 1)?;
     let producer = frame.object::<Producer>()?;
@@ -604,7 +566,7 @@ fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .ok()
 }
 
-/// `_fail_all($unsent_text, $inflight_text)`
+/// `fail_all($unsent_text, $inflight_text)`
 fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (for_unsent, for_sent) = (text(frame, 1)?, text(frame, 2)?);
     let producer = frame.object::<Producer>()?;

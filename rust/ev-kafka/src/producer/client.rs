@@ -1,0 +1,165 @@
+//! What is native of an `EV::Kafka::Client`: `produce`, and whose process it is.
+
+use std::rc::Rc;
+
+use kafka_producer::NewRecord;
+use perl_xs::{
+    attach, Croak, FastArgs, FastOutcome, FastXsub, Frame, Native, ObjectError, Perl, XsubDef,
+};
+
+use super::Producer;
+use crate::api::produce::records::now_ms;
+use crate::strings::Strings;
+
+/// What a child of fork is told that uses its parent's client.
+const FOREIGN: &str =
+    "EV::Kafka: the client belongs to the process that connected it, not to a child of fork";
+
+/// The native state of an `EV::Kafka::Client`: that of its accumulator, to which a produce goes without any Perl.
+struct Client {
+    producer: Rc<Producer>,
+}
+
+impl Native for Client {
+    const NAME: &'static str = "EV::Kafka::Client";
+
+    fn describe(error: ObjectError) -> String {
+        match error {
+            ObjectError::Cloned => "EV::Kafka: the client belongs to another thread".into(),
+            ObjectError::Destroyed => "EV::Kafka: method called on a destroyed client".into(),
+            ObjectError::NotAReference | ObjectError::NeverAttached => {
+                "EV::Kafka: not a client made by new".into()
+            }
+        }
+    }
+}
+
+static XSUBS: &[XsubDef] = &[
+    XsubDef {
+        name: "EV::Kafka::Client::_attach",
+        body: attach_accumulator,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_open_here",
+        body: open_here,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_is_here",
+        body: is_here,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_is_foreign",
+        body: is_foreign,
+    },
+    XsubDef {
+        name: "EV::Kafka::Client::_unusable",
+        body: unusable,
+    },
+];
+
+const LINGER_BEGIN: u32 = 0;
+const SEND_READY: u32 = 1;
+
+/// Makes the client's XSUBs known to Perl.
+pub(super) fn register(perl: Perl) {
+    perl_xs::register(perl, XSUBS);
+    perl_xs::register_fast3::<Client>(
+        perl,
+        FastXsub {
+            name: "EV::Kafka::Client::produce",
+            handler: produce,
+            fallback: "_produce_slow",
+            methods: &["_linger_begin", "_send_ready"],
+        },
+    );
+}
+
+/// `$client->produce($topic, $key, $value, [$cb])`, called once a message.
+fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
+    let Some(topic) = args.a() else {
+        return FastOutcome::FALLBACK;
+    };
+    let producer = &*client.producer;
+    if producer.is_diverted.get() || producer.has_partitioner() || !producer.home.is_here() {
+        return FastOutcome::FALLBACK;
+    }
+    if producer.strings != Strings::AsStored && !is_stored_so(producer.strings, args) {
+        return FastOutcome::FALLBACK;
+    }
+    let mut accumulator = producer.accumulator.borrow_mut();
+    let Some(topic) = accumulator.routed_topic(topic) else {
+        return FastOutcome::FALLBACK;
+    };
+    let partition = accumulator.partition_for(topic, args.b());
+    let record = NewRecord {
+        timestamp: now_ms(),
+        key: args.b(),
+        value: args.c(),
+        headers: std::iter::empty(),
+    };
+    let Ok(appended) = accumulator.append(topic, partition, record, args.callback()) else {
+        return FastOutcome::FALLBACK;
+    };
+    let mut outcome = FastOutcome::DONE;
+    if appended.first {
+        outcome = outcome.and(FastOutcome::call(LINGER_BEGIN));
+    }
+    if appended.due {
+        outcome = outcome.and(FastOutcome::call(SEND_READY));
+    }
+    outcome
+}
+
+/// Whether key and value go out as they are stored.
+#[cold]
+fn is_stored_so(strings: Strings, args: &FastArgs<'_>) -> bool {
+    let is_so = |bytes: Option<&[u8]>, is_utf8| {
+        bytes.is_none_or(|bytes| strings.is_stored_so(bytes, is_utf8))
+    };
+    is_so(args.b(), args.b_is_utf8()) && is_so(args.c(), args.c_is_utf8())
+}
+
+/// `_attach($accumulator)`: where `produce` puts records.
+fn attach_accumulator(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame
+        .object_at::<Producer>(1)
+        .map_err(|error| Croak::from(Producer::describe(error)))?;
+    let object = frame.arg(0).ok_or("_attach: expected an object")?;
+    attach(frame.perl(), object, Rc::new(Client { producer }))?;
+    Ok(())
+}
+
+/// `_open_here`: the client is about to open a connection.
+fn open_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Client>()?.producer.home.open();
+    Ok(())
+}
+
+/// `_is_here`: whether this process made the client, or was the first to connect it.
+fn is_here(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    // A thread's copy of a client is nowhere.
+    let is_here = frame
+        .object_at::<Client>(0)
+        .is_ok_and(|client| client.producer.home.is_here());
+    frame.ret_int(is_here.into());
+    Ok(())
+}
+
+/// `_is_foreign`: whether another process has connected the client.
+fn is_foreign(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_foreign = frame
+        .object_at::<Client>(0)
+        .is_ok_and(|client| client.producer.home.is_foreign());
+    frame.ret_int(is_foreign.into());
+    Ok(())
+}
+
+/// `_unusable`: why the client cannot be used by whoever asks; undef when it can.
+fn unusable(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    match frame.object_at::<Client>(0) {
+        Ok(client) if client.producer.home.is_foreign() => frame.ret_bytes(FOREIGN.as_bytes()),
+        Ok(_) => frame.ret_undef(),
+        Err(error) => frame.ret_bytes(Client::describe(error).as_bytes()),
+    }
+    Ok(())
+}
