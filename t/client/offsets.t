@@ -81,6 +81,32 @@ subtest 'one partition fails' => sub {
     like $got[0][1], qr/t:1: TOPIC_AUTHORIZATION_FAILED \(code 29\)/, 'and an error says what happened';
 };
 
+subtest 'another broker leads' => sub {
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->assign([{ topic => 't', partition => 0 }]);
+    my ($requests, @got) = $mock->request_count('ListOffsets');
+    $mock->fault(api => 'ListOffsets', error => 6, times => 4);
+    $kafka->lag(sub { push @got, [@_] });
+    wait_until { @got } 'the callback';
+    is $got[0][0]{'t:0'}{latest}, 10, 'it is asked again';
+    is $mock->request_count('ListOffsets') - $requests, 5, 'until there is an answer';
+    $mock->fault(api => 'ListOffsets', error => 6, times => 5);
+    $kafka->lag(sub { push @got, [@_] });
+    wait_until { @got == 2 } 'the callback';
+    is $got[1][1], 't:0: NOT_LEADER_OR_FOLLOWER (code 6)', 'or it has been asked often enough';
+};
+
+subtest 'close' => sub {
+    my ($kafka, @got) = connected(brokers => $mock->bootstrap);
+    $mock->fault(api => 'ListOffsets', hang => 1);
+    my $requests = $mock->request_count('ListOffsets');
+    $kafka->offsets_for_times({ 't:0' => 0 }, sub { push @got, $_[1] });
+    wait_until { $mock->request_count('ListOffsets') > $requests } 'the request';
+    $kafka->offsets_for_times({ 't:1' => 0, 'u:0' => 0 }, sub { push @got, $_[1] });
+    $kafka->close;
+    is_deeply [sort @got], ['t:0: disconnected', 'u:0: client closed; t:1: client closed'], 'calls back, each once';
+};
+
 subtest 'a broker that is gone' => sub {
     my $lonely = EV::Kafka::Mock->new;
     $lonely->create_topic(t => 1);

@@ -138,7 +138,7 @@ sub undelivered { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{answers} } }
 sub idle_polls { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{idle_rounds} } }
 
 # Requests for offsets that are under way.
-sub lookups { my ($kafka) = @_; return scalar %{ $kafka->{cfg}{lookups} } }
+sub lookups { my ($kafka) = @_; return scalar %{ $kafka->{offsets}{lookups} } }
 
 sub hold_delivery { my ($kafka) = @_; return $kafka->_hold_delivery }
 

@@ -14,6 +14,9 @@ subtest 'an answer' => sub {
     is $error->of('EndTxn')->text, 'EndTxn: NOT_COORDINATOR (code 16)', 'said of a request';
     is $error->of('EndTxn')->code, 16, 'which keeps its code';
     is $error->text, 'NOT_COORDINATOR (code 16)', 'and leaves the error as it is';
+    my $told = $error->of('EndTxn')->given_up('after 3 s')->of('commit');
+    is $told->text, 'commit: EndTxn: NOT_COORDINATOR (code 16); given up after 3 s', 'as often as need be';
+    is $told->cause, $error, 'and what it began with is still there';
     is +EV::Kafka::Error->of_code(3, 'for t:0')->text, 'UNKNOWN_TOPIC_OR_PARTITION (code 3) for t:0', 'about something';
 };
 

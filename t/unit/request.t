@@ -150,6 +150,15 @@ subtest 'a connection that ends' => sub {
     is scalar @{ $asked->{sent} }, 3, 'as after half of an answer';
 };
 
+subtest 'a connection that ends, and somebody would rather know' => sub {
+    my $asked = asked(lost => sub { $_[2]->refuse($_[1]) });
+    $asked->{conn}{connected} = 0;
+    $asked->{sent}[-1]{answer}->(undef, 'disconnected');
+    is_deeply [@{ $asked->{done}[0] }[1 .. 3]], ['Ask: disconnected', undef, 1], 'it is over';
+    wind(10);
+    is scalar @{ $asked->{sent} }, 1, 'and not asked again';
+};
+
 subtest 'a connection that refuses to send' => sub {
     my $asked = asked();
     $asked->{sent}[-1]{answer}->(undef, 'no version in common');

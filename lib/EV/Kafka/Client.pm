@@ -9,6 +9,7 @@ use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
 use EV::Kafka::Facade;
 use EV::Kafka::Loop;
+use EV::Kafka::Offsets;
 use EV::Kafka::Options;
 use EV::Kafka::Outbox;
 use EV::Kafka::Strings;
@@ -32,7 +33,6 @@ use parent qw(
     EV::Kafka::FetchAnswer
     EV::Kafka::Dispatch
     EV::Kafka::Epochs
-    EV::Kafka::Offsets
     EV::Kafka::Group
     EV::Kafka::Membership
     EV::Kafka::Reconciliation
@@ -47,7 +47,7 @@ use parent qw(
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Outbox);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Offsets Outbox);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -84,7 +84,10 @@ sub _build {
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
     $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
     my @ground = (loop => $self->{loop}, outbox => $self->{outbox}, options => $cfg);
-    $self->{coordinators} = EV::Kafka::Coordinators->new(@ground, cluster => $self->{cluster});
+    push @ground, cluster => $self->{cluster};
+    $self->{coordinators} = EV::Kafka::Coordinators->new(@ground);
+    push @ground, coordinators => $self->{coordinators};
+    $self->{offsets} = EV::Kafka::Offsets->new(@ground);
     return;
 }
 
@@ -150,7 +153,6 @@ sub _nothing_under_way {
         keeps_positions => 0,
         answers         => [],
         delivery        => {},
-        lookups         => {},
         group           => undef,
         group_timers    => {},
         group_ops       => {},
@@ -261,7 +263,7 @@ sub _shut_down {
     $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
     $self->{accumulator}->fail_all('client closed', 'disconnected');
     $self->{outbox}->end;
-    $self->_fail_lookups('disconnected');
+    $self->{offsets}->close('client closed');
     $self->_call($_->{cb}, 'client closed') for @waiters;
     $self->_stop_fetching('client closed');
     $self->_disconnect_all;
@@ -276,7 +278,7 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{coordinators}->abandon;
+    $self->{$_}->abandon for qw(offsets coordinators);
     delete @$cfg{ qw(metadata_request adoption buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     $self->_disconnect_all;
     %$cfg = (%$cfg, _nothing_under_way());
@@ -293,6 +295,18 @@ sub DESTROY {
     return;
 }
 
+sub offsets_for       { shift->_public(offsets => offsets_for => @_) }
+sub offsets_for_times { shift->_public(offsets => offsets_for_times => @_) }
+
+sub lag {
+    my ($self, $cb) = @_;
+    my $consumer = $self->{consumer};
+    return $self->_public(offsets => lag => sub {
+        return map { my $assigned = $_; [@$assigned{qw(topic partition)}, sub { ($consumer->position_of($assigned))[0] }] }
+            $consumer->assignments;
+    }, $cb);
+}
+
 sub error_name { EV::Kafka::_error_name($_[-1]) }
 
 # --- the owners' methods by the names that parts of the client still call -----------
@@ -300,6 +314,17 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 sub _coordinator_refused { shift->{coordinators}->refused(@_) }
 sub _forget_coordinator  { shift->{coordinators}->forget(@_) }
 sub _ready_coordinator   { shift->{coordinators}->ready_conn(@_) }
+
+sub _isolation { $_[0]{offsets}->isolation }
+
+sub _lookup_offset {
+    my ($self, $topic, $partition, $timestamp, $done) = @_;
+    weaken(my $weak = $self);
+    return $self->{offsets}->lookup($topic, $partition, $timestamp, sub {
+        my ($offset, $error, $answer) = @_;
+        return $weak ? $done->($weak, $offset, $error && $error->text, $answer) : undef;
+    });
+}
 
 sub _is_coordinator_error { shift; return EV::Kafka::Error::is_retriable_by_coordinator(@_) }
 

@@ -62,7 +62,7 @@ sub request {
     weaken(my $weak = $self);
     my $send = $about{send};
     $about{send} = sub { $weak ? $weak->_send_parked($kind, $key, $send, @_) : undef } if $op{parks};
-    return $self->_begin(
+    return $self->begin(
         %about,
         to      => sub { my ($request) = @_; $weak->_lead($request, $kind, $key, \%op) if $weak },
         refused => sub { my (undef, @codes) = @_; $weak->refused($kind, $key, @codes) if $weak },
@@ -75,7 +75,7 @@ sub any {
     my ($self, %about) = @_;
     my $patience = delete $about{op_patience};
     weaken(my $weak = $self);
-    return $self->_begin(
+    return $self->begin(
         %about,
         to   => sub { my ($request) = @_; $weak->_lead_anywhere($request, $patience) if $weak },
         lost => sub {
@@ -83,6 +83,33 @@ sub any {
             $weak->{cluster}->request_failed(@$where{qw(purpose node_id)}) if $weak && defined $where->{node_id};
         },
     );
+}
+
+# One that goes where its own "to" leads. Where one has to be tried for long that is told, of its
+# name or of what is given as notice.
+sub begin {
+    my ($self, %about) = @_;
+    my $id = ++$self->{number};
+    weaken(my $weak = $self);
+    my ($over, $waits) = @about{qw(over waits)};
+    my $what  = delete $about{notice} // $about{name};
+    my $begun = $self->{loop}->now;
+    my $request = $self->{requests}{$id} = EV::Kafka::Request->new(
+        %about,
+        loop   => $self->{loop},
+        outbox => $self->{outbox},
+        waits  => sub {
+            my ($error) = @_;
+            $waits->($error) if $waits;
+            $weak->_tell_of_wait("request $id", $what, $begun, $error) if $weak;
+        },
+        over => sub {
+            $weak->_request_over($id) if $weak;
+            $over->() if $over;
+        },
+    );
+    $request->start;
+    return $request;
 }
 
 # Runs the operation on a connection to the coordinator.
@@ -184,32 +211,6 @@ sub abandon {
 }
 
 # --- requests -------------------------------------------------------------------
-
-# Where one has to be tried for long that is told, of its name or of what is given as notice.
-sub _begin {
-    my ($self, %about) = @_;
-    my $id = ++$self->{number};
-    weaken(my $weak = $self);
-    my ($over, $waits) = @about{qw(over waits)};
-    my $what  = delete $about{notice} // $about{name};
-    my $begun = $self->{loop}->now;
-    my $request = $self->{requests}{$id} = EV::Kafka::Request->new(
-        %about,
-        loop   => $self->{loop},
-        outbox => $self->{outbox},
-        waits  => sub {
-            my ($error) = @_;
-            $waits->($error) if $waits;
-            $weak->_tell_of_wait("request $id", $what, $begun, $error) if $weak;
-        },
-        over => sub {
-            $weak->_request_over($id) if $weak;
-            $over->() if $over;
-        },
-    );
-    $request->start;
-    return $request;
-}
 
 # Of connections others tell.
 sub _tell_of_wait {
@@ -425,9 +426,9 @@ A coordinator is named by its kind, C<group> or C<txn>, and the group's or trans
 
 Without any request.
 
-=head2 request($kind, $key, %about), any(%about)
+=head2 request($kind, $key, %about), any(%about), begin(%about)
 
-An L<EV::Kafka::Request> that goes to the coordinator, or to any broker, begun. With C<parks>
+An L<EV::Kafka::Request> that goes to the coordinator, to any broker, or where it says itself, begun. With C<parks>
 the broker may let it wait, and nothing else is sent on its connection meanwhile;
 C<op_patience> is how many seconds each of its answers may take.
 

@@ -40,13 +40,16 @@ sub retriable { $_[0]{retriable} }
 # The same error, said of something: a request, a partition.
 sub of {
     my ($self, $what) = @_;
-    return bless { %$self, text => "$what: $self->{text}" }, ref $self;
+    return bless { %$self, text => "$what: $self->{text}", cause => $self->cause }, ref $self;
 }
+
+# As it was before anything was said of it.
+sub cause { return $_[0]{cause} // $_[0] }
 
 # It was not mended in time; later it may be.
 sub given_up {
     my ($self, $when) = @_;
-    return bless { %$self, text => "$self->{text}; given up $when", retriable => 1 }, ref $self;
+    return bless { %$self, text => "$self->{text}; given up $when", retriable => 1, cause => $self->cause }, ref $self;
 }
 
 # What somebody died of, without the place.
@@ -114,6 +117,10 @@ A function: what somebody died of, without the place.
 =head2 of($what)
 
 The same error with C<$what> before its text.
+
+=head2 cause
+
+The error that C<of> and C<given_up> began with.
 
 =head2 given_up($when)
 

@@ -15,7 +15,8 @@ use EV::Kafka::Error;
 #   patience  seconds after which it is given up, whatever it waits for
 #   alive     whether anybody still waits; asked before each try
 #   refused   $refused->(\%where, @codes) after an answer that is worth another try
-#   lost      $lost->(\%where) when the connection ended before the answer came
+#   lost      $lost->(\%where, $error, $request) when the connection ended before the answer came;
+#             it is tried again unless it has been refused by then
 #   waits     $waits->($error) when it is to be tried again
 #   done      $done->($result, $error), once, unless nobody waits any more
 #   over      $over->() at the end in any case
@@ -106,8 +107,9 @@ sub _heard {
     return $self->_answered($where, $result) unless defined $error;
     # A connection that lives on has refused to send the request.
     return $self->refuse(EV::Kafka::Error->without_code($error)) if !$result && $conn->connected;
-    $self->{lost}->($where);
-    return $self->again(EV::Kafka::Error->without_code($error, 1));
+    my $lost = EV::Kafka::Error->without_code($error, 1);
+    $self->{lost}->($where, $lost, $self);
+    return $self->again($lost);
 }
 
 # Not now.
