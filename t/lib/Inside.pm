@@ -11,7 +11,7 @@ use EV::Kafka;
 
 # --- the client ---------------------------------------------------------------------
 
-sub is_connected { my ($kafka) = @_; return $kafka->{cfg}{connected} }
+sub is_connected { my ($kafka) = @_; return $kafka->{cluster}->is_connected }
 
 sub is_closed { my ($kafka) = @_; return $kafka->{cfg}{closed} }
 
@@ -33,41 +33,41 @@ sub notice_over { my ($kafka, @subjects) = @_; return $kafka->_notice_over(@subj
 # --- metadata -----------------------------------------------------------------------
 
 # Asks for the metadata of all topics.
-sub refresh { my ($kafka) = @_; return $kafka->_refresh_metadata }
+sub refresh { my ($kafka) = @_; return $kafka->{cluster}->refresh }
 
-sub is_refreshing { my ($kafka) = @_; return $kafka->{cfg}{metadata_request} ? 1 : 0 }
+sub is_refreshing { my ($kafka) = @_; return $kafka->{cluster}{metadata}->is_under_way }
 
 # When the topic was asked for last, -1 for never.
-sub asked_at { my ($kafka, $topic) = @_; return $kafka->{cfg}{metadata_asked}{$topic} // -1 }
+sub asked_at { my ($kafka, $topic) = @_; return $kafka->{cluster}{metadata}{asked}{$topic} // -1 }
 
 # Takes over an answer as if it had come; $asked: the topics that were asked for.
-sub adopt { my ($kafka, $meta, $asked) = @_; return $kafka->_adopt_metadata($meta, $asked) }
+sub adopt { my ($kafka, $meta, $asked) = @_; return $kafka->{cluster}{topics}->adopt($meta, $asked) }
 
 # The leaders of a topic's partitions by number, as messages are routed.
-sub routes { my ($kafka, $topic) = @_; return $kafka->{cfg}{topics}{$topic} || [] }
+sub routes { my ($kafka, $topic) = @_; return $kafka->{cluster}{topics}->leaders_of($topic) }
 
 # A reference to what is known of the epoch of a partition's leader.
-sub leader_epoch { my ($kafka, $topic, $partition) = @_; return \$kafka->{cfg}{leader_epochs}{"$topic:$partition"} }
+sub leader_epoch { my ($kafka, $topic, $partition) = @_; return \$kafka->{cluster}{topics}{epochs}{$topic}[$partition] }
 
 # Rounds in which no broker has answered.
-sub bootstrap_tries { my ($kafka) = @_; return $kafka->{cfg}{bootstrap_tries} || 0 }
+sub bootstrap_tries { my ($kafka) = @_; return $kafka->{cluster}{control}{tries} }
 
 # Closes the connection for metadata.
-sub drop_control { my ($kafka) = @_; return $kafka->_drop_control }
+sub drop_control { my ($kafka) = @_; return $kafka->{cluster}{control}->drop }
 
 # --- connections to brokers -----------------------------------------------------------
 
 # The client's view of its connection to a broker: { state, tries, retry, … }.
-sub link_to { my ($kafka, $purpose, $node_id) = @_; return $kafka->{cfg}{links}{"$purpose:$node_id"} }
+sub link_to { my ($kafka, $purpose, $node_id) = @_; return $kafka->{cluster}{links}->link($purpose, $node_id) }
 
-sub link_states { my ($kafka) = @_; return map { $_->{state} } values %{ $kafka->{cfg}{links} } }
+sub link_states { my ($kafka) = @_; return map { $_->{state} } values %{ $kafka->{cluster}{links}{links} } }
 
-sub ready_conn { my ($kafka, $purpose, $node_id) = @_; return scalar $kafka->_ready_conn($purpose, $node_id) }
+sub ready_conn { my ($kafka, $purpose, $node_id) = @_; return scalar $kafka->{cluster}->ready_conn($purpose, $node_id) }
 
 # A connection with the client's options, which the client knows nothing of.
-sub new_conn { my ($kafka) = @_; return $kafka->_new_conn }
+sub new_conn { my ($kafka) = @_; return $kafka->{cluster}->new_conn }
 
-sub watches_idle_links { my ($kafka) = @_; return $kafka->{cfg}{_idle_timer} ? 1 : 0 }
+sub watches_idle_links { my ($kafka) = @_; return $kafka->{cluster}{links}{idle_timer} ? 1 : 0 }
 
 # --- producer -------------------------------------------------------------------------
 
@@ -227,9 +227,9 @@ sub group_waits { my ($kafka) = @_; return map { scalar keys %$_ } @{ $kafka->{c
 
 my %CALLED = (
     look_at_partitions => 'EV::Kafka::Fetcher::_nodes_to_ask',
-    look_at_waiting    => 'EV::Kafka::Pending::_waits_for_leader',
-    adopt_slice        => 'EV::Kafka::Metadata::_adopt_slice',
-    adopt_topic        => 'EV::Kafka::Metadata::_merge_topic',
+    look_at_waiting    => 'EV::Kafka::Cluster::Waiting::waits_for_topic',
+    adopt_slice        => 'EV::Kafka::Cluster::Metadata::_take_slice',
+    adopt_topic        => 'EV::Kafka::Cluster::Topics::_take_topic',
     join_delay         => 'EV::Kafka::Group::_group_delay',
 );
 
@@ -256,12 +256,12 @@ sub most_polls_of_a_fetch {
 }
 
 # Runs $code while no client asks for metadata.
-sub without_metadata { my ($code) = @_; return _instead('EV::Kafka::Metadata::_want_metadata', sub { }, $code) }
+sub without_metadata { my ($code) = @_; return _instead('EV::Kafka::Cluster::Metadata::want', sub { }, $code) }
 
 # Runs $code while a broker has so many seconds to answer a Metadata request.
 sub with_answer_timeout {
     my ($seconds, $code) = @_;
-    return _instead('EV::Kafka::Bootstrap::_answer_timeout', sub { $seconds }, $code);
+    return _instead('EV::Kafka::Cluster::Control::answer_timeout', sub { $seconds }, $code);
 }
 
 # Runs $code while a Fetch waits so many seconds for positions that are being looked up.

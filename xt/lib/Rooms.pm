@@ -96,6 +96,7 @@ sub _find_calls {
     while ($text =~ /\b((?:EV::Kafka)(?:::[A-Z]\w*)*)(?:->|::)(\w+)/g) {
         my ($class, $name) = ($1, $2);
         next unless $self->{modules}{$class} && $class ne $own;
+        next if $self->{modules}{"${class}::$name"};    # a longer name of a module
         next if $class eq 'EV::Kafka' && !$self->{modules}{$class}{subs}{$name};    # native
         $self->_call($module, $class, $name, "$class $name");
     }
@@ -251,7 +252,7 @@ sub _foreign_fields {
     for my $module ($self->modules) {
         while ($module->{text} =~ /(?:\$(?:self|client|weak)->\{(\w+)\}(?:->)?|\$(\w+)->)\{\s*(\w+)\s*\}/g) {
             my ($variable, $key) = ($1 // $2, $3);
-            next if $IS_SELF{$variable};
+            next if $IS_SELF{$variable} || $variable eq 'options';    # they are read at use, by everybody
             my @classes = grep { !$self->{is_part}{$_} || $_ eq 'EV::Kafka::Group' } @{ $self->{named}{$variable} || [] } or next;
             next if grep { _room_of($_) eq _room_of($module->{name}) } @classes;
             $found{ $module->{name} . " \$$variable" . "->{$key}" } = 1;

@@ -124,7 +124,7 @@ sub _unpark_messages {
         return if $cfg->{closed};
     }
     # It may have gone again meanwhile.
-    return $self->_wait_for($topic, undef, \&_unpark_messages) unless $cfg->{topics}{$topic};
+    return $self->_wait_for($topic, undef, \&_unpark_messages) unless $self->_is_known($topic);
     delete $cfg->{parked}{$topic};
     $self->_watch_partition($topic, $_) for $self->{accumulator}->waiting_beyond($topic);
     return;
@@ -175,7 +175,7 @@ sub _parked_failed {
     my ($unheard, $is_transactional) = $self->{accumulator}->fail_parked($topic, $partition, $error);
     $self->_report($error) if $unheard && !$cfg->{closed};
     $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
-    return;
+    return $self->_check_buffer;
 }
 
 1;

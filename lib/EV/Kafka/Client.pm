@@ -5,6 +5,7 @@ use warnings;
 use Carp ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Cluster;
 use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
 use EV::Kafka::Facade;
@@ -16,10 +17,6 @@ use EV::Kafka::Strings;
 
 use parent qw(
     EV::Kafka::Events
-    EV::Kafka::Pending
-    EV::Kafka::Connections
-    EV::Kafka::Bootstrap
-    EV::Kafka::Metadata
     EV::Kafka::Producer
     EV::Kafka::Buffer
     EV::Kafka::Delivery
@@ -52,6 +49,34 @@ $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Offsets Outbox);
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
 my %EVENT = (
+    'cluster opens'      => sub { $_[0]->_open_here },
+    'cluster connected'  => sub { $_[0]->_connected },
+    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->_route($topic, $leaders) },
+    'cluster recreated'  => sub { my ($client, $topic) = @_; $client->_log_replaced($topic) },
+    'cluster metadata'   => sub {
+        my ($client, $has_news) = @_;
+        if   (@{ $client->{cfg}{flush_waiters} }) { $client->_flush_all_batches }
+        else                                      { $client->_send_ready }
+        $client->_check_buffer;
+        return unless $has_news;
+        $client->_poll_again;
+        $client->_fetch_on;
+        $client->_group_metadata_changed;
+    },
+    'cluster ready'      => sub {
+        my ($client, $purpose, $node_id) = @_;
+        $client->_send_ready_to($node_id) if $purpose eq 'main';
+    },
+    'cluster down'       => sub {
+        my ($client, $purpose, $node_id) = @_;
+        $client->{cluster}->open(main => $node_id) if $purpose eq 'main' && grep { $_ == $node_id } $client->_ready_nodes;
+    },
+    'cluster gone'       => sub {
+        my ($client, $purpose, $node_id) = @_;
+        return if $purpose ne 'fetch';
+        $client->{outbox}->then($client, '_end_part', $_) for $client->_give_up_fetch($node_id);
+    },
+    'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
 );
 
 sub new {
@@ -84,6 +109,7 @@ sub _build {
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
     $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
     my @ground = (loop => $self->{loop}, outbox => $self->{outbox}, options => $cfg);
+    $self->{cluster} = EV::Kafka::Cluster->new(@ground, tells => $self->_tells('cluster'));
     push @ground, cluster => $self->{cluster};
     $self->{coordinators} = EV::Kafka::Coordinators->new(@ground);
     push @ground, coordinators => $self->{coordinators};
@@ -128,19 +154,7 @@ sub _produce_timeout_ms {
 # The state of a client that has done nothing yet.
 sub _nothing_under_way {
     return (
-        conns           => {},
-        links           => {},
-        lost_brokers    => {},
-        broker_map      => {},
-        leaders         => {},
-        topics          => {},
-        meta            => undef,
-        metadata_due    => {},
-        metadata_asked  => {},
-        metadata_creates => {},
-        bootstrap_conn  => undef,
         connect_waiters => [],
-        pending_ops     => [],
         flush_waiters   => [],
         held            => {},
         parked          => {},
@@ -158,7 +172,6 @@ sub _nothing_under_way {
         group_ops       => {},
         producer_id     => -1,
         producer_epoch  => -1,
-        _topic_meta_tries => {},
         _linger_active  => 0,
         _linger_timer   => undef,
     );
@@ -168,28 +181,18 @@ sub connect {
     my ($self, $cb) = @_;
     $self->_check_open;
     my $cfg = $self->{cfg};
-    if ($cfg->{connected} && $self->_producer_is_ready) {
+    my $is_connected = $self->{cluster}->is_connected;
+    if ($is_connected && $self->_producer_is_ready) {
         $self->_call($cb, $cfg->{meta});
         return;
     }
     push @{ $cfg->{connect_waiters} }, $cb if $cb;
-    return $self->_renew_producer if $cfg->{connected};
-    return if $cfg->{metadata_request};
-    # Also after all brokers were found dead: at once, and worth another report.
-    @$cfg{qw(started outage_reported)} = (1, 0);
-    $cfg->{metadata_due}{ EV::Kafka::Metadata::ALL_TOPICS() } = $self->_now;
-    return $self->_pump_metadata;
+    return $is_connected ? $self->_renew_producer : $self->{cluster}->connect;
 }
 
-# The first metadata is there. What was queued goes before what the callbacks do.
+# The first metadata is there.
 sub _connected {
     my ($self) = @_;
-    my $cfg = $self->{cfg};
-    $cfg->{connected} = 1;
-    $self->_start_metadata_refresh;
-    $self->_drain_pending_topics;
-    $self->_drain_pending_first;
-    return if $cfg->{closed};
     return $self->_producer_is_ready ? $self->_announce_connected : $self->_renew_producer;
 }
 
@@ -200,25 +203,6 @@ sub _announce_connected {
     $self->_call($cfg->{on_connect}) unless $cfg->{announced}++;
     $self->_call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
     return;
-}
-
-sub _start_metadata_refresh {
-    my ($self) = @_;
-    my $interval = $self->{cfg}{metadata_refresh} or return;
-    $self->{cfg}{_refresh_timer} = $self->_timer($interval, '_refresh_periodically');
-    return;
-}
-
-sub _refresh_periodically {
-    my ($self) = @_;
-    $self->_start_metadata_refresh;
-    return $self->_refresh_metadata;
-}
-
-# Runs what needs the cluster to be known, now or after connect.
-sub _when_connected {
-    my ($self, $op) = @_;
-    return $self->{cfg}{connected} ? $self->_run_ops($op) : $self->_queue_op($op);
 }
 
 sub close {
@@ -247,26 +231,26 @@ sub _shut_down {
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
     $self->{accumulator}->divert(1);
-    delete @$cfg{qw(_refresh_timer _metadata_timer _expiry_timer _delivery_timer unpark_timers _flush_timer metadata_request adoption)};
+    $self->{cluster}->stop;
+    delete @$cfg{qw(_expiry_timer _delivery_timer unpark_timers _flush_timer)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @connecting = splice @{ $cfg->{connect_waiters} };
     my @waiters = splice @{ $cfg->{flush_waiters} };
     delete $_->{timer} for @waiters;
     $cfg->{held} = {};
-    delete $_->{retry} for values %{ $cfg->{links} };
 
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->_close_group;
     $self->{coordinators}->close('client closed');
     $self->_fail_txn('client closed');
-    $self->_fail_ops('client closed', splice @{ $cfg->{pending_ops} });
+    $self->{cluster}->fail_waiting('client closed');
     $self->{accumulator}->fail_all('client closed', 'disconnected');
     $self->{outbox}->end;
     $self->{offsets}->close('client closed');
     $self->_call($_->{cb}, 'client closed') for @waiters;
     $self->_stop_fetching('client closed');
-    $self->_disconnect_all;
+    $self->{cluster}->close('client closed');
     return;
 }
 
@@ -278,9 +262,8 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{$_}->abandon for qw(offsets coordinators);
-    delete @$cfg{ qw(metadata_request adoption buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
-    $self->_disconnect_all;
+    $self->{$_}->abandon for qw(offsets coordinators cluster);
+    delete @$cfg{ qw(buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     %$cfg = (%$cfg, _nothing_under_way());
     return;
 }
@@ -309,7 +292,44 @@ sub lag {
 
 sub error_name { EV::Kafka::_error_name($_[-1]) }
 
-# --- the owners' methods by the names that parts of the client still call -----------
+# --- what tests of programs call --------------------------------------------------
+
+sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->new($cfg)->merge($meta) }
+
+sub _refresh_metadata_for_topic { my ($self, $topic) = @_; return $self->{cluster}->want($topic) }
+
+sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run_on_broker($node_id) }
+
+# --- delegators: what parts of the client that are its parents call of the owners ---
+
+sub _refresh_metadata   { my ($self) = @_; return $self->{cluster}->refresh }
+sub _want_metadata      { my ($self, @args) = @_; return $self->{cluster}->want(@args) }
+sub _want_topic_to_write { my ($self, $topic) = @_; return $self->{cluster}->want_to_write($topic) }
+sub _find_leaders       { my ($self) = @_; return $self->{cluster}->find_leaders }
+sub _leader             { my ($self, @partition) = @_; return $self->{cluster}->leader(@partition) }
+sub _leader_epoch       { my ($self, @partition) = @_; return $self->{cluster}->leader_epoch(@partition) }
+sub _is_known           { my ($self, @wanted) = @_; return $self->{cluster}->is_known(@wanted) }
+sub _is_leader_error    { my ($self, $code) = @_; return EV::Kafka::Error::is_leader_error($code) }
+sub _ready_conn         { my ($self, @link) = @_; return $self->{cluster}->ready_conn(@link) }
+sub _request_failed     { my ($self, @link) = @_; return $self->{cluster}->request_failed(@link) }
+
+# Their operations are run with the client, as a program's are.
+sub _on_broker {
+    my ($self, $purpose, $node_id, $op) = @_;
+    return $self->{cluster}->on_broker($purpose, $node_id, { %$op, is_owners => 0 });
+}
+
+sub _on_topic       { my ($self, $op) = @_; return $self->{cluster}->on_topic({ %$op, is_owners => 0 }) }
+sub _when_connected { my ($self, $op) = @_; return $self->{cluster}->when_connected({ %$op, is_owners => 0 }) }
+
+# At once. A message takes its transaction along, whose end says so, or {is_told} already.
+sub _fail_ops {
+    my ($self, $error, @ops) = @_;
+    $self->{cluster}->fail($error, grep { $_->{cb} || !$_->{transaction} && !$_->{is_told} } @ops);
+    $self->{outbox}->drain;
+    $self->_txn_broken($_, $error) for grep { $_ } map { $_->{transaction} } @ops;
+    return;
+}
 
 sub _coordinator_refused { shift->{coordinators}->refused(@_) }
 sub _forget_coordinator  { shift->{coordinators}->forget(@_) }
@@ -358,9 +378,6 @@ sub _txn_unsettled { my ($self, @about) = @_; return $self->{accumulator}->trans
 sub _txn_fail_unsent { my ($self, @about) = @_; return $self->{accumulator}->fail_transactional(@about) }
 sub _ready_nodes { my ($self, @about) = @_; return $self->{accumulator}->ready_nodes(@about) }
 
-# Tests of programs call it by this name.
-sub _merge_metadata { goto &EV::Kafka::Metadata::_merge_metadata }
-
 1;
 
 __END__
@@ -383,9 +400,7 @@ from modules with one task each:
 
 =item L<EV::Kafka::Options>, what C<new> accepts
 
-=item L<EV::Kafka::Bootstrap>, L<EV::Kafka::Metadata>, finding the cluster, topics and leaders
-
-=item L<EV::Kafka::Connections>, L<EV::Kafka::Pending>, connections to brokers and what waits for them
+=item L<EV::Kafka::Cluster>, the brokers, topics and leaders, connections, and what waits for them
 
 =item L<EV::Kafka::Producer>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
 C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings

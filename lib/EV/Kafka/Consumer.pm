@@ -236,7 +236,7 @@ sub seek {
         $self->_move($assigned, $offset);
         return $self->_seek_ended($cb, $assigned);
     }
-    return $self->_seek_ended($cb, undef, 'no connection to leader') unless $self->{cfg}{started};
+    return $self->_seek_ended($cb, undef, 'no connection to leader') unless $self->{cluster}->is_started;
     return $self->_when_connected({
         cb  => $cb,
         run => sub { my ($self, $op) = @_; $self->_seek_end($topic, $partition, $offset, $op->{cb}) },

@@ -78,13 +78,13 @@ sub _flush_all_batches {
 # Native code calls this, too, when a batch is large enough to leave.
 sub _send_ready {
     my ($self) = @_;
-    return if $self->{cfg}{closed} || !$self->{cfg}{connected};
+    return if $self->{cfg}{closed} || !$self->{cluster}->is_connected;
     $self->_apply_options;
     $self->_renew_producer if $self->{accumulator}->needs_identity;
     my @nodes = $self->{accumulator}->ready_nodes;
     $self->_txn_register_new if defined $self->{cfg}{transactional_id};
     if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
-    else                          { $self->{cfg}{leaderless_tries} = 0 }
+    else                          { $self->{cluster}->leaders_found }
     $self->_send_ready_to($_) for grep { $_ >= 0 } @nodes;
     return;
 }
@@ -94,7 +94,7 @@ sub _send_ready_to {
     my $cfg  = $self->{cfg};
     my $conn = $self->_ready_conn(main => $node_id);
     if (!$conn) {
-        $self->_open_link($self->_link(main => $node_id));
+        $self->{cluster}->open(main => $node_id);
         return;
     }
     return if $cfg->{sending}{$node_id};    # acks => 0 answers before it has sent
@@ -106,6 +106,13 @@ sub _send_ready_to {
         last;
     }
     return;
+}
+
+# Native code calls this when a Produce request with acks 0 is leaving for the broker.
+sub _produced_unanswered {
+    my ($self, $node_id) = @_;
+    $self->{cfg}{unconfirmed}{$node_id} = 1;
+    return $self->{cluster}->produced_unanswered($node_id);
 }
 
 # Native code calls this once for each Produce request, after the delivery

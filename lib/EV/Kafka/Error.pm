@@ -18,6 +18,11 @@ use constant UNKNOWN_SERVER_ERROR => -1;
 # COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
 my %MOVED = map { $_ => 1 } 5, 6, 13, 15, 16;
 
+# The leader of a partition is another broker, or about to be: fresh metadata will tell.
+# LEADER_NOT_AVAILABLE, NOT_LEADER_OR_FOLLOWER, REPLICA_NOT_AVAILABLE, KAFKA_STORAGE_ERROR,
+# FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, OFFSET_NOT_AVAILABLE.
+my %LEADER_MOVES = map { $_ => 1 } 5, 6, 9, 56, 74, 75, 78;
+
 sub of_code {
     my ($class, $code, $about) = @_;
     my $name = EV::Kafka::_error_name($code);
@@ -70,6 +75,11 @@ sub is_retriable_by_coordinator {
     return 0 unless $code;
     return 1 if is_retriable($code);
     return is_unknown($code) && defined $tries && $tries < UNKNOWN_ERROR_TRIES ? 1 : 0;
+}
+
+sub is_leader_error {
+    my ($code) = @_;
+    return $LEADER_MOVES{$code} ? 1 : 0;
 }
 
 sub is_from_other_coordinator {
@@ -147,6 +157,11 @@ tries have been made, so C<$tries>, the tries that ended so before, has to be gi
 for the rest, which is final: authorisation, fencing, an inconsistent protocol, an invalid
 group id or session timeout. What means something of its own to a request, such as
 REBALANCE_IN_PROGRESS to a member of a group, the request looks at first.
+
+=head2 is_leader_error($code)
+
+Whether the answer means that a partition's leader is another broker, or about to be, so that metadata
+is asked for.
 
 =head2 is_from_other_coordinator($code)
 

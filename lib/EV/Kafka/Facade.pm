@@ -8,44 +8,6 @@ use Scalar::Util qw(weaken);
 # goes as soon as the owner is a class.
 
 my %ROOM = (
-    cluster => {
-        (map { ($_ => "_$_") } qw(leader leader_epoch has_leader is_known ready_conn request_failed answer_timeout
-            find_leaders partition_counts topic_names is_leader_error)),
-        want             => '_want_metadata',
-        want_to_write    => '_want_topic_to_write',
-        refresh          => '_refresh_metadata',
-        is_wanted        => sub { my ($client, $topic) = @_; defined $client->{cfg}{metadata_due}{$topic} },
-        partitions       => sub { my ($client, $topic) = @_; scalar @{ $client->{cfg}{topics}{$topic} || [] } },
-        is_connected     => sub { $_[0]{cfg}{connected} },
-        is_started       => sub { $_[0]{cfg}{started} },
-        brokers          => sub { sort { $a <=> $b } keys %{ $_[0]{cfg}{broker_map} } },
-        broker           => sub { my ($client, $node_id) = @_; $client->{cfg}{broker_map}{$node_id} },
-        # Whether it is one that can be reached by now.
-        add_broker       => sub {
-            my ($client, $node_id, $host, $port) = @_;
-            my $brokers = $client->{cfg}{broker_map};
-            return 1 if $brokers->{$node_id};
-            return 0 unless EV::Kafka::Metadata::_is_port($port);
-            $brokers->{$node_id} = { host => $host, port => $port };
-            return 1;
-        },
-        control_conn     => sub { $_[0]{cfg}{bootstrap_conn} },
-        open             => sub { my ($client, @link) = @_; $client->_open_link($client->_link(@link)) },
-        close_link       => sub { my ($client, @link) = @_; $client->_close_link(join ':', @link) },
-        new_conn         => '_new_conn',
-        # The operations: run => sub { my ($op, $conn) = @_ }, cb => sub { my (undef, $error) = @_ }.
-        on_broker        => sub {
-            my ($client, $purpose, $node_id, $op) = @_;
-            $client->_on_broker($purpose, $node_id, { %$op, run => sub {
-                my ($client, $queued) = @_;
-                my $conn = $client->_ready_conn($purpose, $node_id)
-                    or return $queued->{cb} && $queued->{cb}->(undef, 'no connection to leader');
-                $op->{run}->($queued, $conn);
-            } });
-        },
-        on_topic         => sub { my ($client, $op) = @_; $client->_on_topic(_without_client($op)) },
-        when_connected   => sub { my ($client, $op) = @_; $client->_when_connected(_without_client($op)) },
-    },
     consumer => {
         change            => '_change_assignment',
         replace           => '_set_assignment',
@@ -116,11 +78,6 @@ sub of {
     my $self = bless { room => $room, client => $client }, $class;
     weaken($self->{client});
     return $self;
-}
-
-sub _without_client {
-    my ($op) = @_;
-    return { %$op, run => sub { my (undef, $queued) = @_; $op->{run}->($queued) } };
 }
 
 our $AUTOLOAD;

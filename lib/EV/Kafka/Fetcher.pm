@@ -76,7 +76,7 @@ sub _fetch_on {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     delete $cfg->{fetch_on_timer};
-    return unless $cfg->{connected} && $self->_looks_up;
+    return unless $self->{cluster}->is_connected && $self->_looks_up;
     $self->_listen_again if $cfg->{consuming};
     my @nodes = $self->_nodes_to_ask;
     return unless $cfg->{consuming};

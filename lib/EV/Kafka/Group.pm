@@ -307,7 +307,7 @@ sub _left_group {
     @$cfg{qw(group group_timers)} = (undef, {});
     EV::Kafka::Farewell->forget($self);
     # Behind what still waits there nothing would be answered.
-    $self->_close_link($group->{parked}) if $group->{parked};
+    $self->{cluster}->close_link(split /:/, $group->{parked}) if $group->{parked};
     $self->_session_confirmed($group);
     $self->_change_assignment([]);
     my $next = delete $cfg->{next_group};
@@ -363,8 +363,7 @@ sub _last_words {
         $self->_by_protocol($group, part => $conn, $done) if $leaves;
     };
     return $self->_say_at_once($group, $old_conn, $say) if ($cfg->{sasl} || {})->{asks_for_token};
-    local $cfg->{loop} = $loop;
-    return { conn => $self->_new_conn, host => $broker->{host}, port => $broker->{port}, say => $say };
+    return { conn => $self->{cluster}->new_conn($loop), host => $broker->{host}, port => $broker->{port}, say => $say };
 }
 
 # Over the connection that is there, and without waiting for what else is under way there:

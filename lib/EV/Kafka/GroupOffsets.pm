@@ -397,7 +397,7 @@ sub _drop_stuck_commit {
     my ($self, $group) = @_;
     return unless $group->{commits}->is_under_way && !$group->{parked};
     my $node_id = $self->{coordinators}->node_id(group => $group->{group_id});
-    return defined $node_id ? $self->_close_link("group:$node_id") : undef;
+    return defined $node_id ? $self->{cluster}->close_link(group => $node_id) : undef;
 }
 
 # At close, which waits for nothing: one write, and no answer is waited for. The

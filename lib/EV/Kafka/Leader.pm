@@ -39,7 +39,7 @@ sub _lead_group {
     my ($self, $group, $answer) = @_;
     my $members = $self->_read_group($group, $answer);
     my %topics  = map { $_ => 1 } map { @{ $_->{topics} } } values %$members;
-    my $counts  = $self->_partition_counts;
+    my $counts  = $self->{cluster}->partition_counts;
     my @unknown = grep { !$counts->{$_} } sort keys %topics;
     $group->{leading} = { order => [map { $_->{member_id} } @{ $answer->{members} }], members => $members };
     return $self->_assign_group($group) unless @unknown;
@@ -77,11 +77,10 @@ sub _watch_for_group {
 
 sub _count_uncounted {
     my ($self, $group, $counts) = @_;
-    my $due = $self->{cfg}{metadata_due};
     my @left;
     for my $topic (@{ $group->{uncounted} || [] }) {
-        if ($counts->{$topic})        { $group->{led}{$topic} = $counts->{$topic} }
-        elsif (defined $due->{$topic}) { push @left, $topic }
+        if    ($counts->{$topic})                   { $group->{led}{$topic} = $counts->{$topic} }
+        elsif ($self->{cluster}->is_wanted($topic)) { push @left, $topic }
     }
     $group->{uncounted} = \@left;
     return;
@@ -90,7 +89,7 @@ sub _count_uncounted {
 # What the members subscribe to, and how many partitions of it are known.
 sub _topics_of {
     my ($self, $members) = @_;
-    my $counts = $self->_partition_counts;
+    my $counts = $self->{cluster}->partition_counts;
     return { map { $_ => $counts->{$_} || 0 } map { @{ $_->{topics} } } values %$members };
 }
 
@@ -124,7 +123,7 @@ sub _read_members {
 
 sub _share_out {
     my ($self, $assignor, $members, $order) = @_;
-    my $assigned = EV::Kafka::Assignor->assign($assignor, $members, $self->_partition_counts);
+    my $assigned = EV::Kafka::Assignor->assign($assignor, $members, $self->{cluster}->partition_counts);
     $self->{cfg}{last_assignment} = $assigned;
     return [map { {
         member_id  => $_,
@@ -139,21 +138,6 @@ sub _assign_partitions {
     return $self->_share_out('sticky', $read, [map { $_->{member_id} } @$members]);
 }
 
-# By topic. A partition counts also while it has no leader.
-sub _partition_counts {
-    my ($self) = @_;
-    my $cfg = $self->{cfg};
-    my %counts = map { $_->{name} => scalar @{ $_->{partitions} || [] } } @{ ($cfg->{meta} || {})->{topics} || [] };
-    my $routed = List::Util::sum0(map { scalar grep { $_ >= 0 } @$_ } values %{ $cfg->{topics} });
-    return \%counts if $routed == keys %{ $cfg->{leaders} };
-    # A program has added leaders of its own.
-    for my $key (keys %{ $cfg->{leaders} }) {
-        my ($topic, $partition) = $key =~ /\A(.*):([0-9]+)\z/ or next;
-        $counts{$topic} = $partition + 1 if $partition >= ($counts{$topic} || 0);
-    }
-    return \%counts;
-}
-
 # --- watching -------------------------------------------------------------------
 
 # After each answer with metadata.
@@ -162,12 +146,12 @@ sub _group_metadata_changed {
     my $cfg   = $self->{cfg};
     my $group = $cfg->{group} or return;
     if (my $leading = $group->{leading}) {
-        return if grep { defined $cfg->{metadata_due}{$_} } @{ $leading->{unknown} };
+        return if grep { $self->{cluster}->is_wanted($_) } @{ $leading->{unknown} };
         return $self->_assign_group($group);
     }
     return $self->_reconcile($group) if $group->{target};
     return unless $group->{led};
-    my $counts = $self->_partition_counts;
+    my $counts = $self->{cluster}->partition_counts;
     $self->_count_uncounted($group, $counts);
     return unless $group->{state} eq 'stable';
     my $led    = $group->{led};
@@ -192,7 +176,7 @@ sub _is_confirmed {
 sub _watch_topics {
     my ($self) = @_;
     my $group  = $self->{cfg}{group};
-    my $counts = $self->_partition_counts;
+    my $counts = $self->{cluster}->partition_counts;
     my %topics = map { $_ => 1 } @{ $group->{topics} }, keys %{ $group->{led} || {} };
     my @absent = grep { !$counts->{$_} } keys %topics or return;
     $self->_refresh_metadata_for_topic($_) for @absent;

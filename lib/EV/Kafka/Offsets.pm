@@ -147,7 +147,7 @@ sub _send {
 
 sub _is_moved {
     my ($self, $code) = @_;
-    return $self->{cluster}->is_leader_error($code) || $code == UNKNOWN_TOPIC_OR_PARTITION;
+    return EV::Kafka::Error::is_leader_error($code) || $code == UNKNOWN_TOPIC_OR_PARTITION;
 }
 
 sub _found {

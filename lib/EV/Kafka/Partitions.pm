@@ -2,6 +2,19 @@ package EV::Kafka::Partitions;
 use strict;
 use warnings;
 
+# Bytes; no broker has a topic with a longer name.
+use constant MAX_TOPIC_NAME => 249;
+
+# What is wrong with a name that cannot even be asked for: a request that has it may
+# have others' names in it. Which characters are allowed is for the broker to say.
+sub invalid_topic {
+    my ($topic) = @_;
+    my $bytes = do { use bytes; length $topic };
+    return $bytes > MAX_TOPIC_NAME
+        ? "invalid topic name: $bytes bytes, ${\ MAX_TOPIC_NAME} are allowed: '" . substr($topic, 0, 20) . "...'"
+        : undef;
+}
+
 sub key_of { return "$_[0]{topic}:$_[0]{partition}" }
 
 sub by_topic {
@@ -41,6 +54,10 @@ client thinks of partitions one by one; requests and answers list them by topic.
 =head1 FUNCTIONS
 
 None is exported.
+
+=head2 invalid_topic($topic)
+
+What is wrong with a name that cannot even be asked for, or undef.
 
 =head2 key_of(\%partition)
 

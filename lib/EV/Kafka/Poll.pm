@@ -11,7 +11,7 @@ sub poll {
     $self->_check_open;
     my $cfg = $self->{cfg};
     return $self->_poll_ends({ cb => $cb, left => 1 }) unless @{ $cfg->{assignments} };
-    return if !$cb && !$cfg->{connected} && grep { $_->{is_poll} } @{ $cfg->{pending_ops} };
+    return if !$cb && !$self->{cluster}->is_connected && grep { $_->{is_poll} } @{ $cfg->{pending_ops} };
     # Its callback takes an error alone, what waits for connect gets (undef, $error).
     return $self->_when_connected({
         is_poll => 1,
@@ -59,7 +59,7 @@ sub _end_idle_round {
 sub _poll_again {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    return unless $cfg->{connected} && @{ $cfg->{idle_rounds} };
+    return unless $self->{cluster}->is_connected && @{ $cfg->{idle_rounds} };
     for my $round (splice @{ $cfg->{idle_rounds} }) {
         delete $round->{error};
         $self->_ask_for($round) unless $cfg->{closed};

@@ -5,8 +5,7 @@ use warnings;
 use Carp ();
 use Scalar::Util ();
 
-# Bytes; no broker has a topic with a longer name.
-use constant MAX_TOPIC_NAME => 249;
+use EV::Kafka::Partitions;
 
 my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 
@@ -47,18 +46,8 @@ sub _produce_message {
     my $refusal = $self->_produce_refusal;
     return $self->_refuse($message, $refusal) if defined $refusal;
     return $self->_append_message($message) if $self->_is_direct($message->{topic});
-    my $invalid = _invalid_topic($message->{topic});
+    my $invalid = EV::Kafka::Partitions::invalid_topic($message->{topic});
     return defined $invalid ? $self->_refuse($message, $invalid) : $self->_park_message($message);
-}
-
-# What is wrong with a name that cannot even be asked for: a request that has it may
-# have others' names in it. Which characters are allowed is for the broker to say.
-sub _invalid_topic {
-    my ($topic) = @_;
-    my $bytes = do { use bytes; length $topic };
-    return $bytes > MAX_TOPIC_NAME
-        ? "invalid topic name: $bytes bytes, ${\ MAX_TOPIC_NAME} are allowed: '" . substr($topic, 0, 20) . "...'"
-        : undef;
 }
 
 # Whether messages go straight into batches. As long as older ones wait for their
@@ -66,7 +55,7 @@ sub _invalid_topic {
 sub _is_direct {
     my ($self, $topic) = @_;
     my $cfg = $self->{cfg};
-    return $cfg->{topics}{$topic} && !$cfg->{parked}{$topic};
+    return $self->_is_known($topic) && !$cfg->{parked}{$topic};
 }
 
 sub _append_message {
@@ -110,7 +99,7 @@ sub _choose_partition {
     my ($self, $topic, $key) = @_;
     my $partitioner = $self->{cfg}{partitioner};
     return $self->{accumulator}->partition_for($topic, $key) unless ref $partitioner;
-    my $count       = @{ $self->{cfg}{topics}{$topic} };
+    my $count       = $self->{cluster}->partitions($topic);
     my $partition   = EV::Kafka::_shielded_value($partitioner, $topic, $key, $count);
     Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")
         unless defined $partition && $partition =~ /\A[0-9]+\z/ && $partition < $count;

@@ -169,7 +169,7 @@ sub _bounded_interval {
 sub _reconcile {
     my ($self, $group) = @_;
     return if $group->{reconciling} || !$group->{target} || $TAKES_NOTHING{ $group->{state} };
-    my $names = $self->_topic_names;
+    my $names = $self->{cluster}->topic_names;
     my @known = grep { exists $names->{ $_->{topic} } } @{ $group->{target} };
     if (@known < @{ $group->{target} }) { $self->_look_for_names($group) }
     else                                { delete @$group{qw(target looks_for_names)} }
@@ -245,26 +245,20 @@ sub _send_leaving_heartbeat {
 
 # --- topics by id ---------------------------------------------------------------
 
-sub _topic_names {
-    my ($self) = @_;
-    return { map { $_->{topic_id} => $_->{name} } grep { defined $_->{topic_id} }
-        @{ ($self->{cfg}{meta} || {})->{topics} || [] } };
-}
-
 # The coordinator may know a topic before other brokers do, and one that this client
 # may not see.
 sub _look_for_names {
     my ($self, $group) = @_;
-    return if defined $self->{cfg}{metadata_due}{ EV::Kafka::Metadata::ALL_TOPICS() };
+    return if $self->{cluster}->is_wanted;
     my $try  = $group->{looks_for_names}++;
     my $wait = $try ? $self->_backoff($try, NAME_BACKOFF, NAME_BACKOFF_MAX) : 0;
-    return $self->_want_metadata(EV::Kafka::Metadata::ALL_TOPICS(), $wait);
+    return $self->{cluster}->want(undef, $wait);
 }
 
 # What is still to be committed is not given up yet.
 sub _owned_by_id {
     my ($self, $group) = @_;
-    my %ids = reverse %{ $self->_topic_names };
+    my %ids = reverse %{ $self->{cluster}->topic_names };
     return EV::Kafka::Partitions::by_topic(
         map { [$ids{ $_->{topic} }, $_->{partition}] } grep { defined $ids{ $_->{topic} } }
             @{ $self->{cfg}{assignments} }, @{ $group->{committing} || [] },

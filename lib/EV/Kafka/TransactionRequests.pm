@@ -231,7 +231,7 @@ sub _send_offsets_when_ready {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     my $txn = $cfg->{txn} or return;
-    return if !$cfg->{connected} || !$self->_producer_is_ready || $cfg->{init_producer};
+    return if !$self->{cluster}->is_connected || !$self->_producer_is_ready || $cfg->{init_producer};
     my @new = grep { !$_->{under_way}++ } values %{ $txn->{offsets} };
     for my $sent (@new) {
         $txn->{asked} = 1;

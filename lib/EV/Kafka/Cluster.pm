@@ -1,0 +1,377 @@
+package EV::Kafka::Cluster;
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+use EV::Kafka::Cluster::Connector;
+use EV::Kafka::Cluster::Control;
+use EV::Kafka::Cluster::Links;
+use EV::Kafka::Cluster::Metadata;
+use EV::Kafka::Cluster::Topics;
+use EV::Kafka::Cluster::Waiting;
+use EV::Kafka::Partitions;
+
+# The cluster as a client sees it: which topics there are, who leads them, the connections to
+# brokers, and what waits for one of these. Its state lies in its parts:
+#   topics     what is known of brokers, topics and leaders
+#   waiting    operations that wait for metadata, a leader or a connection
+#   connector  makes connections
+#   links      connections to brokers
+#   control    the connection for Metadata
+#   metadata   when it is asked for, and what becomes of the answers
+# of which each knows those above it in this list. Of its own it has
+#   outage     'connecting' or 'connected' once on_error has heard that no broker answers
+
+# tells: opens (a connection is about to be made), leaders($topic, \@by_partition), recreated($topic),
+# connected (once), metadata($has_news) after each answer, ready($purpose, $node_id), down($purpose,
+# $node_id) when a connection has ended that somebody may still need, gone($purpose, $node_id) when what
+# is under way there is given up, program_op($op), an operation that a program has put into
+# {pending_ops}, is to run.
+sub new {
+    my ($class, %about) = @_;
+    my $self  = bless { %about{qw(outbox tells)}, outage => '', has_ended => 0 }, $class;
+    my %ground = (%about{qw(loop outbox options)}, published => $about{options});
+    $self->{topics}    = EV::Kafka::Cluster::Topics->new($about{options});
+    $self->{topics}->clear;
+    $ground{topics}    = $self->{topics};
+    $self->{waiting}   = EV::Kafka::Cluster::Waiting->new(%ground, tells => $about{tells});
+    $self->{connector} = EV::Kafka::Cluster::Connector->new(%ground, tells => $about{tells});
+    $ground{connector} = $self->{connector};
+    $self->{links}     = EV::Kafka::Cluster::Links->new(%ground, notify => $self->_listener('link'));
+    $self->{control}   = EV::Kafka::Cluster::Control->new(%ground, notify => $self->_listener('control'));
+    $self->{metadata}  = EV::Kafka::Cluster::Metadata->new(%ground, %$self{qw(waiting control)},
+        notify => $self->_listener('metadata'));
+    return $self;
+}
+
+# What one of the parts has to say goes to the method of this name.
+sub _listener {
+    my ($self, $part) = @_;
+    weaken(my $weak = $self);
+    return sub {
+        my ($event, @about) = @_;
+        my $method = "_${part}_$event";
+        return $weak ? $weak->$method(@about) : undef;
+    };
+}
+
+# --- what is known ------------------------------------------------------------------
+
+sub leader           { my ($self, @partition) = @_; return $self->{topics}->leader(@partition) }
+sub leader_epoch     { my ($self, @partition) = @_; return $self->{topics}->leader_epoch(@partition) }
+sub has_leader       { my ($self, @wanted) = @_; return $self->{topics}->has_leader(@wanted) }
+sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_known(@wanted) }
+sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
+sub partition_counts { return $_[0]{topics}->partition_counts }
+sub topic_names      { return $_[0]{topics}->topic_names }
+sub brokers          { return $_[0]{topics}->brokers }
+sub broker           { my ($self, $node_id) = @_; return $self->{topics}->broker($node_id) }
+sub add_broker       { my ($self, @broker) = @_; return $self->{topics}->add_broker(@broker) }
+
+# --- what is asked ------------------------------------------------------------------
+
+# Also after all brokers were found dead: at once, and worth another report.
+sub connect {
+    my ($self) = @_;
+    return if $self->{metadata}->is_under_way;
+    $self->{outage} = '' if $self->{outage} eq 'connecting';
+    return $self->{metadata}->start;
+}
+
+sub is_started   { return $_[0]{metadata}->is_started }
+sub is_connected { return $_[0]{metadata}->is_connected }
+
+# A topic's metadata, undef for all topics.
+sub want {
+    my ($self, $topic, $delay) = @_;
+    return $self->{metadata}->want($topic // EV::Kafka::Cluster::Metadata::ALL_TOPICS, $delay);
+}
+
+sub is_wanted {
+    my ($self, $topic) = @_;
+    return $self->{metadata}->is_wanted($topic // EV::Kafka::Cluster::Metadata::ALL_TOPICS);
+}
+
+sub refresh       { return $_[0]->want(undef) }
+sub want_to_write { my ($self, $topic) = @_; return $self->{metadata}->want_to_write($topic) }
+sub find_leaders  { return $_[0]{metadata}->find_leaders }
+sub leaders_found { return $_[0]{metadata}->leaders_found }
+
+# --- operations: as EV::Kafka::Cluster::Waiting has them --------------------------------
+
+# On a ready connection, now or once there is one. The next failure to connect fails it.
+sub on_broker {
+    my ($self, $purpose, $node_id, $op) = @_;
+    return $self->{waiting}->fail('client closed', $op) if $self->{has_ended};
+    my $queued = { is_owners => 1, %$op, purpose => $purpose, node_id => $node_id };
+    if (my $conn = $self->ready_conn($purpose, $node_id)) {
+        return $self->{waiting}->run($queued, $conn);
+    }
+    $self->{waiting}->add($queued);
+    return $self->open($purpose, $node_id);
+}
+
+# One on a topic that has no leader waits, and the topic is asked for.
+sub on_topic {
+    my ($self, $op) = @_;
+    my ($waiting, $topic) = ($self->{waiting}, $op->{topic});
+    my $queued = { is_owners => 1, %$op };
+    return $waiting->run($queued) if $self->is_connected && $waiting->has_what_it_needs($op);
+    my $invalid = $self->{has_ended} ? 'client closed' : EV::Kafka::Partitions::invalid_topic($topic);
+    return $waiting->fail($invalid, $op) if defined $invalid;
+    $waiting->add($queued);
+    return $op->{is_write} ? $self->want_to_write($topic) : $self->want($topic);
+}
+
+sub when_connected {
+    my ($self, $op) = @_;
+    my $queued = { is_owners => 1, %$op };
+    return $self->is_connected || $self->{has_ended} ? $self->{waiting}->run($queued) : $self->{waiting}->add($queued);
+}
+
+# As if they had waited.
+sub fail { my ($self, $error, @ops) = @_; return $self->{waiting}->fail($error, @ops) }
+
+# --- connections --------------------------------------------------------------------
+
+sub ready_conn {
+    my ($self, $purpose, $node_id) = @_;
+    return $self->{links}->ready_conn($purpose, $node_id);
+}
+
+sub open {
+    my ($self, $purpose, $node_id) = @_;
+    return $self->{links}->open($purpose, $node_id);
+}
+
+# On purpose: what is under way there is of no interest any more.
+sub close_link {
+    my ($self, @link) = @_;
+    my $link = $self->{links}->link(@link) or return;
+    return $link->close;
+}
+
+# A request that was lost with its connection.
+sub request_failed {
+    my ($self, @link) = @_;
+    my $link = $self->{links}->link(@link) or return;
+    return $link->request_failed;
+}
+
+# A Produce request with acks 0 is leaving for the broker.
+sub produced_unanswered {
+    my ($self, $node_id) = @_;
+    my $link = $self->{links}->link(main => $node_id) or return;
+    return $link->produced_unanswered;
+}
+
+# One that the cluster knows nothing of.
+sub new_conn { my ($self, $loop) = @_; return $self->{connector}->conn($loop) }
+
+sub control_conn   { return $_[0]{control}->conn }
+sub answer_timeout { return $_[0]{control}->answer_timeout }
+
+# Runs what waits for a connection to the broker.
+sub run_on_broker {
+    my ($self, $node_id) = @_;
+    my @left = $self->{waiting}->run_on_broker($node_id, sub { return scalar $self->ready_conn($_[0], $node_id) });
+    $self->open($_, $node_id) for @left;
+    return;
+}
+
+# --- what the parts say -------------------------------------------------------------
+
+sub _link_ready {
+    my ($self, $link) = @_;
+    $self->run_on_broker($link->{node_id});
+    return $self->{tells}->(ready => @$link{qw(purpose node_id)});
+}
+
+# Whoever needs it opens it again.
+sub _link_ended {
+    my ($self, $link) = @_;
+    $link->open if $self->{waiting}->is_for_broker($link->{node_id});
+    return $self->{tells}->(down => @$link{qw(purpose node_id)});
+}
+
+sub _link_failed {
+    my ($self, $link, $error) = @_;
+    return $self->{waiting}->fail_on_broker(@$link{qw(purpose node_id)}, $error);
+}
+
+sub _link_gone    { my ($self, $link) = @_; return $self->{tells}->(gone => @$link{qw(purpose node_id)}) }
+sub _link_doubted { return $_[0]->refresh }
+
+sub _control_answered {
+    my ($self, $head, $answer) = @_;
+    $self->{links}->none_is_lost if $self->{outage} eq 'connected';
+    $self->{outage} = '';
+    return $self->{metadata}->answered($head, $answer);
+}
+
+# Once per outage: not for every round of tries, nor when the loss of a broker
+# has already been reported.
+sub _control_unanswered {
+    my ($self, $reasons, $delay) = @_;
+    $self->{metadata}->unanswered($delay);
+    if (!$self->is_connected) {
+        return if $self->{outage};
+        $self->{outage} = 'connecting';
+        return $self->{outbox}->report("connect: no bootstrap broker answers: $reasons");
+    }
+    return if $self->{links}->is_any_lost;
+    $self->{outage} = 'connected';
+    $self->{links}->all_are_lost;
+    return $self->{outbox}->report("all brokers lost: $reasons");
+}
+
+sub _metadata_leaders {
+    my ($self, $topic) = @_;
+    return $self->{tells}->(leaders => $topic, $self->{topics}->leaders_of($topic));
+}
+
+sub _metadata_brokers {
+    my ($self, $adoption) = @_;
+    $self->_tell_of_impossible_ports($adoption->{head});
+    $self->{links}->forget_departed;
+    $self->{links}->follow_moved;
+    $self->{tells}->(recreated => $_) for @{ $adoption->{recreated} };
+    return;
+}
+
+sub _tell_of_impossible_ports {
+    my ($self, $head) = @_;
+    for my $broker (@{ $head->{brokers} || [] }) {
+        next if EV::Kafka::Cluster::Topics::is_port($broker->{port} // 0);
+        $self->{outbox}->notice("port of $broker->{node_id}", "broker $broker->{node_id} cannot be reached: metadata name port "
+            . "$broker->{port} of $broker->{host}", broker => $broker->{node_id});
+    }
+    return;
+}
+
+# What has waited for the first answer goes before what is done because of it.
+sub _metadata_adopted {
+    my ($self, $has_news, $is_first) = @_;
+    my $waiting = $self->{waiting};
+    if ($is_first) {
+        $self->{metadata}->refresh_from_now_on;
+        $waiting->run_on_topics;
+        $waiting->run_connected;
+        $self->{tells}->('connected');
+    }
+    $waiting->run_on_topics;
+    return $self->{tells}->(metadata => $has_news);
+}
+
+# --- the end ------------------------------------------------------------------------
+
+# Nothing is asked for, opened or run any more, and there are no news.
+sub stop {
+    my ($self) = @_;
+    $self->{has_ended} = 1;
+    $self->{tells} = sub { };
+    $self->{$_}->stop for qw(metadata control links waiting);
+    return;
+}
+
+sub fail_waiting { my ($self, $error) = @_; return $self->{waiting}->close($error) }
+
+sub close {
+    my ($self, $error) = @_;
+    $self->stop;
+    $self->fail_waiting($error);
+    $self->{$_}->close for qw(links control connector);
+    return;
+}
+
+# In a forked child: all is given up, and nobody is called.
+sub abandon {
+    my ($self) = @_;
+    $self->stop;
+    $self->{waiting}->abandon;
+    $self->{topics}->clear;
+    $self->{$_}->close for qw(links control connector);
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Cluster - the brokers, topics and leaders that an EV::Kafka client works with
+
+=head1 DESCRIPTION
+
+For the classes that make up L<EV::Kafka::Client>, not for use by itself. It finds out who leads which
+partition, and keeps that up to date (L<EV::Kafka::Cluster::Metadata>, L<EV::Kafka::Cluster::Topics>); it
+has the connections to brokers (L<EV::Kafka::Cluster::Links>, L<EV::Kafka::Cluster::Control>,
+L<EV::Kafka::Cluster::Connector>), and the operations that wait for either
+(L<EV::Kafka::Cluster::Waiting>). What has happened it tells by the code that C<new> is given.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the code for news.
+
+=head2 leader($topic, $partition), leader_epoch($topic, $partition), has_leader($topic, [$partition])
+
+Who leads a partition.
+
+=head2 is_known($topic, [$partition]), partitions($topic), partition_counts, topic_names
+
+Which topics and partitions there are.
+
+=head2 brokers, broker($node_id), add_broker($node_id, $host, $port)
+
+The brokers. All is as L<EV::Kafka::Cluster::Topics> has it.
+
+=head2 connect, is_started, is_connected
+
+Asks for the first metadata; whether that was done, and whether it is there.
+
+=head2 want($topic, [$delay]), want_to_write($topic), refresh, is_wanted($topic)
+
+Asks for a topic's metadata, or for those of all topics (undef); whether that is still to be done.
+
+=head2 find_leaders, leaders_found
+
+Looks for leaders of partitions that have none, ever more slowly; there is no such partition.
+
+=head2 on_broker($purpose, $node_id, \%op), on_topic(\%op), when_connected(\%op)
+
+Run an operation, C<< { run => sub { my ($op, $conn) = @_ }, cb => sub { my (undef, $error) = @_ } } >>, when there is
+the connection, the leader or the first metadata that it needs.
+
+=head2 fail($error, @ops)
+
+What has failed at once.
+
+=head2 ready_conn($purpose, $node_id), open($purpose, $node_id), close_link($purpose, $node_id)
+
+The connection to a broker if something may be sent now; opens it; closes it.
+
+=head2 request_failed($purpose, $node_id), produced_unanswered($node_id)
+
+What a connection has to know of requests.
+
+=head2 new_conn([$loop]), control_conn, answer_timeout
+
+A connection with the client's options; the one for Metadata; the seconds that an answer may take there.
+
+=head2 run_on_broker($node_id)
+
+Runs what waits for the broker.
+
+=head2 stop, fail_waiting($error), close($error), abandon
+
+Nothing new; what waits fails; the end; the end in a forked child.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>
+
+=cut

@@ -1,0 +1,89 @@
+package EV::Kafka::Cluster::Connector;
+use strict;
+use warnings;
+
+use EV::Kafka::Conn;
+
+# Connections as the client's options want them.
+#   addresses  what has been learned of names, which all of them share
+
+# Seconds to connect, and again for each phase of the handshake.
+use constant CONNECT_TIMEOUT => 10;
+
+# tells: opens, before there is one.
+sub new {
+    my ($class, %about) = @_;
+    return bless { %about{qw(outbox options tells)}, addresses => undef }, $class;
+}
+
+# On the loop that is given, or on the client's.
+sub conn {
+    my ($self, $loop) = @_;
+    my $options = $self->{options};
+    $self->{tells}->('opens');
+    my $conn = _bare($loop || $options->{loop});
+    $conn->client_id($options->{client_id});
+    $conn->strings($options->{strings}) if defined $options->{strings};
+    $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
+    $conn->_secure_like($options->{security}) if $options->{security};
+    $conn->request_timeout($options->{request_timeout});
+    $conn->_share_addresses($self->{addresses} ||= _bare($options->{loop}));
+    return $conn;
+}
+
+sub connect {
+    my ($self, $conn, $host, $port) = @_;
+    return $conn->connect($host, $port, CONNECT_TIMEOUT);
+}
+
+sub _bare { return EV::Kafka::Conn::_new('EV::Kafka::Conn', $_[0]) }
+
+sub _noticed {
+    my ($self, $text, $subject) = @_;
+    my $outbox = $self->{outbox};
+    return defined $text ? $outbox->notice("conn:$subject", $text) : $outbox->notice_over("conn:$subject");
+}
+
+sub close {
+    my ($self) = @_;
+    $self->{addresses} = undef;
+    delete $self->{options}{security};    # and with it the credentials
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Cluster::Connector - makes an EV::Kafka client's connections
+
+=head1 DESCRIPTION
+
+For L<EV::Kafka::Cluster>, not for use by itself. All connections of a client have its options, and
+share what they learn of host names.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+Of an L<EV::Kafka::Outbox> and the options.
+
+=head2 conn([$loop])
+
+A connection that is not connected yet.
+
+=head2 connect($conn, $host, $port)
+
+With the time that a client lets it take.
+
+=head2 close
+
+Forgets addresses and credentials.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Cluster>, L<EV::Kafka::Conn>
+
+=cut
