@@ -195,13 +195,13 @@ impl ConnHandle {
 
     /// Has this connection and another one learn together which addresses work.
     pub fn share_addresses(&self, with: &ConnHandle) {
-        let book = with.link.borrow().book.clone();
-        self.link.borrow_mut().book = book;
+        let with = with.link.borrow();
+        self.link.borrow_mut().destination.share(&with.destination);
     }
 
     /// Whether the name connected to has addresses that were not tried since one of them has failed.
     pub fn has_untried_addresses(&self) -> bool {
-        self.link.borrow().has_untried_addresses()
+        self.link.borrow().destination.has_untried_addresses()
     }
 
     /// For how long the broker has said nothing though an answer is awaited; zero when none is.

@@ -1,6 +1,6 @@
 //! The socket of one connection and the watchers around it. Calls no Perl code.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io::{self, IoSlice, Read};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use kafka_conn::{Connection, DialError, SaltedPassword, Salting, SaltingId, Transmit};
 use mio::net::TcpStream;
 
-use super::addresses::AddressBook;
 use super::beside::Beside;
+use super::destination::Destination;
 use super::dial::{self, Dial};
 use super::resolve::{literal, Lookup};
 use super::strerror::strerror;
@@ -50,28 +50,12 @@ enum Transport {
     Connected(TcpStream),
 }
 
-/// Where the last connection went to, and what to think of that.
-#[derive(Default)]
-struct Destination {
-    host: String,
-    port: u16,
-    /// The address, and the next one of its name.
-    address: Option<(SocketAddr, SocketAddr)>,
-    /// How many addresses the name has.
-    known: usize,
-    /// How many have failed since one worked, or since all were tried.
-    failed: usize,
-    /// How many the attempt had tried when it connected.
-    tried: usize,
-}
-
 /// Moves bytes between a [`Connection`] and a socket.
 pub(super) struct Link {
     on: Loop,
     transport: Transport,
-    destination: Destination,
-    /// Where to begin with a name of several addresses.
-    pub book: Rc<RefCell<AddressBook>>,
+    /// Where it goes to.
+    pub destination: Destination,
     /// Grows with every transport, so that a loop over reads notices that its socket is gone.
     serial: u64,
     /// An attempt that failed on the spot, to be reported from the loop.
@@ -107,7 +91,6 @@ impl Link {
             on: on.clone(),
             transport: Transport::None,
             destination: Destination::default(),
-            book: Rc::default(),
             serial: 0,
             dial_error: None,
             write_error: None,
@@ -161,15 +144,7 @@ impl Link {
     /// callback runs inside the call that wanted to connect.
     pub fn dial(&mut self, host: &str, port: u16, deadline: Option<Instant>) {
         self.close();
-        let destination = &mut self.destination;
-        if destination.host != host || destination.port != port {
-            *destination = Destination {
-                host: host.to_owned(),
-                port,
-                ..Destination::default()
-            };
-        }
-        destination.address = None;
+        self.destination.aim(host, port);
         match literal(host) {
             Some(address) => {
                 let addresses = vec![SocketAddr::new(address, port)];
@@ -203,8 +178,7 @@ impl Link {
         self.transport = Transport::None;
         match answer {
             Ok(addresses) => {
-                let Destination { host, port, .. } = &self.destination;
-                let addresses = self.book.borrow().order(host, *port, addresses);
+                let addresses = self.destination.order(addresses);
                 self.connect(Dial::new(addresses, deadline));
             }
             Err(reason) => self.dial_error = Some(DialError::Resolve(reason)),
@@ -224,9 +198,7 @@ impl Link {
                     ev::keep_alive(socket.as_fd());
                     self.transport = Transport::Connected(socket);
                     self.used_at = now;
-                    let destination = &mut self.destination;
-                    destination.address = dial.current_and_next();
-                    (destination.known, destination.tried) = dial.progress();
+                    self.destination.connected(&dial);
                     connection.handle_dialed(now);
                 }
                 Ok(false) if dial.share_ends().is_none_or(|end| end > now) => {
@@ -245,43 +217,6 @@ impl Link {
         if let Some(error) = self.dial_error.take() {
             connection.handle_dial_failed(error, now);
         }
-    }
-
-    /// The broker at the address that is connected to speaks Kafka.
-    pub fn address_worked(&mut self) {
-        let destination = &mut self.destination;
-        destination.failed = 0;
-        if let Some((address, _)) = destination.address {
-            let mut book = self.book.borrow_mut();
-            book.begin_with(&destination.host, destination.port, address);
-        }
-    }
-
-    /// Whoever is at the address of the last connection is of no use: the next attempt begins with
-    /// the next address.
-    pub fn address_failed(&mut self) {
-        let destination = &mut self.destination;
-        if let Some((_, next)) = destination.address.take() {
-            destination.failed += destination.tried;
-            if destination.failed >= destination.known {
-                destination.failed = 0;
-            }
-            let mut book = self.book.borrow_mut();
-            book.begin_with(&destination.host, destination.port, next);
-        }
-    }
-
-    /// The attempt has come to nothing: at the address that was connected to, or at all of them.
-    pub fn attempt_failed(&mut self) {
-        match self.destination.address {
-            Some(_) => self.address_failed(),
-            None => self.destination.failed = 0,
-        }
-    }
-
-    /// Whether the name has addresses that were not tried since one of them has failed.
-    pub fn has_untried_addresses(&self) -> bool {
-        self.destination.failed > 0
     }
 }
 

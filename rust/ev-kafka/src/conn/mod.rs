@@ -7,6 +7,7 @@ mod addresses;
 mod beside;
 mod callback;
 mod completion;
+mod destination;
 mod dial;
 mod handle;
 mod kept;

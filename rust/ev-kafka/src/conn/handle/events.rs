@@ -67,12 +67,12 @@ impl ConnHandle {
             Event::Close => self.close_link(),
             Event::Ready => {
                 self.stage.set(Stage::Ready);
-                self.link.borrow_mut().address_worked();
+                self.link.borrow_mut().destination.address_worked();
                 return self.call_handler(perl, HandlerKind::Connect, &[]);
             }
             Event::Disconnected => return self.call_handler(perl, HandlerKind::Disconnect, &[]),
             Event::Error(text) => {
-                self.link.borrow_mut().address_failed();
+                self.link.borrow_mut().destination.address_failed();
                 return self.report(perl, &text);
             }
             Event::Notice(text) => return self.tell_of_certificate(perl, text),
@@ -106,8 +106,8 @@ impl ConnHandle {
     fn close_link(&self) {
         let mut link = self.link.borrow_mut();
         match self.stage.replace(Stage::Idle) {
-            Stage::Dialed => link.attempt_failed(),
-            Stage::Ready if !self.waiting.borrow().is_empty() => link.address_failed(),
+            Stage::Dialed => link.destination.attempt_failed(),
+            Stage::Ready if !self.waiting.borrow().is_empty() => link.destination.address_failed(),
             Stage::Ready | Stage::Answered | Stage::Idle => {}
         }
         link.close();
