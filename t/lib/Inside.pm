@@ -74,14 +74,18 @@ sub watches_idle_links { my ($kafka) = @_; return $kafka->{cluster}{links}{idle_
 # Messages that lie in batches.
 sub queued { my ($kafka) = @_; return ($kafka->{accumulator}->queued)[0] }
 
-sub has_held_batches { my ($kafka) = @_; return scalar %{ $kafka->{cfg}{held} } }
+sub has_held_batches { my ($kafka) = @_; return $kafka->{cfg}{_retry_timer} ? 1 : 0 }
 
-# Calls $code->(\%batch, $transport_error) for each batch that a client hears of as failed.
-sub on_failed_batch {
+# Calls $code->(\%batch) for each batch that an answer does not accept.
+sub on_refused_batch {
     my ($code) = @_;
-    my $failed = EV::Kafka::Client->can('_batch_failed');
+    my $failed = EV::Kafka::Client->can('_batches_failed');
     no warnings qw(once redefine);
-    *EV::Kafka::Client::_batch_failed = sub { $code->(@_[1, 2]); goto &$failed };
+    *EV::Kafka::Client::_batches_failed = sub {
+        my ($news) = $_[2];
+        $code->($_) for $news->{is_lost} ? () : @{ $news->{failed} };
+        goto &$failed;
+    };
     return;
 }
 

@@ -12,10 +12,9 @@ use Inside;
 
 my %records;
 
-Inside::on_failed_batch(sub {
-    my ($batch, $transport_error) = @_;
-    $records{ $batch->{topic} }{ $batch->{partition} }{ $batch->{error_code} } += $batch->{records}
-        unless defined $transport_error;
+Inside::on_refused_batch(sub {
+    my ($batch) = @_;
+    $records{ $batch->{topic} }{ $batch->{partition} }{ $batch->{error_code} } += $batch->{records};
 });
 
 sub forget { %records = (); return }

@@ -156,7 +156,6 @@ sub _nothing_under_way {
     return (
         connect_waiters => [],
         flush_waiters   => [],
-        held            => {},
         parked          => {},
         beyond          => {},
         assignments     => [],
@@ -232,13 +231,12 @@ sub _shut_down {
     $cfg->{closed} = 1;
     $self->{accumulator}->divert(1);
     $self->{cluster}->stop;
-    delete @$cfg{qw(_expiry_timer _delivery_timer unpark_timers _flush_timer)};
+    delete @$cfg{qw(_expiry_timer _retry_timer _delivery_timer unpark_timers _flush_timer)};
     $cfg->{_linger_active} = 0;
     $cfg->{_linger_timer}  = undef;
     my @connecting = splice @{ $cfg->{connect_waiters} };
     my @waiters = splice @{ $cfg->{flush_waiters} };
     delete $_->{timer} for @waiters;
-    $cfg->{held} = {};
 
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->_close_group;
@@ -371,6 +369,7 @@ sub _needs_producer { my ($self, @about) = @_; return $self->{accumulator}->need
 sub _txn_begin { my ($self, @about) = @_; return $self->{accumulator}->begin_transaction(@about) }
 sub _txn_keep_for_next { my ($self, @about) = @_; return $self->{accumulator}->keep_for_next_transaction(@about) }
 sub _txn_leave { my ($self, @about) = @_; return $self->{accumulator}->leave_transaction(@about) }
+sub _txn_give_up { my ($self, @about) = @_; return $self->{accumulator}->abort_transaction(@about) }
 sub _txn_end { my ($self, @about) = @_; return $self->{accumulator}->end_transaction(@about) }
 sub _txn_unregistered { my ($self, @about) = @_; return $self->{accumulator}->unregistered(@about) }
 sub _txn_registered { my ($self, @about) = @_; return $self->{accumulator}->register(@about) }

@@ -115,19 +115,14 @@ sub _produced_unanswered {
     return $self->{cluster}->produced_unanswered($node_id);
 }
 
-# Native code calls this once for each Produce request, after the delivery
-# callbacks of what was accepted. $failed lists the batches that were not:
-# { id, topic, partition, error_code, message, records, retries, age (seconds),
-#   is_unsent, is_lost, is_oldest, follows_gap, is_transactional, is_past }.
+# Native code calls this once for each Produce request, after the delivery callbacks; with
+# what is to do about batches that were not taken, if there is any.
 sub _produce_answered {
-    my ($self, $node_id, $failed, $transport_error) = @_;
+    my ($self, $node_id, $news) = @_;
     my $cfg = $self->{cfg};
     $cfg->{in_flight}{$node_id}-- if $cfg->{in_flight}{$node_id};
-    $self->_request_failed(main => $node_id) if defined $transport_error;
-    for my $batch (@$failed) {
-        return if $cfg->{closed};
-        $self->_batch_failed($batch, $transport_error);
-    }
+    return if $cfg->{closed};
+    $self->_batches_failed($node_id, $news) if $news;
     return if $cfg->{closed};
     $self->_renew_producer if $self->{accumulator}->needs_identity;
     # What waited for the answer may have another leader by now.

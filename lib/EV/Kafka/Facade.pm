@@ -44,6 +44,7 @@ my %ROOM = (
         # The open transaction's records.
         begin_transaction => '_txn_begin',
         keep_for_next     => '_txn_keep_for_next',
+        abort_transaction => '_txn_give_up',
         end_transaction   => '_txn_end',
         leave_transaction => '_txn_leave',
         unregistered      => '_txn_unregistered',
@@ -53,11 +54,10 @@ my %ROOM = (
         # rules(%rules) whenever one of them is another one:
         #   refusal     what is produced is refused with this text
         #   transaction the number of the one that what is produced now becomes part of, and that fails with it
-        #   gives_up    no record of a transaction is sent again
         #   must_end    a new identity would fence the transaction: epoch_needed is told instead
         # It tells
         #   identified, identity_failed($error, $had_one), epoch_needed, progress (something was settled or may leave),
-        #   transaction_failed($code, $text, $number): code undef when nobody has answered, 0 when it was not sent;
+        #   transaction_failed($harm, $text, $number): abort, new epoch (an abort, and another epoch after it) or fenced;
         #   number undef for the open one
         rules        => sub { my ($client, %rules) = @_; $client->{cfg}{txn_rules} = \%rules; $client->_native_if_taken },
     },

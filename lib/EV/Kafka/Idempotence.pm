@@ -9,12 +9,6 @@ use EV::Kafka::Error;
 # Milliseconds; says nothing for a producer without transactions.
 use constant NO_TRANSACTION_TIMEOUT => 2**31 - 1;
 
-use constant {
-    OUT_OF_ORDER_SEQUENCE_NUMBER => 45,
-    INVALID_PRODUCER_EPOCH       => 47,
-    UNKNOWN_PRODUCER_ID          => 59,
-};
-
 # Whether batches may leave as far as the producer id is concerned.
 sub _producer_is_ready {
     my ($self) = @_;
@@ -89,23 +83,6 @@ sub _identity_error {
     my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};
     return undef if $id >= 0 && $epoch >= 0;
     return EV::Kafka::Error->without_code("InitProducerId: the broker gave producer id $id, epoch $epoch");
-}
-
-# The broker says that a batch does not follow what it has of this producer. If it
-# is younger than one that is unanswered, that one was refused as well: both are
-# sent again. If it is younger than one that has failed, it is that one's number
-# which is missing. Else only a new id helps (KIP-360), once for a batch. In a
-# transaction that is for the transaction to decide.
-sub _repair_sequence {
-    my ($self, $batch) = @_;
-    my $code = $batch->{error_code};
-    return 0 unless $self->{cfg}{idempotent};
-    return $self->_retry_batch($batch)
-        if $code == OUT_OF_ORDER_SEQUENCE_NUMBER && (!$batch->{is_oldest} || $batch->{follows_gap});
-    return 0 unless grep { $code == $_ }
-        OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH, UNKNOWN_PRODUCER_ID;
-    return 0 if $batch->{is_transactional};
-    return $self->{accumulator}->break_sequence($batch->{id}) && $self->_retry_batch($batch);
 }
 
 1;

@@ -11,14 +11,6 @@ use EV::Kafka::Partitions;
 # epoch of the producer keeps it out.
 use constant ABORT_PATIENCE => 1;
 
-# Codes of Produce after which the broker and this producer do not agree on the
-# sequence numbers, or no answer at all: a new epoch mends it.
-use constant NO_ANSWER => -1;
-my %NEEDS_EPOCH = map { $_ => 1 } NO_ANSWER, 45, 47, 59;
-
-# PRODUCER_FENCED: another producer has taken the transactional id over.
-use constant PRODUCER_FENCED => 90;
-
 use constant COMMITTED  => 'the transaction was committed before';
 use constant REBALANCED => 'the group was rebalanced in the middle of the transaction';
 
@@ -109,6 +101,7 @@ sub abort_transaction {
     $self->_hold_delivery('abort');
     $self->_native_off;
     $txn->{patience} = $self->_timer(ABORT_PATIENCE, '_abort_late');
+    $self->_txn_give_up;
     $self->_txn_fail_unsent('transaction aborted');
     $self->_end_offsets($txn, 'transaction aborted');
     $self->_txn_advance;
@@ -203,19 +196,12 @@ sub _txn_takes_over {
 
 # --- what the producer tells ------------------------------------------------------
 
-sub _txn_aborting {
-    my ($self) = @_;
-    my $txn = $self->{cfg}{txn};
-    return !$txn || $txn->{state} eq 'aborting';
-}
-
+# What a batch that has failed comes to: abort, new epoch (after it) or fenced.
 sub _txn_batch_failed {
-    my ($self, $code, $text) = @_;
-    my $cfg = $self->{cfg};
-    $code //= NO_ANSWER;
-    return $self->_txn_failed_for_good($text) if $code == PRODUCER_FENCED;
-    my $txn = $cfg->{txn} or return;
-    $txn->{new_epoch} = 1 if $NEEDS_EPOCH{$code};
+    my ($self, $harm, $text) = @_;
+    return $self->_txn_failed_for_good($text) if $harm eq 'fenced';
+    my $txn = $self->{cfg}{txn} or return;
+    $txn->{new_epoch} = 1 if $harm eq 'new epoch';
     return $self->_txn_broken($txn, $text);
 }
 
@@ -244,6 +230,7 @@ sub _txn_failed_for_good {
     $cfg->{txn_fatal} = $error;
     my $txn = delete $cfg->{txn};
     if ($txn) {
+        $self->_txn_give_up;
         $self->_txn_fail_unsent($error);
         $self->_txn_end   unless $cfg->{closed};
         $self->_txn_leave unless $cfg->{closed};

@@ -5,8 +5,8 @@
 //! callback). A batch keeps its encoded bytes until it is settled, so sending it again encodes and copies nothing.
 //!
 //! The life of a record: [`Accumulator::append`] → open batch → (`batch_size` reached or [`Accumulator::all_due`])
-//! → due → [`Accumulator::take_request`] → sent → [`Accumulator::acknowledge`] or [`Accumulator::fail`]; or
-//! [`Accumulator::hold`] back to those that wait, where its partition rests until [`Accumulator::resume`].
+//! → due → [`Accumulator::take_request`] → sent → [`Accumulator::acknowledge`] or [`Accumulator::failed`], which may put
+//! it back among those that wait, where its partition rests until [`Accumulator::resume`].
 //!
 //! A batch that is due stays open and takes more records until a request takes it along: whatever keeps requests from
 //! leaving, a slow link or an outage, makes batches larger instead of more. It is sealed before only at `batch_limit`,
@@ -15,6 +15,7 @@
 //! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
 
 mod append;
+mod failure;
 mod giving_up;
 mod identity;
 mod options;
@@ -35,9 +36,11 @@ use crate::ledger::Ledger;
 use crate::partition::{Partition, Terms};
 use crate::settings::Settings;
 use crate::topic::Topic;
+use crate::verdict::Hearer;
 
 /// So many times as long as a batch waits with others' records may its own be apart: a batch lives and fails as a whole.
 const SPANS_IN_PATIENCE: u32 = 20;
+
 /// Records that were given up before they were in flight.
 pub struct GivenUp<C> {
     /// Index for [`Accumulator::topic_name`].
@@ -70,6 +73,29 @@ pub struct Outgoing {
     pub acks: Option<i16>,
 }
 
+/// What has become of a batch that a broker has not taken.
+#[derive(Debug)]
+pub enum Fate<C> {
+    /// It waits as if it had never left.
+    Requeued,
+    /// It waits to leave again, whole or in halves, now or when [`Accumulator::resume`] finds that it is time.
+    Waits {
+        /// See [`crate::verdict::Outcome::Retry`].
+        refresh: bool,
+    },
+    /// It was given up: its records are failed by the caller.
+    Failed {
+        /// The records.
+        batch: Box<Sealed<C>>,
+        /// The error code that a broker gave.
+        code: Option<i16>,
+        /// What callbacks are told.
+        text: String,
+        /// Who else hears of it.
+        hearer: Hearer,
+    },
+}
+
 /// See the module's description.
 pub struct Accumulator<C> {
     settings: Settings,
@@ -82,12 +108,16 @@ pub struct Accumulator<C> {
     /// Records in open batches.
     open_records: usize,
     ready: VecDeque<Place>,
+    /// Where a refused batch waits for its next try.
+    paused: Vec<Place>,
     sent: HashMap<BatchId, (Place, Sealed<C>)>,
     next_id: BatchId,
     terms: Terms,
     /// Some partition can go on only under an identity newer than the newest.
     spent: bool,
     transactions: Ledger,
+    /// Nothing of the open transaction is sent again.
+    is_aborting: bool,
     buffers: Buffers,
     messages: usize,
     bytes: usize,
@@ -111,6 +141,7 @@ impl<C> Accumulator<C> {
             lingering: Vec::new(),
             open_records: 0,
             ready: VecDeque::new(),
+            paused: Vec::new(),
             sent: HashMap::new(),
             next_id: ID_SPAN,
             terms: Terms {
@@ -119,6 +150,7 @@ impl<C> Accumulator<C> {
             },
             spent: false,
             transactions: Ledger::default(),
+            is_aborting: false,
             buffers: Buffers::default(),
             messages: 0,
             bytes: 0,

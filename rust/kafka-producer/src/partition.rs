@@ -19,6 +19,7 @@
 //!   is known not to be in the log, as Java's client does; by the same rule as it would change its identity.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::batch::{sequence_after, BatchId, Identity, Open, Sealed, Stamp};
 use crate::buffers::UsualSize;
@@ -113,8 +114,8 @@ pub(crate) struct Partition<C> {
     pub listed: bool,
     /// Batches that wait for their answer, in the order in which they left.
     pub in_flight: Vec<InFlight>,
-    /// Nothing leaves: a refused batch waits for its next try.
-    pub paused: bool,
+    /// Nothing leaves until then: a refused batch waits for its next try.
+    pub paused_until: Option<Duration>,
     /// The transaction coordinator knows that the open transaction writes here.
     pub registered: bool,
     /// One batch at a time, until nothing refused is left: younger batches must not pass one that is sent again.
@@ -133,7 +134,7 @@ impl<C> Partition<C> {
             later: VecDeque::new(),
             listed: false,
             in_flight: Vec::new(),
-            paused: false,
+            paused_until: None,
             registered: false,
             in_turn: false,
             numbering: None,
@@ -166,7 +167,7 @@ impl<C> Partition<C> {
 
     /// Which of the sealed batches may leave now; 0 where there is none and the open one may.
     pub fn next_to_leave(&self, terms: &Terms) -> Option<usize> {
-        if self.paused || !self.has_due() {
+        if self.paused_until.is_some() || !self.has_due() {
             return None;
         }
         let index = if terms.idempotent {
@@ -402,7 +403,7 @@ impl<C> Partition<C> {
         self.lingers = false;
         self.in_flight.clear();
         self.in_turn = false;
-        self.paused = false;
+        self.paused_until = None;
         self.sealed.drain(..).chain(self.later.drain(..))
     }
 }

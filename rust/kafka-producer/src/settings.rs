@@ -23,6 +23,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Batches carry an identity and sequence numbers (KIP-98), and none leaves before there is an identity.
     pub idempotent: bool,
+    /// The producer has a transactional id.
+    pub transactional: bool,
     /// The time that batches' ages are measured by; it never goes back.
     pub clock: fn() -> Duration,
 }

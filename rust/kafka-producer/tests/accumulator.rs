@@ -1,13 +1,21 @@
 //! The accumulator without Perl: numbers stand for callbacks.
 
+use std::cell::Cell;
 use std::time::Duration;
 
-use kafka_producer::{Accumulator, Appended, Destination, NewRecord, Refused, Settings, NO_LEADER};
+use kafka_producer::verdict::Cause;
+use kafka_producer::{
+    Accumulator, Appended, BatchId, Destination, Fate, NewRecord, Refused, Settings, NO_LEADER,
+};
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
-use kafka_wire::{murmur2, Codec};
+use kafka_wire::{murmur2, Codec, ErrorCode};
 
 const BATCH_SIZE: usize = 1000;
 const MAX_REQUEST_SIZE: usize = 20 * BATCH_SIZE;
+
+thread_local! {
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 fn accumulator() -> Accumulator<u32> {
     with_codec(Codec::None)
@@ -31,10 +39,17 @@ fn with(codec: Codec, batch_limit: usize) -> Accumulator<u32> {
         patience: Duration::MAX,
         sticky: false,
         idempotent: false,
-        clock: || Duration::ZERO,
+        transactional: false,
+        clock: || NOW.get(),
     });
     accumulator.route(b"t", &[1, 2, 1]);
     accumulator
+}
+
+/// A batch in flight is refused, and waits on.
+fn refuse(accumulator: &mut Accumulator<u32>, id: BatchId, code: ErrorCode) {
+    let failed = accumulator.failed(id, Cause::Refused(code.code()), "", 0.5);
+    assert!(matches!(failed, Some((_, Fate::Waits { .. }))));
 }
 
 fn append(
@@ -145,7 +160,7 @@ fn a_topic_whose_broker_found_a_batch_too_large_gets_smaller_ones() {
     }
     let whole = accumulator.take_request(1).remove(0);
     assert!(whole.bytes.len() > 4 * BATCH_SIZE);
-    assert!(accumulator.split(whole.id));
+    refuse(&mut accumulator, whole.id, ErrorCode::MessageTooLarge);
     for _ in 0..80 {
         append(&mut accumulator, 0, &value, None);
     }
@@ -246,7 +261,7 @@ fn an_abort_leaves_records_that_are_kept_for_the_next_transaction() {
     assert_eq!(called, [Some(1)]);
     assert_eq!(accumulator.queued().0, 1);
     accumulator.leave_transaction();
-    let expired = accumulator.expire(Duration::ZERO, 0);
+    let expired = accumulator.expire(Duration::ZERO);
     assert_eq!(expired.len(), 1);
     assert!(!accumulator.is_transactional(&expired[0].batch));
     assert_eq!(accumulator.queued(), (0, 0));
@@ -445,13 +460,15 @@ fn batches_of_a_partition_go_one_at_a_time_after_a_refusal() {
     }
     let first = accumulator.take_request(1).remove(0).id;
     let second = accumulator.take_request(1).remove(0).id;
-    assert!(accumulator.hold(second));
+    refuse(&mut accumulator, second, ErrorCode::NotEnoughReplicas);
     assert!(accumulator.take_request(1).is_empty(), "held");
-    accumulator.resume(b"t", 0);
+    NOW.set(NOW.get() + Duration::from_secs(1));
+    accumulator.resume();
     assert!(accumulator.take_request(1).is_empty(), "the first is out");
     assert!(accumulator.ready_nodes().is_empty());
-    assert!(accumulator.hold(first));
-    accumulator.resume(b"t", 0);
+    refuse(&mut accumulator, first, ErrorCode::NotEnoughReplicas);
+    NOW.set(NOW.get() + Duration::from_secs(1));
+    accumulator.resume();
     assert_eq!(accumulator.ready_nodes(), [1]);
     assert_eq!(accumulator.take_request(1).remove(0).id, first);
     assert!(accumulator.take_request(1).is_empty(), "one at a time");
@@ -565,4 +582,35 @@ fn a_record_that_is_too_large_leaves_no_trace() {
     assert!(next.expect("small").first, "it lingers");
     accumulator.all_due();
     assert_eq!(accumulator.take_request(1).len(), 1);
+}
+
+#[test]
+fn each_partition_rests_until_its_next_try_and_longer_each_time() {
+    let mut accumulator = accumulator();
+    append(&mut accumulator, 0, b"a", None);
+    append(&mut accumulator, 2, b"b", None);
+    accumulator.seal_all();
+    let [first, second] = &accumulator.take_request(1)[..] else {
+        panic!("a batch of each partition")
+    };
+    refuse(&mut accumulator, first.id, ErrorCode::NotEnoughReplicas);
+    let pass = |time| NOW.set(NOW.get() + Duration::from_millis(time));
+    pass(30);
+    refuse(&mut accumulator, second.id, ErrorCode::NotEnoughReplicas);
+    accumulator.resume();
+    assert_eq!(accumulator.next_try(), Some(Duration::from_millis(70)));
+    assert!(accumulator.ready_nodes().is_empty());
+    pass(70);
+    accumulator.resume();
+    assert_eq!(accumulator.next_try(), Some(Duration::from_millis(30)));
+    let again = accumulator.take_request(1).remove(0);
+    assert_eq!(again.id, first.id);
+    refuse(&mut accumulator, again.id, ErrorCode::NotEnoughReplicas);
+    pass(30);
+    accumulator.resume();
+    assert_eq!(accumulator.next_try(), Some(Duration::from_millis(170)));
+    assert_eq!(accumulator.take_request(1).remove(0).id, second.id);
+    pass(170);
+    accumulator.resume();
+    assert_eq!(accumulator.next_try(), None);
 }

@@ -33,6 +33,7 @@ fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
         patience: Duration::MAX,
         sticky: false,
         idempotent: false,
+        transactional: false,
         clock: now,
     })
 }
@@ -294,11 +295,11 @@ fn records_age_from_when_they_were_parked() {
     let mut accumulator = accumulator();
     park(&mut accumulator, &record(0), Some(0)).expect("room");
     // What is looked through closes the chunk: younger records are not taken along.
-    assert!(accumulator.expire(Duration::from_secs(10), 3).is_empty());
+    assert!(accumulator.expire(Duration::from_secs(10)).is_empty());
     NOW.set(Duration::from_secs(7));
     park(&mut accumulator, &record(1), Some(1)).expect("room");
     NOW.set(Duration::from_secs(12));
-    let expired = accumulator.expire(Duration::from_secs(10), 3);
+    let expired = accumulator.expire(Duration::from_secs(10));
     assert!(
         expired.iter().all(|given_up| given_up.partition.is_none()),
         "it had no partition yet"
@@ -307,7 +308,7 @@ fn records_age_from_when_they_were_parked() {
     become_known(&mut accumulator);
     NOW.set(Duration::from_secs(17));
     assert_eq!(
-        callbacks(accumulator.expire(Duration::from_secs(10), 3)),
+        callbacks(accumulator.expire(Duration::from_secs(10))),
         [1],
         "nor any younger in its batch"
     );
@@ -342,7 +343,7 @@ fn ages_at_the_end(mut take: impl FnMut(&mut Accumulator<u32>, u32)) -> Vec<Dura
         }
         if step % 10 == 0 {
             accumulator.all_due();
-            let expired = callbacks(accumulator.expire(PATIENCE, 3));
+            let expired = callbacks(accumulator.expire(PATIENCE));
             ages.extend(expired.iter().map(|&n| now() - born[n as usize]));
         }
     }
@@ -384,17 +385,17 @@ fn records_without_a_leader_are_given_up_at_their_time() {
 fn time_that_was_lost_is_not_held_against_records() {
     let mut accumulator = accumulator();
     let patience = Duration::from_secs(10);
-    assert!(accumulator.expire(patience, 3).is_empty());
+    assert!(accumulator.expire(patience).is_empty());
     park(&mut accumulator, &record(0), Some(0)).expect("room");
     NOW.set(Duration::from_secs(30));
     park(&mut accumulator, &record(1), Some(1)).expect("room");
     NOW.set(Duration::from_secs(40));
     accumulator.forgive(Duration::from_secs(38));
-    assert!(accumulator.expire(patience, 3).is_empty());
+    assert!(accumulator.expire(patience).is_empty());
     NOW.set(Duration::from_secs(48));
-    assert_eq!(callbacks(accumulator.expire(patience, 3)), [0]);
+    assert_eq!(callbacks(accumulator.expire(patience)), [0]);
     NOW.set(Duration::from_secs(50));
-    assert_eq!(callbacks(accumulator.expire(patience, 3)), [1]);
+    assert_eq!(callbacks(accumulator.expire(patience)), [1]);
 }
 
 #[test]

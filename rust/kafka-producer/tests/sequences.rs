@@ -1,11 +1,15 @@
 //! Idempotence as a property: whatever requests and answers are lost, refused, late or split, the logs of a model
 //! cluster, which checks sequence numbers as brokers do (KIP-98), end up with every record once and in order.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::iter::Empty;
 use std::time::Duration;
 
-use kafka_producer::{Accumulator, BatchId, Destination, Identity, NewRecord, Outgoing, Settings};
+use kafka_producer::verdict::Cause;
+use kafka_producer::{
+    Accumulator, BatchId, Destination, Fate, Identity, NewRecord, Outgoing, Settings,
+};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::Codec;
 
@@ -24,6 +28,10 @@ const TIMED_OUT: i16 = 7;
 const NOT_ENOUGH_REPLICAS: i16 = 19;
 const OUT_OF_ORDER: i16 = 45;
 const INVALID_RECORD: i16 = 87;
+
+thread_local! {
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
 
 /// xorshift64*: the same seed gives the same history.
 struct Dice(u64);
@@ -126,7 +134,6 @@ struct World {
     links: Vec<VecDeque<InFlight>>,
     /// Requests that a broker still has although their connection is gone.
     zombies: Vec<(i32, Vec<Outgoing>)>,
-    held: BTreeSet<usize>,
     next_producer: i64,
     produced: Vec<u32>,
     acknowledged: HashSet<u32>,
@@ -149,7 +156,8 @@ impl World {
             patience: Duration::MAX,
             sticky: false,
             idempotent: true,
-            clock: || Duration::ZERO,
+            transactional: trouble.transactions,
+            clock: || NOW.get(),
         });
         accumulator.route(TOPIC, &[0; PARTITIONS]);
         World {
@@ -160,7 +168,6 @@ impl World {
             logs: (0..PARTITIONS).map(|_| Log::default()).collect(),
             links: (0..NODES).map(|_| VecDeque::new()).collect(),
             zombies: Vec::new(),
-            held: BTreeSet::new(),
             next_producer: 1000,
             produced: vec![0; PARTITIONS],
             acknowledged: HashSet::new(),
@@ -284,6 +291,14 @@ impl World {
                 _ => return INVALID_RECORD,
             }
         }
+        let code = self.logs[partition].append(bytes);
+        if code != OUT_OF_ORDER || !self.is_haunted(partition) {
+            return code;
+        }
+        // A copy of it that comes later, after its sender was told no, may find its turn: that no client can exclude.
+        while !self.zombies.is_empty() {
+            self.zombie_awakes();
+        }
         self.logs[partition].append(bytes)
     }
 
@@ -305,36 +320,28 @@ impl World {
             .iter()
             .zip(request.answer.expect("looked at"))
         {
-            self.answered(batch.id, batch.place.partition, code);
+            self.answered(batch.id, code);
         }
     }
 
-    /// What the client's Perl code and `request.rs` make of a code.
-    fn answered(&mut self, id: BatchId, partition: usize, code: i16) {
-        match code {
-            0 => {
-                let (_, batch) = self.accumulator.acknowledge(id).expect("in flight");
-                for number in batch.callbacks.into_iter().flatten() {
-                    assert!(self.acknowledged.insert(number), "called back twice");
-                }
-            }
-            TOO_LARGE if self.accumulator.split(id) => {}
-            TOO_LARGE | NOT_ENOUGH_REPLICAS => self.hold(id, partition),
-            OUT_OF_ORDER => {
-                self.accumulator.dispel_doubt(id);
-                if self.accumulator.is_oldest(id) && !self.accumulator.follows_gap(id) {
-                    self.accumulator.break_sequence(id);
-                }
-                self.hold(id, partition);
-            }
-            INVALID_RECORD => {
-                let (_, batch) = self.accumulator.fail(id).expect("in flight");
-                self.fail(batch.callbacks);
-            }
-            _ => {
-                self.accumulator.doubt(id);
-                self.hold(id, partition);
-            }
+    fn answered(&mut self, id: BatchId, code: i16) {
+        if code != 0 {
+            return self.failed(id, Cause::Refused(code));
+        }
+        let (_, batch) = self.accumulator.acknowledge(id).expect("in flight");
+        for number in batch.callbacks.into_iter().flatten() {
+            assert!(self.acknowledged.insert(number), "called back twice");
+        }
+    }
+
+    fn failed(&mut self, id: BatchId, cause: Cause) {
+        let random = self.dice.below(100) as f64 / 100.0;
+        let (_, fate) = self
+            .accumulator
+            .failed(id, cause, "", random)
+            .expect("in flight");
+        if let Fate::Failed { batch, .. } = fate {
+            self.fail(batch.callbacks);
         }
     }
 
@@ -345,18 +352,12 @@ impl World {
         }
     }
 
-    fn hold(&mut self, id: BatchId, partition: usize) {
-        assert!(self.accumulator.hold(id), "in flight");
-        self.held.insert(partition);
-    }
-
     fn disconnect(&mut self, node: i32) {
         let requests = std::mem::take(&mut self.links[node as usize]);
         let mut unread = Vec::new();
         for request in requests {
             for batch in &request.batches {
-                self.accumulator.doubt(batch.id);
-                self.hold(batch.id, batch.place.partition);
+                self.failed(batch.id, Cause::Unanswered);
             }
             if request.answer.is_none() {
                 unread.push(request.batches);
@@ -395,14 +396,14 @@ impl World {
         });
     }
 
+    /// Some time passes, in which the next try of some batches comes, or of all.
     fn resume(&mut self) {
-        for partition in std::mem::take(&mut self.held) {
-            if self.calm || self.dice.one_in(2) {
-                self.accumulator.resume(TOPIC, partition);
-            } else {
-                self.held.insert(partition);
-            }
-        }
+        let most = match self.calm {
+            true => 2_000,
+            false => self.dice.below(1_000) as u64,
+        };
+        NOW.set(NOW.get() + Duration::from_millis(most));
+        self.accumulator.resume();
     }
 
     fn step(&mut self) {
@@ -430,9 +431,11 @@ impl World {
             // A request that a broker still has after delivery_timeout could follow the gap that its batch has left: that
             // no client can exclude.
             99 if self.trouble.losses && self.zombies.is_empty() && self.dice.one_in(4) => {
-                for given_up in self.accumulator.expire(Duration::ZERO, 3) {
+                for given_up in self.accumulator.expire(Duration::ZERO) {
                     self.fail(given_up.batch.callbacks);
                 }
+                // Nor is there a request that no answer comes for any more.
+                self.accumulator.expire(Duration::MAX);
             }
             _ => {}
         }

@@ -34,13 +34,6 @@ pub enum End {
     Refused { error_code: i16, reason: String },
 }
 
-impl End {
-    /// Whether a broker has the batch as far as anybody can know.
-    pub fn is_success(&self) -> bool {
-        matches!(self, End::Acknowledged { .. } | End::Unacknowledged)
-    }
-}
-
 /// A batch that is done with, and those of its callbacks that have yet to be called.
 pub struct Settled {
     /// Topic and partition.

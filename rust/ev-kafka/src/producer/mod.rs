@@ -1,9 +1,10 @@
 //! The producer's native half: `EV::Kafka::Client::produce`, and `EV::Kafka::Accumulator`, with which Perl code routes
-//! topics, sends what is ready and decides what becomes of batches that failed.
+//! topics, sends what is ready and hears what became of batches that failed.
 
 mod buffer_xsubs;
 mod client;
 mod delivery;
+mod failure;
 mod request;
 mod transaction_xsubs;
 mod xsubs;
@@ -13,7 +14,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_producer::{Accumulator, BatchId, GivenUp, Place, Sealed, Settings};
+use kafka_producer::{Accumulator, GivenUp, Place, Sealed, Settings};
 use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
@@ -142,23 +143,6 @@ impl Producer {
         self.deliver(perl, Vec::new())
     }
 
-    /// Settles batches in flight, each with its end.
-    fn settle(&self, perl: Perl, ends: Vec<(BatchId, End)>) -> Flow {
-        let settled = {
-            let mut accumulator = self.accumulator.borrow_mut();
-            ends.into_iter()
-                .filter_map(|(id, end)| {
-                    let (place, batch) = match end.is_success() {
-                        true => accumulator.acknowledge(id)?,
-                        false => accumulator.fail(id)?,
-                    };
-                    Some(settled(&accumulator, place, batch, end))
-                })
-                .collect()
-        };
-        self.deliver(perl, settled)
-    }
-
     /// Where records that were given up belong, as texts name it.
     fn place_name(&self, given_up: &GivenUp<Sv>) -> String {
         let accumulator = self.accumulator.borrow();
@@ -173,13 +157,6 @@ impl Producer {
                 format!("{topic}:{partition}, refused with {name} (code {code})")
             }
         }
-    }
-
-    /// Records of batches in flight that have no callback: nobody hears of their failure.
-    fn unheard(&self, ids: &[BatchId]) -> usize {
-        let accumulator = self.accumulator.borrow();
-        let batches = ids.iter().filter_map(|&id| accumulator.sent_batch(id));
-        batches.map(|(_, batch)| unheard(batch)).sum()
     }
 
     /// Calls back what the accumulator has given up; the text is made of where that belongs.

@@ -5,12 +5,14 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_producer::verdict::Cause;
 use kafka_producer::{BatchId, Outgoing};
-use kafka_wire::messages::produce::ProduceResponse;
-use kafka_wire::{ApiKey, ErrorCode, Message, Writer};
-use perl_xs::{Arg, Av, Croak, Flow, Hv, Perl, Sv};
+use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceResponse};
+use kafka_wire::{ApiKey, Message, Writer};
+use perl_xs::{Arg, Croak, Flow, Perl};
 
 use super::delivery::End;
+use super::failure::Ending;
 use super::Producer;
 use crate::api::produce::request::{carries, request, Terms, ZSTD_FROM};
 use crate::api::request::encode as encode_for;
@@ -19,24 +21,8 @@ use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};
 /// The longest time that is allowed for the way of an answer that comes at the last moment.
 const MAX_ANSWERS_WAY: Duration = Duration::from_secs(1);
 
-/// How a batch has failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It cannot be sent at all.
-    Unsent,
-    /// No broker has said anything about it.
-    Lost,
-    /// A broker has refused it.
-    Refused,
-}
-
-/// A failed batch, as Perl decides over it.
-struct Failure {
-    id: BatchId,
-    fate: Fate,
-    error_code: i16,
-    message: String,
-}
+/// What is said of a batch that the broker's answer does not mention.
+const LACKS: &str = "the broker's answer lacks the partition";
 
 /// Puts what is ready for a broker into one request. Gives the number of batches sent.
 pub fn send(
@@ -66,14 +52,8 @@ pub fn send(
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
         Err(reason) => {
-            let unsent = |batch: &Outgoing| Failure {
-                id: batch.id,
-                fate: Fate::Unsent,
-                error_code: -1,
-                message: reason.clone(),
-            };
-            let failures: Vec<_> = batches.iter().map(unsent).collect();
-            answered(perl, producer, node, &failures, None).ok()?;
+            let endings = all_failed(&batches, Cause::Unsendable, &reason);
+            ended(perl, producer, node, endings).ok()?;
             return Ok(batches.len());
         }
     };
@@ -149,17 +129,13 @@ fn written(
         return Flow::Continue;
     };
     if let Err(no_answer) = outcome {
-        let (failures, error) = lost(&producer, batches, no_answer);
-        return answered(perl, &producer, node, &failures, error.as_deref());
+        return ended(perl, &producer, node, lost(batches, no_answer));
     }
     if unanswered(perl, &producer, node) == Flow::Exit {
         return Flow::Exit;
     }
-    let ends = batches.iter().map(|b| (b.id, End::Unacknowledged));
-    if producer.settle(perl, ends.collect()) == Flow::Exit {
-        return Flow::Exit;
-    }
-    answered(perl, &producer, node, &[], None)
+    let taken = |batch: &Outgoing| (batch.id, Ending::Taken(End::Unacknowledged));
+    ended(perl, &producer, node, batches.iter().map(taken).collect())
 }
 
 fn encode(
@@ -201,113 +177,40 @@ fn complete(
     let Some(producer) = producer.upgrade() else {
         return Flow::Continue;
     };
-    let (delivered, failures, transport_error) = match outcome {
+    let endings = match outcome {
         Ok(answer) => {
             let version = answer.version;
             let (response, _) = ProduceResponse::decode_partial(answer.body, version);
             if let Some(conn) = conn.upgrade() {
                 conn.throttle(ApiKey::Produce, version, response.throttle_time_ms);
             }
-            let (delivered, failures) = sort(&producer, &batches, &response);
-            judge(&producer, &failures);
-            (delivered, failures, None)
+            sort(&producer, &batches, &response)
         }
-        Err(no_answer) => {
-            let (failures, error) = lost(&producer, &batches, no_answer);
-            (Vec::new(), failures, error)
-        }
+        Err(no_answer) => lost(&batches, no_answer),
     };
-    if producer.settle(perl, delivered) == Flow::Exit {
-        return Flow::Exit;
-    }
-    answered(perl, &producer, node, &failures, transport_error.as_deref())
+    ended(perl, &producer, node, endings)
 }
 
-/// No answer comes. Gives the batches that have failed, and the loss if it is one.
-fn lost(
-    producer: &Producer,
-    batches: &[Outgoing],
-    no_answer: NoAnswer,
-) -> (Vec<Failure>, Option<String>) {
-    let NoAnswer { reason, is_unsent } = no_answer;
-    let lost = match is_unsent {
-        true => take_back(producer, batches),
-        false => {
-            let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
-            doubt(producer, ids.iter().copied());
-            ids
-        }
+/// No answer comes.
+fn lost(batches: &[Outgoing], no_answer: NoAnswer) -> Vec<(BatchId, Ending)> {
+    let cause = match no_answer.is_unsent {
+        true => Cause::NeverLeft,
+        false => Cause::Unanswered,
     };
-    let failure = |id| Failure {
-        id,
-        fate: Fate::Lost,
-        error_code: -1,
-        message: reason.clone(),
-    };
-    let failures: Vec<_> = lost.into_iter().map(failure).collect();
-    // The end of a connection that nothing was written to is no loss.
-    let error = (!is_unsent || !failures.is_empty()).then_some(reason);
-    (failures, error)
+    all_failed(batches, cause, &no_answer.reason)
 }
 
-/// No broker can have read these: they wait for the next connection as if they had never left. Gives those of
-/// transactions, which may be over by now.
-fn take_back(producer: &Producer, batches: &[Outgoing]) -> Vec<BatchId> {
-    let mut accumulator = producer.accumulator.borrow_mut();
-    let is_transactional = |id| {
-        let sent = accumulator.sent_batch(id);
-        sent.is_some_and(|(_, batch)| batch.transaction.is_some())
-    };
-    let ids = batches.iter().map(|batch| batch.id);
-    let (transactional, plain): (Vec<_>, Vec<_>) = ids.partition(|&id| is_transactional(id));
-    plain.into_iter().for_each(|id| accumulator.requeue(id));
-    transactional
+fn all_failed(batches: &[Outgoing], cause: Cause, message: &str) -> Vec<(BatchId, Ending)> {
+    let failed = |batch: &Outgoing| (batch.id, Ending::Failed(cause, message.to_owned()));
+    batches.iter().map(failed).collect()
 }
 
-fn doubt(producer: &Producer, batches: impl Iterator<Item = BatchId>) {
-    let mut accumulator = producer.accumulator.borrow_mut();
-    batches.for_each(|id| accumulator.doubt(id));
-}
-
-/// Whether batches that failed may lie in the log nevertheless.
-fn judge(producer: &Producer, failures: &[Failure]) {
-    let doubtful = failures.iter().filter(|f| !is_refusal(f.error_code));
-    doubt(producer, doubtful.map(|failure| failure.id));
-    let mut accumulator = producer.accumulator.borrow_mut();
-    let out_of_order = ErrorCode::OutOfOrderSequenceNumber.code();
-    failures
-        .iter()
-        .filter(|failure| failure.error_code == out_of_order)
-        .for_each(|failure| accumulator.dispel_doubt(failure.id));
-}
-
-/// Whether a broker gives this code only for a batch that it has not appended. Others may come after it has: when
-/// replication took too long, or when the leader changed before it was complete.
-fn is_refusal(error_code: i16) -> bool {
-    matches!(
-        ErrorCode::from_code(error_code),
-        Some(
-            ErrorCode::CorruptMessage
-                | ErrorCode::MessageTooLarge
-                | ErrorCode::InvalidTopicException
-                | ErrorCode::RecordListTooLarge
-                | ErrorCode::NotEnoughReplicas
-                | ErrorCode::TopicAuthorizationFailed
-                | ErrorCode::OutOfOrderSequenceNumber
-                | ErrorCode::InvalidProducerEpoch
-                | ErrorCode::UnknownProducerId
-                | ErrorCode::InvalidRecord
-        )
-    )
-}
-
-/// Which batches the broker took and which it refused. A batch that the answer lacks counts as failed: whether the
-/// broker has it is not known.
+/// Which batches the broker took and which it refused. One that the answer lacks counts as failed.
 fn sort(
     producer: &Producer,
     batches: &[Outgoing],
     response: &ProduceResponse,
-) -> (Vec<(BatchId, End)>, Vec<Failure>) {
+) -> Vec<(BatchId, Ending)> {
     let mut answers = HashMap::new();
     for topic in &response.responses {
         for partition in &topic.partition_responses {
@@ -315,43 +218,34 @@ fn sort(
         }
     }
     let accumulator = producer.accumulator.borrow();
-    let (mut delivered, mut failures) = (Vec::new(), Vec::new());
-    for batch in batches {
+    let throttle_ms = response.throttle_time_ms;
+    let ending = |batch: &Outgoing| {
         let topic: &Bytes = accumulator.topic_name(batch.place.topic);
         match answers.get(&(topic, batch.place.partition as i32)) {
-            Some(answer) if answer.error_code == 0 || is_known_already(answer.error_code) => {
-                let end = End::Acknowledged {
-                    base_offset: match answer.error_code {
-                        0 => answer.base_offset,
-                        _ => -1,
-                    },
-                    throttle_ms: response.throttle_time_ms,
-                };
-                delivered.push((batch.id, end));
-            }
-            Some(answer) => failures.push(Failure {
-                id: batch.id,
-                fate: Fate::Refused,
-                error_code: answer.error_code,
-                message: answer
-                    .error_message
-                    .as_ref()
-                    .map_or_else(String::new, |m| String::from_utf8_lossy(m).into_owned()),
-            }),
-            None => failures.push(Failure {
-                id: batch.id,
-                fate: Fate::Lost,
-                error_code: -1,
-                message: "the broker's answer lacks the partition".to_owned(),
-            }),
+            Some(answer) => ending(answer, throttle_ms),
+            None => Ending::Failed(Cause::Unmentioned, LACKS.to_owned()),
         }
-    }
-    (delivered, failures)
+    };
+    let mut endings: Vec<_> = batches.iter().map(|b| (b.id, ending(b))).collect();
+    // Callbacks are called in this order.
+    endings.sort_by_key(|(_, ending)| matches!(ending, Ending::Failed(..)));
+    endings
 }
 
-/// The broker has the batch from an earlier try, but no longer knows where.
-fn is_known_already(error_code: i16) -> bool {
-    error_code == ErrorCode::DuplicateSequenceNumber.code()
+fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
+    let base_offset = match answer.error_code {
+        0 => answer.base_offset,
+        code if Cause::is_known_already(code) => -1,
+        code => {
+            let message = answer.error_message.as_deref().unwrap_or_default();
+            let message = String::from_utf8_lossy(message).into_owned();
+            return Ending::Failed(Cause::Refused(code), message);
+        }
+    };
+    Ending::Taken(End::Acknowledged {
+        base_offset,
+        throttle_ms,
+    })
 }
 
 /// Tells the listener that a request leaves which nobody will answer.
@@ -359,53 +253,20 @@ fn unanswered(perl: Perl, producer: &Producer, node: i32) -> Flow {
     producer.tell_or_warn(perl, "_produced_unanswered", &[Arg::Int(i64::from(node))])
 }
 
-/// Tells the listener that a request has ended.
-fn answered(
-    perl: Perl,
-    producer: &Producer,
-    node: i32,
-    failures: &[Failure],
-    transport_error: Option<&str>,
-) -> Flow {
+/// Settles a request's batches, calls back, and tells the listener.
+fn ended(perl: Perl, producer: &Producer, node: i32, endings: Vec<(BatchId, Ending)>) -> Flow {
+    let (settled, news) = producer.settle(endings);
+    if producer.deliver(perl, settled) == Flow::Exit {
+        return Flow::Exit;
+    }
     // A delivery callback has forked, and has returned in the child as well.
     if producer.home.is_foreign() {
         return Flow::Continue;
     }
-    let mut list = Av::with_capacity(perl, failures.len());
-    for failure in failures {
-        if let Some(row) = row(perl, producer, failure) {
-            list.push(perl, row);
-        }
-    }
-    let list = list.into_ref(perl);
-    let error = transport_error.map_or(Arg::Undef, |text| Arg::Bytes(text.as_bytes()));
-    let args = [Arg::Int(i64::from(node)), Arg::Sv(&list), error];
+    let news = news.into_perl(perl, producer);
+    let args = [
+        Arg::Int(i64::from(node)),
+        news.as_ref().map_or(Arg::Undef, Arg::Sv),
+    ];
     producer.tell_or_warn(perl, "_produce_answered", &args)
-}
-
-/// What Perl decides by; nothing for a batch that was settled meanwhile.
-fn row(perl: Perl, producer: &Producer, failure: &Failure) -> Option<Sv> {
-    let accumulator = producer.accumulator.borrow();
-    let (place, batch) = accumulator.sent_batch(failure.id)?;
-    let mut row = Hv::new(perl);
-    row.store_bytes(perl, "topic", accumulator.topic_name(place.topic));
-    row.store_bytes(perl, "message", failure.message.as_bytes());
-    let age = accumulator.age(batch).as_secs_f64();
-    row.store(perl, "age", Sv::float(perl, age));
-    for (key, value) in [
-        ("id", failure.id as i64),
-        ("partition", place.partition as i64),
-        ("error_code", failure.error_code.into()),
-        ("records", batch.count as i64),
-        ("is_unsent", (failure.fate == Fate::Unsent).into()),
-        ("is_lost", (failure.fate == Fate::Lost).into()),
-        ("retries", batch.retries.into()),
-        ("is_oldest", accumulator.is_oldest(failure.id).into()),
-        ("follows_gap", accumulator.follows_gap(failure.id).into()),
-        ("is_transactional", batch.transaction.is_some().into()),
-        ("is_past", accumulator.is_past(batch).into()),
-    ] {
-        row.store_int(perl, key, value);
-    }
-    Some(row.into_ref(perl))
 }

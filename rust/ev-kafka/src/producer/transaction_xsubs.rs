@@ -18,6 +18,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: leave,
     },
     XsubDef {
+        name: "EV::Kafka::Accumulator::abort_transaction",
+        body: abort,
+    },
+    XsubDef {
         name: "EV::Kafka::Accumulator::end_transaction",
         body: end,
     },
@@ -60,6 +64,13 @@ fn keep_for_next(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn leave(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().leave_transaction();
+    Ok(())
+}
+
+/// `abort_transaction`: no record of the open transaction is sent again.
+fn abort(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.accumulator.borrow_mut().abort_transaction();
     Ok(())
 }
 

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_producer::{Appended, BatchId, GivenUp, Identity, NewRecord, Refused, Settings};
+use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
 use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
-use super::delivery::End;
 use super::{clock, request, unheard, Config, Producer};
 use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
@@ -60,16 +59,8 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: send_batches,
     },
     XsubDef {
-        name: "EV::Kafka::Accumulator::hold",
-        body: hold,
-    },
-    XsubDef {
         name: "EV::Kafka::Accumulator::resume",
         body: resume,
-    },
-    XsubDef {
-        name: "EV::Kafka::Accumulator::split",
-        body: split,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::expire",
@@ -84,16 +75,8 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: set_producer,
     },
     XsubDef {
-        name: "EV::Kafka::Accumulator::break_sequence",
-        body: break_sequence,
-    },
-    XsubDef {
         name: "EV::Kafka::Accumulator::needs_identity",
         body: needs_producer,
-    },
-    XsubDef {
-        name: "EV::Kafka::Accumulator::fail_batches",
-        body: fail_batches,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::fail_waiting",
@@ -137,6 +120,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         patience: patience(seconds.unwrap_or(0.0)),
         sticky: int("sticky", 0)? != 0,
         idempotent: int("idempotent", 0)? != 0,
+        transactional: config.transactional_id.is_some(),
         clock,
     };
     let name = conf.get_bytes(perl, "strings")?.unwrap_or_default();
@@ -389,51 +373,29 @@ fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `hold($id, $error_code)`: a batch in flight is to be sent again, once `resume` has been called for its partition.
-/// False when it must not be sent again.
-fn hold(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let id = read_id(frame)?;
-    let code = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
-    let producer = frame.object::<Producer>()?;
-    let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.refused(id, code);
-    let is_held = accumulator.hold(id);
-    drop(accumulator);
-    frame.ret_int(is_held.into());
-    Ok(())
-}
-
-/// `resume($topic, $partition)`
+/// `resume`: refused batches whose time has come may leave again. Gives the seconds until the next ones', undef without.
 fn resume(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let topic = frame.bytes(1)?.unwrap_or_default();
-    let partition = usize::try_from(frame.int(2)?.unwrap_or(0)).unwrap_or(usize::MAX);
     let producer = frame.object::<Producer>()?;
-    let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.resume(&topic, partition);
+    let next = {
+        let mut accumulator = producer.accumulator.borrow_mut();
+        accumulator.resume();
+        accumulator.next_try()
+    };
+    match next {
+        Some(delay) => frame.ret(Sv::float(frame.perl(), delay.as_secs_f64())),
+        None => frame.ret_undef(),
+    }
     Ok(())
 }
 
-/// `split($id)`: a batch in flight was too large for its broker. False when it has one record only.
-fn split(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let id = read_id(frame)?;
-    let producer = frame.object::<Producer>()?;
-    let is_split = producer.accumulator.borrow_mut().split(id);
-    frame.ret_int(is_split.into());
-    Ok(())
-}
-
-/// `expire($seconds, $retries)`: fails what waits for longer than that and, if it was sent before, has had its retries.
+/// `expire($seconds)`: fails what waits for longer than that and, if it was sent before, has had its retries.
 /// Gives the number of batches, that of batches that are part of a transaction, and for each place where other ones have
 /// records without a callback a text that says so.
 fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let seconds = frame.float(1)?.unwrap_or(0.0);
-    let retries = frame.int(2)?.unwrap_or(0).try_into().unwrap_or(0);
     let producer = frame.object::<Producer>()?;
-    let expired = producer
-        .accumulator
-        .borrow_mut()
-        .expire(patience(seconds), retries);
+    let expired = producer.accumulator.borrow_mut().expire(patience(seconds));
     let counts = {
         let accumulator = producer.accumulator.borrow();
         let is_transactional = |e: &&GivenUp<Sv>| accumulator.is_transactional(&e.batch);
@@ -497,57 +459,11 @@ fn set_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `break_sequence($id)`: a batch in flight can only be written under a new identity. False when it has had one.
-fn break_sequence(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let id = read_id(frame)?;
-    let producer = frame.object::<Producer>()?;
-    let is_first = producer.accumulator.borrow_mut().break_sequence(id);
-    frame.ret_int(is_first.into());
-    Ok(())
-}
-
 /// `needs_identity`: whether some partition waits for a new identity.
 fn needs_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let needs = producer.accumulator.borrow().needs_identity();
     frame.ret_int(needs.into());
-    Ok(())
-}
-
-fn read_id(frame: &Frame<'_>) -> Result<BatchId, Croak> {
-    Ok(frame.int(1)?.unwrap_or(0) as BatchId)
-}
-
-fn read_ids(frame: &Frame<'_>) -> Result<Vec<BatchId>, Croak> {
-    let perl = frame.perl();
-    frame
-        .value(1)?
-        .and_then(|sv| ArrayRef::new(&sv))
-        .ok_or("expected an arrayref of batch ids")?
-        .to_vec(perl)?
-        .iter()
-        .map(|id| Ok(id.to_i64(perl)?.unwrap_or(0) as BatchId))
-        .collect()
-}
-
-/// `fail_batches(\@ids, $text, $error_code)`: without a code when no broker gave one. Gives the number of messages that
-/// had no callback.
-fn fail_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let ids = read_ids(frame)?;
-    let reason = text(frame, 2)?;
-    let error_code = frame.int(3)?;
-    let producer = frame.object::<Producer>()?;
-    let end = match error_code {
-        None => End::Failed { reason },
-        Some(code) => End::Refused {
-            error_code: code as i16,
-            reason,
-        },
-    };
-    let unheard = producer.unheard(&ids);
-    let ends = ids.into_iter().map(|id| (id, end.clone())).collect();
-    producer.settle(frame.perl(), ends).ok()?;
-    frame.ret_int(unheard as i64);
     Ok(())
 }
 

@@ -6,15 +6,16 @@ use std::time::Duration;
 use super::{Accumulator, GivenUp, Place};
 use crate::batch::Sealed;
 use crate::ledger::Ledger;
+use crate::verdict::MIN_RETRIES;
 
 /// How long after its time a batch that is owed a try waits for a leader: a few times as long as the delay between tries.
 const RETRY_GRACE: Duration = Duration::from_secs(10);
 impl<C> Accumulator<C> {
     /// Gives up batches that wait and all of whose records came at least `age` ago, from now on also the patience. A
-    /// batch that was sent before has `retries` tries all the same, unless no leader takes it for some seconds more.
+    /// batch that was sent before has a few tries all the same, unless no leader takes it for some seconds more.
     ///
     /// A batch that is due and has waited for a while takes no more records: they would share its end.
-    pub fn expire(&mut self, age: Duration, retries: u32) -> Vec<GivenUp<C>> {
+    pub fn expire(&mut self, age: Duration) -> Vec<GivenUp<C>> {
         self.settings.patience = age;
         let (now, span) = ((self.settings.clock)(), self.span());
         if self.open_records > 0 {
@@ -22,7 +23,7 @@ impl<C> Accumulator<C> {
         }
         self.fail_waiting(|batch| {
             let waited = batch.waited(now);
-            let has_tries = (1..=retries).contains(&batch.retries);
+            let has_tries = (1..=MIN_RETRIES).contains(&batch.retries);
             let limit = match has_tries {
                 true => age.saturating_add(RETRY_GRACE),
                 false => age,
@@ -117,6 +118,7 @@ impl<C> Accumulator<C> {
         }
         unsent.sort_by_key(|batch| batch.id);
         self.ready.clear();
+        self.paused.clear();
         self.lingering.clear();
         self.transactions = Ledger::default();
         self.messages = 0;

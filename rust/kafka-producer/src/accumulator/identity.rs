@@ -28,23 +28,19 @@ impl<C> Accumulator<C> {
 
     /// Whether a batch in flight is younger than one that has failed under the same identity, and left a gap: the broker
     /// refuses it for that.
-    pub fn follows_gap(&self, id: BatchId) -> bool {
+    pub(super) fn follows_gap(&self, id: BatchId) -> bool {
         self.sent.get(&id).is_some_and(|(place, batch)| {
             self.topics[place.topic].partitions[place.partition].has_gap_before(batch)
         })
     }
 
     /// The broker will never take a batch in flight under its stamp, nor any that follows it, and does not have it.
-    /// False when the batch was a reason for a new identity before.
-    pub fn break_sequence(&mut self, id: BatchId) -> bool {
-        let Some((place, mut batch)) = self.sent.remove(&id) else {
-            return false;
-        };
-        batch.doubtful = false;
-        let is_first = !batch.renewed;
-        batch.renewed |= self.spend(&place, &batch, Spent::ForGood { is_plain: true });
-        self.sent.insert(id, (place, batch));
-        is_first
+    pub(super) fn break_sequence(&mut self, id: BatchId) {
+        if let Some((place, mut batch)) = self.sent.remove(&id) {
+            batch.doubtful = false;
+            batch.renewed |= self.spend(&place, &batch, Spent::ForGood { is_plain: true });
+            self.sent.insert(id, (place, batch));
+        }
     }
 
     /// A batch has failed, or cannot be written under its stamp.

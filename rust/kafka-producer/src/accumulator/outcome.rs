@@ -8,42 +8,21 @@ use super::{Accumulator, Place};
 use crate::batch::{BatchId, Sealed};
 
 impl<C> Accumulator<C> {
-    /// A batch in flight: where it belongs and what is known of it.
-    pub fn sent_batch(&self, id: BatchId) -> Option<(&Place, &Sealed<C>)> {
-        self.sent.get(&id).map(|(place, batch)| (place, batch))
+    /// How many records a batch in flight has.
+    pub fn records_in_flight(&self, id: BatchId) -> usize {
+        self.sent.get(&id).map_or(0, |(_, batch)| batch.count)
     }
 
     /// Whether a batch in flight is older than all unsettled ones of its partition.
-    pub fn is_oldest(&self, id: BatchId) -> bool {
+    pub(super) fn is_oldest(&self, id: BatchId) -> bool {
         self.sent.get(&id).is_some_and(|(place, _)| {
             self.topics[place.topic].partitions[place.partition].is_oldest(id)
         })
     }
 
     /// How long all records of a batch in flight have been here.
-    pub fn age(&self, batch: &Sealed<C>) -> Duration {
+    pub(super) fn age(&self, batch: &Sealed<C>) -> Duration {
         batch.waited((self.settings.clock)())
-    }
-
-    /// What became of a batch in flight is not known: its broker may have it.
-    pub fn doubt(&mut self, id: BatchId) {
-        if let Some((_, batch)) = self.sent.get_mut(&id) {
-            batch.doubtful = true;
-        }
-    }
-
-    /// The broker does not have a batch in flight, whatever became of earlier tries: it knows what it has.
-    pub fn dispel_doubt(&mut self, id: BatchId) {
-        if let Some((_, batch)) = self.sent.get_mut(&id) {
-            batch.doubtful = false;
-        }
-    }
-
-    /// The error code with which a batch in flight was refused, for the error of one that is given up later.
-    pub fn refused(&mut self, id: BatchId, code: i16) {
-        if let Some((_, batch)) = self.sent.get_mut(&id) {
-            batch.refusal = code;
-        }
     }
 
     /// The batch was never on its way: back to its place among those that wait.
@@ -54,41 +33,9 @@ impl<C> Accumulator<C> {
         }
     }
 
-    /// Puts a batch in flight back to be sent again; nothing of its partition leaves until [`resume`](Self::resume),
-    /// nor does a younger batch pass it then. False when it must not be sent again: it was settled meanwhile, or its
-    /// transaction is over.
-    pub fn hold(&mut self, id: BatchId) -> bool {
-        let transaction = self.terms.transaction;
-        let is_over =
-            |batch: &Sealed<C>| batch.transaction.is_some() && batch.transaction != transaction;
-        match self.sent.get(&id) {
-            Some((_, batch)) if !is_over(batch) => {}
-            _ => return false,
-        }
-        if let Some((place, mut batch)) = self.sent.remove(&id) {
-            batch.retries += 1;
-            let state = self.state(&place);
-            state.put_back(batch);
-            state.paused = true;
-            state.in_turn = true;
-        }
-        true
-    }
-
-    /// The partition's batches may leave again.
-    pub fn resume(&mut self, topic: &[u8], partition: usize) {
-        let Some(&topic) = self.by_name.get(topic) else {
-            return;
-        };
-        if let Some(state) = self.topics[topic].partitions.get_mut(partition) {
-            state.paused = false;
-            self.list(&Place { topic, partition });
-        }
-    }
-
     /// Replaces a batch in flight, which the broker found too large, by two of half its records each, and lets no
     /// later batch of the topic become as large. False when it has a single record.
-    pub fn split(&mut self, id: BatchId) -> bool {
+    pub(super) fn split(&mut self, id: BatchId) -> bool {
         let Some((place, batch)) = self.sent.remove(&id) else {
             return false;
         };
@@ -130,7 +77,7 @@ impl<C> Accumulator<C> {
     }
 
     /// Gives a batch in flight up: takes it out, its records are failed by the caller.
-    pub fn fail(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
+    pub(super) fn fail(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, batch) = self.sent.remove(&id)?;
         self.spend_on_failure(&place, &batch);
         self.settled(&place, &batch);

@@ -20,6 +20,11 @@ impl<C> Accumulator<C> {
         self.list_all();
     }
 
+    /// The open transaction is about to end without what it has not sent: a batch that fails is not sent again.
+    pub fn abort_transaction(&mut self) {
+        self.is_aborting = true;
+    }
+
     /// Records appended from now on wait for the transaction after the one that is open.
     pub fn keep_for_next_transaction(&mut self) {
         self.seal_all();
@@ -39,6 +44,7 @@ impl<C> Accumulator<C> {
             self.terms.part_of = None;
         }
         self.terms.transaction = None;
+        self.is_aborting = false;
         for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
             state.registered = false;
         }

@@ -1,0 +1,164 @@
+//! How a request's batches end, and what Perl code is told of those that no broker has taken.
+
+use std::collections::hash_map::RandomState;
+use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+
+use bytes::Bytes;
+use kafka_producer::verdict::{Cause, Harm, Hearer};
+use kafka_producer::{BatchId, Fate, Place, Sealed};
+use perl_xs::{Av, Hv, Perl, Sv};
+
+use super::delivery::{End, Settled};
+use super::{settled, unheard, Producer};
+
+/// How a batch of a request has ended.
+pub(super) enum Ending {
+    /// A broker has it as far as anybody can know.
+    Taken(End),
+    /// It has not, for this reason and in these words.
+    Failed(Cause, String),
+}
+
+/// What Perl code has to do about batches that no broker has taken.
+#[derive(Default)]
+pub(super) struct News {
+    /// Each of them: where it belongs, the error code, and how many records it has.
+    failed: Vec<(Place, i16, usize)>,
+    /// The connection has ended, and somebody needed it.
+    is_lost: bool,
+    /// Topics that may have other leaders by now.
+    refresh: BTreeSet<Bytes>,
+    /// What nobody else hears of.
+    reports: Vec<String>,
+    /// The worst that the open transaction has met with.
+    harm: Option<(Harm, String)>,
+}
+
+impl Producer {
+    /// Settles batches in flight. Gives those whose callbacks are to be called, in the order of their endings.
+    pub(super) fn settle(&self, endings: Vec<(BatchId, Ending)>) -> (Vec<Settled>, News) {
+        let mut news = News::default();
+        let settle = |(id, ending)| match ending {
+            Ending::Taken(end) => self.acknowledge(id, end),
+            Ending::Failed(cause, message) => self.failed(id, cause, &message, &mut news),
+        };
+        (endings.into_iter().filter_map(settle).collect(), news)
+    }
+
+    fn acknowledge(&self, id: BatchId, end: End) -> Option<Settled> {
+        let mut accumulator = self.accumulator.borrow_mut();
+        let (place, batch) = accumulator.acknowledge(id)?;
+        Some(settled(&accumulator, place, batch, end))
+    }
+
+    fn failed(&self, id: BatchId, cause: Cause, message: &str, news: &mut News) -> Option<Settled> {
+        let mut accumulator = self.accumulator.borrow_mut();
+        let records = accumulator.records_in_flight(id);
+        let (place, fate) = accumulator.failed(id, cause, message, random())?;
+        if matches!(fate, Fate::Requeued) {
+            return None;
+        }
+        news.is_lost |= matches!(cause, Cause::NeverLeft | Cause::Unanswered);
+        let code = cause.code().unwrap_or(-1);
+        news.failed.push((place.clone(), code, records));
+        match fate {
+            Fate::Requeued => None,
+            Fate::Waits { refresh } => {
+                if refresh {
+                    let topic = accumulator.topic_name(place.topic);
+                    news.refresh.insert(topic.clone());
+                }
+                None
+            }
+            Fate::Failed {
+                batch,
+                code,
+                text,
+                hearer,
+            } => {
+                news.note(&batch, &text, hearer);
+                let end = match code {
+                    Some(error_code) => End::Refused {
+                        error_code,
+                        reason: text,
+                    },
+                    None => End::Failed { reason: text },
+                };
+                Some(settled(&accumulator, place, *batch, end))
+            }
+        }
+    }
+}
+
+impl News {
+    fn note(&mut self, batch: &Sealed<Sv>, text: &str, hearer: Hearer) {
+        match hearer {
+            Hearer::Nobody => {}
+            Hearer::Handler if unheard(batch) == 0 => {}
+            Hearer::Handler => self.reports.push(text.to_owned()),
+            Hearer::Transaction(harm) => self.harm = Some(self.worse(harm, text)),
+        }
+    }
+
+    /// Words are those of the first batch, unless another one ends the producer.
+    fn worse(&mut self, harm: Harm, text: &str) -> (Harm, String) {
+        match self.harm.take() {
+            Some((before, words)) if before == Harm::Fenced || harm != Harm::Fenced => {
+                (before.max(harm), words)
+            }
+            _ => (harm, text.to_owned()),
+        }
+    }
+
+    /// As `_produce_answered` takes it; nothing when there is none.
+    pub fn into_perl(self, perl: Perl, producer: &Producer) -> Option<Sv> {
+        if self.failed.is_empty() {
+            return None;
+        }
+        let mut news = Hv::new(perl);
+        let accumulator = producer.accumulator.borrow();
+        let mut failed = Av::with_capacity(perl, self.failed.len());
+        for (place, code, records) in self.failed {
+            let mut row = Hv::new(perl);
+            row.store_bytes(perl, "topic", accumulator.topic_name(place.topic));
+            row.store_int(perl, "partition", place.partition as i64);
+            row.store_int(perl, "error_code", code.into());
+            row.store_int(perl, "records", records as i64);
+            failed.push(perl, row.into_ref(perl));
+        }
+        news.store(perl, "failed", failed.into_ref(perl));
+        news.store_int(perl, "is_lost", self.is_lost.into());
+        news.store(perl, "refresh", list(perl, self.refresh.iter()));
+        news.store(perl, "reports", list(perl, self.reports.iter()));
+        if let Some(delay) = accumulator.next_try() {
+            let seconds = Sv::float(perl, delay.as_secs_f64());
+            news.store(perl, "retry_after", seconds);
+        }
+        if let Some((harm, text)) = self.harm {
+            news.store_bytes(perl, "harm", name(harm).as_bytes());
+            news.store_bytes(perl, "harm_text", text.as_bytes());
+        }
+        Some(news.into_ref(perl))
+    }
+}
+
+/// What Perl code calls it.
+pub(super) fn name(harm: Harm) -> &'static str {
+    match harm {
+        Harm::Abort => "abort",
+        Harm::NewEpoch => "new epoch",
+        Harm::Fenced => "fenced",
+    }
+}
+
+fn list<T: AsRef<[u8]>>(perl: Perl, texts: impl ExactSizeIterator<Item = T>) -> Sv {
+    let mut list = Av::with_capacity(perl, texts.len());
+    texts.for_each(|text| list.push(perl, Sv::bytes(perl, text.as_ref())));
+    list.into_ref(perl)
+}
+
+/// Uniform in [0, 1): each state hashes with keys of its own.
+fn random() -> f64 {
+    (RandomState::new().hash_one(0) >> 11) as f64 / (1u64 << 53) as f64
+}
