@@ -1,20 +1,18 @@
 //! Private keys, some of them behind a password.
 
-use base64::engine::general_purpose::STANDARD as BASE64;
-use base64::Engine;
 use pkcs8::EncryptedPrivateKeyInfoRef;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::{Error, PemObject};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use zeroize::Zeroizing;
 
 use super::der::{Der, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
-use super::settings::Pem;
-use super::traditional;
+use super::pem::{bytes_of, find, Pem};
+use super::traditional::{self, WRONG_PASSWORD};
 use crate::secret::Secret;
 
 /// The section of a key in encrypted PKCS#8 form (RFC 7468, section 11).
 const ENCRYPTED_BEGIN: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
+
 /// The first private key in the file; why there is none that can be used.
 pub(super) fn private_key(
     file: &Pem,
@@ -28,7 +26,7 @@ pub(super) fn private_key(
         return key.decrypted(needed()?).map_err(|reason| of_key(&reason));
     }
     match PrivateKeyDer::from_pem_slice(text) {
-        Err(pem::Error::NoItemsFound) => match encrypted(text) {
+        Err(Error::NoItemsFound) => match encrypted(text) {
             None => Err(format!("no private key in {name}")),
             Some(section) => decrypted(section, needed()?).map_err(of_key),
         },
@@ -41,10 +39,6 @@ fn encrypted(text: &[u8]) -> Option<&[u8]> {
     let start = find(text, ENCRYPTED_BEGIN)? + ENCRYPTED_BEGIN.len();
     let rest = &text[start..];
     Some(&rest[..find(rest, ENCRYPTED_END).unwrap_or(rest.len())])
-}
-
-pub(super) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|at| at == what)
 }
 
 fn decrypted(section: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>, &'static str> {
@@ -61,19 +55,8 @@ fn decrypted(section: &[u8], password: &Secret) -> Result<PrivateKeyDer<'static>
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into())
 }
 
-/// What is wrong with a key and its password, after what names the key.
+/// What is wrong with a key, after what names it.
 const NO_PASSWORD: &str = "is encrypted, and no tls_key_password is given";
-pub(super) const WRONG_PASSWORD: &str = "cannot be decrypted: the tls_key_password is wrong";
-
-/// What Base64 over several lines stands for.
-pub(super) fn bytes_of(lines: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
-    let mut base64 = Zeroizing::new(Vec::with_capacity(lines.len()));
-    base64.extend(lines.iter().filter(|byte| !byte.is_ascii_whitespace()));
-    BASE64
-        .decode(&*base64)
-        .map(Zeroizing::new)
-        .map_err(|_| "is malformed PEM: not Base64")
-}
 
 /// Why an encrypted key is of no use.
 fn unreadable(error: &pkcs8::Error, der: &[u8]) -> &'static str {

@@ -12,5 +12,6 @@ mod verify;
 mod version_1;
 mod x509;
 
-pub use settings::{Pem, TlsError, TlsOptions, TlsSettings};
+pub use pem::Pem;
+pub use settings::{TlsError, TlsOptions, TlsSettings};
 pub(crate) use stream::{Peer, TlsStream};

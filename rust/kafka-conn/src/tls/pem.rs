@@ -2,9 +2,21 @@
 
 use std::borrow::Cow;
 
+use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::Engine;
 use rustls::pki_types::pem::Error;
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+
+/// The contents of a PEM file. Who reads the file is the caller's affair.
+#[derive(Clone, Debug)]
+pub struct Pem {
+    /// The file's name, for messages.
+    pub name: String,
+    /// What is in it.
+    pub contents: Secret,
+}
 
 /// What some editors put in front of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -35,4 +47,19 @@ pub(super) fn malformed(error: &Error) -> &'static str {
         Error::Base64Decode(_) => "malformed PEM: not Base64",
         _ => "malformed PEM",
     }
+}
+
+/// Where this stands in the text.
+pub(super) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|at| at == what)
+}
+
+/// What Base64 over several lines stands for.
+pub(super) fn bytes_of(lines: &[u8]) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    let mut base64 = Zeroizing::new(Vec::with_capacity(lines.len()));
+    base64.extend(lines.iter().filter(|byte| !byte.is_ascii_whitespace()));
+    BASE64
+        .decode(&*base64)
+        .map(Zeroizing::new)
+        .map_err(|_| "is malformed PEM: not Base64")
 }

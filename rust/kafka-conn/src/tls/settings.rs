@@ -11,17 +11,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore};
 use zeroize::Zeroize;
 
+use super::pem::Pem;
 use super::verify::Verifier;
 use crate::secret::Secret;
-
-/// The contents of a PEM file. Who reads the file is the caller's affair.
-#[derive(Clone, Debug)]
-pub struct Pem {
-    /// The file's name, for messages.
-    pub name: String,
-    /// What is in it.
-    pub contents: Secret,
-}
 
 /// What [`TlsSettings`] are made of. The default trusts the system's certificate authorities and
 /// has no client certificate.

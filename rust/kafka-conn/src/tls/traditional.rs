@@ -14,8 +14,11 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer, PrivateSec1KeyDer};
 use zeroize::Zeroizing;
 
 use super::der::{Der, INTEGER, SEQUENCE};
-use super::key::{bytes_of, find, WRONG_PASSWORD};
+use super::pem::{bytes_of, find};
 use crate::secret::Secret;
+
+/// What is wrong with a key, after what names it.
+pub(super) const WRONG_PASSWORD: &str = "cannot be decrypted: the tls_key_password is wrong";
 
 /// The line that says that what follows is encrypted, and the one that says how.
 const PROC_TYPE: &[u8] = b"Proc-Type: 4,ENCRYPTED";
