@@ -13,10 +13,8 @@ use Crates;
 # In no crate do files use each other in a circle. Those that do are listed here until they do not;
 # CRATES=1 in the environment, or the name of a crate, lists the arrows between them.
 my %KNOWN = (
-    'kafka-conn' => ['src/tls/key.rs src/tls/settings.rs src/tls/traditional.rs'],
     'kafka-mock' => ['src/api/api_versions.rs src/api/fetch.rs src/api/group.rs src/api/mod.rs src/cluster.rs src/connections.rs '
         . 'src/coordinators.rs src/log.rs src/topic.rs src/topics.rs src/transactions.rs'],
-    'kafka-wire' => ['src/api.rs src/message.rs src/primitives.rs', 'src/records/batch.rs src/records/header.rs src/records/iter.rs'],
     # A handle on perl, a value of perl's and an exception that is one: each has methods that take
     # or give the others.
     'perl-xs' => ['src/call.rs src/croak.rs src/perl.rs src/sv.rs'],

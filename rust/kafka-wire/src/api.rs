@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use bytes::{BufMut, Bytes};
 
-use crate::message::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::malformed::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::primitives::{Reader, TooLong, Writer};
 
 macro_rules! apis {

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "arbitrary")]
 use crate::arbitrary::Entropy;
-use crate::message::{DecodeError, EncodeError, EncodeErrorKind};
+use crate::malformed::{DecodeError, EncodeError, EncodeErrorKind};
 use crate::primitives::{Reader, Writer};
 use crate::wire::{Format, NullableWire, PutError, TaggedFields, Wire};
 

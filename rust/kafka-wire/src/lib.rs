@@ -20,6 +20,7 @@ pub mod arbitrary;
 pub mod codec;
 pub mod error;
 mod hash;
+mod malformed;
 pub mod message;
 pub mod messages;
 pub mod primitives;

@@ -5,7 +5,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::message::{DecodeError, DecodeErrorKind};
+use crate::malformed::{DecodeError, DecodeErrorKind};
+
+pub use crate::malformed::TooLong;
 
 /// A byte field of at least this many bytes is passed on as a segment of its own instead of being copied.
 /// Below it, one more `iovec` costs more than the copy.
@@ -361,10 +363,6 @@ impl Writer {
         Ok(())
     }
 }
-
-/// A string of more than 32767 bytes, or a byte field or array of more than 2³¹ - 1 bytes or elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooLong;
 
 /// Folds the sign into the lowest bit, so that small negative numbers are short varints too.
 #[inline]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "arbitrary")]
 use crate::arbitrary::Entropy;
-use crate::message::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
+use crate::malformed::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 use crate::primitives::{Reader, Writer};
 
 /// Arrays reserve room for at most this many elements before the first of them was decoded: a count is only

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::batch::BatchError;
+use super::error::BatchError;
 use super::layout::*;
 
 /// What stands before the records of a batch.

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::batch::BatchError;
+use super::error::BatchError;
 use super::header::BatchHeader;
-use crate::message::{DecodeError, DecodeErrorKind};
+use crate::malformed::{DecodeError, DecodeErrorKind};
 use crate::primitives::{get_uvarint, get_uvarlong, unzigzag32, unzigzag64};
 
 /// The records of one batch, all of them known to be sound. Iterating borrows from this; nothing is copied.

@@ -3,12 +3,14 @@
 
 mod batch;
 mod builder;
+mod error;
 mod header;
 mod iter;
 mod single;
 
-pub use batch::{Batch, BatchError, RecordBatches, MAX_DECOMPRESSED_LEN};
+pub use batch::{Batch, RecordBatches, MAX_DECOMPRESSED_LEN};
 pub use builder::{AppendError, BatchBuilder, SealOptions, NO_HEADERS};
+pub use error::BatchError;
 pub use header::{assign_base_offset, assign_producer, batch_span, BatchHeader};
 pub use iter::{ControlType, Headers, Record, RecordCursor, RecordIter, Records};
 pub use single::SingleRecord;
