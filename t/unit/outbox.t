@@ -77,6 +77,34 @@ subtest 'what has to follow a callback follows it' => sub {
     is_deeply $log, ['revoked', 'on_revoke', 'commit'];
 };
 
+subtest 'also when that turns the loop, which enters' => sub {
+    my ($outbox, $log, $owner) = outbox();
+    { no warnings 'once'; *Owner::assign = sub {
+        my ($self, $cb) = @_;
+        $self->{outbox}->call($cb);
+        $self->{outbox}->then($self, note => 'fetch');
+        $self->{outbox}->call(sub { push @$log, 'next' });
+        return;
+    } }
+    $outbox->enter($owner, assign => sub {
+        $outbox->enter($owner, work => sub { push @$log, 'inner' });
+        push @$log, 'returns';
+    });
+    is_deeply $log, ['work done', 'inner', 'returns', 'fetch', 'next'];
+};
+
+subtest 'an entry within an entry leaves its calls to that' => sub {
+    my ($outbox, $log, $owner) = outbox();
+    { no warnings 'once'; *Owner::enter_again = sub {
+        my ($self, $cb) = @_;
+        $self->{outbox}->enter($self, work => $cb);
+        push @{ $self->{log} }, 'all done';
+        return;
+    } }
+    $outbox->enter($owner, enter_again => sub { push @$log, 'called' });
+    is_deeply $log, ['work done', 'all done', 'called'];
+};
+
 subtest 'what follows is an entry of its own: its calls come after it' => sub {
     my ($outbox, $log, $owner) = outbox();
     $outbox->then($owner, work => sub { push @$log, 'called' });

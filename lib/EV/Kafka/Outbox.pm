@@ -2,6 +2,7 @@ package EV::Kafka::Outbox;
 use strict;
 use warnings;
 
+use List::Util   ();
 use Scalar::Util qw(blessed weaken);
 
 use EV::Kafka::Options;
@@ -24,6 +25,7 @@ sub new {
         abandon => $abandon,
         queue   => [],
         later   => [],
+        follows => 0,
         entered => 0,
         depth   => 0,
         notices => {},
@@ -44,7 +46,7 @@ sub enter {
         local $self->{entered} = $self->{entered} + 1;
         @result = wantarray ? $object->$method(@args) : scalar $object->$method(@args);
     }
-    $self->drain;
+    $self->drain unless $self->{entered};
     return wantarray ? @result : $result[0];
 }
 
@@ -97,9 +99,10 @@ sub notice_over {
     return;
 }
 
-# What of ours goes on only after the calls that were put in before.
+# What of ours goes on only after the calls that were put in before have returned.
 sub then {
     my ($self, $object, $method, @args) = @_;
+    $self->{follows}++;
     return $self->_put([_go_on => $object, $method, @args]);
 }
 
@@ -131,7 +134,8 @@ sub _put {
 
 # --- what comes out -------------------------------------------------------------
 
-# An entry within a callback makes the calls that wait, too: what calls back at once does.
+# An entry within a callback makes the calls that wait, too: what calls back at once does. One within
+# another entry leaves them to that.
 sub drain {
     my ($self) = @_;
     my $queue = $self->{queue};
@@ -168,11 +172,7 @@ sub forget {
 
 sub _make_call {
     my ($self, $label, $cb, @args) = @_;
-    # Inside of it there is no entry under way.
-    local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
-    my @died = EV::Kafka::_shielded($cb, @args);
-    # It may have forked: in the child nothing of what would follow is to happen.
-    return if $self->{abandon}->() || !@died;
+    my @died = $self->_call_program($cb, @args) or return;
     local $@;
     eval { warn "$label error: $died[0]" };
     return;
@@ -182,16 +182,33 @@ sub _make_call {
 # yet not cut short whatever noticed the error: it is thrown in a turn of its own.
 sub _make_report {
     my ($self, $text) = @_;
-    local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
-    my @died = EV::Kafka::_shielded($self->{options}{on_error} || \&EV::Kafka::Options::die_of, $text);
-    return if $self->{abandon}->() || !@died;
-    my ($died, $later) = @died;
+    my ($died, $later) = $self->_call_program($self->{options}{on_error} || \&EV::Kafka::Options::die_of, $text) or return;
     $later = $self->{loop}->ev->timer(0, 0, sub { undef $later; die $died });
     return;
 }
 
+# Gives what it has died of. What has to follow a call, and whatever comes behind that, waits until
+# the call has returned, also while that turns the loop.
+sub _call_program {
+    my ($self, $cb, @args) = @_;
+    my $queue   = $self->{queue};
+    my $follows = $self->{follows} ? List::Util::first { $queue->[$_][0] eq '_go_on' } 0 .. $#$queue : undef;
+    my @waits   = defined $follows ? splice @$queue, $follows : ();
+    my @died;
+    {
+        # Inside of it there is no entry under way.
+        local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
+        @died = EV::Kafka::_shielded($cb, @args);
+    }
+    # It may have forked: in the child nothing of what would follow is to happen.
+    return if $self->{abandon}->();
+    push @$queue, @waits;
+    return @died;
+}
+
 sub _go_on {
     my ($self, $object, $method, @args) = @_;
+    $self->{follows}--;
     local $self->{entered} = $self->{entered} + 1;
     $object->$method(@args);
     return;
@@ -222,7 +239,7 @@ needed; C<< $abandon->() >> is true where nothing is to happen any more.
 
 =head2 enter($object, $method, @args)
 
-Calls the method, then makes the calls that it left.
+Calls the method, then makes the calls that it left, unless another entry is under way.
 
 =head2 entry($object, $method, @args)
 
@@ -243,7 +260,7 @@ For C<on_notice>, or a warning: once for each subject until its text changes or 
 
 =head2 then($object, $method, @args)
 
-What has to come after the calls that were put in before.
+What has to come after the calls that were put in before have returned.
 
 =head2 drain, end, forget
 
