@@ -189,43 +189,50 @@ sub request_patience { my ($kafka, @seconds) = @_; return $kafka->{coordinators}
 # --- groups ---------------------------------------------------------------------------------
 
 # Whether a JoinGroup or SyncGroup of it is under way.
-sub is_parked { my ($kafka) = @_; return ($kafka->{cfg}{group} || {})->{parked} ? 1 : 0 }
+sub is_parked {
+    my ($kafka) = @_;
+    my $group = $kafka->{cfg}{group} or return 0;
+    return $kafka->{coordinators}->is_parked(group => $group->{group_id});
+}
 
 # What subscribe was told: { topics, assignors, session_timeout, … }.
 sub subscription { my ($kafka) = @_; return $kafka->{cfg}{group} }
 
-sub new_member_id { return EV::Kafka::Client->_new_member_id }
+sub new_member_id { return EV::Kafka::Group::ConsumerProtocol::_new_member_id() }
 
 # The partition counts that a leader watches, by topic.
-sub watched { my ($kafka) = @_; return ($kafka->{cfg}{group} || {})->{led} }
+sub watched { my ($kafka) = @_; return ($kafka->{group}{leader} || {})->{led} }
 
 # Seconds between heartbeats, as the coordinator wants them.
-sub heartbeat_interval { my ($kafka) = @_; return $kafka->{cfg}{group}{interval} }
+sub heartbeat_interval { my ($kafka) = @_; return $kafka->{group}{protocol}{interval} }
 
 sub set_session_timeout { my ($kafka, $ms) = @_; $kafka->{cfg}{group}{session_timeout} = $ms; return }
 
 # A reference to the number of JoinGroup requests that were lost in a row, and how many may be.
-sub lost_joins { my ($kafka) = @_; return \$kafka->{cfg}{group}{lost} }
+sub lost_joins { my ($kafka) = @_; return \$kafka->{group}{protocol}{lost} }
 
-sub lost_joins_allowed { return EV::Kafka::Membership::JOIN_RETRIES() }
+sub lost_joins_allowed { return EV::Kafka::Group::Classic::JOIN_RETRIES() }
 
 # Seconds that leaving takes at most.
 sub leave_patience { return EV::Kafka::Group::LEAVE_PATIENCE() }
 
 # What the coordinator has assigned last in the consumer protocol: [{ topic => $id, partitions }].
-sub set_target { my ($kafka, $target) = @_; $kafka->{cfg}{group}{target} = $target; return }
+sub set_target { my ($kafka, $target) = @_; $kafka->{group}{protocol}{target} = $target; return }
 
-sub reconcile { my ($kafka) = @_; return $kafka->_reconcile($kafka->{cfg}{group}) }
+sub reconcile { my ($kafka) = @_; return $kafka->{group}{protocol}->reconcile }
 
 # As when an assignment takes something away and brings these.
 sub take_over {
     my ($kafka, $partitions) = @_;
-    my $group = $kafka->{cfg}{group};
-    return $kafka->_find_positions($group, $group->{attempt}, $partitions, 1);
+    my $group = $kafka->{group};
+    return $group->{assignment}->find_positions($group->{member}->attempt, $partitions, 1);
 }
 
-# Operations and timers of a group.
-sub group_waits { my ($kafka) = @_; return map { scalar keys %$_ } @{ $kafka->{cfg} }{qw(group_ops group_timers)} }
+# What there is of a member: its parts, operations and timers.
+sub group_waits {
+    my ($kafka) = @_;
+    return grep { defined $kafka->{group}{$_} } qw(member session commits assignment leader protocol leave_timer goodbye);
+}
 
 # --- what is called, and what is called instead ------------------------------------------------
 
@@ -234,7 +241,7 @@ my %CALLED = (
     look_at_waiting    => 'EV::Kafka::Cluster::Waiting::waits_for_topic',
     adopt_slice        => 'EV::Kafka::Cluster::Metadata::_take_slice',
     adopt_topic        => 'EV::Kafka::Cluster::Topics::_take_topic',
-    join_delay         => 'EV::Kafka::Group::_group_delay',
+    join_delay         => 'EV::Kafka::Group::Member::delay',
 );
 
 # How often one of these is called while $code runs.

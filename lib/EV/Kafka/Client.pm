@@ -9,6 +9,7 @@ use EV::Kafka::Cluster;
 use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
 use EV::Kafka::Facade;
+use EV::Kafka::Group;
 use EV::Kafka::Loop;
 use EV::Kafka::Offsets;
 use EV::Kafka::Options;
@@ -30,13 +31,6 @@ use parent qw(
     EV::Kafka::FetchAnswer
     EV::Kafka::Dispatch
     EV::Kafka::Epochs
-    EV::Kafka::Group
-    EV::Kafka::Membership
-    EV::Kafka::Reconciliation
-    EV::Kafka::Session
-    EV::Kafka::Leader
-    EV::Kafka::Ownership
-    EV::Kafka::GroupOffsets
 );
 
 # Milliseconds a broker may take at most to have a Produce request replicated. It takes
@@ -44,7 +38,7 @@ use parent qw(
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Offsets Outbox);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Group Group::Commits Group::Subscription Offsets Outbox);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -61,7 +55,7 @@ my %EVENT = (
         return unless $has_news;
         $client->_poll_again;
         $client->_fetch_on;
-        $client->_group_metadata_changed;
+        $client->{group}->metadata_changed;
     },
     'cluster ready'      => sub {
         my ($client, $purpose, $node_id) = @_;
@@ -76,6 +70,8 @@ my %EVENT = (
         return if $purpose ne 'fetch';
         $client->{outbox}->then($client, '_end_part', $_) for $client->_give_up_fetch($node_id);
     },
+    'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
+    'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
     'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
 );
 
@@ -114,6 +110,8 @@ sub _build {
     $self->{coordinators} = EV::Kafka::Coordinators->new(@ground);
     push @ground, coordinators => $self->{coordinators};
     $self->{offsets} = EV::Kafka::Offsets->new(@ground);
+    $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
+        is_here => sub { $weak && $weak->_is_here });
     return;
 }
 
@@ -166,9 +164,6 @@ sub _nothing_under_way {
         keeps_positions => 0,
         answers         => [],
         delivery        => {},
-        group           => undef,
-        group_timers    => {},
-        group_ops       => {},
         producer_id     => -1,
         producer_epoch  => -1,
         _linger_active  => 0,
@@ -224,6 +219,11 @@ sub _check_open {
     return;
 }
 
+sub subscribe   { my ($self, @args) = @_; return $self->_public(group => subscribe => @args) }
+sub unsubscribe { my ($self, @args) = @_; return $self->_public(group => unsubscribe => @args) }
+sub commit      { my ($self, @args) = @_; return $self->_public(group => commit => @args) }
+sub committed   { my ($self, @args) = @_; return $self->_public(group => committed => @args) }
+
 # Everything that waits is called back once; nothing is sent or opened after.
 sub _shut_down {
     my ($self) = @_;
@@ -239,7 +239,7 @@ sub _shut_down {
     delete $_->{timer} for @waiters;
 
     $self->_call($_, undef, 'client closed') for @connecting;
-    $self->_close_group;
+    $self->{group}->close('client closed');
     $self->{coordinators}->close('client closed');
     $self->_fail_txn('client closed');
     $self->{cluster}->fail_waiting('client closed');
@@ -260,7 +260,7 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{$_}->abandon for qw(offsets coordinators cluster);
+    $self->{$_}->abandon for qw(group offsets coordinators cluster);
     delete @$cfg{ qw(buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     %$cfg = (%$cfg, _nothing_under_way());
     return;
@@ -293,6 +293,8 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 # --- what tests of programs call --------------------------------------------------
 
 sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->new($cfg)->merge($meta) }
+
+sub _assign_partitions { my ($self, @group) = @_; return $self->{group}->share_out(@group) }
 
 sub _refresh_metadata_for_topic { my ($self, $topic) = @_; return $self->{cluster}->want($topic) }
 
@@ -328,6 +330,9 @@ sub _fail_ops {
     $self->_txn_broken($_, $error) for grep { $_ } map { $_->{transaction} } @ops;
     return;
 }
+
+sub _assign_later    { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'positioned') }
+sub _before_delivery { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'before_delivery') }
 
 sub _coordinator_refused { shift->{coordinators}->refused(@_) }
 sub _forget_coordinator  { shift->{coordinators}->forget(@_) }
@@ -411,11 +416,7 @@ C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its
 =item L<EV::Kafka::Poll>, L<EV::Kafka::Fetcher>, L<EV::Kafka::FetchAnswer>, L<EV::Kafka::Dispatch>,
 C<poll> to C<on_message>
 
-=item L<EV::Kafka::Subscription>, L<EV::Kafka::Group>, L<EV::Kafka::Membership>,
-L<EV::Kafka::Reconciliation>, L<EV::Kafka::Session>, C<subscribe> to C<unsubscribe>
-
-=item L<EV::Kafka::Leader>, L<EV::Kafka::Ownership>, L<EV::Kafka::GroupOffsets>, L<EV::Kafka::Commits>,
-assignments and committed offsets
+=item L<EV::Kafka::Group>, C<subscribe> to C<unsubscribe>, assignments and committed offsets
 
 =item L<EV::Kafka::Epochs>, logs that were truncated or replaced
 

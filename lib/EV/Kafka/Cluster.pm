@@ -62,6 +62,7 @@ sub leader           { my ($self, @partition) = @_; return $self->{topics}->lead
 sub leader_epoch     { my ($self, @partition) = @_; return $self->{topics}->leader_epoch(@partition) }
 sub has_leader       { my ($self, @wanted) = @_; return $self->{topics}->has_leader(@wanted) }
 sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_known(@wanted) }
+sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_gone(@partition) }
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
 sub partition_counts { return $_[0]{topics}->partition_counts }
 sub topic_names      { return $_[0]{topics}->topic_names }
@@ -321,7 +322,7 @@ Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the 
 
 Who leads a partition.
 
-=head2 is_known($topic, [$partition]), partitions($topic), partition_counts, topic_names
+=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names
 
 Which topics and partitions there are.
 

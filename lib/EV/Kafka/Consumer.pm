@@ -19,10 +19,9 @@ sub assign {
     $self->_check_open;
     Carp::croak('assign: expected arrayref of partitions') unless ref $partitions eq 'ARRAY';
     my @checked = map { _checked_partition($_) } @$partitions;
-    my $group   = $self->{cfg}{group};
-    return $self->_assign_owned($group, $partitions, \@checked) if $group && $group->{is_assigning};
-    Carp::croak("assign: a member of a group, here '$group->{group_id}', is assigned its partitions by the group")
-        if $group && $group->{state} ne 'stopped';
+    my $owner   = $self->{cfg}{owner};
+    return $self->_assign_owned($owner->{group_id}, $partitions, \@checked) if $owner && $owner->{may_assign};
+    Carp::croak("assign: a member of a group, here '$owner->{group_id}', is assigned its partitions by the group") if $owner;
     if (my @undefined = map { "$_->{topic}:" . ($_->{partition} // 0) }
         grep { exists $_->{offset} && !defined $_->{offset} } @$partitions) {
         Carp::carp('EV::Kafka: assign: offset undef counts as 0: ' . join ', ', @undefined);
@@ -31,6 +30,14 @@ sub assign {
     my @assigned  = map { _written($partitions->[$_], $checked[$_]) } sort { $a <=> $b } values %last;
     my $is_theirs = @assigned == @$partitions && !grep { $assigned[$_] != $partitions->[$_] } 0 .. $#assigned;
     return $self->_set_assignment($is_theirs ? $partitions : \@assigned);
+}
+
+# A group's member is assigned its partitions by the group, and may begin elsewhere while
+# on_assign is called.
+sub _owned_by {
+    my ($self, $group_id, $may_assign) = @_;
+    $self->{cfg}{owner} = defined $group_id ? { group_id => $group_id, may_assign => $may_assign } : undef;
+    return;
 }
 
 sub _checked_partition {
@@ -50,11 +57,11 @@ sub _written {
 # Within on_assign: where to go on with what the member owns. Without an offset that is
 # where it would anyway.
 sub _assign_owned {
-    my ($self, $group, $given, $checked) = @_;
+    my ($self, $group_id, $given, $checked) = @_;
     my $owned = $self->_assigned_by_key;
     my @keys  = map { "$_->{topic}:$_->{partition}" } @$checked;
     my @other = grep { !$owned->{$_} } @keys;
-    Carp::croak("assign: the group '$group->{group_id}' has not assigned " . join ', ', @other) if @other;
+    Carp::croak("assign: the group '$group_id' has not assigned " . join ', ', @other) if @other;
     $self->_begin_at($owned->{ $keys[$_] }, $checked->[$_]{offset})
         for grep { defined $given->[$_]{offset} } 0 .. $#keys;
     return;

@@ -82,6 +82,12 @@ sub is_leader_error {
     return $LEADER_MOVES{$code} ? 1 : 0;
 }
 
+# A topic or partition that is not there: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID.
+sub is_unknown_topic {
+    my ($code) = @_;
+    return $code == 3 || $code == 100 ? 1 : 0;
+}
+
 sub is_from_other_coordinator {
     my ($code) = @_;
     return $MOVED{$code} ? 1 : 0;
@@ -162,6 +168,10 @@ REBALANCE_IN_PROGRESS to a member of a group, the request looks at first.
 
 Whether the answer means that a partition's leader is another broker, or about to be, so that metadata
 is asked for.
+
+=head2 is_unknown_topic($code)
+
+Whether it says that a topic, or a partition of it, is not there.
 
 =head2 is_from_other_coordinator($code)
 

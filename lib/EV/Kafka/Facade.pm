@@ -27,6 +27,11 @@ my %ROOM = (
         hold              => '_hold_delivery',
         release           => '_release_delivery',
         keep_positions    => '_keep_positions',
+        # ($group_id, $may_assign): whose member is assigned its partitions, undef for nobody's; within on_assign
+        # assign moves what it has.
+        owned_by          => '_owned_by',
+        # 'earliest', which undef is too, or 'latest'.
+        resets_to         => '_resets_to',
         consume           => '_start_consuming',
         stop_consuming    => '_stop_consuming',
     },
@@ -60,10 +65,6 @@ my %ROOM = (
         #   transaction_failed($harm, $text, $number): abort, new epoch (an abort, and another epoch after it) or fenced;
         #   number undef for the open one
         rules        => sub { my ($client, %rules) = @_; $client->{cfg}{txn_rules} = \%rules; $client->_native_if_taken },
-    },
-    group => {
-        member     => '_txn_member',
-        generation => sub { ($_[0]{cfg}{group} || {})->{generation} // -1 },
     },
     transactions => {
         gives_up   => '_txn_gives_up',

@@ -14,18 +14,18 @@ use Time::HiRes ();
 # Seconds that the end of the program may be held up.
 use constant PATIENCE => 1;
 
-# Clients with a group, weakly, by their address.
+# What is called for their last words, by the address of whose they are.
 my %members;
 
 sub expect {
-    my ($class, $client) = @_;
-    weaken($members{ refaddr $client } = $client);
+    my ($class, $group, $words) = @_;
+    $members{ refaddr $group } = $words;
     return;
 }
 
 sub forget {
-    my ($class, $client) = @_;
-    delete $members{ refaddr $client };
+    my ($class, $group) = @_;
+    delete $members{ refaddr $group };
     return;
 }
 
@@ -38,14 +38,14 @@ sub is_served_here {
     return;
 }
 
-# What the client has to say is { conn, host, port, say }: $say->($conn, $done) sends it,
-# and $done is called when it was answered.
+# Each is called with the loop, and gives nothing or { conn, host, port, say }: $say->($conn, $done)
+# sends what there is to say, and $done is called when it was answered.
 sub say_all {
-    my ($class, @clients) = @_;
+    my ($class, @members) = @_;
     my $loop = EV::Loop->new;
     my (@conns, %open);
-    for my $client (@clients) {
-        my $words = $client->_last_words($loop) or next;
+    for my $member (@members) {
+        my $words = $member->($loop) or next;
         next if ($served{"$words->{host}:$words->{port}"} // 0) == $$;
         my $conn  = $words->{conn};
         push @conns, $conn;
@@ -69,9 +69,9 @@ sub _now { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 
 END {
     local ($@, $!, $?);
-    my @clients = grep { defined && $_->_is_here } values %members;
+    my @members = values %members;
     %members = ();
-    eval { __PACKAGE__->say_all(@clients); 1 } if @clients;
+    eval { __PACKAGE__->say_all(@members); 1 } if @members;
 }
 
 1;
@@ -84,17 +84,18 @@ EV::Kafka::Farewell - members leave their groups when the program ends
 
 =head1 DESCRIPTION
 
-For L<EV::Kafka::Client>, not for use by itself. In an END block the clients of this process
+For L<EV::Kafka::Group>, not for use by itself. In an END block the clients of this process
 that are members of a group tell their coordinators, for a second at most. Nothing of the
 program is called, and its event loop is not touched.
 
 =head1 METHODS
 
-=head2 expect($client)
+=head2 expect($group, $words)
 
-The client has a group from now on. It is not kept alive.
+The group has a member from now on. C<$words> is called with an event loop for what it has to say then, a hash of
+C<conn>, C<host>, C<port> and C<say>, and must not keep it alive.
 
-=head2 forget($client)
+=head2 forget($group)
 
 It has none any more.
 
@@ -103,7 +104,7 @@ It has none any more.
 What listens at C<host:port> is in this process itself, and answers nothing once the event
 loop turns no more.
 
-=head2 say_all(@clients)
+=head2 say_all(@words)
 
 What the END block does.
 

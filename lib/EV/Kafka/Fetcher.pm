@@ -289,11 +289,17 @@ sub _to_fetch {
     return [@partition, $part->{from}, $self->_leader_epoch(@partition), $part->{last_epoch}];
 }
 
+# 'earliest', which undef is too, or 'latest'.
+sub _resets_to {
+    my ($self, $policy) = @_;
+    $self->{cfg}{resets_to} = $policy;
+    return;
+}
+
 # Where to go on when the position does not exist (any more).
 sub _reset_timestamp {
     my ($self) = @_;
-    my $group = $self->{cfg}{group} || {};
-    return ($group->{auto_offset_reset} // '') eq 'latest'
+    return ($self->{cfg}{resets_to} // '') eq 'latest'
         ? EV::Kafka::Offsets::LATEST()
         : EV::Kafka::Offsets::EARLIEST();
 }

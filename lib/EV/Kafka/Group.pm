@@ -2,53 +2,33 @@ package EV::Kafka::Group;
 use strict;
 use warnings;
 
-use Scalar::Util qw(refaddr weaken);
+use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
 use EV::Kafka::Farewell;
-use EV::Kafka::Subscription;
+use EV::Kafka::Group::Assignment;
+use EV::Kafka::Group::Classic;
+use EV::Kafka::Group::Commits;
+use EV::Kafka::Group::ConsumerProtocol;
+use EV::Kafka::Group::Leader;
+use EV::Kafka::Group::Member;
+use EV::Kafka::Group::Session;
+use EV::Kafka::Group::Subscription;
 
-# {group} is this client's part in a consumer group; a new one for every
-# subscribe, which is how late answers are told apart:
-#   topics, group_id, on_assign …   what subscribe was given
-#   member_id, generation           who the coordinator says we are
-#   state        joining, syncing, taking (offsets are looked up), stable,
-#                giving_up (before the next joining), leaving, stopped
-#   attempt      counts the tries to join; answers from before the last are void
-#   assignor     the one that the group has chosen
-#   assigned     [topic, partition] of the last assignment, taken or not
-#   had          positions of the partitions that were given up last
-#   is_out       the membership is lost, until the coordinator has taken us in again
-#   unknown      by request, the answers that said nothing (EV::Kafka::Error's is_unknown)
-#   parked       a JoinGroup or SyncGroup is under way: the key of its connection
-#   leaves_with_id   as soon as JoinGroup has told under which one
-#   waiting      what is done once the group is stable, or told why not
+# A client's part in a consumer group, from subscribe to its end:
+#   member       who it is; there is none without a group. With it come
+#   session, commits, assignment, leader, protocol    which see to their parts of it
+#   next         the subscription that comes when this one has been left
 #   leavers      the callbacks of unsubscribe
-# Timers stand in {group_timers} and operations in {group_ops}: neither may hold
-# the client, and both end with it.
+#   leave_error  what leaving has not done
+#   leave_timer  until it counts as done
+#   goodbye      the request that tells the coordinator, while somebody waits for it
+#   last         what this client has shared out last as a leader
+# Published in {cfg}: group.
 
-# How a member joins and stays, by group_protocol. What it does with an assignment
-# and with commits is the same for both.
-my %PROTOCOL = (
-    classic => {
-        join       => '_join_group',
-        refused    => '_membership_refused',
-        taken      => '_assignment_taken',
-        must_leave => '_must_leave',
-        part       => '_send_leave_group',
-        heartbeat  => '_heartbeat',
-        catch_up   => '_heartbeat',
-    },
-    consumer => {
-        join       => '_enter_consumer_group',
-        refused    => '_group_refused',
-        taken      => '_reconciled',
-        must_leave => '_must_leave_consumer_group',
-        part       => '_send_leaving_heartbeat',
-        heartbeat  => '_group_heartbeat',
-        catch_up   => '_learn_epoch',
-    },
-);
+my %PROTOCOL = (classic => 'EV::Kafka::Group::Classic', consumer => 'EV::Kafka::Group::ConsumerProtocol');
+
+my @PARTS = qw(protocol leader assignment commits session);
 
 # Seconds that leaving may take before it counts as done: the coordinator finds
 # out by itself, after the session timeout.
@@ -57,345 +37,355 @@ use constant LEAVE_PATIENCE => 5;
 # FENCED_INSTANCE_ID and UNRELEASED_INSTANCE_ID: the static member is another one.
 my %IS_ANOTHERS = map { $_ => 1 } 82, 111;
 
-# Seconds before a coordinator that was not ready, or would not have us, is asked again.
-use constant {
-    GROUP_BACKOFF     => 0.1,
-    GROUP_BACKOFF_MAX => 1,
-};
+# What the parts of a member tell.
+my %TOLD = (
+    stopped        => '_stop',
+    may_leave      => '_say_goodbye',
+    taken          => sub { my ($self, $has_revoked) = @_; $self->{protocol}->taken($has_revoked) },
+    shared_out     => sub { my ($self, $assignments) = @_; $self->{protocol}->sync($assignments) },
+    commit_refused => sub { my ($self, $code) = @_; $self->{protocol}->refused(OffsetCommit => $code) },
+    epoch_is_stale => sub { my ($self) = @_; $self->{protocol}->catch_up },
+    revoked        => sub { my ($self, @positions) = @_; $self->{tells}->(revoked => @positions) },
+    resumed        => sub { my ($self, $key) = @_; $self->{tells}->(resumed => $key) },
+);
+
+# Tells revoked(@positions) of partitions that go, and resumed($key) of one that comes with a
+# committed offset. $below{is_here}->(): whether this is the process that may speak.
+sub new {
+    my ($class, %below) = @_;
+    my $self = bless { %below{qw(loop outbox options cluster coordinators consumer tells is_here)} }, $class;
+    $self->{options}{group} = undef;
+    $self->{last} = \my $last;
+    return $self;
+}
+
+# --- what the program calls -------------------------------------------------------
 
 sub subscribe {
     my ($self, @arguments) = @_;
-    $self->_check_open;
-    my $subscription = EV::Kafka::Subscription->parse(@arguments);
-    return $self->_begin_group($subscription) unless $self->{cfg}{group};
-    $self->{cfg}{next_group} = $subscription;
-    return $self->_leave_group;
+    my $subscription = EV::Kafka::Group::Subscription->parse(@arguments);
+    return $self->_begin($subscription) unless $self->{member};
+    $self->{next} = $subscription;
+    return $self->_leave;
 }
 
 sub unsubscribe {
     my ($self, $cb) = @_;
-    $self->_check_open;
-    delete $self->{cfg}{next_group};
-    return $self->{cfg}{group} ? $self->_leave_group($cb) : $self->_call($cb);
+    delete $self->{next};
+    return $self->{member} ? $self->_leave($cb) : $self->{outbox}->call($cb);
 }
 
-sub _begin_group {
-    my ($self, $group) = @_;
-    my $cfg = $self->{cfg};
-    @$cfg{qw(group group_timers)} = ($group, {});
-    EV::Kafka::Farewell->expect($self);
-    $self->_set_assignment([]);
-    $self->_keep_positions(1);
-    $self->_start_consuming;
-    return $self->_when_connected({
+sub commit {
+    my ($self, @arguments) = @_;
+    my ($given, $cb) = EV::Kafka::Group::Commits->arguments(@arguments);
+    my $done = sub {
+        my (undef, $error) = @_;
+        return $self->{outbox}->call($cb, $error) if $cb;
+        return defined $error && !$self->{is_closed} ? $self->{outbox}->report("commit: $error") : undef;
+    };
+    return $self->{member} ? $self->{commits}->commit($given, $done) : $done->(undef, 'not subscribed to a group');
+}
+
+sub committed {
+    my ($self, $cb) = @_;
+    return $self->{outbox}->call($cb, undef, 'not subscribed to a group') unless $self->{member};
+    return $self->{commits}->committed(sub { my ($committed, $error) = @_; $self->{outbox}->call($cb, $committed, $error) });
+}
+
+# --- what others ask and tell -------------------------------------------------------
+
+# The generation, the member's id and its instance id, if it is a member of that group: the
+# broker refuses what a member that was thrown out sends (KIP-447).
+sub member {
+    my ($self, $group_id) = @_;
+    my $member = $self->{member};
+    return (undef, undef) unless $member && $member->group_id eq $group_id && length $member->member_id;
+    return @{ $member->record }{qw(generation member_id group_instance_id)};
+}
+
+sub generation { return $_[0]{member} ? $_[0]{member}->generation : -1 }
+
+# An abort puts back a partition that was given up, and may come back.
+sub goes_back {
+    my ($self, @where) = @_;
+    return $self->{member} ? $self->{assignment}->goes_back(@where) : undef;
+}
+
+sub metadata_changed {
+    my ($self) = @_;
+    return $self->{member} ? $self->{protocol}->metadata_changed : undef;
+}
+
+# A position is known of which on_assign has not told yet.
+sub positioned {
+    my ($self) = @_;
+    return $self->{member} ? $self->{assignment}->positioned : undef;
+}
+
+# Before records are handed out: whether they still are this member's is asked first.
+sub before_delivery {
+    my ($self) = @_;
+    return $self->{member} && $self->{session}->has_overslept ? $self->{protocol}->beat : undef;
+}
+
+# What a leader would share out among these members with the sticky assignor.
+sub share_out {
+    my ($self, $members, $topics) = @_;
+    my $leader = EV::Kafka::Group::Leader->new(map { $_ => $self->{$_} } qw(cluster last));
+    return $leader->share_out('sticky', $leader->read_members($members, 'sticky', $topics), [map { $_->{member_id} } @$members]);
+}
+
+# --- the beginning --------------------------------------------------------------
+
+sub _begin {
+    my ($self, $record) = @_;
+    my $consumer = $self->{consumer};
+    my $member   = $self->_become($record);
+    weaken(my $weak = $self);
+    EV::Kafka::Farewell->expect($self => sub { $weak && $weak->{is_here}->() ? $weak->_last_words(@_) : undef });
+    $consumer->replace([]);
+    $consumer->resets_to($record->{auto_offset_reset});
+    $consumer->owned_by($record->{group_id});
+    $consumer->keep_positions(1);
+    $consumer->consume;
+    return $self->{cluster}->when_connected({
         cb  => sub { },    # closed before it began
-        run => sub { my ($self) = @_; $self->_enter_group($group) if $self->_is_group($group) },
+        run => sub { $weak->{outbox}->enter($weak, _enter => $member) if $weak },
     });
 }
 
-sub _enter_group {
-    my ($self, $group) = @_;
-    $self->_watch_topics;
-    $self->_group_timer(commit => $group->{auto_commit_interval}, '_commit_periodically')
-        if $group->{auto_commit_interval};
-    return $self->_by_protocol($group, 'join');
-}
-
-sub _by_protocol {
-    my ($self, $group, $what, @arguments) = @_;
-    my $method = $PROTOCOL{ $group->{group_protocol} }{$what};
-    return $self->$method($group, @arguments);
-}
-
-sub _is_group {
-    my ($self, $group) = @_;
-    my $cfg = $self->{cfg};
-    return !$cfg->{closed} && $cfg->{group} && $cfg->{group} == $group;
-}
-
-# Whether the group still is at the try to join that $attempt counts.
-sub _is_attempt {
-    my ($self, $group, $attempt) = @_;
-    return $self->_is_group($group) && ($group->{attempt} || 0) == $attempt;
-}
-
-sub _group_timer {
-    my ($self, $name, $after, $method) = @_;
-    $self->{cfg}{group_timers}{$name} = $self->_timer($after, _group_timer_fired => $name, $method);
-    return;
-}
-
-# The same, later each time until the coordinator has taken us in.
-sub _group_delay {
-    my ($self, $group, $name, $method) = @_;
-    my $wait = $self->_backoff(++$group->{delays}, GROUP_BACKOFF, GROUP_BACKOFF_MAX);
-    return $self->_group_timer($name => $wait, $method);
-}
-
-sub _group_timer_fired {
-    my ($self, $name, $method) = @_;
-    my $group = $self->{cfg}{group} or return;
-    delete $self->{cfg}{group_timers}{$name};
-    return $self->$method($group);
-}
-
-# Whether the answer to such a request may be another one the next time.
-sub _may_ask_again {
-    my ($self, $group, $request, $code) = @_;
-    return $self->_is_coordinator_error($code,
-        EV::Kafka::Error::is_unknown($code) ? $group->{unknown}{$request}++ : 0);
-}
-
-# Whether the coordinator would take positions from it.
-sub _is_member {
-    my ($self, $group) = @_;
-    return $group->{generation} >= 0 && !$group->{is_out};
-}
-
-# --- operations -----------------------------------------------------------------
-
-# Something whose end somebody waits for: $done->($client, @result), once.
-sub _begin_op {
-    my ($self, $done) = @_;
-    my $op = { done => $done };
-    $self->{cfg}{group_ops}{ refaddr $op } = $op;
-    return $op;
-}
-
-sub _end_op {
-    my ($self, $op, @result) = @_;
-    my $done = delete $op->{done} or return;
-    delete $self->{cfg}{group_ops}{ refaddr $op };
-    delete @$op{qw(timer limit)};
-    return $done->($self, @result);
-}
-
-# One request to the group's coordinator: $send->($client, $conn, $answered, $request),
-# where the request is the coordinator's operation, then
-# $done->($client, $answer), $done->($client, undef, $error) when the answer will
-# not come, or with a third argument that is true when nothing will ever help.
-# With $attempt it is not sent once that is over. Further pairs are the operation's.
-sub _ask_coordinator {
-    my ($self, $group, $attempt, $send, $done, %more) = @_;
-    my $op = $self->_begin_op($done);
+sub _become {
+    my ($self, $record) = @_;
+    my %below = map { $_ => $self->{$_} } qw(loop outbox options cluster coordinators consumer);
     weaken(my $weak = $self);
-    $self->_with_coordinator(group => $group->{group_id}, {
-        %more,
-        run => sub {
-            my ($self, $request, $conn) = @_;
-            return unless $op->{done};
-            return $self->_end_op($op, undef, 'superseded')
-                if defined $attempt && !$self->_is_attempt($group, $attempt);
-            return $self->_send_to_coordinator($group, $request, $conn, $send, $op);
-        },
-        cb      => sub { $weak->_end_op($op, undef, $_[1], 1) if $weak },
-        is_over => sub { !$op->{done} },
+    my $heard;
+    my $member = $below{member} = EV::Kafka::Group::Member->new(%below, record => $record, tells => sub {
+        my ($news, @about) = @_;
+        my $told = $TOLD{$news};
+        return $weak && ($weak->{member} || 0) == ($heard || 1) ? $weak->$told(@about) : undef;
     });
-    return $op;
+    weaken($heard = $member);
+    $below{session}    = EV::Kafka::Group::Session->new(%below);
+    $below{commits}    = EV::Kafka::Group::Commits->new(%below);
+    $below{assignment} = EV::Kafka::Group::Assignment->new(%below);
+    $below{leader}     = EV::Kafka::Group::Leader->new(%below, last => $self->{last});
+    $below{protocol}   = $PROTOCOL{ $record->{group_protocol} }->new(%below);
+    @$self{ 'member', @PARTS } = @below{ 'member', @PARTS };
+    @$self{qw(leavers leave_error)} = ([], undef);
+    $self->{options}{group} = $record;
+    return $member;
 }
 
-sub _send_to_coordinator {
-    my ($self, $group, $request, $conn, $send, $op) = @_;
-    my ($purpose, $node_id) = @$request{qw(purpose node_id)};
-    weaken(my $weak = $self);
-    $send->($self, $conn, sub {
-        my ($answer, $error) = @_;
-        my $self = $weak or return;
-        $error //= 'incomplete answer' if $answer && $answer->{truncated};
-        # A connection that lives on has refused the request: the broker does not know it.
-        return $self->_end_op($op, undef, $error, 1) if defined $error && !$answer && $conn->connected;
-        if (defined $error && !$self->{cfg}{closed}) {
-            $self->_request_failed($purpose => $node_id);
-            $self->_forget_coordinator(group => $group->{group_id});
-        }
-        $self->_end_op($op, defined $error ? (undef, $error) : $answer);
-    }, $request);
-    return;
+sub _enter {
+    my ($self, $member) = @_;
+    return if $member->has_ended;
+    $self->{leader}->watch;
+    $self->{commits}->begins_periodically;
+    return $self->{protocol}->join;
 }
 
 # --- the end --------------------------------------------------------------------
 
 # The partitions are given up first, with a commit; then the coordinator hears of it.
-sub _leave_group {
+sub _leave {
     my ($self, $cb) = @_;
-    my $cfg   = $self->{cfg};
-    my $group = $cfg->{group};
-    push @{ $group->{leavers} }, $cb if $cb;
-    return if $group->{state} eq 'leaving';
-    my $was = $group->{state};
-    $group->{state} = 'leaving';
-    $group->{attempt}++;
-    $cfg->{group_timers} = {};
-    $self->_group_timer(leave => LEAVE_PATIENCE, '_leave_unanswered');
-    $self->_group_timer(stuck => EV::Kafka::GroupOffsets::LEAVING_PATIENCE(), '_drop_stuck_commit');
-    $self->_keep_positions(0);
-    $self->_stop_consuming;
-    $self->_fail_deferred($group, 'the group has been left');
-    return unless $self->_is_group($group);
-    return $self->_give_up($group, sub { 1 }, $group->{auto_commit} && $was ne 'stopped' && !$group->{is_out}, sub {
-        my ($self, $error) = @_;
-        return unless $self->_is_group($group);
-        $group->{leave_error} = $error;
-        return $self->_left_group($group) if $was eq 'stopped';
-        return $self->_say_goodbye($group);
+    my $member = $self->{member};
+    push @{ $self->{leavers} }, $cb if $cb;
+    my $was = $member->state;
+    return if $was eq 'leaving';
+    $self->_rest(leaving => 'the group has been left');
+    $self->{leave_timer} = $self->{loop}->timer(LEAVE_PATIENCE, $self, '_leave_unanswered');
+    $self->{commits}->leaves;
+    my $commits = $member->record->{auto_commit} && $was ne 'stopped' && !$member->is_out;
+    return $self->{assignment}->give_up(sub { 1 }, $commits, sub {
+        my ($error) = @_;
+        return if $member->has_ended;
+        $self->{leave_error} = $error;
+        return $was eq 'stopped' ? $self->_left : $self->_say_goodbye;
     });
+}
+
+# Nothing is begun any more.
+sub _rest {
+    my ($self, $state, $reason) = @_;
+    $self->{member}->becomes($state);
+    $self->{member}->next_attempt;
+    $self->{$_}->rests for qw(protocol leader assignment commits);
+    $self->{consumer}->keep_positions(0);
+    $self->{consumer}->stop_consuming;
+    return $self->{commits}->fail_waiting($reason);
 }
 
 # Whatever the coordinator says to it: it is done with us.
 sub _say_goodbye {
-    my ($self, $group) = @_;
-    return $self->_left_group($group) unless $self->_by_protocol($group, 'must_leave');
-    return $group->{leaves_with_id} = 1 if $group->{member_id} eq '';
-    return $self->_send_goodbye($group, sub { my ($self) = @_; $self->_left_group($group) });
+    my ($self) = @_;
+    my ($member, $protocol) = @$self{qw(member protocol)};
+    return $self->_left unless $protocol->must_leave;
+    return if $protocol->must_wait_for_id;
+    my $outbox  = $self->{outbox};
+    my $request = $self->_part(done => sub { $outbox->enter($self, _goodbye_said => $member) });
+    $self->{goodbye} = $request unless $request->has_ended;
+    return;
 }
 
 # Again, where another coordinator or another try may help.
-sub _send_goodbye {
-    my ($self, $group, $done) = @_;
-    my $goodbye = $group->{goodbye} = { tries => 0 };
-    my $op = $goodbye->{op} = $self->_begin_op(sub {
-        my ($self) = @_;
-        delete $group->{goodbye};
-        my $asking = delete $goodbye->{asking};
-        $self->_end_op($asking) if $asking;
-        $done->($self);
-    });
-    $self->_try_goodbye($group, $goodbye);
-    return $op;
+sub _part {
+    my ($self, %how) = @_;
+    my ($member, $protocol) = @$self{qw(member protocol)};
+    return $self->{coordinators}->request(group => $member->group_id,
+        name => $protocol->FAREWELL,
+        send => sub { my ($conn, $answered) = @_; $protocol->part($conn, $answered) },
+        %how,
+    );
 }
 
-sub _try_goodbye {
-    my ($self, $group, $goodbye) = @_;
-    $goodbye->{asking} = $self->_ask_coordinator($group, undef, sub {
-        my ($self, $conn, $answered) = @_;
-        $self->_by_protocol($group, part => $conn, $answered);
-    }, sub {
-        my ($self, $answer, $error, $is_final) = @_;
-        delete $goodbye->{asking};
-        return unless $goodbye->{op}{done};
-        my $code = ($answer || {})->{error_code} || 0;
-        return $self->_end_op($goodbye->{op}) if $is_final || !$self->_is_group($group)
-            || $answer && !$self->_may_ask_again($group, goodbye => $code);
-        $self->_coordinator_refused(group => $group->{group_id}, $code);
-        $goodbye->{tries}++;
-        return $self->_later($goodbye, _try_goodbye => $group);
-    });
-    return;
-}
-
-# Nobody waits for it.
-sub _tell_of_end {
-    my ($self, $group) = @_;
-    return unless $self->_by_protocol($group, 'must_leave');
-    my $op = $self->_send_goodbye($group, sub { });
-    $op->{limit} = $self->_timer(LEAVE_PATIENCE, _end_op => $op);
-    return;
+sub _goodbye_said {
+    my ($self, $member) = @_;
+    delete $self->{goodbye};
+    return $member->has_ended ? undef : $self->_left;
 }
 
 # A commit that nobody has answered is not known to be done.
 sub _leave_unanswered {
-    my ($self, $group) = @_;
-    $group->{leave_error} //= "no answer within ${\ LEAVE_PATIENCE } seconds"
-        if $group->{auto_commit} && !$group->{commits}->is_idle;
-    return $self->_left_group($group);
+    my ($self) = @_;
+    $self->{leave_error} //= "no answer within ${\ LEAVE_PATIENCE } seconds"
+        if $self->{member}->record->{auto_commit} && !$self->{commits}->is_idle;
+    return $self->_left;
 }
 
-sub _left_group {
-    my ($self, $group) = @_;
-    my $cfg = $self->{cfg};
-    return unless $self->_is_group($group);
-    @$cfg{qw(group group_timers)} = (undef, {});
-    EV::Kafka::Farewell->forget($self);
+sub _left {
+    my ($self) = @_;
+    my ($consumer, $outbox, $group_id) = (@$self{qw(consumer outbox)}, $self->{member}->group_id);
+    my ($error, @leavers) = ($self->{leave_error}, @{ $self->{leavers} });
     # Behind what still waits there nothing would be answered.
-    $self->{cluster}->close_link(split /:/, $group->{parked}) if $group->{parked};
-    $self->_session_confirmed($group);
-    $self->_change_assignment([]);
-    my $next = delete $cfg->{next_group};
-    $self->_begin_group($next) if $next;
-    my @leavers = splice @{ $group->{leavers} || [] };
-    my $error   = $group->{leave_error};
-    delete $group->{commit_retry};
-    # Unless it is the one that nobody waits for.
-    $self->_end_op($group->{goodbye}{op}) if $group->{goodbye} && !$group->{goodbye}{op}{limit};
-    $self->_commits_ended($group, $group->{commits}->fail($error // 'the group has been left'));
-    $self->_report("unsubscribe: commit: $error") if defined $error && !@leavers;
-    $self->_call($_, grep { defined } $error) for @leavers;
+    $self->{coordinators}->close_parked(group => $group_id);
+    $self->{session}->confirmed;
+    $self->_end($error // 'the group has been left');
+    $consumer->change([]);
+    my $next = delete $self->{next};
+    $self->_begin($next) if $next;
+    $outbox->report("unsubscribe: commit: $error") if defined $error && !@leavers;
+    $outbox->call($_, grep { defined } $error) for @leavers;
     return;
+}
+
+# There is no member any more.
+sub _end {
+    my ($self, $error) = @_;
+    my $member = delete $self->{member};
+    my %part;
+    @part{@PARTS} = delete @$self{@PARTS};
+    my $goodbye = delete $self->{goodbye};
+    delete @$self{qw(leave_timer leavers leave_error)};
+    $self->{options}{group} = undef;
+    EV::Kafka::Farewell->forget($self);
+    $self->{consumer}->owned_by(undef);
+    $self->{consumer}->resets_to(undef);
+    $member->ends;
+    $goodbye->end if $goodbye;
+    $part{$_}->rests for qw(protocol leader assignment);
+    return $part{commits}->ends($error);
 }
 
 # Nothing more can be done: on_error hears why. The coordinator, which may well think
 # that it has a member, hears of it too, unless it has the name for another one.
-sub _stop_group {
-    my ($self, $group, $reason, $code) = @_;
-    @$group{qw(state is_out)} = ('stopped', 1);
-    $group->{attempt}++;
-    $self->{cfg}{group_timers} = {};
-    $self->_keep_positions(0);
-    $self->_stop_consuming;
-    $self->_fail_deferred($group, $reason);
-    return unless $self->_is_group($group);
-    $self->_give_up($group, sub { 1 }, 0, sub { });
-    $self->_session_confirmed($group);
-    return if $self->{cfg}{closed};
-    $self->_tell_of_end($group) unless $IS_ANOTHERS{ $code // 0 };
-    return $self->_report("group '$group->{group_id}': $reason");
+sub _stop {
+    my ($self, $reason, $code) = @_;
+    my $member = $self->{member};
+    $member->goes_out;
+    $self->_rest(stopped => $reason);
+    $self->{consumer}->owned_by(undef);
+    $self->{assignment}->give_up(sub { 1 }, 0, sub { });
+    return $self->{outbox}->then($self, _stopped => $member, $reason, !$IS_ANOTHERS{ $code // 0 });
 }
 
-# The program ends without having closed the client. What EV::Kafka::Farewell sends, or
-# nothing; what is sent here and now, since a new connection would ask the program for
+sub _stopped {
+    my ($self, $member, $reason, $is_ours) = @_;
+    return if $member->has_ended;
+    $self->{session}->confirmed;
+    # Nobody waits for it.
+    $self->_part(patience => LEAVE_PATIENCE, done => sub { }) if $is_ours && $self->{protocol}->must_leave;
+    return $self->{outbox}->report("group '${\ $member->group_id }': $reason");
+}
+
+# The client closes: what can be said without waiting is said, nothing else.
+sub close {
+    my ($self, $error) = @_;
+    $self->{is_closed} = 1;
+    delete $self->{next};
+    return unless $self->{member};
+    my @leavers = @{ $self->{leavers} };
+    $self->_part_silently;
+    $self->_end($error);
+    $self->{outbox}->call($_, $error) for @leavers;
+    return;
+}
+
+# One write, and no answer is waited for. The coordinator reads it all the same.
+sub _part_silently {
+    my ($self) = @_;
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    my $conn = $self->{coordinators}->ready_conn(group => $member->group_id) or return;
+    return if $member->member_id eq '' || $member->state eq 'stopped';
+    # A callback that has ended the process, and with it the client, will not return.
+    my @done = $consumer->is_delivering ? $consumer->positions : $consumer->handled_positions;
+    my @positions = $member->record->{auto_commit} && $member->is_member ? @done : ();
+    $self->{commits}->send_positions($conn, sub { }, @positions) if @positions;
+    return $self->{protocol}->part($conn, sub { });
+}
+
+# In a forked child nobody is told.
+sub abandon {
+    my ($self) = @_;
+    $self->{is_closed} = 1;
+    EV::Kafka::Farewell->forget($self);
+    my $member = delete $self->{member} or return;
+    $member->ends;
+    delete @$self{@PARTS, qw(next goodbye leave_timer leavers)};
+    $self->{options}{group} = undef;
+    return;
+}
+
+# --- the end of the program ---------------------------------------------------------
+
+# The program ends without having closed the client. What EV::Kafka::Farewell sends on that
+# loop, or nothing; what is sent here and now, since a new connection would ask the program for
 # its token.
 sub _last_words {
     my ($self, $loop) = @_;
-    my $cfg   = $self->{cfg};
-    my $group = $cfg->{group};
-    return if !$group || $cfg->{closed} || !$self->_is_here;
-    return if $group->{member_id} eq '' || $group->{state} eq 'stopped';
-    my @positions = $group->{auto_commit_interval} && $self->_is_member($group) ? $self->_moved_positions($group) : ();
-    my $leaves    = $self->_by_protocol($group, 'must_leave');
-    my $node_id   = $self->{coordinators}->node_id(group => $group->{group_id});
-    my $broker    = defined $node_id ? $cfg->{broker_map}{$node_id} : undef;
-    my $old_conn  = $self->_ready_coordinator(group => $group->{group_id});
-    $group->{state} = 'stopped';
+    my $member = $self->{member};
+    return if !$member || $member->member_id eq '' || $member->state eq 'stopped';
+    my ($commits, $protocol, $coordinators, $cluster) = @$self{qw(commits protocol coordinators cluster)};
+    my @positions = $member->record->{auto_commit_interval} && $member->is_member ? $commits->moved_positions : ();
+    my $leaves    = $protocol->must_leave;
+    my $node_id   = $coordinators->node_id(group => $member->group_id);
+    my $broker    = defined $node_id ? $cluster->broker($node_id) : undef;
+    my $old_conn  = $coordinators->ready_conn(group => $member->group_id);
+    $member->becomes('stopped');
     return unless $broker && (@positions || $leaves);
     my $say = sub {
         my ($conn, $done) = @_;
-        $self->_send_positions($group, $conn, $leaves ? sub { } : $done, @positions) if @positions;
-        $self->_by_protocol($group, part => $conn, $done) if $leaves;
+        $commits->send_positions($conn, $leaves ? sub { } : $done, @positions) if @positions;
+        $protocol->part($conn, $done) if $leaves;
     };
-    return $self->_say_at_once($group, $old_conn, $say) if ($cfg->{sasl} || {})->{asks_for_token};
-    return { conn => $self->{cluster}->new_conn($loop), host => $broker->{host}, port => $broker->{port}, say => $say };
+    return $self->_say_at_once($old_conn, $say) if ($self->{options}{sasl} || {})->{asks_for_token};
+    return { conn => $cluster->new_conn($loop), host => $broker->{host}, port => $broker->{port}, say => $say };
 }
 
 # Over the connection that is there, and without waiting for what else is under way there:
 # nobody is called any more.
 sub _say_at_once {
-    my ($self, $group, $conn, $say) = @_;
-    return if !$conn || $group->{parked};
-    delete $_->{done} for values %{ $self->{cfg}{group_ops} };
+    my ($self, $conn, $say) = @_;
+    my $member = $self->{member};
+    return if !$conn || $self->{coordinators}->is_parked(group => $member->group_id);
+    $member->ends;
+    $self->{goodbye}->end if $self->{goodbye};
+    $self->{commits}->falls_silent;
     $conn->on_error;
     $conn->on_disconnect;
     $say->($conn, sub { });
     # What is not written yet is written now.
     $conn->disconnect;
-    return;
-}
-
-# The client closes: what can be said without waiting is said, nothing else.
-sub _close_group {
-    my ($self) = @_;
-    my $cfg   = $self->{cfg};
-    my $group = $cfg->{group};
-    delete $cfg->{next_group};
-    $cfg->{group_timers} = {};
-    EV::Kafka::Farewell->forget($self);
-    $self->_part_silently($group) if $group;
-    delete $cfg->{group};
-    $self->_fail_deferred($group, 'client closed') if $group;
-    delete $group->{commit_retry} if $group;
-    $self->_commits_ended($group, $group->{commits}->fail('client closed')) if $group;
-    my @ops = values %{ $cfg->{group_ops} };
-    $self->_end_op($_, undef, 'client closed') for @ops;
-    $self->_call($_, 'client closed') for $group ? splice @{ $group->{leavers} || [] } : ();
     return;
 }
 
@@ -409,11 +399,40 @@ EV::Kafka::Group - an EV::Kafka client's part in a consumer group, from subscrib
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself: C<subscribe>,
-C<unsubscribe>, how a group ends, and how its coordinator is asked. How a member
-joins and stays is L<EV::Kafka::Membership>, what it does as the leader
-L<EV::Kafka::Leader>, what it owns L<EV::Kafka::Ownership>, what it has done
-L<EV::Kafka::GroupOffsets>.
+An owner of L<EV::Kafka::Client>'s state, not for use by itself: how a membership begins and
+ends. Each subscribe makes a new one of parts that know the ones before them: who the
+member is (L<EV::Kafka::Group::Member>), whether it has slept through its session
+(L<EV::Kafka::Group::Session>), what it has done (L<EV::Kafka::Group::Commits>), what it owns
+(L<EV::Kafka::Group::Assignment>), what it does as the leader (L<EV::Kafka::Group::Leader>), and how it
+joins and stays (L<EV::Kafka::Group::Classic> or L<EV::Kafka::Group::ConsumerProtocol>).
+
+=head1 METHODS
+
+=head2 new(%below)
+
+On the client's C<loop>, C<outbox>, C<options>, C<cluster>, C<coordinators> and C<consumer>; C<tells>, and
+C<is_here>.
+
+=head2 subscribe, unsubscribe, commit, committed
+
+The client's.
+
+=head2 member($group_id), generation, goes_back($partition, $offset)
+
+For transactions: who sends offsets, the generation or -1, and where an abort puts a partition
+that was given up.
+
+=head2 metadata_changed, positioned, before_delivery
+
+What the group has to know of.
+
+=head2 share_out(\@members, \@topics)
+
+What a leader would.
+
+=head2 close($error), abandon
+
+The end of the client, and that of its copy in a forked child.
 
 =head1 SEE ALSO
 

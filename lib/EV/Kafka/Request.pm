@@ -125,6 +125,12 @@ sub again {
     return;
 }
 
+# What it waits for may be there: the next try is made now.
+sub hurry {
+    my ($self) = @_;
+    return $self->{pause} ? $self->_turn : undef;
+}
+
 # Never.
 sub refuse {
     my ($self, $error) = @_;
@@ -231,6 +237,10 @@ C<end> ends it without a word.
 
 What C<to> leads to: a connection, nothing for now, or nothing for good. With C<patience> the
 answer to this try has that many seconds.
+
+=head2 hurry
+
+Makes the next try now, if it waits for that only.
 
 =head2 why($error)
 

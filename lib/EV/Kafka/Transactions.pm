@@ -67,7 +67,7 @@ sub send_offsets_to_transaction {
     my $sent = $txn->{offsets}{$id} = {
         id       => $id,
         group_id => $group_id,
-        member   => [$self->_txn_member($group_id)],
+        member   => [$self->{group}->member($group_id)],
         topics   => EV::Kafka::Partitions::offsets_by_topic(@positions),
         cb       => $cb,
     };
@@ -155,20 +155,11 @@ sub _native_if_taken {
     return $is_off ? $self->_native_off : $self->_native_on;
 }
 
-# As a member of the group, the broker refuses what a member that was thrown out
-# sends (KIP-447).
-sub _txn_member {
-    my ($self, $group_id) = @_;
-    my $group = $self->{cfg}{group};
-    return (undef, undef) unless $group && $group->{group_id} eq $group_id && length($group->{member_id} // '');
-    return @$group{qw(generation member_id group_instance_id)};
-}
-
 # What was consumed of a partition that is another member's by now would be in the
 # transaction, its position would not.
 sub _watch_generation {
     my ($self, $txn) = @_;
-    my $generation = ($self->{cfg}{group} || {})->{generation} // -1;
+    my $generation = $self->{group}->generation;
     return if $generation < 0;
     $txn->{generation} //= $generation;
     return if $txn->{generation} == $generation;
@@ -422,10 +413,9 @@ sub _note_positions {
 # Also of those that the group has taken away, and may give back where they were.
 sub _back_to {
     my ($self, @positions) = @_;
-    my $had = ($self->{cfg}{group} || {})->{had} || {};
     for my $was (@positions) {
         my $key = "$was->{topic}:$was->{partition}";
-        $had->{$key} = $was->{offset} if exists $had->{$key};
+        $self->{group}->goes_back($key, $was->{offset});
         my $assigned = $self->_assigned(@$was{qw(topic partition)}) or next;
         my ($offset) = $self->_position_of($assigned);
         next if $offset == $was->{offset};

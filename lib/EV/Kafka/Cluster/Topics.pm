@@ -77,6 +77,15 @@ sub is_known {
     return !defined $partition || $partition < @$leaders;
 }
 
+# Whether metadata know that it is not there, or not any more.
+sub is_gone {
+    my ($self, $topic, $partition) = @_;
+    return 0 unless $self->{published}{meta};
+    my ($known) = grep { $_->{name} eq $topic } $self->_listed or return 1;
+    return EV::Kafka::Error::is_unknown_topic($known->{error_code}) if $known->{error_code};
+    return !grep { $_->{partition} == $partition } @{ $known->{partitions} || [] };
+}
+
 # By topic. A partition counts also while it has no leader.
 sub partition_counts {
     my ($self) = @_;
@@ -366,6 +375,10 @@ partitions, -1 for those without.
 =head2 has_leader($topic, [$partition]), is_known($topic, [$partition]), partitions($topic)
 
 Whether there is a leader, whether the topic or partition is there, and how many partitions are.
+
+=head2 is_gone($topic, $partition)
+
+Whether metadata know that it is not there, or not any more.
 
 =head2 partition_counts, topic_names
 

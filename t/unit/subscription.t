@@ -19,7 +19,7 @@ sub refusal {
 
 my @GROUP = (group_id => 'g');
 for my $case (
-    [[], qr{\Asubscribe: topic names required at \S+group/options}],
+    [[], qr{\Asubscribe: topic names required at \S+unit/subscription}],
     [[@GROUP],                                         qr/\Asubscribe: topic names required/],
     [['t'],                                            qr/\Aoption 'group_id' requires a value/],
     [['t', group_id => undef],                         qr/\Aoption 'group_id' requires a value/],

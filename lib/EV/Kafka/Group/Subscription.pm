@@ -1,4 +1,4 @@
-package EV::Kafka::Subscription;
+package EV::Kafka::Group::Subscription;
 use strict;
 use warnings;
 
@@ -6,10 +6,6 @@ use Carp ();
 use Scalar::Util qw(looks_like_number reftype);
 
 use EV::Kafka::Assignor;
-use EV::Kafka::Commits;
-
-# A croak names the line of the program, not one of ours.
-our @CARP_NOT = ('EV::Kafka::Client', 'EV::Kafka::Group');
 
 my %DEFAULT = (
     session_timeout    => 30_000,
@@ -64,7 +60,6 @@ sub parse {
         member_id  => '',
         generation => -1,
         state      => 'joining',
-        commits    => EV::Kafka::Commits->new,
         map { $_ => $CHECK{$_}->($_, $option{$_}) } keys %option,
     };
 }
@@ -134,11 +129,11 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Subscription - checks what subscribe was given
+EV::Kafka::Group::Subscription - checks what subscribe was given
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself.
+A part of L<EV::Kafka::Group>, not for use by itself.
 
 =head1 METHODS
 

@@ -1,6 +1,8 @@
-package EV::Kafka::Commits;
+package EV::Kafka::Group::Positions;
 use strict;
 use warnings;
+
+use EV::Kafka::Partitions;
 
 # The positions that a member of a group wants to be stored, and who waits for that. At
 # most one request is under way at a time: of two the coordinator may carry out the
@@ -21,8 +23,6 @@ sub new {
     return bless { number => 0, wanted => {}, under_way => undef, waiters => [], acknowledged => {} }, $class;
 }
 
-sub _key_of { return "$_[0]{topic}:$_[0]{partition}" }
-
 # { topic, partition, offset, leader_epoch?, metadata? }, …: once they are settled,
 # $done is among what settle and fail return. With named => 1 it was somebody's wish that
 # these very partitions are stored.
@@ -31,7 +31,7 @@ sub add {
     my $number = ++$self->{number};
     my %left;
     for my $position (@$positions) {
-        my $key = _key_of($position);
+        my $key = EV::Kafka::Partitions::key_of($position);
         $left{$key} = $number;
         $self->{wanted}{$key} = { position => $position, number => $number };
     }
@@ -141,19 +141,19 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Commits - positions on their way to a group's coordinator, at most one request at a time
+EV::Kafka::Group::Positions - positions on their way to a group's coordinator, at most one request at a time
 
 =head1 SYNOPSIS
 
-    my $commits = EV::Kafka::Commits->new;
-    $commits->add([{ topic => 't', partition => 0, offset => 5 }], sub { my ($client, $error) = @_; ... });
-    my @positions = $commits->take;          # to be sent now
-    my @ended = $commits->settle({});        # all of them were stored
-    $_->[0]->($client, $_->[1]) for @ended;
+    my $positions = EV::Kafka::Group::Positions->new;
+    $positions->add([{ topic => 't', partition => 0, offset => 5 }], sub { my ($error) = @_; ... });
+    my @positions = $positions->take;          # to be sent now
+    my @ended = $positions->settle({});        # all of them were stored
+    $_->[0]->($_->[1]) for @ended;
 
 =head1 DESCRIPTION
 
-Not for use by itself. It sends nothing and calls nobody: it knows what is wanted, what
+A part of L<EV::Kafka::Group>, not for use by itself. It sends nothing and calls nobody: it knows what is wanted, what
 is under way and who waits for it, and says what is to be sent and who is to be called.
 A position that is not stored yet gives way to a newer one of its partition, and
 who waits for it waits for that one.
@@ -202,6 +202,6 @@ The reason with the names of the partitions, not too many of them.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::GroupOffsets>
+L<EV::Kafka>, L<EV::Kafka::Group::Commits>
 
 =cut

@@ -1,0 +1,328 @@
+package EV::Kafka::Group::Assignment;
+use strict;
+use warnings;
+
+use EV::Kafka::Cursor;
+use EV::Kafka::Offsets;
+use EV::Kafka::Partitions;
+
+# What a member does with an assignment, whichever protocol brought it: it gives
+# up what it no longer has, looks up where to go on with what is new, and tells
+# the program of both.
+#   assigned             [topic, partition] of the last assignment, taken or not
+#   assigned_generation  in which it came
+#   had          positions of the partitions that were given up last
+#   taking       { attempt, revoked }: on_assign waits for positions
+#   telling      calls of on_assign that are not over
+#   revoking     on_revoke is being called: what is to be given up after that
+#   committing   partitions that were given up and are still to be committed
+
+# Seconds to wait for positions that are looked up when requests wait without end, and when
+# others wait for what this member has just given up. What is not known by then comes in
+# an on_assign of its own.
+use constant {
+    POSITIONS_PATIENCE => 30,
+    REVOKED_PATIENCE   => 1,
+};
+
+sub new {
+    my ($class, %about) = @_;
+    return bless {
+        %about{qw(member loop outbox options consumer session commits)},
+        assigned => [], assigned_generation => -1, had => {}, telling => 0,
+    }, $class;
+}
+
+# No timer of it fires any more.
+sub rests {
+    my ($self) = @_;
+    delete @$self{qw(positions_timer assign_timer)};
+    return;
+}
+
+# The [topic, partition], … that were assigned last, and the generation.
+sub last_assigned { return @{ $_[0] }{qw(assigned assigned_generation)} }
+
+sub committing { return @{ $_[0]{committing} || [] } }
+
+# An abort puts back a partition that was given up, and may come back.
+sub goes_back {
+    my ($self, $key, $offset) = @_;
+    $self->{had}{$key} = $offset if exists $self->{had}{$key};
+    return;
+}
+
+# --- taking over ------------------------------------------------------------------
+
+# Hands over [topic, partition], …; the group is stable when it is done, and "taken" is told.
+sub take {
+    my ($self, $partitions) = @_;
+    my $member  = $self->{member};
+    my $attempt = $member->attempt;
+    $member->becomes('taking');
+    @$self{qw(assigned assigned_generation)} = ($partitions, $member->generation);
+    my %stays   = map { ("$_->[0]:$_->[1]" => 1) } @$partitions;
+    my $revokes = grep { !$stays{ EV::Kafka::Partitions::key_of($_) } } $self->{consumer}->assignments;
+    return $self->give_up(sub { !$stays{ EV::Kafka::Partitions::key_of($_[0]) } }, $member->record->{auto_commit}, sub {
+        return unless $member->is_at($attempt);
+        my $has   = $self->{consumer}->assigned_by_key;
+        my @added = grep { !$has->{"$_->[0]:$_->[1]"} } @$partitions;
+        return $self->_find_offsets($attempt, \@added, $revokes);
+    });
+}
+
+sub _find_offsets {
+    my ($self, $attempt, $added, $revoked) = @_;
+    my $member = $self->{member};
+    return $self->find_positions($attempt, [], $revoked) unless @$added;
+    return $self->{commits}->fetch($added, sub {
+        my ($committed, $error, $epochs) = @_;
+        return unless $member->is_at($attempt);
+        return $member->tells(stopped => $error->of('OffsetFetch')->text) if $error;
+        $member->tells(resumed => $_) for grep { defined $committed->{$_} } keys %$committed;
+        return $self->find_positions($attempt, [map { $self->_added($_, $committed, $epochs) } @$added], $revoked);
+    }, alive => sub { $member->is_at($attempt) });
+}
+
+# Where to go on with it.
+sub _added {
+    my ($self, $partition, $committed, $epochs) = @_;
+    my ($topic, $number) = @$partition;
+    my $key   = "$topic:$number";
+    my $reset = $self->{member}->record->{auto_offset_reset} eq 'latest'
+        ? EV::Kafka::Offsets::LATEST() : EV::Kafka::Offsets::EARLIEST();
+    return {
+        topic     => $topic,
+        partition => $number,
+        offset    => $committed->{$key} // $self->{had}{$key} // $reset,
+        # Tells whether what was read up to there still is in the log (KIP-320).
+        defined $committed->{$key} ? (leader_epoch => $epochs->{$key}) : (),
+    };
+}
+
+# What is new is the member's from here on, and fetched from once the program has been
+# told of it. Partitions without a committed offset are looked up first.
+sub find_positions {
+    my ($self, $attempt, $added, $revoked) = @_;
+    my $consumer = $self->{consumer};
+    $self->{taking} = { attempt => $attempt, revoked => $revoked };
+    if (@$added) {
+        my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Cursor->untold($_->{leader_epoch})) } @$added;
+        $consumer->change([$consumer->assignments, @$added], %new);
+    }
+    return $self->_taken unless grep { $_->{offset} < 0 } $self->_untold;
+    my $patience = $self->{options}{request_timeout} || POSITIONS_PATIENCE;
+    $patience = REVOKED_PATIENCE if $revoked && $patience > REVOKED_PATIENCE;
+    $self->{positions_timer} = $self->{loop}->timer($patience, $self, '_taken');
+    return;
+}
+
+# Partitions that on_assign has not been told of.
+sub _untold {
+    my ($self) = @_;
+    my $consumer = $self->{consumer};
+    return grep { $consumer->cursor($_)->{untold} } $consumer->assignments;
+}
+
+# One of them has its position now. What else becomes known in this turn of the loop is
+# told in the same on_assign.
+sub positioned {
+    my ($self) = @_;
+    $self->{assign_timer} ||= $self->{loop}->timer(0, $self, '_assign_found');
+    return;
+}
+
+sub _assign_found {
+    my ($self) = @_;
+    delete $self->{assign_timer};
+    return $self->positioned if $self->{telling};
+    my @known = grep { $_->{offset} >= 0 } $self->_untold;
+    return unless @known;
+    return $self->_tell(@known) unless $self->{taking};
+    return @known < $self->_untold ? undef : $self->_taken;
+}
+
+sub _taken {
+    my ($self) = @_;
+    my $taking = delete $self->{taking} or return;
+    delete $self->{positions_timer};
+    my $member = $self->{member};
+    return unless $member->is_at($taking->{attempt});
+    $member->becomes('stable');
+    $self->{had} = {};
+    $self->{session}->confirmed;
+    $self->_tell(grep { $_->{offset} >= 0 } $self->_untold);
+    return $self->{outbox}->then($self, _settled => @$taking{qw(attempt revoked)});
+}
+
+# on_assign has returned.
+sub _settled {
+    my ($self, $attempt, $revoked) = @_;
+    my $member = $self->{member};
+    return unless $member->is_at($attempt);
+    $self->{commits}->stable;
+    return $member->is_at($attempt) && $member->state eq 'stable' ? $member->tells(taken => $revoked) : undef;
+}
+
+# --- on_assign ------------------------------------------------------------------
+
+# The program may set other offsets, in place or by assign; nothing is fetched before.
+sub _tell {
+    my ($self, @assigned) = @_;
+    my $outbox = $self->{outbox};
+    my @told   = map { { topic => $_->{topic}, partition => $_->{partition}, offset => $_->{offset} } } @assigned;
+    my @about  = map { {
+        assigned => $assigned[$_],
+        cursor   => $self->{consumer}->cursor($assigned[$_]),
+        offset   => $assigned[$_]{offset},
+        told     => $told[$_],
+    } } 0 .. $#assigned;
+    $self->{telling}++;
+    $outbox->then($self, '_may_assign', 1);
+    $outbox->call($self->{member}->record->{on_assign}, [@told]);
+    return $outbox->then($self, _told => @about);
+}
+
+sub _may_assign {
+    my ($self, $may) = @_;
+    my $member = $self->{member};
+    $self->{consumer}->owned_by($member->group_id, $may) unless $member->has_ended || $member->state eq 'stopped';
+    return;
+}
+
+sub _told {
+    my ($self, @about) = @_;
+    $self->{telling}--;
+    return if $self->{member}->has_ended;
+    $self->_may_assign(0);
+    my $consumer = $self->{consumer};
+    for my $about (grep { $consumer->is_current(@$_{qw(assigned cursor)}) } @about) {
+        my ($assigned, $offset) = ($about->{assigned}, $about->{told}{offset});
+        $self->_begin_where_told($assigned, $offset) if defined $offset && "$offset" ne $about->{offset};
+        delete $about->{cursor}{untold};
+    }
+    return $consumer->fetch_on;
+}
+
+sub _begin_where_told {
+    my ($self, $assigned, $offset) = @_;
+    return $self->{consumer}->begin_at($assigned, $offset + 0)
+        if EV::Kafka::Consumer::_is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
+    return $self->{outbox}->report("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
+        . "-1 (latest) or -2 (earliest), not '$offset'");
+}
+
+# --- giving up --------------------------------------------------------------------
+
+# Everything, to join again: then $then->(), unless the attempt to do so is over.
+sub surrender {
+    my ($self, $commits, $then) = @_;
+    my $member  = $self->{member};
+    my $attempt = $member->next_attempt;
+    $member->becomes('giving_up');
+    return $self->give_up(sub { 1 }, $commits, sub { $then->() if $member->is_at($attempt) });
+}
+
+# Gives up the partitions that $goes->($assigned) picks: tells the program, which
+# may commit in on_revoke, commits if that is wanted, and delivers nothing of them
+# any more. Then, once every commit has been answered, $then->($error).
+# What on_revoke itself calls for comes after that: nothing is revoked twice.
+sub give_up {
+    my ($self, $goes, $commits, $then) = @_;
+    if ($self->{revoking}) {
+        push @{ $self->{revoking} }, [$goes, $commits, $then];
+        return;
+    }
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    # What is not sent yet would be another member's by now.
+    $self->{commits}->drop_what_is_out if $member->is_out;
+    my @gone = grep { $goes->($_) } $consumer->assignments;
+    return $self->{commits}->when_idle($then) unless @gone;
+    $self->{revoking} = [];
+    $member->revokes(1);
+    $self->_tell_revoked(@gone);
+    return $self->{outbox}->then($self, _revoked => \@gone, $commits, $then);
+}
+
+# What on_assign was never told of goes without a word.
+sub _tell_revoked {
+    my ($self, @gone) = @_;
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    my @known    = grep { !$consumer->cursor($_)->{untold} } @gone or return;
+    my %position = map { (EV::Kafka::Partitions::key_of($_) => $_->{offset}) } $consumer->positions;
+    my $record   = $member->record;
+    my $told     = $member->is_out && $record->{on_lost} || $record->{on_revoke};
+    return $self->{outbox}->call($told, [map { {
+        topic => $_->{topic}, partition => $_->{partition}, offset => $position{ EV::Kafka::Partitions::key_of($_) } // $_->{offset},
+    } } @known]);
+}
+
+sub _revoked {
+    my ($self, $gone, $commits, $then) = @_;
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    my $next = delete $self->{revoking};
+    $member->revokes(0);
+    return if $member->has_ended;
+    my %is_gone   = map { (EV::Kafka::Partitions::key_of($_) => 1) } @$gone;
+    my @positions = grep { $is_gone{ EV::Kafka::Partitions::key_of($_) } } $consumer->positions;
+    $self->{had}{ EV::Kafka::Partitions::key_of($_) } = $_->{offset} for @positions;
+    $member->tells(revoked => @positions);
+    $consumer->change([grep { !$is_gone{ EV::Kafka::Partitions::key_of($_) } } $consumer->assignments]);
+    my $failed;
+    $self->{committing} = $gone;
+    $self->{commits}->add(\@positions, sub { $failed = $_[0] }) if $commits;
+    $self->{commits}->when_idle(sub {
+        delete $self->{committing};
+        $self->{commits}->forget(keys %is_gone);
+        $self->{outbox}->report("group '${\ $member->group_id }': commit before partitions are given up: $failed")
+            if defined $failed && $member->state ne 'leaving';
+        $then->($failed);
+    });
+    $self->give_up(@$_) for @$next;
+    return;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Group::Assignment - what an EV::Kafka client in a group gives up and takes over
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Group>, not for use by itself. It brings the consumer's
+assignment in line with what the group has assigned: C<on_revoke> and a commit for
+what goes, committed offsets and C<on_assign> for what comes. What stays is not
+touched and keeps flowing.
+
+=head1 METHODS
+
+=head2 new(%about), rests
+
+For a member; until it leaves or stops.
+
+=head2 take(\@partitions)
+
+The assignment that the group has for it. C<taken> is told when it has been taken over, C<stopped> when
+that cannot be, and C<resumed> with each partition that has a committed offset.
+
+=head2 find_positions($attempt, \@added, $revoked), positioned
+
+The last step of it, and that a position is known now for which that waits.
+
+=head2 give_up($goes, $commits, $then), surrender($commits, $then)
+
+Some partitions; and all of them to join again. C<revoked> is told with the positions.
+
+=head2 last_assigned, committing, goes_back($partition, $offset)
+
+What was assigned last and in which generation; what was given up and is not committed yet; another
+position of what was given up.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut

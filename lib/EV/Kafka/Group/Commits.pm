@@ -1,0 +1,600 @@
+package EV::Kafka::Group::Commits;
+use strict;
+use warnings;
+
+use Carp         ();
+use overload     ();
+use Scalar::Util qw(refaddr reftype);
+
+use EV::Kafka::Error;
+use EV::Kafka::Group::Positions;
+use EV::Kafka::Partitions;
+
+# Positions to the group's coordinator and back. What is committed was delivered,
+# never more. One OffsetCommit at a time is under way: of two the coordinator may carry out
+# the first one last.
+#   positions       what is wanted, what is under way and who waits for it
+#   is_sending      there is a request for it, sent or not
+#   request         that one, an EV::Kafka::Request
+#   sent            { positions, generation } of the one that is not answered yet
+#   after           what goes on once nothing is wanted any more
+#   trouble         { since, unknown }: tries in a row that did not do
+#   without_topic   [topic, partition] by key where the coordinator does not know the topic
+#   waiting         what is done once the group is stable, or told why not
+#   calls           of commit and committed that are not called back yet: { done, timer?, request? }
+
+# Times that committed asks.
+use constant COMMITTED_TRIES => 8;
+
+# The API that can be asked for stable offsets only, from which version on.
+use constant {
+    OFFSET_FETCH        => 9,
+    REQUIRE_STABLE_FROM => 7,
+};
+
+# Seconds for the answer to a commit on leaving, so that there is time for another try
+# and for the goodbye before leaving counts as done.
+use constant LEAVING_PATIENCE => 2;
+
+use constant {
+    UNKNOWN_TOPIC_OR_PARTITION => 3,
+    ILLEGAL_GENERATION         => 22,
+    REBALANCE_IN_PROGRESS      => 27,
+    # The coordinator has a later epoch for the member than the one that was sent, of
+    # which the next heartbeat tells (KIP-848).
+    STALE_MEMBER_EPOCH         => 113,
+};
+
+# Errors of a commit that tell of the membership: the last three are UNKNOWN_MEMBER_ID,
+# FENCED_INSTANCE_ID and FENCED_MEMBER_EPOCH.
+my %MEMBERSHIP_ERROR = map { $_ => 1 } ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS, 25, 82, 110;
+
+# Why a partition's position is not committed. Others may have it, and may have gone further.
+use constant {
+    GIVEN_UP     => 'given up in a rebalance before it was committed: %s',
+    NOT_ASSIGNED => 'not assigned to this member: %s',
+    OUT_OF_GROUP => 'the membership of the group has been lost',
+};
+
+sub new {
+    my ($class, %about) = @_;
+    return bless {
+        %about{qw(member loop outbox cluster coordinators consumer)},
+        positions => EV::Kafka::Group::Positions->new,
+        after => [], waiting => [], calls => {}, without_topic => {},
+    }, $class;
+}
+
+# --- what the program asks for ----------------------------------------------------
+
+# The arguments of commit: ([$cb]), or (\@offsets, [$cb]).
+sub arguments {
+    my ($class, @arguments) = @_;
+    my $given = _is_callback($arguments[0]) && @arguments < 2 ? undef : shift @arguments;
+    my $cb    = shift @arguments;
+    Carp::croak('commit: expected arrayref of offsets or a callback') if defined $given && ref $given ne 'ARRAY';
+    Carp::croak('commit: the callback must be a code reference') unless _is_callback($cb);
+    Carp::croak('commit: too many arguments') if @arguments;
+    return ($given && [map { _offset_to_commit($_) } @$given], $cb);
+}
+
+sub _is_callback { return !defined $_[0] || ref $_[0] && reftype($_[0]) eq 'CODE' }
+
+sub _offset_to_commit {
+    my ($given) = @_;
+    Carp::croak('commit: offset must be a hashref') unless ref $given eq 'HASH';
+    my $topic = $given->{topic};
+    Carp::croak('commit: missing topic') unless defined $topic && length $topic;
+    Carp::croak('commit: topic must be a string') unless _is_text($topic);
+    my %number;
+    for my $name (qw(partition offset)) {
+        Carp::croak("commit: missing $name") unless defined $given->{$name};
+        $number{$name} = EV::Kafka::Consumer::_integer("commit: $name", $given->{$name});
+        Carp::croak("commit: $name must not be negative") if $number{$name} < 0;
+    }
+    my %more = map { $_ => $given->{$_} } grep { defined $given->{$_} } qw(metadata leader_epoch);
+    Carp::croak('commit: metadata must be a string') unless _is_text($more{metadata} // '');
+    EV::Kafka::Consumer::_integer('commit: leader_epoch', $more{leader_epoch}) if defined $more{leader_epoch};
+    return { topic => "$topic", %number, %more };
+}
+
+sub _is_text { return !ref $_[0] || overload::Method($_[0], '""') }
+
+# $done->(undef, $error), once.
+sub commit {
+    my ($self, $given, $done) = @_;
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    # What the program has worked on since is not the member's that it will be.
+    return $done->(undef, OUT_OF_GROUP) if $member->is_out && $member->state ne 'stopped';
+    my $call      = $self->_begin_call($done);
+    my @positions = $given ? @$given : $consumer->positions;
+    my $had       = $consumer->assigned_by_key;
+    return $self->_when_stable(sub {
+        my ($error) = @_;
+        return $self->_end_call($call, undef, $error) if defined $error;
+        my ($mine, @reasons) = _sorted($had, $consumer->assigned_by_key, @positions);
+        return $self->add($mine, sub {
+            my ($error) = @_;
+            $self->_end_call($call, undef, @reasons ? join '; ', @reasons, grep { defined } $error : $error);
+        }, named => defined $given);
+    });
+}
+
+# Those that are the member's still, and why the others are not committed. What has come back
+# was somebody else's meanwhile, who may have gone further.
+sub _sorted {
+    my ($had, $has, @positions) = @_;
+    my (%lost, @mine);
+    for my $position (@positions) {
+        my $key = EV::Kafka::Partitions::key_of($position);
+        if    (!$had->{$key})                                  { push @{ $lost{ NOT_ASSIGNED() } }, $key }
+        elsif (!$has->{$key} || $has->{$key} != $had->{$key}) { push @{ $lost{ GIVEN_UP() } },     $key }
+        else                                                   { push @mine, $position }
+    }
+    return (\@mine, map { EV::Kafka::Group::Positions::told($_, $lost{$_}) } sort keys %lost);
+}
+
+# $done->(\%committed, $error), once.
+sub committed {
+    my ($self, $done) = @_;
+    my $call = $self->_begin_call($done);
+    return $self->_when_stable(sub {
+        my ($error) = @_;
+        return $self->_end_call($call, undef, $error) if defined $error;
+        my @partitions = map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments;
+        return $self->fetch(\@partitions, sub {
+            my ($committed, $error) = @_;
+            $self->_end_call($call, $committed, $error && $error->text);
+        }, tries => COMMITTED_TRIES, alive => sub { $call->{done} ? 1 : 0 });
+    });
+}
+
+# A rebalance is over by then; without a coordinator there is no end to wait for.
+sub _begin_call {
+    my ($self, $done) = @_;
+    my $call    = { done => $done };
+    my $seconds = $self->{member}->record->{rebalance_timeout} / 1000;
+    $self->{calls}{ refaddr $call } = $call;
+    $call->{timer} = $self->{loop}->timer($seconds, $self, _end_call => $call, undef, "timed out after $seconds seconds");
+    return $call;
+}
+
+sub _end_call {
+    my ($self, $call, @result) = @_;
+    my $done = delete $call->{done} or return;
+    delete $self->{calls}{ refaddr $call };
+    delete $call->{timer};
+    return $done->(@result);
+}
+
+# Runs $code->() when requests may be sent in the name of the member, or $code->($error) when
+# there will be none.
+sub _when_stable {
+    my ($self, $code) = @_;
+    my $member = $self->{member};
+    my $state  = $member->state;
+    return $code->('the group has been given up') if $state eq 'stopped';
+    return $code->(OUT_OF_GROUP)                  if $member->is_out && $member->is_revoking;
+    return $code->() if $state eq 'stable' || $member->is_revoking;
+    return $code->('the group has been left')     if $state eq 'leaving';
+    push @{ $self->{waiting} }, $code;
+    return;
+}
+
+sub stable {
+    my ($self) = @_;
+    $self->_when_stable($_) for splice @{ $self->{waiting} };
+    return;
+}
+
+# The group will not be stable any more.
+sub fail_waiting {
+    my ($self, $error) = @_;
+    $_->($error) for splice @{ $self->{waiting} };
+    return;
+}
+
+# --- one request at a time ------------------------------------------------------
+
+# { topic, partition, offset, … }, …; then $done->($error), once.
+sub add {
+    my ($self, $positions, $done, %how) = @_;
+    return $done->() unless @$positions;
+    $self->{positions}->add($positions, $done, %how);
+    return $self->_send;
+}
+
+# Runs $then->() once no commit is under way, nor wanted.
+sub when_idle {
+    my ($self, $then) = @_;
+    return $then->() if $self->is_idle;
+    push @{ $self->{after} }, $then;
+    return;
+}
+
+sub is_idle { return $_[0]{positions}->is_idle }
+
+sub forget {
+    my ($self, @keys) = @_;
+    return $self->{positions}->forget(@keys);
+}
+
+# Who is out of the group writes nothing of it any more.
+sub drop_what_is_out {
+    my ($self) = @_;
+    $self->_tell($self->{positions}->drop({ reason => OUT_OF_GROUP }));
+    $self->{request}->end if $self->is_idle && $self->{request};
+    return $self->_go_on;
+}
+
+# What it waited for may be there.
+sub hurry {
+    my ($self) = @_;
+    return $self->{request} ? $self->{request}->hurry : undef;
+}
+
+# What is sent, and as which member, is only known once there is a connection: who has
+# waited for one commits what is newest by then.
+sub _send {
+    my ($self) = @_;
+    return if $self->{is_sending} || $self->is_idle || $self->{member}->has_ended;
+    my ($member, $outbox) = @$self{qw(member outbox)};
+    $self->{is_sending} = 1;
+    my $request = $self->{coordinators}->request(group => $member->group_id,
+        name  => 'OffsetCommit',
+        send  => sub { my ($conn, $answered) = @_; $self->_send_newest($conn, $answered) },
+        again => sub { $self->{trouble} ? 1 : 0 },
+        alive => sub { !$self->is_idle },
+        over  => sub { delete @$self{qw(is_sending request)} },
+        done  => sub { $outbox->enter($self, _sent => @_) },
+        $member->state eq 'leaving' ? (op_patience => LEAVING_PATIENCE) : (),
+    );
+    $self->{request} = $request unless $request->has_ended;
+    return;
+}
+
+sub _send_newest {
+    my ($self, $conn, $answered) = @_;
+    $self->_leave_out;
+    my @positions = $self->{positions}->take;
+    return $answered->({ topics => [] }) unless @positions;
+    $self->{sent} = { positions => \@positions, generation => $self->{member}->generation };
+    return $self->send_positions($conn, $self->{outbox}->entry($self, _answered => $conn, $answered), @positions);
+}
+
+sub send_positions {
+    my ($self, $conn, $answered, @positions) = @_;
+    my $member = $self->{member};
+    $conn->offset_commit($member->identity, EV::Kafka::Partitions::offsets_by_topic(@positions), $answered,
+        $member->record->{group_instance_id});
+    return;
+}
+
+# A topic that has been deleted, as both its coordinator and metadata say, would be refused
+# for ever.
+sub _leave_out {
+    my ($self) = @_;
+    my $positions = $self->{positions};
+    return $self->_tell($positions->drop({ reason => OUT_OF_GROUP })) if $self->{member}->is_out;
+    my $refused = $self->{without_topic};
+    delete @$refused{ grep { !$self->{cluster}->is_gone(@{ $refused->{$_} }) } keys %$refused };
+    my @gone = grep { $refused->{$_} } $positions->wanted or return;
+    return $self->_tell($positions->drop({ gone => 1, reason => _coded(UNKNOWN_TOPIC_OR_PARTITION) . ' for %s' }, @gone));
+}
+
+sub _coded { return EV::Kafka::Error->of_code($_[0])->text }
+
+# The request goes on from here, again or not, when the partitions have been seen to.
+sub _answered {
+    my ($self, $conn, $answered, $answer, $error) = @_;
+    my $sent = delete $self->{sent} or return $answered->($answer, $error);
+    $error //= 'incomplete answer' if $answer && $answer->{truncated};
+    my $member  = $self->{member};
+    my $is_new  = $self->_has_moved_on($sent);
+    my $codes   = defined $error ? {} : _codes_of($answer, map { EV::Kafka::Partitions::key_of($_) } @{ $sent->{positions} });
+    # A connection that lives on has refused the request: the broker does not know it.
+    my $verdict = $self->_verdicts($sent, $codes, $error, !$answer && $conn->connected);
+    my ($lost)  = $is_new ? () : grep { $MEMBERSHIP_ERROR{$_} } values %$codes;
+    my @unknown = grep { EV::Kafka::Error::is_unknown_topic($codes->{ EV::Kafka::Partitions::key_of($_) } || 0) } @{ $sent->{positions} };
+    $self->{without_topic}{ EV::Kafka::Partitions::key_of($_) } = [@$_{qw(topic partition)}] for @unknown;
+    $self->{cluster}->refresh if @unknown;
+    $self->_heed(values %$codes);
+    $self->_count_trouble($verdict, values %$codes);
+    $self->{is_losing} = defined $lost;
+    $self->_tell($self->{positions}->settle($verdict));
+    $self->{is_losing} = 0;
+    $answered->($answer, $error);
+    return unless defined $lost && !$member->has_ended && $member->state eq 'stable';
+    return $member->tells(commit_refused => $lost);
+}
+
+# It waits for no further try.
+sub _sent {
+    my ($self, $answer, $error) = @_;
+    # The coordinator will never be found.
+    $self->_tell($self->{positions}->drop({ reason => $error->text })) if $error && !$answer;
+    return $self->_go_on;
+}
+
+sub _go_on {
+    my ($self) = @_;
+    $self->_send;
+    return unless $self->is_idle;
+    $_->() for splice @{ $self->{after} };
+    return;
+}
+
+sub _tell {
+    my ($self, @ended) = @_;
+    $_->[0]->($_->[1]) for @ended;
+    return;
+}
+
+# --- what an answer means -----------------------------------------------------------
+
+# Whether the group has another generation, or the member another epoch, than the one that was
+# sent, and the member still is one.
+sub _has_moved_on {
+    my ($self, $sent) = @_;
+    return !$self->{member}->is_out && $sent->{generation} != $self->{member}->generation;
+}
+
+# By partition; one that was not answered has the code of the whole.
+sub _codes_of {
+    my ($answer, @keys) = @_;
+    my $whole = $answer->{error_code} || 0;
+    my %code  = map { $_ => $whole } @keys;
+    for my $topic (@{ $answer->{topics} }) {
+        $code{"$topic->{topic}:$_->{partition}"} = $whole || $_->{error_code} for @{ $topic->{partitions} };
+    }
+    return \%code;
+}
+
+# What EV::Kafka::Group::Positions calls so; nothing of what is stored.
+sub _verdicts {
+    my ($self, $sent, $codes, $error, $is_final) = @_;
+    my $may_again = !$self->{member}->is_out && !$self->_is_out_of_patience;
+    my %verdict;
+    for my $key (map { EV::Kafka::Partitions::key_of($_) } @{ $sent->{positions} }) {
+        my $code = $codes->{$key};
+        next unless defined $error || $code;
+        my $again = $may_again && (defined $error ? !$is_final : $self->_may_commit_again($sent, $code));
+        $verdict{$key} = $again ? { again => 1 } : { reason => $self->_reason($code, $error, $is_final) };
+    }
+    return \%verdict;
+}
+
+sub _reason {
+    my ($self, $code, $error, $is_final) = @_;
+    return _coded($code) . ' for %s' unless defined $error;
+    return $self->{member}->is_out && !$is_final ? OUT_OF_GROUP : $error;
+}
+
+sub _may_commit_again {
+    my ($self, $sent, $code) = @_;
+    return 1 if $code == STALE_MEMBER_EPOCH || EV::Kafka::Error::is_unknown_topic($code);
+    return 1 if EV::Kafka::Error::is_retriable_by_coordinator($code, ($self->{trouble} || {})->{unknown} || 0);
+    return $MEMBERSHIP_ERROR{$code} && $self->_has_moved_on($sent);
+}
+
+# As long as a rebalance may take; leaving has a limit of its own.
+sub _is_out_of_patience {
+    my ($self) = @_;
+    my $member = $self->{member};
+    return 0 if $member->state eq 'leaving';
+    my $since = ($self->{trouble} || {})->{since} // return 0;
+    return $self->{loop}->now - $since > $member->record->{rebalance_timeout} / 1000;
+}
+
+sub _count_trouble {
+    my ($self, $verdict, @codes) = @_;
+    return delete $self->{trouble} unless grep { $_->{again} } values %$verdict;
+    my $trouble = $self->{trouble} ||= { since => $self->{loop}->now, unknown => 0 };
+    $trouble->{unknown}++ if grep { EV::Kafka::Error::is_unknown($_) } @codes;
+    return;
+}
+
+# What must be found out before another try makes sense.
+sub _heed {
+    my ($self, @codes) = @_;
+    my @refused = grep { $_ } @codes or return;
+    $self->{coordinators}->refused(group => $self->{member}->group_id, @refused);
+    $self->{member}->tells('epoch_is_stale') if grep { $_ == STALE_MEMBER_EPOCH } @refused;
+    return;
+}
+
+# --- without being asked --------------------------------------------------------
+
+sub begins_periodically {
+    my ($self) = @_;
+    my $seconds = $self->{member}->record->{auto_commit_interval} or return;
+    $self->{timer} = $self->{loop}->timer($seconds, $self, '_commit_periodically');
+    return;
+}
+
+sub _commit_periodically {
+    my ($self) = @_;
+    my $member = $self->{member};
+    $self->begins_periodically;
+    return if $member->state ne 'stable' || !$self->is_idle;
+    return $self->add([$self->moved_positions], sub {
+        my ($error) = @_;
+        # What has been lost with the membership is told with it.
+        return if !defined $error || $member->has_ended || $member->is_out || $self->{is_losing};
+        $self->{outbox}->report("group '${\ $member->group_id }': commit: $error");
+    });
+}
+
+# No timer of it fires any more.
+sub rests {
+    my ($self) = @_;
+    delete $self->{timer};
+    return;
+}
+
+# Of records whose handler has returned, as far as that is not stored yet.
+sub moved_positions {
+    my ($self) = @_;
+    my $positions = $self->{positions};
+    return grep { $_->{offset} != ($positions->acknowledged(EV::Kafka::Partitions::key_of($_)) // -1) }
+        $self->{consumer}->handled_positions;
+}
+
+# A commit on leaving cannot wait behind one that nobody answers: the coordinator is
+# looked for again.
+sub leaves {
+    my ($self) = @_;
+    $self->{timer} = $self->{loop}->timer(LEAVING_PATIENCE, $self, '_drop_stuck');
+    # What waits for another try does so with less patience.
+    return if $self->{positions}->is_under_way || !$self->{request};
+    $self->{request}->end;
+    return $self->_send;
+}
+
+sub _drop_stuck {
+    my ($self) = @_;
+    my ($coordinators, $group_id) = ($self->{coordinators}, $self->{member}->group_id);
+    return if !$self->{positions}->is_under_way || $coordinators->is_parked(group => $group_id);
+    my $node_id = $coordinators->node_id(group => $group_id);
+    return defined $node_id ? $self->{cluster}->close_link(group => $node_id) : undef;
+}
+
+# Nobody will hear of anything any more but this.
+sub ends {
+    my ($self, $error) = @_;
+    $self->rests;
+    $self->{after} = [];
+    $self->{request}->end if $self->{request};
+    $self->fail_waiting($error);
+    $self->_tell($self->{positions}->fail($error));
+    $self->_end_call($_, undef, $error) for values %{ $self->{calls} };
+    return;
+}
+
+# The same without a word.
+sub falls_silent {
+    my ($self) = @_;
+    delete $_->{done} for values %{ $self->{calls} };
+    $self->{waiting} = [];
+    $self->{positions} = EV::Kafka::Group::Positions->new;
+    return $self->ends('');
+}
+
+# --- reading --------------------------------------------------------------------
+
+# $done->({ "topic:partition" => $offset, undef if there is none }, undef,
+# { "topic:partition" => $leader_epoch }), or $done->(undef, $error). %how is the request's.
+# With require_stable wherever the broker knows it: what a transaction is about to
+# commit counts.
+sub fetch {
+    my ($self, $partitions, $done, %how) = @_;
+    return $done->({}) unless @$partitions;
+    my $group_id = $self->{member}->group_id;
+    my $topics   = EV::Kafka::Partitions::by_topic(@$partitions);
+    return $self->{coordinators}->request(group => $group_id,
+        %how,
+        name => 'OffsetFetch',
+        send => sub {
+            my ($conn, $answered) = @_;
+            my $newest = ($conn->api_versions || {})->{ OFFSET_FETCH() } // 0;
+            $conn->offset_fetch($group_id, $topics, { require_stable => $newest >= REQUIRE_STABLE_FROM ? 1 : 0 },
+                sub { my ($answer, $error) = @_; $answered->(_of_known_topics($answer), $error) });
+        },
+        done => sub { $self->{outbox}->enter($self, _fetched => $done, @_) },
+    );
+}
+
+# For a topic that is not there nothing is committed, which is no error.
+sub _of_known_topics {
+    my ($answer) = @_;
+    for my $partition (map { @{ $_->{partitions} } } @{ ($answer || {})->{topics} || [] }) {
+        @$partition{qw(error_code offset)} = (0, -1) if EV::Kafka::Error::is_unknown_topic($partition->{error_code});
+    }
+    return $answer;
+}
+
+sub _fetched {
+    my ($self, $done, $answer, $error) = @_;
+    return $done->(undef, _of_partition($answer, $error)) if $error;
+    my (%offsets, %epochs);
+    for my $topic (@{ $answer->{topics} }) {
+        for my $partition (@{ $topic->{partitions} }) {
+            my $key = "$topic->{topic}:$partition->{partition}";
+            $offsets{$key} = $partition->{offset} < 0 ? undef : $partition->{offset};
+            $epochs{$key}  = $partition->{leader_epoch};
+        }
+    }
+    return $done->(\%offsets, undef, \%epochs);
+}
+
+sub _of_partition {
+    my ($answer, $error) = @_;
+    my $cause = $error->cause;
+    return $cause if !$answer || $answer->{error_code};
+    for my $topic (@{ $answer->{topics} }) {
+        for my $partition (grep { $_->{error_code} == $cause->code } @{ $topic->{partitions} }) {
+            return EV::Kafka::Error->of_code($cause->code, "for $topic->{topic}:$partition->{partition}");
+        }
+    }
+    return $cause;
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Group::Commits - the committed offsets of an EV::Kafka client's group
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Group>, not for use by itself: C<commit>, C<committed>,
+and the commits that nobody has to ask for. One OffsetCommit at a time is under way, see
+L<EV::Kafka::Group::Positions>. A commit during a rebalance waits for its end, and is reported as
+failed for partitions that the member then no longer has.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+For a member.
+
+=head2 arguments(@arguments)
+
+Of the program's C<commit>: the offsets, or undef, and the callback.
+
+=head2 commit(\@offsets, $done), committed($done)
+
+What the program calls for.
+
+=head2 stable, fail_waiting($error)
+
+The group is stable; or it will not be any more, and those who wait for that hear why.
+
+=head2 add(\@positions, $done, %how), when_idle($then), is_idle, forget(@partitions)
+
+Positions to be stored, as L<EV::Kafka::Group::Positions> has them; what goes on when nothing is left; partitions
+of which nothing is known any more.
+
+=head2 hurry, drop_what_is_out
+
+The next try may be made now; nothing that is wanted is sent any more.
+
+=head2 begins_periodically, rests, moved_positions, send_positions($conn, $answered, @positions)
+
+Commits without being asked, until the member leaves or stops; what they would send.
+
+=head2 leaves, ends($error), falls_silent
+
+With less patience; nothing any more, and whoever waits hears why, or does not.
+
+=head2 fetch(\@partitions, $done, %how)
+
+The offsets that are committed.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut

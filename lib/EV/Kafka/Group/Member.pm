@@ -1,0 +1,241 @@
+package EV::Kafka::Group::Member;
+use strict;
+use warnings;
+
+use EV::Kafka::Error;
+
+# Who this client is in its group; a new one for every subscribe, which is how late answers
+# are told apart:
+#   record      what programs see as {cfg}{group}, written here only:
+#       topics, group_id, on_assign …   what subscribe was given
+#       member_id, generation           who the coordinator says we are
+#       state    joining, syncing, taking (offsets are looked up), stable,
+#                giving_up (before the next joining), leaving, stopped
+#   attempt     counts the tries to join; answers from before the last are void
+#   is_out      the membership is lost, until the coordinator has taken us in again
+#   is_revoking on_revoke is being called, and may commit
+#   refusals    by code, how often the coordinator has not let us in
+#   unknown     by request, the answers that said nothing (EV::Kafka::Error's is_unknown)
+#   delays      tries in a row that had to wait
+#   has_ended   another one has taken its place, or none
+
+# FENCED_INSTANCE_ID
+use constant FENCED_INSTANCE_ID => 82;
+
+# Seconds before a coordinator that was not ready, or would not have us, is asked again.
+use constant {
+    BACKOFF     => 0.1,
+    BACKOFF_MAX => 1,
+};
+
+# $tells->($event, @about) is how the member's parts are heard by the group.
+sub new {
+    my ($class, %about) = @_;
+    return bless {
+        %about{qw(record loop outbox coordinators tells)},
+        attempt => 0, is_out => 0, is_revoking => 0, has_ended => 0,
+        refusals => {}, unknown => {}, delays => 0,
+    }, $class;
+}
+
+sub record    { return $_[0]{record} }
+sub group_id  { return $_[0]{record}{group_id} }
+sub member_id { return $_[0]{record}{member_id} }
+sub state     { return $_[0]{record}{state} }
+
+# What requests in the name of the member begin with.
+sub identity { return @{ $_[0]{record} }{qw(group_id generation member_id)} }
+
+sub becomes {
+    my ($self, $state) = @_;
+    $self->{record}{state} = $state;
+    return;
+}
+
+sub named {
+    my ($self, $member_id) = @_;
+    $self->{record}{member_id} = $member_id;
+    return;
+}
+
+sub generation { return $_[0]{record}{generation} }
+
+sub has_generation {
+    my ($self, $generation) = @_;
+    $self->{record}{generation} = $generation;
+    return;
+}
+
+sub tells {
+    my ($self, @news) = @_;
+    return $self->{tells}->(@news);
+}
+
+# --- whether it still is one ----------------------------------------------------
+
+sub has_ended { return $_[0]{has_ended} }
+
+sub ends {
+    my ($self) = @_;
+    $self->{has_ended} = 1;
+    return;
+}
+
+sub next_attempt { return ++$_[0]{attempt} }
+sub attempt      { return $_[0]{attempt} }
+
+# Whether it still is at the try to join that $attempt counts.
+sub is_at {
+    my ($self, $attempt) = @_;
+    return !$self->{has_ended} && $self->{attempt} == $attempt;
+}
+
+sub is_out { return $_[0]{is_out} }
+
+sub goes_out {
+    my ($self) = @_;
+    $self->{is_out} = 1;
+    return;
+}
+
+# Whether the coordinator would take positions from it.
+sub is_member { return $_[0]{record}{generation} >= 0 && !$_[0]{is_out} }
+
+sub is_revoking { return $_[0]{is_revoking} }
+
+sub revokes {
+    my ($self, $is_revoking) = @_;
+    $self->{is_revoking} = $is_revoking;
+    return;
+}
+
+# --- the coordinator --------------------------------------------------------------
+
+# It has taken us in, or still knows us.
+sub let_in {
+    my ($self) = @_;
+    @$self{qw(is_out delays refusals unknown)} = (0, 0, {}, {});
+    return;
+}
+
+# How often it has not let us in with this code before.
+sub refused {
+    my ($self, $code) = @_;
+    return $self->{refusals}{$code}++;
+}
+
+# Seconds before the next try, more each time until it has taken us in.
+sub delay {
+    my ($self) = @_;
+    return $self->{loop}->backoff(++$self->{delays}, BACKOFF, BACKOFF_MAX);
+}
+
+# Whether the answer to such a request may be another one the next time. It may mean that
+# another broker is the coordinator by now.
+sub may_ask_again {
+    my ($self, $request, $code) = @_;
+    my $tries = EV::Kafka::Error::is_unknown($code) ? $self->{unknown}{$request}++ : 0;
+    return 0 unless EV::Kafka::Error::is_retriable_by_coordinator($code, $tries);
+    $self->{coordinators}->refused(group => $self->group_id, $code);
+    return 1;
+}
+
+sub was_answered {
+    my ($self, $request) = @_;
+    delete $self->{unknown}{$request};
+    return;
+}
+
+sub refusal {
+    my ($self, $request, $code) = @_;
+    my $text = EV::Kafka::Error->of_code($code)->of($request)->text;
+    my $name = $self->{record}{group_instance_id};
+    return $code == FENCED_INSTANCE_ID && defined $name ? "$text: another member has joined as '$name'" : $text;
+}
+
+# One request, sent once: $done->($answer), whatever that says, or $done->(undef, $error,
+# $is_final) when the answer will not come, and with $is_final none ever will. It is not sent any
+# more once this attempt is over. Further pairs are for EV::Kafka::Coordinators.
+sub ask_once {
+    my ($self, $name, $send, $done, %more) = @_;
+    my $attempt = $self->{attempt};
+    my $lost;
+    return $self->{coordinators}->request(group => $self->group_id,
+        %more,
+        name  => $name,
+        tries => 1,
+        send  => $send,
+        again => sub { 0 },
+        alive => sub { $self->is_at($attempt) },
+        waits => sub { $lost = $_[0] },
+        done  => sub {
+            my ($answer, $error) = @_;
+            my @result = $answer ? $answer : $lost ? (undef, $lost->of($name), 0) : (undef, $error, 1);
+            $self->{outbox}->enter($self, _answered => $done, @result);
+        },
+    );
+}
+
+sub _answered {
+    my ($self, $done, @result) = @_;
+    return $done->(@result);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Group::Member - who an EV::Kafka client is in its group
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Group>, not for use by itself: what all other parts need to know of the
+membership, from one subscribe to its end, and how they ask the coordinator.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+With C<record>, which is published as C<< $kafka->{cfg}{group} >>, C<loop>, C<outbox>,
+C<coordinators> and C<tells>.
+
+=head2 record, group_id, member_id, generation, state, identity
+
+What it is; C<identity> is the first three of a member's request.
+
+=head2 becomes($state), named($member_id), has_generation($generation)
+
+What it is from now on.
+
+=head2 tells($event, @about)
+
+News for the group.
+
+=head2 attempt, next_attempt, is_at($attempt), has_ended, ends
+
+The try to join, and whether what was begun in one still counts.
+
+=head2 is_out, goes_out, is_member, let_in
+
+Whether the membership is lost, and whether the coordinator would take positions.
+
+=head2 is_revoking, revokes($bool)
+
+Whether C<on_revoke> is being called.
+
+=head2 refused($code), delay, may_ask_again($request, $code), was_answered($request), refusal($request, $code)
+
+What comes of a refusal: how often there was one, seconds to wait, whether asking again may help, and
+the text of one that is final.
+
+=head2 ask_once($name, $send, $done, %more)
+
+A request to the coordinator that is sent once.
+
+=head1 SEE ALSO
+
+L<EV::Kafka>, L<EV::Kafka::Group>
+
+=cut
