@@ -5,6 +5,7 @@ mod buffer_xsubs;
 mod client;
 mod delivery;
 mod failure;
+mod natives;
 mod request;
 mod transaction_xsubs;
 mod xsubs;
@@ -19,6 +20,7 @@ use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
 use delivery::{Delivery, End, Pace, Settled};
+pub use natives::register;
 
 use crate::home::Home;
 use crate::strings::Strings;
@@ -197,12 +199,4 @@ fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: 
         callbacks: batch.callbacks.into_iter(),
         end,
     }
-}
-
-/// Makes the XSUBs of producing known to Perl.
-pub fn register(perl: Perl) {
-    perl_xs::register(perl, xsubs::XSUBS);
-    perl_xs::register(perl, transaction_xsubs::XSUBS);
-    perl_xs::register(perl, buffer_xsubs::XSUBS);
-    client::register(perl);
 }
