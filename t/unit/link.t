@@ -1,0 +1,228 @@
+use strict;
+use warnings;
+use Test::More;
+
+use EV::Kafka;
+use EV::Kafka::Cluster::Link;
+use EV::Kafka::Cluster::Topics;
+use EV::Kafka::Outbox;
+
+# What a link makes of what happens to its connection, without a socket.
+
+{
+    # Stands for an EV::Kafka::Conn, and for who makes one.
+    package TestConn;
+
+    sub new           { return bless { connects => 0, idle => 0 }, shift }
+    sub conn          { return $_[0] }
+    sub connect       { $_[0]{connects}++; return }
+    sub on_connect    { $_[0]{on_connect} = $_[1]; return }
+    sub on_error      { $_[0]{on_error} = $_[1]; return }
+    sub on_disconnect { $_[0]{on_disconnect} = $_[1]; return }
+    sub metadata      { $_[0]{checked} = $_[2]; return }
+    sub connected     { return $_[0]{is_up} }
+    sub _is_usable    { return $_[0]{is_up} }
+    sub _idle         { return $_[0]{idle} }
+    sub _silent       { return $_[0]{silent} || 0 }
+    sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }
+    sub _patience     { }
+
+    sub up         { my ($self) = @_; @$self{qw(is_up idle)} = (1, 0); $self->{on_connect}->(); return }
+    sub disconnect { $_[0]->down; return }
+
+    sub down {
+        my ($self, $error) = @_;
+        $self->{is_up} = 0;
+        $self->{on_error}->($error) if defined $error;
+        $self->{on_disconnect}->();
+        return;
+    }
+
+    # A loop whose clock is set, and whose timers are called by hand.
+    package TestLoop;
+
+    sub new      { return bless { now => 100, timers => [] }, shift }
+    sub enter_by { }
+    sub now      { return $_[0]{now} }
+    sub backoff  { my (undef, $try, $base) = @_; return $base * 2**($try - 1) }
+
+    sub timer {
+        my ($self, $after, $object, $method) = @_;
+        push @{ $self->{timers} }, [$after, sub { $object->$method }];
+        return $self->{timers}[-1];
+    }
+
+    sub fire { my ($self) = @_; (shift @{ $self->{timers} })->[1]->(); return }
+}
+
+sub linked {
+    my (%about) = @_;
+    my $topics = EV::Kafka::Cluster::Topics->new({});
+    $topics->adopt({ brokers => [{ node_id => 1, host => 'h', port => 9092 }], topics => [] });
+    my $had = { topics => $topics, loop => TestLoop->new, conn => TestConn->new, said => [] };
+    my %options = (request_timeout => 30, fetch_max_wait_ms => 500, %{ delete $about{options} || {} });
+    $had->{link} = EV::Kafka::Cluster::Link->new(
+        purpose   => 'main',
+        node_id   => 1,
+        loop      => $had->{loop},
+        outbox    => EV::Kafka::Outbox->new($had->{loop}, { on_notice => sub { push @{ $had->{said} }, 'notice' } }, sub { 0 }),
+        options   => \%options,
+        topics    => $topics,
+        connector => $had->{conn},
+        notify    => sub { my ($event, undef, @about) = @_; push @{ $had->{said} }, join ' ', $event, @about },
+        %about,
+    );
+    return $had;
+}
+
+sub ready {
+    my $had = linked(@_);
+    $had->{link}->open;
+    $had->{conn}->up;
+    said($had);
+    return $had;
+}
+
+sub said { my ($had) = @_; return [splice @{ $had->{said} }] }
+
+subtest 'opening' => sub {
+    my $had = linked();
+    my ($link, $conn) = @$had{qw(link conn)};
+    ok $link->is_idle, 'a new one is idle';
+    is $link->ready_conn, undef, 'and gives no connection';
+    $link->open for 1, 2;
+    is $conn->{connects}, 1, 'is done once';
+    ok !$link->is_idle, 'then it is not idle';
+    $conn->up;
+    is_deeply said($had), ['connected', 'ready'], 'who waits is told';
+    is $link->ready_conn, $conn, 'there is a connection';
+    $conn->{is_up} = 0;
+    is $link->ready_conn, undef, 'unless it has ended, though nobody has said so yet';
+
+    my $unknown = linked(node_id => 9);
+    $unknown->{link}->open;
+    is_deeply said($unknown), ['failed no connection to leader: broker 9 has left the cluster', 'doubted'],
+        'a broker that nobody knows cannot be reached';
+};
+
+subtest 'a loss' => sub {
+    my $had = ready();
+    my ($link, $conn, $loop) = @$had{qw(link conn loop)};
+    $conn->down('reset');
+    is_deeply said($had), ['failed no connection to leader: reset', 'doubted', 'lost reset'], 'is told';
+    $link->open;
+    is $conn->{connects}, 1, 'the next try waits';
+    $loop->fire;
+    is $conn->{connects}, 2, 'for a moment';
+    $conn->down('refused');
+    is $loop->{timers}[0][0], 0.2, 'and then for longer';
+    said($had);
+
+    $had = ready();
+    $had->{link}->request_failed;
+    $had->{conn}->down;
+    is +(said($had))->[-1], 'lost connection closed by broker', 'one that took a request along is one, too';
+
+    $had = ready();
+    $had->{link}->give_up('it does not answer');
+    is +(said($had))->[-1], 'lost it does not answer', 'and one that is given up';
+};
+
+subtest 'the end of an idle connection' => sub {
+    my $had = ready();
+    my ($link, $conn, $loop) = @$had{qw(link conn loop)};
+    $conn->down;
+    is_deeply said($had), ['ended'], 'is no loss';
+    $link->open;
+    is $conn->{connects}, 2, 'it may be opened again at once';
+    $conn->up;
+    said($had);
+    $conn->down;
+    is_deeply said($had), [], 'after a second short life';
+    $link->open;
+    is $conn->{connects}, 2, 'not before a delay';
+    $loop->fire;
+    is_deeply said($had), ['ended'], 'after which whoever needs it opens it';
+    $link->open;
+    $conn->up;
+    $loop->{now} += 600;
+    said($had);
+    $conn->down;
+    is_deeply said($had), ['ended'], 'a long life forgives';
+
+    $had = ready();
+    $had->{link}->close;
+    is_deeply said($had), [], 'one that is closed on purpose says nothing';
+};
+
+subtest 'messages with acks 0' => sub {
+    my $had = ready();
+    my ($link, $conn, $loop) = @$had{qw(link conn loop)};
+    $link->produced_unanswered;
+    $loop->{now} += 1;
+    $conn->down;
+    is_deeply said($had), ['doubted', 'notice'], 'may have been refused when their connection ends';
+    $loop->fire;
+    is_deeply said($had), ['ended'], 'a moment later who still needs it opens it';
+    $link->open;
+    $conn->up;
+    said($had);
+    $loop->{now} += 60;
+    $conn->down;
+    is_deeply said($had), ['ended'], 'a minute later it is an idle connection that ends';
+};
+
+subtest 'a connection that nothing has moved on' => sub {
+    my $had = ready();
+    my ($link, $conn) = @$had{qw(link conn)};
+    $conn->{idle} = 20;
+    is $link->idle, 20, 'says for how long';
+    is $link->ready_conn, undef, 'is asked for a sign of life';
+    is $link->idle, undef, 'and is not idle meanwhile';
+    $conn->{idle} = 0;
+    $conn->{checked}->();
+    is_deeply said($had), ['ready'], 'with that it is ready';
+    is $link->ready_conn, $conn, 'and is given';
+    $conn->{idle} = 20;
+    $link->ready_conn;
+    $conn->down('timed out');
+    is_deeply said($had), ['doubted', 'ended'], 'without one nothing is lost';
+};
+
+subtest 'several addresses' => sub {
+    my $had = linked();
+    my ($link, $conn) = @$had{qw(link conn)};
+    $conn->{addresses} = 1;
+    $link->open;
+    $conn->down('refused');
+    is_deeply said($had), [], 'one that is of no use says nothing';
+    is $conn->{connects}, 2, 'the next one is tried';
+    $conn->down('refused');
+    is +(said($had))->[-1], 'lost refused', 'the last one is a loss';
+};
+
+subtest 'brokers that say nothing' => sub {
+    my %fetch = (purpose => 'fetch');
+    for my $case ([4, 0], [6, 1], [5.2, 0, %fetch], [6, 1, %fetch], [60, 0, purpose => 'group'],
+        [60, 0, options => { request_timeout => 1 }], [1.5, 1, options => { request_timeout => 2 }]) {
+        my ($silent, $is_silent, @about) = @$case;
+        my $had = ready(@about);
+        $had->{conn}{silent} = $silent;
+        is !!$had->{link}->is_silent, !!$is_silent, "for $silent s: " . ($is_silent ? 'suspicious' : 'not yet');
+    }
+    my $had = linked();
+    $had->{conn}{silent} = 60;
+    ok !$had->{link}->is_silent, 'only where there is a connection';
+};
+
+subtest 'after stop' => sub {
+    my $had = ready();
+    my ($link, $conn) = @$had{qw(link conn)};
+    $link->stop;
+    $conn->down('reset');
+    $link->open;
+    is_deeply said($had), [], 'nothing is told';
+    is $conn->{connects}, 1, 'and nothing opened';
+};
+
+done_testing;
