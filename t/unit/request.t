@@ -1,10 +1,13 @@
 use strict;
 use warnings;
 
+use lib 't/lib';
+
 use EV::Kafka;
 use EV::Kafka::Error;
 use EV::Kafka::Outbox;
 use EV::Kafka::Request;
+use HandClock;
 use Scalar::Util qw(weaken);
 use Test::More;
 
@@ -18,57 +21,22 @@ use Test::More;
     sub _patience { my ($self, $seconds) = @_; push @{ $self->{patience} }, $seconds; return }
 }
 
-my (@timers, $now);
+my $clock;
 
-{
-    package Clock;
-    our @ISA = 'EV::Kafka::Loop';
-    sub now { return $now }
-    sub timer {
-        my ($self, $after, $object, $method, @args) = @_;
-        Scalar::Util::weaken(my $weak = $object);
-        return main::timer($after, sub { $self->{enter}->($weak, $method, @args) if $weak });
-    }
-}
-
-# Fires what is due in the next seconds, in order.
-sub wind {
-    my ($seconds) = @_;
-    my $until = $now + $seconds;
-    while (1) {
-        my ($next) = sort { $a->{at} <=> $b->{at} } grep { $_ && $_->{at} <= $until } @timers;
-        last unless $next;
-        ($now, my $code) = ($next->{at}, delete $next->{code});
-        @timers = grep { $_ && $_ != $next } @timers;
-        weaken($_) for @timers;
-        $code->() if $code;
-    }
-    $now = $until;
-    return;
-}
-
-sub timer {
-    my ($seconds, $code) = @_;
-    my $timer = { at => $now + $seconds, code => $code };
-    push @timers, $timer;
-    weaken($timers[-1]);
-    return $timer;
-}
+sub wind { my ($seconds) = @_; return $clock->wind($seconds) }
 
 # { request, sent => answers to be given, done => [[result, error text]] }
 sub asked {
     my (%about) = @_;
-    (@timers, $now) = ();
-    $now = 0;
+    $clock = HandClock->new;
     my $asked = { sent => [], done => [], over => 0, conn => Conn->new };
     my $conn  = $asked->{conn};
     my ($sent, $done) = @$asked{qw(sent done)};
-    my $clock = Clock->new;
     $asked->{outbox} = EV::Kafka::Outbox->new($clock, {}, sub { 0 });
     $asked->{request} = EV::Kafka::Request->new(
         name  => 'Ask',
         to    => sub { $_[0]->go($conn, node_id => 7) },
-        send  => sub { push @$sent, { conn => $_[0], answer => $_[1], at => $now } },
+        send  => sub { push @$sent, { conn => $_[0], answer => $_[1], at => $clock->now } },
         loop   => $clock,
         outbox => $asked->{outbox},
         done  => sub { push @$done, [$_[0], $_[1] && $_[1]->text, $_[1] && $_[1]->code, $_[1] && $_[1]->retriable] },
@@ -227,6 +195,20 @@ subtest 'the way' => sub {
     cmp_ok scalar @ways, '>', 2, 'as often as need be';
     $asked->{request}->refuse(EV::Kafka::Error->without_code('there is none'));
     is $asked->{done}[0][1], 'Ask: there is none', 'until there is none';
+};
+
+subtest 'a hurry' => sub {
+    my $asked = asked();
+    $asked->{request}->hurry;
+    is scalar @{ $asked->{sent} }, 1, 'changes nothing while it is under way';
+    answer($asked, 14);
+    $asked->{request}->hurry;
+    is scalar @{ $asked->{sent} }, 2, 'makes the next try now';
+    wind(1);
+    is scalar @{ $asked->{sent} }, 2, 'instead of later';
+    answer($asked, 0);
+    $asked->{request}->hurry;
+    is scalar @{ $asked->{sent} }, 2, 'and none after the end';
 };
 
 subtest 'what it holds' => sub {

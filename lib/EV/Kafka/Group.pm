@@ -341,6 +341,7 @@ sub abandon {
     EV::Kafka::Farewell->forget($self);
     my $member = delete $self->{member} or return;
     $member->ends;
+    $self->{commits}->falls_silent;
     delete @$self{@PARTS, qw(next goodbye leave_timer leavers)};
     $self->{options}{group} = undef;
     return;

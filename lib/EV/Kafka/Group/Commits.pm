@@ -474,9 +474,8 @@ sub ends {
 # The same without a word.
 sub falls_silent {
     my ($self) = @_;
-    delete $_->{done} for values %{ $self->{calls} };
-    $self->{waiting} = [];
-    $self->{positions} = EV::Kafka::Group::Positions->new;
+    delete $_->{timer} for values %{ $self->{calls} };
+    @$self{qw(calls waiting positions)} = ({}, [], EV::Kafka::Group::Positions->new);
     return $self->ends('');
 }
 
