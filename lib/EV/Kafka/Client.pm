@@ -45,7 +45,7 @@ $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Group Group::Commits Group::S
 my %EVENT = (
     'cluster opens'      => sub { $_[0]->_open_here },
     'cluster connected'  => sub { $_[0]->_connected },
-    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->_route($topic, $leaders) },
+    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->{accumulator}->route($topic, $leaders) },
     'cluster recreated'  => sub { my ($client, $topic) = @_; $client->_log_replaced($topic) },
     'cluster metadata'   => sub {
         my ($client, $has_news) = @_;
@@ -70,9 +70,9 @@ my %EVENT = (
         return if $purpose ne 'fetch';
         $client->{outbox}->then($client, '_end_part', $_) for $client->_give_up_fetch($node_id);
     },
+    'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
     'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
-    'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
 );
 
 sub new {
@@ -302,9 +302,7 @@ sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run
 
 # --- delegators: what parts of the client that are its parents call of the owners ---
 
-sub _refresh_metadata   { my ($self) = @_; return $self->{cluster}->refresh }
 sub _want_metadata      { my ($self, @args) = @_; return $self->{cluster}->want(@args) }
-sub _want_topic_to_write { my ($self, $topic) = @_; return $self->{cluster}->want_to_write($topic) }
 sub _find_leaders       { my ($self) = @_; return $self->{cluster}->find_leaders }
 sub _leader             { my ($self, @partition) = @_; return $self->{cluster}->leader(@partition) }
 sub _leader_epoch       { my ($self, @partition) = @_; return $self->{cluster}->leader_epoch(@partition) }
@@ -334,10 +332,6 @@ sub _fail_ops {
 sub _assign_later    { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'positioned') }
 sub _before_delivery { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'before_delivery') }
 
-sub _coordinator_refused { shift->{coordinators}->refused(@_) }
-sub _forget_coordinator  { shift->{coordinators}->forget(@_) }
-sub _ready_coordinator   { shift->{coordinators}->ready_conn(@_) }
-
 sub _isolation { $_[0]{offsets}->isolation }
 
 sub _lookup_offset {
@@ -349,27 +343,9 @@ sub _lookup_offset {
     });
 }
 
-sub _is_coordinator_error { shift; return EV::Kafka::Error::is_retriable_by_coordinator(@_) }
-
-sub _with_coordinator {
-    my ($self, $kind, $key, $op) = @_;
-    weaken(my $weak = $self);
-    return $self->{coordinators}->ask($kind, $key, {
-        %$op,
-        run => sub {
-            my ($running, $conn) = @_;
-            $conn->_patience($weak->{coordinators}->patience($op->{patience}));
-            $op->{run}->($weak, $running, $conn);
-            $conn->_patience(undef);
-        },
-        cb => sub { $weak ? $weak->_call($op->{cb}, undef, $_[1]->text) : EV::Kafka::Events->_call($op->{cb}, undef, $_[1]->text) },
-    });
-}
-
 # Names by which rooms that are parts of the client still call the accumulator.
 sub _native_off { return $_[0]{accumulator}->divert(1) }
 sub _native_on  { return $_[0]{accumulator}->divert(0) }
-sub _route { my ($self, @about) = @_; return $self->{accumulator}->route(@about) }
 sub _needs_producer { my ($self, @about) = @_; return $self->{accumulator}->needs_identity(@about) }
 sub _txn_begin { my ($self, @about) = @_; return $self->{accumulator}->begin_transaction(@about) }
 sub _txn_keep_for_next { my ($self, @about) = @_; return $self->{accumulator}->keep_for_next_transaction(@about) }
