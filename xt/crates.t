@@ -13,8 +13,6 @@ use Crates;
 # In no crate do files use each other in a circle. Those that do are listed here until they do not;
 # CRATES=1 in the environment, or the name of a crate, lists the arrows between them.
 my %KNOWN = (
-    'kafka-mock' => ['src/api/api_versions.rs src/api/fetch.rs src/api/group.rs src/api/mod.rs src/cluster.rs src/connections.rs '
-        . 'src/coordinators.rs src/log.rs src/topic.rs src/topics.rs src/transactions.rs'],
     # A handle on perl, a value of perl's and an exception that is one: each has methods that take
     # or give the others.
     'perl-xs' => ['src/call.rs src/croak.rs src/perl.rs src/sv.rs'],

@@ -1,28 +1,28 @@
 //! Connections, and the way of their requests through the cluster: one at a time, in order.
 
 use crate::api::{self, Outcome, ParkedFetch, ParkedMember};
-use crate::cluster::{Cluster, ClusterError};
 use crate::groups::Token;
+use crate::state::State;
 use bytes::Bytes;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Names a connection; chosen by whoever owns the sockets, never reused while it is open.
 pub type ConnId = u64;
 
-/// The answer of [`Cluster::handle`] to one request.
+/// The answer of [`Cluster::handle`](crate::Cluster::handle) to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// Bytes for the connection, length prefix included.
     Answer(Bytes),
     /// The request gets no answer (Produce with `acks` 0).
     NoAnswer,
-    /// [`Cluster::poll`] will have the answer later, or never.
+    /// [`Cluster::poll`](crate::Cluster::poll) will have the answer later, or never.
     Parked,
     /// The broker closes the connection; it is closed in the cluster already.
     Close(String),
 }
 
-/// What [`Cluster::poll`] has for a connection.
+/// What [`Cluster::poll`](crate::Cluster::poll) has for a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Bytes to write, length prefix included.
@@ -31,9 +31,17 @@ pub enum Output {
     Close(String),
 }
 
+/// All that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    by_id: BTreeMap<ConnId, Connection>,
+    /// Those that were closed by something else than their own requests, and why.
+    dropped: Vec<(ConnId, String)>,
+}
+
 /// A client's connection to a broker.
 #[derive(Debug)]
-pub(crate) struct Connection {
+struct Connection {
     broker: i32,
     current: Current,
     /// Requests behind the current one.
@@ -75,31 +83,23 @@ enum Settled {
     Waiting,
 }
 
-/// What comes from outside, and what to do next.
-impl Cluster {
-    /// A client has connected to this broker. Fails if the broker is stopped or does not exist.
-    pub fn open(&mut self, conn: ConnId, broker: i32) -> Result<(), ClusterError> {
-        if !self.is_up(broker) {
-            return Err(ClusterError::UnknownBroker(broker));
-        }
+impl Connections {
+    pub fn open(&mut self, conn: ConnId, broker: i32) {
         let connection = Connection {
             broker,
             current: Current::Nothing,
             queue: VecDeque::new(),
         };
-        self.connections.insert(conn, connection);
-        Ok(())
+        self.by_id.insert(conn, connection);
     }
 
-    /// The connection is gone; what waits on it is forgotten.
     pub fn close(&mut self, conn: ConnId) {
-        self.connections.remove(&conn);
+        self.by_id.remove(&conn);
     }
 
-    /// Takes one request frame (without length prefix) that arrived on a connection. Hostile
-    /// bytes lead to [`Reply::Close`].
-    pub fn handle(&mut self, conn: ConnId, frame: Bytes, now_ms: u64) -> Reply {
-        let Some(connection) = self.connections.get_mut(&conn) else {
+    /// Takes a request that has come, and carries it out unless another is in hand.
+    pub fn handle(&mut self, state: &mut State, conn: ConnId, frame: Bytes, now_ms: u64) -> Reply {
+        let Some(connection) = self.by_id.get_mut(&conn) else {
             return Reply::Close("connection is not open".into());
         };
         if !matches!(connection.current, Current::Nothing) {
@@ -107,8 +107,8 @@ impl Cluster {
             return Reply::Parked;
         }
         let broker = connection.broker;
-        self.expire(now_ms);
-        let outcome = api::execute(self, broker, frame, now_ms);
+        state.expire(now_ms);
+        let outcome = api::execute(state, broker, frame, now_ms);
         match self.settle(conn, outcome, now_ms) {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
             Settled::Output(Output::Close(reason)) => Reply::Close(reason),
@@ -117,10 +117,10 @@ impl Cluster {
         }
     }
 
-    /// Answers that have become due, in order for each connection, and connections to close.
-    pub fn poll(&mut self, now_ms: u64) -> Vec<(ConnId, Output)> {
+    /// What has become due.
+    pub fn poll(&mut self, state: &mut State, now_ms: u64) -> Vec<(ConnId, Output)> {
         let mut outputs = Vec::new();
-        self.expire(now_ms);
+        state.expire(now_ms);
         loop {
             let dropped = std::mem::take(&mut self.dropped);
             outputs.extend(
@@ -128,77 +128,82 @@ impl Cluster {
                     .into_iter()
                     .map(|(conn, why)| (conn, Output::Close(why))),
             );
-            let changed = std::mem::take(&mut self.changed);
-            for conn in self.connections.keys().copied().collect::<Vec<_>>() {
-                self.poll_connection(conn, changed, now_ms, &mut outputs);
+            let changed = std::mem::take(&mut state.changed);
+            for conn in self.by_id.keys().copied().collect::<Vec<_>>() {
+                self.poll_connection(state, conn, changed, now_ms, &mut outputs);
             }
             // A request from some queue may have produced what another connection waits for.
-            if !self.changed && self.dropped.is_empty() {
-                self.forget_unawaited_answers();
+            if !state.changed && self.dropped.is_empty() {
+                self.forget_unawaited_answers(state);
                 return outputs;
             }
         }
     }
 
-    /// When [`poll`](Self::poll) will have something even if nothing else happens.
-    pub fn next_timeout(&self) -> Option<u64> {
+    /// When the first of what they wait for comes by itself.
+    pub fn next_deadline(&self) -> Option<u64> {
         let due = self
-            .connections
+            .by_id
             .values()
             .filter_map(|connection| match &connection.current {
                 Current::Delayed { until_ms, .. } => Some(*until_ms),
                 Current::Fetch(fetch) => Some(fetch.deadline_ms),
                 Current::Nothing | Current::Hung | Current::Member(_) => None,
             });
-        due.chain(self.transaction_deadline())
-            .chain(self.groups.next_deadline())
-            .min()
+        due.min()
     }
 
-    /// The open connections of a broker.
-    pub fn connections_of(&self, broker: i32) -> Vec<ConnId> {
-        let of_broker = self.connections.iter().filter(|(_, c)| c.broker == broker);
+    /// The open ones of a broker.
+    pub fn of(&self, broker: i32) -> Vec<ConnId> {
+        let of_broker = self.by_id.iter().filter(|(_, c)| c.broker == broker);
         of_broker.map(|(&conn, _)| conn).collect()
+    }
+
+    /// Closes those of a broker; the next poll tells of it.
+    pub fn drop_all_of(&mut self, broker: i32, why: &str) {
+        for conn in self.of(broker) {
+            self.by_id.remove(&conn);
+            self.dropped.push((conn, why.into()));
+        }
     }
 }
 
-impl Cluster {
-    /// Does what time has brought to transactions and groups.
-    fn expire(&mut self, now_ms: u64) {
-        self.expire_transactions(now_ms);
-        if self.groups.expire(now_ms) {
-            self.changed = true;
-        }
-    }
-
+impl Connections {
     /// Members that wait for an answer may go away before it comes.
-    fn forget_unawaited_answers(&mut self) {
-        if !self.groups.answers.is_empty() {
-            let connections = self.connections.values();
+    fn forget_unawaited_answers(&self, state: &mut State) {
+        if !state.groups.answers.is_empty() {
+            let connections = self.by_id.values();
             let awaited: BTreeSet<Token> = connections.filter_map(Connection::awaits).collect();
-            self.groups.answers.keep(&awaited);
+            state.groups.answers.keep(&awaited);
         }
     }
 
     fn poll_connection(
         &mut self,
+        state: &mut State,
         conn: ConnId,
         changed: bool,
         now_ms: u64,
         outputs: &mut Vec<(ConnId, Output)>,
     ) {
-        if let Some(outcome) = self.due_outcome(conn, changed, now_ms) {
+        if let Some(outcome) = self.due_outcome(state, conn, changed, now_ms) {
             self.settle_into(conn, outcome, now_ms, outputs);
         }
         while let Some((broker, frame)) = self.next_queued(conn) {
-            let outcome = api::execute(self, broker, frame, now_ms);
+            let outcome = api::execute(state, broker, frame, now_ms);
             self.settle_into(conn, outcome, now_ms, outputs);
         }
     }
 
     /// The outcome that a connection waited for, if its time has come.
-    fn due_outcome(&mut self, conn: ConnId, changed: bool, now_ms: u64) -> Option<Outcome> {
-        let connection = self.connections.get_mut(&conn)?;
+    fn due_outcome(
+        &mut self,
+        state: &mut State,
+        conn: ConnId,
+        changed: bool,
+        now_ms: u64,
+    ) -> Option<Outcome> {
+        let connection = self.by_id.get_mut(&conn)?;
         let is_due = match &connection.current {
             Current::Nothing | Current::Hung => false,
             Current::Delayed { until_ms, .. } => *until_ms <= now_ms,
@@ -210,23 +215,15 @@ impl Cluster {
         }
         match std::mem::replace(&mut connection.current, Current::Nothing) {
             Current::Nothing | Current::Hung => None,
-            Current::Delayed { outcome, .. } => Some(self.reattempt(*outcome)),
-            Current::Member(member) => Some(member.attempt(self)),
-            Current::Fetch(fetch) => Some(fetch.attempt(self, now_ms)),
-        }
-    }
-
-    /// What was kept back may be the wait for something that has happened meanwhile.
-    fn reattempt(&mut self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Member(member) => member.attempt(self),
-            outcome => outcome,
+            Current::Delayed { outcome, .. } => Some(reattempt(state, *outcome)),
+            Current::Member(member) => Some(member.attempt(state)),
+            Current::Fetch(fetch) => Some(fetch.attempt(state, now_ms)),
         }
     }
 
     /// The next request of a connection that waits for nothing.
     fn next_queued(&mut self, conn: ConnId) -> Option<(i32, Bytes)> {
-        let connection = self.connections.get_mut(&conn)?;
+        let connection = self.by_id.get_mut(&conn)?;
         if !matches!(connection.current, Current::Nothing) {
             return None;
         }
@@ -251,7 +248,7 @@ impl Cluster {
             Outcome::Answer(bytes) => return Settled::Output(Output::Answer(bytes)),
             Outcome::NoAnswer => return Settled::Silent,
             Outcome::Close(reason) => {
-                self.connections.remove(&conn);
+                self.by_id.remove(&conn);
                 return Settled::Output(Output::Close(reason));
             }
             Outcome::Delayed { until_ms, outcome } if until_ms <= now_ms => {
@@ -262,9 +259,17 @@ impl Cluster {
             Outcome::Fetch(fetch) => Current::Fetch(fetch),
             Outcome::Member(member) => Current::Member(member),
         };
-        if let Some(connection) = self.connections.get_mut(&conn) {
+        if let Some(connection) = self.by_id.get_mut(&conn) {
             connection.current = waiting;
         }
         Settled::Waiting
+    }
+}
+
+/// What was kept back may be the wait for something that has happened meanwhile.
+fn reattempt(state: &mut State, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Member(member) => member.attempt(state),
+        outcome => outcome,
     }
 }

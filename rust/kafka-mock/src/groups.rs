@@ -44,6 +44,16 @@ impl Groups {
         self.by_id.get(id)
     }
 
+    /// The positions that a group has stored; none for an unknown group.
+    pub fn committed(
+        &self,
+        id: &[u8],
+    ) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset)> {
+        self.get(id)
+            .into_iter()
+            .flat_map(|group| group.offsets.committed())
+    }
+
     /// The group of that id, made if there is none.
     pub fn entry(&mut self, id: &Bytes) -> &mut Group {
         self.by_id.entry(id.clone()).or_default()

@@ -21,25 +21,26 @@
 
 mod api;
 mod cluster;
+mod config;
 mod connections;
 mod coordinators;
+mod error;
 mod fault;
 mod framing;
 mod groups;
 mod log;
+mod state;
 mod topic;
-mod topics;
 mod transactions;
 
-pub use api::MAX_PARTITIONS;
-pub use cluster::{
-    Cluster, ClusterConfig, ClusterError, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MIN_SESSION_TIMEOUT_MS,
-};
+pub use cluster::Cluster;
+pub use config::{ClusterConfig, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MIN_SESSION_TIMEOUT_MS};
 pub use connections::{ConnId, Output, Reply};
 pub use coordinators::CoordinatorKey;
+pub use error::ClusterError;
 pub use fault::Fault;
 pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
 pub use groups::{CommittedOffset, GroupView, MemberView};
-pub use log::IsolationLevel;
-pub use topics::StoredRecord;
+pub use log::{IsolationLevel, StoredRecord};
+pub use topic::MAX_PARTITIONS;
 pub use transactions::{Transaction, TransactionState};

@@ -4,16 +4,16 @@ mod check;
 mod epochs;
 mod marker;
 mod producers;
+mod record;
 
 pub(crate) use check::{check_batch, check_produced, CheckedBatch};
 
-use crate::topics::StoredRecord;
 use bytes::Bytes;
-use kafka_wire::records::{
-    batch_span, Batch, BatchError, Record, RecordBatches, MAX_DECOMPRESSED_LEN,
-};
+use kafka_wire::records::{batch_span, Batch, BatchError, RecordBatches, MAX_DECOMPRESSED_LEN};
 use producers::Producers;
 pub(crate) use producers::Stamp;
+use record::stored;
+pub use record::StoredRecord;
 
 /// What a broker tells about an append.
 #[derive(Debug, Clone, Copy, Default)]
@@ -318,18 +318,4 @@ fn decode(bytes: &Bytes) -> Vec<StoredRecord> {
 fn decode_batch(batch: &Batch) -> Result<Vec<StoredRecord>, BatchError> {
     let records = batch.records(MAX_DECOMPRESSED_LEN)?;
     Ok(records.iter().map(stored).collect())
-}
-
-fn stored(record: Record<'_>) -> StoredRecord {
-    let copy = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-    StoredRecord {
-        offset: record.offset,
-        timestamp: record.timestamp,
-        key: record.key.map(copy),
-        value: record.value.map(copy),
-        headers: record
-            .headers()
-            .map(|(name, value)| (copy(name), value.map(copy)))
-            .collect(),
-    }
 }

@@ -12,6 +12,10 @@ const ANY_EPOCH: i32 = -1;
 /// Stands for "no leader" on the wire.
 pub const NO_LEADER: i32 = -1;
 
+/// Most partitions that a topic can be created with. A real cluster has no such limit; it keeps a
+/// few bytes of CreateTopics from taking all memory.
+pub const MAX_PARTITIONS: i32 = 10_000;
+
 /// A topic of the cluster.
 #[derive(Debug)]
 pub struct Topic {

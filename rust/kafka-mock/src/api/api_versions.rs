@@ -1,7 +1,7 @@
 //! ApiVersions (KIP-35, KIP-511): which APIs a broker speaks.
 
 use super::{frame, Call, Outcome, Serve};
-use crate::cluster::Cluster;
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_wire::ApiKey;
@@ -11,7 +11,7 @@ use kafka_wire::ErrorCode;
 const NAMES_CLIENT: i16 = 3;
 
 impl Serve for ApiVersionsRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let is_named = is_software_name(&self.client_software_name)
             && is_software_name(&self.client_software_version);
         let error_code = match call.faults.error() {
@@ -20,7 +20,7 @@ impl Serve for ApiVersionsRequest {
             None => ErrorCode::None.code(),
         };
         let api_keys = if error_code == ErrorCode::None.code() {
-            advertised(cluster, call.broker).collect()
+            advertised(state, call.broker).collect()
         } else {
             Vec::new()
         };
@@ -35,11 +35,11 @@ impl Serve for ApiVersionsRequest {
 
 /// The answer to a version the broker does not know: version 0, error 35, and the versions of
 /// ApiVersions itself to choose from (KIP-511).
-pub(super) fn unsupported_version(cluster: &Cluster, broker: i32, correlation_id: i32) -> Outcome {
+pub(super) fn unsupported_version(state: &State, broker: i32, correlation_id: i32) -> Outcome {
     let own = ApiKey::ApiVersions.key();
     let response = ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion.code(),
-        api_keys: advertised(cluster, broker)
+        api_keys: advertised(state, broker)
             .filter(|entry| entry.api_key == own)
             .collect(),
         ..Default::default()
@@ -50,8 +50,8 @@ pub(super) fn unsupported_version(cluster: &Cluster, broker: i32, correlation_id
     }
 }
 
-fn advertised(cluster: &Cluster, broker: i32) -> impl Iterator<Item = ApiVersion> + '_ {
-    let versions = cluster
+fn advertised(state: &State, broker: i32) -> impl Iterator<Item = ApiVersion> + '_ {
+    let versions = state
         .broker(broker)
         .into_iter()
         .flat_map(|broker| &broker.versions);

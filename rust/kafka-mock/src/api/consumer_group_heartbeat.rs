@@ -1,9 +1,9 @@
 //! ConsumerGroupHeartbeat (KIP-848): all that a member of the new protocol asks its coordinator.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::coordinators::CoordinatorKey;
 use crate::groups::{Assigned, Assignor, Beat, Beaten, JOIN, LEAVE, LEAVE_FOR_NOW};
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::error;
 use kafka_wire::messages::consumer_group_heartbeat::{
@@ -20,10 +20,10 @@ const MAKES_ITS_ID: i16 = 1;
 type Refusal = (i16, &'static str);
 
 impl Serve for ConsumerGroupHeartbeatRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let mut text = None;
         let beaten = call.whole(|| {
-            let (code, said) = match heartbeat(&self, cluster, &call) {
+            let (code, said) = match heartbeat(&self, state, &call) {
                 Ok(beaten) => return Ok(beaten),
                 Err(refusal) => refusal,
             };
@@ -36,7 +36,7 @@ impl Serve for ConsumerGroupHeartbeatRequest {
                 throttle_time_ms,
                 member_id: Some(member_id),
                 member_epoch: beaten.epoch,
-                heartbeat_interval_ms: cluster.config.consumer_heartbeat_interval_ms,
+                heartbeat_interval_ms: state.config.consumer_heartbeat_interval_ms,
                 assignment: beaten.assignment.as_ref().map(assignment),
                 ..Default::default()
             },
@@ -53,12 +53,12 @@ impl Serve for ConsumerGroupHeartbeatRequest {
 
 fn heartbeat(
     asked: &ConsumerGroupHeartbeatRequest,
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
 ) -> Result<(Bytes, Beaten), Refusal> {
     let named = |code: i16| (code, error::name(code));
     check(asked, call.version)?;
-    cluster
+    state
         .check_coordinator(CoordinatorKey::Group, &asked.group_id, call.broker)
         .map_err(named)?;
     let assignor = match asked.server_assignor.as_deref() {
@@ -80,9 +80,9 @@ fn heartbeat(
         assignor,
         owned: asked.topic_partitions.as_deref().map(owned),
     };
-    let topics = cluster.topic_table();
-    let session_timeout_ms = cluster.config.consumer_session_timeout_ms;
-    let groups = &mut cluster.groups;
+    let topics = state.topic_table();
+    let session_timeout_ms = state.config.consumer_session_timeout_ms;
+    let groups = &mut state.groups;
     groups
         .consumer_heartbeat(
             &asked.group_id,
@@ -138,7 +138,7 @@ fn check(asked: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Refu
     }
     if has_regex && epoch > LEAVE {
         let code = ErrorCode::InvalidRegularExpression.code();
-        return Err((code, "This cluster knows no regular expressions."));
+        return Err((code, "This state knows no regular expressions."));
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! CreateTopics.
 
-use super::{Call, Outcome, Serve, MAX_PARTITIONS};
-use crate::cluster::Cluster;
+use super::{Call, Outcome, Serve};
 use crate::fault::Target;
-use crate::topic;
+use crate::state::State;
+use crate::topic::{self, MAX_PARTITIONS};
 use bytes::Bytes;
 use kafka_wire::error;
 use kafka_wire::messages::create_topics::{
@@ -22,7 +22,7 @@ type Refusal = (i16, String);
 type Plan = Vec<Vec<i32>>;
 
 impl Serve for CreateTopicsRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let whole = |topic: &CreatableTopic| Target {
             topic: topic.name.clone(),
             partition: None,
@@ -30,13 +30,13 @@ impl Serve for CreateTopicsRequest {
         self.topics.iter().map(whole).collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let names: Vec<Bytes> = self.topics.iter().map(|topic| topic.name.clone()).collect();
         let mut topics: Vec<CreatableTopicResult> = Vec::new();
         for topic in self.topics {
             let times = names.iter().filter(|&name| *name == topic.name).count();
             let result = match times {
-                1 => create(cluster, &call, &topic, self.validate_only),
+                1 => create(state, &call, &topic, self.validate_only),
                 _ => Err((
                     ErrorCode::InvalidRequest.code(),
                     "Duplicate topic name.".into(),
@@ -55,7 +55,7 @@ impl Serve for CreateTopicsRequest {
 }
 
 fn create(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     topic: &CreatableTopic,
     validate_only: bool,
@@ -63,11 +63,11 @@ fn create(
     let fault = call.faults.error_for(&topic.name, None);
     let is_applied = fault.is_none() || call.faults.applies_to(&topic.name, None);
     let created = if is_applied {
-        plan(cluster, topic).map(|plan| {
+        plan(state, topic).map(|plan| {
             let partitions = plan.len() as i32;
             let replicas = plan.first().map_or(0, Vec::len) as i16;
             if !validate_only {
-                cluster.insert_topic(topic.name.clone(), plan);
+                state.insert_topic(topic.name.clone(), plan);
             }
             (partitions, replicas)
         })
@@ -80,7 +80,7 @@ fn create(
     let (num_partitions, replication_factor) = created?;
     Ok(CreatableTopicResult {
         name: topic.name.clone(),
-        topic_id: cluster
+        topic_id: state
             .topics
             .get(&topic.name)
             .map_or([0; 16], |topic| topic.id),
@@ -92,24 +92,24 @@ fn create(
 }
 
 /// Checks a topic as the controller does, in its order.
-fn plan(cluster: &Cluster, topic: &CreatableTopic) -> Result<Plan, Refusal> {
+fn plan(state: &State, topic: &CreatableTopic) -> Result<Plan, Refusal> {
     let name = String::from_utf8_lossy(&topic.name);
     if !topic::is_valid_name(&topic.name) {
         let text = format!("Topic name '{name}' is invalid");
         return Err((ErrorCode::InvalidTopicException.code(), text));
     }
-    if cluster.topics.contains_key(&topic.name) {
+    if state.topics.contains_key(&topic.name) {
         return Err((
             ErrorCode::TopicAlreadyExists.code(),
             format!("Topic '{name}' already exists."),
         ));
     }
     if !topic.assignments.is_empty() {
-        return assigned(cluster, topic);
+        return assigned(state, topic);
     }
-    let live = cluster.broker_ids().filter(|&id| cluster.is_up(id)).count();
+    let live = state.broker_ids().filter(|&id| state.is_up(id)).count();
     let replication = match i32::from(topic.replication_factor) {
-        DEFAULT_COUNT => i32::from(cluster.config.default_replication_factor).min(live as i32),
+        DEFAULT_COUNT => i32::from(state.config.default_replication_factor).min(live as i32),
         factor => factor,
     };
     if replication < 1 || replication as usize > live {
@@ -117,18 +117,18 @@ fn plan(cluster: &Cluster, topic: &CreatableTopic) -> Result<Plan, Refusal> {
         return Err((ErrorCode::InvalidReplicationFactor.code(), text));
     }
     let partitions = match topic.num_partitions {
-        DEFAULT_COUNT => cluster.config.default_partitions,
+        DEFAULT_COUNT => state.config.default_partitions,
         count => count,
     };
     if !(1..=MAX_PARTITIONS).contains(&partitions) {
         let text = format!("Number of partitions must be from 1 to {MAX_PARTITIONS}.");
         return Err((ErrorCode::InvalidPartitions.code(), text));
     }
-    Ok(cluster.spread(partitions, replication as usize))
+    Ok(state.spread(partitions, replication as usize))
 }
 
 /// The plan of a topic whose partitions name their replicas.
-fn assigned(cluster: &Cluster, topic: &CreatableTopic) -> Result<Plan, Refusal> {
+fn assigned(state: &State, topic: &CreatableTopic) -> Result<Plan, Refusal> {
     let is_default = |count: i32| count == DEFAULT_COUNT;
     if !is_default(topic.num_partitions) || !is_default(topic.replication_factor.into()) {
         let text = "Counts must be -1 beside a replica assignment.";
@@ -137,7 +137,7 @@ fn assigned(cluster: &Cluster, topic: &CreatableTopic) -> Result<Plan, Refusal> 
     let mut assignments: Vec<&CreatableReplicaAssignment> = topic.assignments.iter().collect();
     assignments.sort_by_key(|assignment| assignment.partition_index);
     let is_consecutive = (0..).zip(&assignments).all(|(i, a)| a.partition_index == i);
-    let is_known = |ids: &[i32]| !ids.is_empty() && ids.iter().all(|&id| cluster.is_up(id));
+    let is_known = |ids: &[i32]| !ids.is_empty() && ids.iter().all(|&id| state.is_up(id));
     if !is_consecutive || !assignments.iter().all(|a| is_known(&a.broker_ids)) {
         let text = "Partitions must be numbered from 0 and name brokers that are up.";
         return Err((ErrorCode::InvalidReplicaAssignment.code(), text.into()));

@@ -1,8 +1,8 @@
 //! DeleteTopics.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::error;
 use kafka_wire::messages::delete_topics::{
@@ -20,10 +20,10 @@ struct Asked {
 }
 
 impl Serve for DeleteTopicsRequest {
-    fn targets(&self, cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, state: &State) -> Vec<Target> {
         let by_state = self.topics.iter().filter_map(|topic| match &topic.name {
             Some(name) => Some(name.clone()),
-            None => cluster.topic_name(&topic.topic_id).cloned(),
+            None => state.topic_name(&topic.topic_id).cloned(),
         });
         let names = self.topic_names.iter().cloned().chain(by_state);
         names
@@ -34,7 +34,7 @@ impl Serve for DeleteTopicsRequest {
             .collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let asked: Vec<Asked> = if call.version >= NAMES_BY_ID {
             self.topics
                 .into_iter()
@@ -52,7 +52,7 @@ impl Serve for DeleteTopicsRequest {
         };
         let responses = asked
             .into_iter()
-            .map(|asked| delete(cluster, &call, asked))
+            .map(|asked| delete(state, &call, asked))
             .collect();
         call.answer::<Self>(&DeleteTopicsResponse {
             responses,
@@ -61,7 +61,7 @@ impl Serve for DeleteTopicsRequest {
     }
 }
 
-fn delete(cluster: &mut Cluster, call: &Call, asked: Asked) -> DeletableTopicResult {
+fn delete(state: &mut State, call: &Call, asked: Asked) -> DeletableTopicResult {
     let result = |name, topic_id, error_code: i16| DeletableTopicResult {
         name,
         topic_id,
@@ -69,15 +69,12 @@ fn delete(cluster: &mut Cluster, call: &Call, asked: Asked) -> DeletableTopicRes
         error_message: (error_code != ErrorCode::None.code())
             .then(|| Bytes::from_static(error::name(error_code).as_bytes())),
     };
-    let Some(name) = asked
-        .name
-        .or_else(|| cluster.topic_name(&asked.id).cloned())
-    else {
+    let Some(name) = asked.name.or_else(|| state.topic_name(&asked.id).cloned()) else {
         return result(None, asked.id, ErrorCode::UnknownTopicId.code());
     };
     let fault = call.faults.error_for(&name, None);
     let removed = match fault.is_none() || call.faults.applies_to(&name, None) {
-        true => cluster.remove_topic(&name),
+        true => state.remove_topic(&name),
         false => None,
     };
     let missing = ErrorCode::UnknownTopicOrPartition.code();

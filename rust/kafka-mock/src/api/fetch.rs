@@ -1,9 +1,9 @@
 //! Fetch: reading record batches, and waiting for them.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::log::{Found, IsolationLevel, PartitionLog};
+use crate::state::State;
 use bytes::{Bytes, BytesMut};
 use kafka_wire::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
@@ -26,7 +26,7 @@ pub(crate) struct ParkedFetch {
 }
 
 impl Serve for FetchRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &FetchTopic| {
             let name = topic.topic.clone();
             let indexes: Vec<i32> = topic.partitions.iter().map(|p| p.partition).collect();
@@ -38,7 +38,7 @@ impl Serve for FetchRequest {
         self.topics.iter().flat_map(of_topic).collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         if self.session_id != NO_SESSION {
             return call.answer::<Self>(&FetchResponse {
                 throttle_time_ms: call.faults.throttle_time_ms(),
@@ -54,20 +54,20 @@ impl Serve for FetchRequest {
             call,
             deadline_ms,
         })
-        .attempt(cluster, now_ms)
+        .attempt(state, now_ms)
     }
 }
 
 impl ParkedFetch {
     /// Answers, if there is enough, an error to tell, or no time left; else waits on. To be called
     /// whenever log, leader or time have changed.
-    pub fn attempt(self: Box<Self>, cluster: &Cluster, now_ms: u64) -> Outcome {
+    pub fn attempt(self: Box<Self>, state: &State, now_ms: u64) -> Outcome {
         let mut reading = Reading::new(&self.request);
         let topics: Vec<TopicRead> = self
             .request
             .topics
             .iter()
-            .map(|topic| reading.topic(cluster, &self.call, topic))
+            .map(|topic| reading.topic(state, &self.call, topic))
             .collect();
         let min_bytes = usize::try_from(self.request.min_bytes).unwrap_or(0);
         let is_ready = reading.bytes >= min_bytes
@@ -128,8 +128,8 @@ impl Reading {
         }
     }
 
-    fn topic(&mut self, cluster: &Cluster, call: &Call, topic: &FetchTopic) -> TopicRead {
-        let read = |asked| self.partition(cluster, call, &topic.topic, asked);
+    fn topic(&mut self, state: &State, call: &Call, topic: &FetchTopic) -> TopicRead {
+        let read = |asked| self.partition(state, call, &topic.topic, asked);
         TopicRead {
             topic: topic.topic.clone(),
             partitions: topic.partitions.iter().map(read).collect(),
@@ -138,12 +138,12 @@ impl Reading {
 
     fn partition(
         &mut self,
-        cluster: &Cluster,
+        state: &State,
         call: &Call,
         topic: &Bytes,
         asked: &FetchPartition,
     ) -> (PartitionData, Vec<Bytes>) {
-        match self.read(cluster, call, topic, asked) {
+        match self.read(state, call, topic, asked) {
             Ok(found) => found,
             Err(error_code) => {
                 self.failed = true;
@@ -163,7 +163,7 @@ impl Reading {
 
     fn read(
         &mut self,
-        cluster: &Cluster,
+        state: &State,
         call: &Call,
         topic: &Bytes,
         asked: &FetchPartition,
@@ -172,7 +172,7 @@ impl Reading {
         if let Some(code) = call.faults.error_for(topic, Some(index)) {
             return Err(code);
         }
-        let partition = cluster
+        let partition = state
             .partition_ref(topic, index)
             .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
         partition.check_leader(call.broker, asked.current_leader_epoch)?;

@@ -1,8 +1,8 @@
 //! FindCoordinator: which broker looks after a group or a transactional id.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::coordinators::CoordinatorKey;
+use crate::state::State;
 use crate::topic::NO_LEADER;
 use bytes::Bytes;
 use kafka_wire::messages::find_coordinator::{
@@ -14,8 +14,8 @@ use kafka_wire::{error, ErrorCode};
 const MANY_KEYS: i16 = 4;
 
 impl Serve for FindCoordinatorRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let find = |key: &Bytes| find(cluster, &call, self.key_type, key);
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let find = |key: &Bytes| find(state, &call, self.key_type, key);
         let throttle_time_ms = call.faults.throttle_time_ms();
         let response = if call.version >= MANY_KEYS {
             let coordinators = self.coordinator_keys.iter().map(find).collect();
@@ -40,7 +40,7 @@ impl Serve for FindCoordinatorRequest {
     }
 }
 
-fn find(cluster: &Cluster, call: &Call, key_type: i8, key: &Bytes) -> Coordinator {
+fn find(state: &State, call: &Call, key_type: i8, key: &Bytes) -> Coordinator {
     let failed = |error_code| Coordinator {
         key: key.clone(),
         node_id: NO_LEADER,
@@ -55,8 +55,8 @@ fn find(cluster: &Cluster, call: &Call, key_type: i8, key: &Bytes) -> Coordinato
     let Some(of) = CoordinatorKey::from_code(key_type) else {
         return failed(ErrorCode::InvalidRequest.code());
     };
-    let node_id = cluster.coordinator(of, key);
-    let Some(broker) = cluster.broker(node_id) else {
+    let node_id = state.coordinator(of, key);
+    let Some(broker) = state.broker(node_id) else {
         return failed(ErrorCode::CoordinatorNotAvailable.code());
     };
     Coordinator {

@@ -1,9 +1,9 @@
 //! JoinGroup, SyncGroup, Heartbeat and LeaveGroup: what a member of a classic group asks its coordinator.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::coordinators::CoordinatorKey;
 use crate::groups::{Answer, Caller, JoinRefused, Joining, Token};
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::leave_group::{MemberIdentity, MemberResponse};
 use kafka_wire::messages::{
@@ -30,8 +30,8 @@ pub(crate) struct ParkedMember {
 
 impl ParkedMember {
     /// Answers, if the group is ready; else waits on.
-    pub fn attempt(self: Box<Self>, cluster: &mut Cluster) -> Outcome {
-        match cluster.groups.answers.take(self.token) {
+    pub fn attempt(self: Box<Self>, state: &mut State) -> Outcome {
+        match state.groups.answers.take(self.token) {
             Some(Answer::Join(response)) => answer_join(&self.call, response),
             Some(Answer::Sync(response)) => answer_sync(&self.call, response),
             None => Outcome::Member(self),
@@ -40,11 +40,11 @@ impl ParkedMember {
 }
 
 /// Checks whom a request about a group was sent to.
-pub(super) fn check_group(cluster: &Cluster, call: &Call, group_id: &[u8]) -> Result<(), i16> {
+pub(super) fn check_group(state: &State, call: &Call, group_id: &[u8]) -> Result<(), i16> {
     if group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId.code());
     }
-    cluster.check_coordinator(CoordinatorKey::Group, group_id, call.broker)
+    state.check_coordinator(CoordinatorKey::Group, group_id, call.broker)
 }
 
 fn code_of(result: Result<(), i16>) -> i16 {
@@ -57,20 +57,20 @@ fn milliseconds(value: i32) -> u64 {
 }
 
 impl Serve for JoinGroupRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let token = cluster.groups.new_token();
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let token = state.groups.new_token();
         let fault = call.faults.error();
         let refused: Result<(), JoinRefused> = match fault {
             Some(_) if !call.faults.applied_with_error() => Ok(()),
-            _ => join(&self, cluster, &call, token),
+            _ => join(&self, state, &call, token),
         };
-        cluster.changed = true;
+        state.changed = true;
         let refused = match (fault, refused) {
             (Some(code), _) => Some((code, self.member_id)),
             (None, refused) => refused.err(),
         };
         match refused {
-            None => Box::new(ParkedMember { call, token }).attempt(cluster),
+            None => Box::new(ParkedMember { call, token }).attempt(state),
             Some((error_code, member_id)) => answer_join(
                 &call,
                 JoinGroupResponse {
@@ -85,13 +85,13 @@ impl Serve for JoinGroupRequest {
 
 fn join(
     asked: &JoinGroupRequest,
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     token: Token,
 ) -> Result<(), JoinRefused> {
     let refused = |code: i16| (code, asked.member_id.clone());
-    check_group(cluster, call, &asked.group_id).map_err(refused)?;
-    let shortest = cluster.config.min_session_timeout_ms;
+    check_group(state, call, &asked.group_id).map_err(refused)?;
+    let shortest = state.config.min_session_timeout_ms;
     if !(shortest..=MAX_SESSION_TIMEOUT_MS).contains(&asked.session_timeout_ms) {
         return Err(refused(ErrorCode::InvalidSessionTimeout.code()));
     }
@@ -113,7 +113,7 @@ fn join(
         can_skip_assignment: call.version >= SKIPS_ASSIGNMENT,
     };
     let client_id = call.client_id.as_deref().unwrap_or_default();
-    let groups = &mut cluster.groups;
+    let groups = &mut state.groups;
     groups.join(&asked.group_id, joining, client_id, token, call.now_ms)
 }
 
@@ -135,10 +135,10 @@ fn answer_join(call: &Call, mut response: JoinGroupResponse) -> Outcome {
 }
 
 impl Serve for SyncGroupRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let token = cluster.groups.new_token();
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let token = state.groups.new_token();
         let synced = call.whole(|| {
-            check_group(cluster, &call, &self.group_id)?;
+            check_group(state, &call, &self.group_id)?;
             let by = Caller {
                 member_id: &self.member_id,
                 instance_id: self.group_instance_id.as_ref(),
@@ -149,12 +149,12 @@ impl Serve for SyncGroupRequest {
                 all.map(|a| (a.member_id.clone(), a.assignment.clone()))
                     .collect()
             };
-            let groups = &mut cluster.groups;
+            let groups = &mut state.groups;
             groups.sync(&self.group_id, &by, assignments, token, call.now_ms)
         });
-        cluster.changed = true;
+        state.changed = true;
         match synced {
-            Ok(()) => Box::new(ParkedMember { call, token }).attempt(cluster),
+            Ok(()) => Box::new(ParkedMember { call, token }).attempt(state),
             Err(error_code) => answer_sync(
                 &call,
                 SyncGroupResponse {
@@ -172,15 +172,15 @@ fn answer_sync(call: &Call, mut response: SyncGroupResponse) -> Outcome {
 }
 
 impl Serve for HeartbeatRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let beaten = call.whole(|| {
-            check_group(cluster, &call, &self.group_id)?;
+            check_group(state, &call, &self.group_id)?;
             let by = Caller {
                 member_id: &self.member_id,
                 instance_id: self.group_instance_id.as_ref(),
                 generation: self.generation_id,
             };
-            let groups = &mut cluster.groups;
+            let groups = &mut state.groups;
             groups.heartbeat(&self.group_id, &by, call.now_ms)
         });
         call.answer::<Self>(&HeartbeatResponse {
@@ -191,9 +191,9 @@ impl Serve for HeartbeatRequest {
 }
 
 impl Serve for LeaveGroupRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let left = call.whole(|| {
-            check_group(cluster, &call, &self.group_id)?;
+            check_group(state, &call, &self.group_id)?;
             let leaving = match call.version >= LEAVES_MANY {
                 true => self.members,
                 false => vec![MemberIdentity {
@@ -203,7 +203,7 @@ impl Serve for LeaveGroupRequest {
             };
             let results = leaving.into_iter().map(|member| {
                 let name = member.group_instance_id;
-                let groups = &mut cluster.groups;
+                let groups = &mut state.groups;
                 let left = groups.leave(
                     &self.group_id,
                     &member.member_id,
@@ -218,7 +218,7 @@ impl Serve for LeaveGroupRequest {
             });
             Ok(results.collect::<Vec<_>>())
         });
-        cluster.changed = true;
+        state.changed = true;
         let (error_code, members) = match left {
             Err(code) => (code, Vec::new()),
             Ok(members) if call.version >= LEAVES_MANY => (ErrorCode::None.code(), members),

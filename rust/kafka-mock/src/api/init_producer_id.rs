@@ -2,8 +2,8 @@
 
 use super::txn::told;
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::coordinators::CoordinatorKey;
+use crate::state::State;
 use crate::transactions::Identity;
 use kafka_wire::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use kafka_wire::ErrorCode;
@@ -16,8 +16,8 @@ const NO_EPOCH: i16 = -1;
 const TELLS_FENCED: i16 = 4;
 
 impl Serve for InitProducerIdRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let identity = call.whole(|| identify(cluster, &call, &self));
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let identity = call.whole(|| identify(state, &call, &self));
         let (error_code, (producer_id, producer_epoch)) = match identity {
             Ok(identity) => (ErrorCode::None.code(), identity),
             Err(code) => (code, (NO_PRODUCER_ID, NO_EPOCH)),
@@ -33,21 +33,21 @@ impl Serve for InitProducerIdRequest {
 }
 
 fn identify(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     asked: &InitProducerIdRequest,
 ) -> Result<Identity, i16> {
     let Some(id) = &asked.transactional_id else {
         // Any broker has ids to give, and whatever identity the producer had before is of no interest.
-        return Ok((cluster.producer_ids.take(), 0));
+        return Ok((state.producer_ids.take(), 0));
     };
-    cluster.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
+    state.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
     let before = match (asked.producer_id, asked.producer_epoch) {
         (NO_PRODUCER_ID, NO_EPOCH) => None,
         (NO_PRODUCER_ID, _) | (_, NO_EPOCH) => return Err(ErrorCode::InvalidRequest.code()),
         identity => Some(identity),
     };
     let timeout_ms = asked.transaction_timeout_ms;
-    let identity = cluster.init_transactional(id, timeout_ms, before);
+    let identity = state.init_transactional(id, timeout_ms, before);
     identity.map_err(|code| told(code, call.version, TELLS_FENCED))
 }

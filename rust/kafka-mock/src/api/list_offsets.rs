@@ -1,9 +1,9 @@
 //! ListOffsets: the first and last offset of a partition, and offsets by time.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::log::IsolationLevel;
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
@@ -30,7 +30,7 @@ const NO_EPOCH: i32 = -1;
 const TELLS_EPOCH: i16 = 4;
 
 impl Serve for ListOffsetsRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &ListOffsetsTopic| {
             let name = topic.name.clone();
             let indexes: Vec<i32> = topic.partitions.iter().map(|p| p.partition_index).collect();
@@ -42,10 +42,10 @@ impl Serve for ListOffsetsRequest {
         self.topics.iter().flat_map(of_topic).collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let isolation = IsolationLevel::from_code(self.isolation_level);
         let topics = self.topics.into_iter().map(|topic| {
-            let look_up = |asked| look_up(cluster, &call, isolation, &topic.name, asked);
+            let look_up = |asked| look_up(state, &call, isolation, &topic.name, asked);
             let partitions = topic.partitions.iter().map(look_up).collect();
             ListOffsetsTopicResponse {
                 name: topic.name.clone(),
@@ -60,14 +60,14 @@ impl Serve for ListOffsetsRequest {
 }
 
 fn look_up(
-    cluster: &Cluster,
+    state: &State,
     call: &Call,
     isolation: IsolationLevel,
     topic: &Bytes,
     asked: &ListOffsetsPartition,
 ) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
-    match find(cluster, call, isolation, topic, asked) {
+    match find(state, call, isolation, topic, asked) {
         Ok(((offset, timestamp), leader_epoch)) => ListOffsetsPartitionResponse {
             partition_index,
             error_code: ErrorCode::None.code(),
@@ -87,7 +87,7 @@ fn look_up(
 
 /// Offset and timestamp, and the leader epoch.
 fn find(
-    cluster: &Cluster,
+    state: &State,
     call: &Call,
     isolation: IsolationLevel,
     topic: &Bytes,
@@ -96,7 +96,7 @@ fn find(
     if let Some(code) = call.faults.error_for(topic, Some(asked.partition_index)) {
         return Err(code);
     }
-    let partition = cluster
+    let partition = state
         .partition_ref(topic, asked.partition_index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     partition.check_leader(call.broker, asked.current_leader_epoch)?;

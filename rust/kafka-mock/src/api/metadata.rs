@@ -1,8 +1,8 @@
 //! Metadata: brokers, topics, partitions and their leaders.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::{ActiveFaults, Target};
+use crate::state::State;
 use crate::topic::{self, Partition, Topic, NO_LEADER};
 use bytes::Bytes;
 use kafka_wire::messages::metadata::{
@@ -17,7 +17,7 @@ const EMPTY_MEANS_NONE: i16 = 1;
 const TAKES_IDS: i16 = 12;
 
 impl Serve for MetadataRequest {
-    fn targets(&self, cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, state: &State) -> Vec<Target> {
         let whole = |topic: &Bytes| Target {
             topic: topic.clone(),
             partition: None,
@@ -26,26 +26,26 @@ impl Serve for MetadataRequest {
             Some(topics) if !topics.is_empty() => {
                 let named = topics.iter().filter_map(|topic| match &topic.name {
                     Some(name) => Some(name),
-                    None => cluster.topic_name(&topic.topic_id),
+                    None => state.topic_name(&topic.topic_id),
                 });
                 named.map(whole).collect()
             }
-            _ => cluster.topics.keys().map(whole).collect(),
+            _ => state.topics.keys().map(whole).collect(),
         }
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let topics = match self.topics {
             Some(topics) if !topics.is_empty() || call.version >= EMPTY_MEANS_NONE => {
-                let create = self.allow_auto_topic_creation && cluster.config.auto_create_topics;
+                let create = self.allow_auto_topic_creation && state.config.auto_create_topics;
                 topics
                     .into_iter()
-                    .map(|topic| asked_topic(cluster, &call, topic, create))
+                    .map(|topic| asked_topic(state, &call, topic, create))
                     .collect()
             }
             _ => {
-                let all = cluster.topics.iter();
-                all.map(|(name, topic)| known_topic(cluster, &call.faults, name, topic))
+                let all = state.topics.iter();
+                all.map(|(name, topic)| known_topic(state, &call.faults, name, topic))
                     .collect()
             }
         };
@@ -58,19 +58,19 @@ impl Serve for MetadataRequest {
                 ErrorCode::None.code()
             },
             throttle_time_ms: call.faults.throttle_time_ms(),
-            brokers: live_brokers(cluster),
-            cluster_id: Some(cluster.config.cluster_id.clone()),
-            controller_id: cluster.controller(),
+            brokers: live_brokers(state),
+            cluster_id: Some(state.config.cluster_id.clone()),
+            controller_id: state.controller(),
             topics,
             ..Default::default()
         })
     }
 }
 
-fn live_brokers(cluster: &Cluster) -> Vec<MetadataResponseBroker> {
-    let live = cluster.broker_ids().filter(|&id| cluster.is_up(id));
+fn live_brokers(state: &State) -> Vec<MetadataResponseBroker> {
+    let live = state.broker_ids().filter(|&id| state.is_up(id));
     live.filter_map(|node_id| {
-        let broker = cluster.broker(node_id)?;
+        let broker = state.broker(node_id)?;
         Some(MetadataResponseBroker {
             node_id,
             host: broker.host.clone(),
@@ -82,7 +82,7 @@ fn live_brokers(cluster: &Cluster) -> Vec<MetadataResponseBroker> {
 }
 
 fn asked_topic(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     asked: MetadataRequestTopic,
     create: bool,
@@ -92,7 +92,7 @@ fn asked_topic(
     }
     let Some(name) = asked
         .name
-        .or_else(|| cluster.topic_name(&asked.topic_id).cloned())
+        .or_else(|| state.topic_name(&asked.topic_id).cloned())
     else {
         return MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId.code(),
@@ -107,11 +107,11 @@ fn asked_topic(
     if let Some(code) = call.faults.error_for(&name, None) {
         return failed_topic(name, code);
     }
-    if create && !cluster.topics.contains_key(&name) {
-        cluster.add_topic(name.clone(), cluster.config.default_partitions);
+    if create && !state.topics.contains_key(&name) {
+        state.add_topic(name.clone(), state.config.default_partitions);
     }
-    match cluster.topics.get(&name) {
-        Some(topic) => known_topic(cluster, &call.faults, &name, topic),
+    match state.topics.get(&name) {
+        Some(topic) => known_topic(state, &call.faults, &name, topic),
         None => failed_topic(name, ErrorCode::UnknownTopicOrPartition.code()),
     }
 }
@@ -125,7 +125,7 @@ fn failed_topic(name: Bytes, error_code: i16) -> MetadataResponseTopic {
 }
 
 fn known_topic(
-    cluster: &Cluster,
+    state: &State,
     faults: &ActiveFaults,
     name: &Bytes,
     topic: &Topic,
@@ -135,7 +135,7 @@ fn known_topic(
     }
     let described = (0..).zip(&topic.partitions).map(|(index, partition)| {
         let fault = faults.error_for(name, Some(index));
-        describe(cluster, index, partition, fault)
+        describe(state, index, partition, fault)
     });
     MetadataResponseTopic {
         error_code: ErrorCode::None.code(),
@@ -147,22 +147,20 @@ fn known_topic(
 }
 
 fn describe(
-    cluster: &Cluster,
+    state: &State,
     partition_index: i32,
     partition: &Partition,
     fault: Option<i16>,
 ) -> MetadataResponsePartition {
-    let (live, offline): (Vec<i32>, Vec<i32>) = partition
-        .replicas
-        .iter()
-        .partition(|&&id| cluster.is_up(id));
-    let state = if partition.leader == NO_LEADER {
+    let (live, offline): (Vec<i32>, Vec<i32>) =
+        partition.replicas.iter().partition(|&&id| state.is_up(id));
+    let of_leader = if partition.leader == NO_LEADER {
         ErrorCode::LeaderNotAvailable.code()
     } else {
         ErrorCode::None.code()
     };
     MetadataResponsePartition {
-        error_code: fault.unwrap_or(state),
+        error_code: fault.unwrap_or(of_leader),
         partition_index,
         leader_id: partition.leader,
         leader_epoch: partition.leader_epoch,

@@ -20,17 +20,13 @@ mod txn_offset_commit;
 pub(crate) use fetch::ParkedFetch;
 pub(crate) use group::ParkedMember;
 
-use crate::cluster::Cluster;
 use crate::fault::{ActiveFaults, Target};
+use crate::state::State;
 use bytes::{Bytes, BytesMut};
 use kafka_wire::api::put_response_header;
 use kafka_wire::messages as m;
 use kafka_wire::{ApiKey, Message, Reader, Request, RequestHeader, Writer};
 use std::ops::RangeInclusive;
-
-/// Most partitions that a topic can be created with. A real cluster has no such limit; it keeps a
-/// few bytes of CreateTopics from taking all memory.
-pub const MAX_PARTITIONS: i32 = 10_000;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
 const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 21] = [
@@ -58,7 +54,7 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 21] = [
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
-pub(crate) fn supported() -> impl Iterator<Item = (i16, RangeInclusive<i16>)> {
+pub(crate) fn supported() -> impl Iterator<Item = (i16, RangeInclusive<i16>)> + Clone {
     SUPPORTED
         .into_iter()
         .map(|(api, versions)| (api.key(), versions))
@@ -99,11 +95,11 @@ pub(crate) struct Call {
 /// A request that brokers know how to carry out.
 pub(crate) trait Serve: Request {
     /// Topics and partitions that the request is about, for fault rules that name some.
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         Vec::new()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome;
+    fn serve(self, state: &mut State, call: Call) -> Outcome;
 }
 
 impl Call {
@@ -151,69 +147,63 @@ impl Call {
 }
 
 /// Carries out one request frame that came to a broker.
-pub(crate) fn execute(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
+pub(crate) fn execute(state: &mut State, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
     let Some(head) = Head::peek(&frame) else {
         return Outcome::Close("request too short".into());
     };
-    cluster.count_request(broker, head.api_key);
+    state.count_request(broker, head.api_key);
     let Some(api) = ApiKey::from_key(head.api_key) else {
         return Outcome::Close(format!("unknown API key {}", head.api_key));
     };
-    if !head.is_accepted(cluster, broker) {
+    if !head.is_accepted(state, broker) {
         if api == ApiKey::ApiVersions {
-            return api_versions::unsupported_version(cluster, broker, head.correlation_id);
+            return api_versions::unsupported_version(state, broker, head.correlation_id);
         }
         let (name, version) = (api.name(), head.version);
         return Outcome::Close(format!("{name} version {version} is not supported"));
     }
     match api {
-        ApiKey::Produce => serve::<m::ProduceRequest>(cluster, broker, frame, now_ms),
-        ApiKey::Fetch => serve::<m::FetchRequest>(cluster, broker, frame, now_ms),
-        ApiKey::ListOffsets => serve::<m::ListOffsetsRequest>(cluster, broker, frame, now_ms),
-        ApiKey::Metadata => serve::<m::MetadataRequest>(cluster, broker, frame, now_ms),
-        ApiKey::FindCoordinator => {
-            serve::<m::FindCoordinatorRequest>(cluster, broker, frame, now_ms)
-        }
-        ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(cluster, broker, frame, now_ms),
-        ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(cluster, broker, frame, now_ms),
-        ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(cluster, broker, frame, now_ms),
-        ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(cluster, broker, frame, now_ms),
+        ApiKey::Produce => serve::<m::ProduceRequest>(state, broker, frame, now_ms),
+        ApiKey::Fetch => serve::<m::FetchRequest>(state, broker, frame, now_ms),
+        ApiKey::ListOffsets => serve::<m::ListOffsetsRequest>(state, broker, frame, now_ms),
+        ApiKey::Metadata => serve::<m::MetadataRequest>(state, broker, frame, now_ms),
+        ApiKey::FindCoordinator => serve::<m::FindCoordinatorRequest>(state, broker, frame, now_ms),
+        ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(state, broker, frame, now_ms),
+        ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(state, broker, frame, now_ms),
+        ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(state, broker, frame, now_ms),
+        ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(state, broker, frame, now_ms),
         ApiKey::OffsetForLeaderEpoch => {
-            serve::<m::OffsetForLeaderEpochRequest>(cluster, broker, frame, now_ms)
+            serve::<m::OffsetForLeaderEpochRequest>(state, broker, frame, now_ms)
         }
         ApiKey::AddPartitionsToTxn => {
-            serve::<m::AddPartitionsToTxnRequest>(cluster, broker, frame, now_ms)
+            serve::<m::AddPartitionsToTxnRequest>(state, broker, frame, now_ms)
         }
-        ApiKey::AddOffsetsToTxn => {
-            serve::<m::AddOffsetsToTxnRequest>(cluster, broker, frame, now_ms)
-        }
-        ApiKey::EndTxn => serve::<m::EndTxnRequest>(cluster, broker, frame, now_ms),
-        ApiKey::TxnOffsetCommit => {
-            serve::<m::TxnOffsetCommitRequest>(cluster, broker, frame, now_ms)
-        }
-        ApiKey::OffsetCommit => serve::<m::OffsetCommitRequest>(cluster, broker, frame, now_ms),
-        ApiKey::OffsetFetch => serve::<m::OffsetFetchRequest>(cluster, broker, frame, now_ms),
-        ApiKey::JoinGroup => serve::<m::JoinGroupRequest>(cluster, broker, frame, now_ms),
-        ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(cluster, broker, frame, now_ms),
-        ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(cluster, broker, frame, now_ms),
-        ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(cluster, broker, frame, now_ms),
+        ApiKey::AddOffsetsToTxn => serve::<m::AddOffsetsToTxnRequest>(state, broker, frame, now_ms),
+        ApiKey::EndTxn => serve::<m::EndTxnRequest>(state, broker, frame, now_ms),
+        ApiKey::TxnOffsetCommit => serve::<m::TxnOffsetCommitRequest>(state, broker, frame, now_ms),
+        ApiKey::OffsetCommit => serve::<m::OffsetCommitRequest>(state, broker, frame, now_ms),
+        ApiKey::OffsetFetch => serve::<m::OffsetFetchRequest>(state, broker, frame, now_ms),
+        ApiKey::JoinGroup => serve::<m::JoinGroupRequest>(state, broker, frame, now_ms),
+        ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(state, broker, frame, now_ms),
+        ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(state, broker, frame, now_ms),
+        ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(state, broker, frame, now_ms),
         ApiKey::ConsumerGroupHeartbeat => {
-            serve::<m::ConsumerGroupHeartbeatRequest>(cluster, broker, frame, now_ms)
+            serve::<m::ConsumerGroupHeartbeatRequest>(state, broker, frame, now_ms)
         }
         other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }
 
-fn serve<R: Serve>(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
+fn serve<R: Serve>(state: &mut State, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
     let (header, request) = match parse::<R>(frame) {
         Ok(parsed) => parsed,
         Err(why) => return Outcome::Close(format!("malformed {} request: {why}", R::API.name())),
     };
-    let faults = if cluster.faults().is_empty() {
+    let faults = if state.faults.is_empty() {
         ActiveFaults::default()
     } else {
-        let targets = request.targets(cluster);
-        cluster.faults().take(broker, R::API, &targets)
+        let targets = request.targets(state);
+        state.faults.take(broker, R::API, &targets)
     };
     let (version, correlation_id) = (header.version, header.correlation_id);
     let call = Call {
@@ -225,10 +215,10 @@ fn serve<R: Serve>(cluster: &mut Cluster, broker: i32, frame: Bytes, now_ms: u64
         now_ms,
     };
     let outcome = if !(faults.drops() || faults.hangs()) {
-        request.serve(cluster, call)
+        request.serve(state, call)
     } else {
         if faults.applied_unanswered() {
-            request.serve(cluster, call);
+            request.serve(state, call);
         }
         if faults.hangs() {
             return Outcome::Hang;
@@ -293,8 +283,8 @@ impl Head {
     }
 
     /// Whether the broker advertises the version and the mock can speak it.
-    fn is_accepted(&self, cluster: &Cluster, broker: i32) -> bool {
-        let advertised = cluster
+    fn is_accepted(&self, state: &State, broker: i32) -> bool {
+        let advertised = state
             .broker(broker)
             .and_then(|b| b.versions.get(&self.api_key));
         advertised.is_some_and(|&(min, max)| (min..=max).contains(&self.version))

@@ -3,9 +3,9 @@
 use super::group::check_group;
 use super::txn_offset_commit::check_offset;
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::groups::{Caller, CommittedOffset};
+use crate::state::State;
 use kafka_wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
@@ -13,7 +13,7 @@ use kafka_wire::messages::offset_commit::{
 use kafka_wire::ErrorCode;
 
 impl Serve for OffsetCommitRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for topic in &self.topics {
             targets.extend(topic.partitions.iter().map(|partition| Target {
@@ -24,8 +24,8 @@ impl Serve for OffsetCommitRequest {
         targets
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let allowed = check(&self, cluster, &call);
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let allowed = check(&self, state, &call);
         let mut topics = Vec::with_capacity(self.topics.len());
         for topic in self.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -38,8 +38,8 @@ impl Serve for OffsetCommitRequest {
                 };
                 let stored = call.partition(&topic.name, asked.partition_index, || {
                     allowed?;
-                    check_offset(cluster, &of, &offset)?;
-                    let group = cluster.groups.entry(&self.group_id);
+                    check_offset(state, &of, &offset)?;
+                    let group = state.groups.entry(&self.group_id);
                     group.offsets.commit(of, offset);
                     Ok(())
                 });
@@ -61,13 +61,13 @@ impl Serve for OffsetCommitRequest {
     }
 }
 
-fn check(asked: &OffsetCommitRequest, cluster: &mut Cluster, call: &Call) -> Result<(), i16> {
-    check_group(cluster, call, &asked.group_id)?;
+fn check(asked: &OffsetCommitRequest, state: &mut State, call: &Call) -> Result<(), i16> {
+    check_group(state, call, &asked.group_id)?;
     let by = Caller {
         member_id: &asked.member_id,
         instance_id: asked.group_instance_id.as_ref(),
         generation: asked.generation_id_or_member_epoch,
     };
-    let groups = &mut cluster.groups;
+    let groups = &mut state.groups;
     groups.check_commit(&asked.group_id, &by, Some(call.version), call.now_ms)
 }

@@ -2,9 +2,9 @@
 
 use super::group::check_group;
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::groups::{Caller, TopicPartition};
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetFetchResponseGroup,
@@ -43,7 +43,7 @@ struct Stored {
 type Found = Vec<(Bytes, Vec<Stored>)>;
 
 impl Serve for OffsetFetchRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for (topic, partitions) in self.asked().into_iter().flat_map(|a| a.topics).flatten() {
             targets.extend(partitions.into_iter().map(|index| Target {
@@ -54,13 +54,13 @@ impl Serve for OffsetFetchRequest {
         targets
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let throttle_time_ms = call.faults.throttle_time_ms();
         let asked = self.asked();
         let stable = self.require_stable;
         if call.version >= MANY_GROUPS {
             let of_group = |asked: Asked| {
-                let (error_code, topics) = look_up(cluster, &call, &asked, stable);
+                let (error_code, topics) = look_up(state, &call, &asked, stable);
                 OffsetFetchResponseGroup {
                     group_id: asked.group_id,
                     topics: topics.into_iter().map(many_topic).collect(),
@@ -76,7 +76,7 @@ impl Serve for OffsetFetchRequest {
         let mut error_code = ErrorCode::None.code();
         let mut topics = Vec::new();
         for asked in asked {
-            let (code, found) = look_up(cluster, &call, &asked, stable);
+            let (code, found) = look_up(state, &call, &asked, stable);
             error_code = code;
             topics.extend(found.into_iter().map(one_topic));
         }
@@ -126,10 +126,10 @@ impl AskedGroups for OffsetFetchRequest {
 }
 
 /// The error of the group as a whole, and what was found.
-fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16, Found) {
+fn look_up(state: &State, call: &Call, asked: &Asked, stable: bool) -> (i16, Found) {
     let group = match call.faults.error_of_all() {
         Some(code) => Err(code),
-        None => check(cluster, call, asked),
+        None => check(state, call, asked),
     };
     let none = ErrorCode::None.code();
     let read = |topic: &Bytes, index: i32| -> Stored {
@@ -137,7 +137,7 @@ fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16,
         let fault = call.faults.error_for(topic, Some(index));
         match (group, fault) {
             (Err(code), _) | (Ok(()), Some(code)) => nothing(index, code),
-            (Ok(()), None) => stored(cluster, &asked.group_id, &of, stable),
+            (Ok(()), None) => stored(state, &asked.group_id, &of, stable),
         }
     };
     let read_all = |topic: &Bytes, indexes: &[i32]| -> (Bytes, Vec<Stored>) {
@@ -151,23 +151,23 @@ fn look_up(cluster: &Cluster, call: &Call, asked: &Asked, stable: bool) -> (i16,
     match (group, &asked.topics) {
         (Err(code), _) if call.version >= HAS_TOP_LEVEL_ERROR => (code, Vec::new()),
         (_, Some(topics)) => (none, found(topics)),
-        (_, None) => (none, found(&all_stored(cluster, &asked.group_id))),
+        (_, None) => (none, found(&all_stored(state, &asked.group_id))),
     }
 }
 
-fn check(cluster: &Cluster, call: &Call, asked: &Asked) -> Result<(), i16> {
-    check_group(cluster, call, &asked.group_id)?;
+fn check(state: &State, call: &Call, asked: &Asked) -> Result<(), i16> {
+    check_group(state, call, &asked.group_id)?;
     let by = Caller {
         member_id: &asked.member_id,
         instance_id: None,
         generation: asked.member_epoch,
     };
-    cluster.groups.check_read(&asked.group_id, &by)
+    state.groups.check_read(&asked.group_id, &by)
 }
 
-fn all_stored(cluster: &Cluster, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {
+fn all_stored(state: &State, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {
     let mut topics: Vec<(Bytes, Vec<i32>)> = Vec::new();
-    for ((topic, index), _) in cluster.committed_offsets(group_id) {
+    for ((topic, index), _) in state.groups.committed(group_id) {
         match topics.last_mut() {
             Some((last, indexes)) if last == topic => indexes.push(*index),
             _ => topics.push((topic.clone(), vec![*index])),
@@ -177,8 +177,8 @@ fn all_stored(cluster: &Cluster, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {
 }
 
 /// A position that is about to change is not told to those who want it stable (KIP-447).
-fn stored(cluster: &Cluster, group_id: &[u8], of: &TopicPartition, stable: bool) -> Stored {
-    let offsets = cluster.groups.get(group_id).map(|group| &group.offsets);
+fn stored(state: &State, group_id: &[u8], of: &TopicPartition, stable: bool) -> Stored {
+    let offsets = state.groups.get(group_id).map(|group| &group.offsets);
     if stable && offsets.is_some_and(|offsets| offsets.is_pending(of)) {
         return nothing(of.1, ErrorCode::UnstableOffsetCommit.code());
     }

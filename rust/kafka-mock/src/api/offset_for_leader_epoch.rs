@@ -1,8 +1,8 @@
 //! OffsetForLeaderEpoch: where an epoch ends in the leader's log.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
@@ -11,7 +11,7 @@ use kafka_wire::messages::offset_for_leader_epoch::{
 use kafka_wire::ErrorCode;
 
 impl Serve for OffsetForLeaderEpochRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let partitions = self.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|asked| Target {
                 topic: topic.topic.clone(),
@@ -21,7 +21,7 @@ impl Serve for OffsetForLeaderEpochRequest {
         partitions.collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let topics = self
             .topics
             .into_iter()
@@ -29,7 +29,7 @@ impl Serve for OffsetForLeaderEpochRequest {
                 partitions: topic
                     .partitions
                     .iter()
-                    .map(|asked| look_up(cluster, &call, &topic.topic, asked))
+                    .map(|asked| look_up(state, &call, &topic.topic, asked))
                     .collect(),
                 topic: topic.topic,
             });
@@ -41,13 +41,13 @@ impl Serve for OffsetForLeaderEpochRequest {
 }
 
 fn look_up(
-    cluster: &Cluster,
+    state: &State,
     call: &Call,
     topic: &Bytes,
     asked: &OffsetForLeaderPartition,
 ) -> EpochEndOffset {
     let found = call.partition(topic, asked.partition, || {
-        let partition = cluster
+        let partition = state
             .partition_ref(topic, asked.partition)
             .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
         partition.check_leader(call.broker, asked.current_leader_epoch)?;

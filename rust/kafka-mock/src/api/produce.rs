@@ -1,9 +1,9 @@
 //! Produce: appending record batches to partitions.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::log::{self, Appended, Stamp};
+use crate::state::State;
 use crate::topic::Partition;
 use bytes::Bytes;
 use kafka_wire::error;
@@ -24,7 +24,7 @@ const TELLS_ABORTABLE: i16 = 11;
 const KNOWN_ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
 impl Serve for ProduceRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &TopicProduceData| {
             let name = topic.name.clone();
             let partitions = topic.partition_data.iter().map(|data| data.index);
@@ -38,7 +38,7 @@ impl Serve for ProduceRequest {
         self.topic_data.iter().flat_map(of_topic).collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let acks = self.acks;
         let sent = Sent {
             acks,
@@ -47,11 +47,11 @@ impl Serve for ProduceRequest {
         let responses: Vec<_> = self
             .topic_data
             .into_iter()
-            .map(|topic| append_to_topic(cluster, &call, &sent, topic))
+            .map(|topic| append_to_topic(state, &call, &sent, topic))
             .collect();
         if acks != NO_ACKS {
             return call.answer::<Self>(&ProduceResponse {
-                node_endpoints: leader_endpoints(cluster, &responses),
+                node_endpoints: leader_endpoints(state, &responses),
                 responses,
                 throttle_time_ms: call.faults.throttle_time_ms(),
             });
@@ -77,7 +77,7 @@ struct Sent {
 }
 
 fn append_to_topic(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     sent: &Sent,
     topic: TopicProduceData,
@@ -86,7 +86,7 @@ fn append_to_topic(
     let partition_responses = topic
         .partition_data
         .into_iter()
-        .map(|data| append_to_partition(cluster, call, sent, &name, data))
+        .map(|data| append_to_partition(state, call, sent, &name, data))
         .collect();
     TopicProduceResponse {
         name,
@@ -96,7 +96,7 @@ fn append_to_topic(
 }
 
 fn append_to_partition(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     sent: &Sent,
     topic: &Bytes,
@@ -105,7 +105,7 @@ fn append_to_partition(
     let index = data.index;
     let fault = call.faults.error_for(topic, Some(index));
     let outcome = if fault.is_none() || call.faults.applies_to(topic, Some(index)) {
-        append(cluster, call, sent, topic, data)
+        append(state, call, sent, topic, data)
     } else {
         Ok(Appended::default())
     };
@@ -124,20 +124,20 @@ fn append_to_partition(
         index,
         error_code,
         base_offset: -1,
-        current_leader: current_leader(cluster, call, error_code, topic, index),
+        current_leader: current_leader(state, call, error_code, topic, index),
         ..Default::default()
     }
 }
 
 /// Who leads instead, for a client that asked the wrong broker (KIP-951).
 fn current_leader(
-    cluster: &Cluster,
+    state: &State,
     call: &Call,
     error_code: i16,
     topic: &[u8],
     partition: i32,
 ) -> LeaderIdAndEpoch {
-    match cluster.partition_ref(topic, partition) {
+    match state.partition_ref(topic, partition) {
         Ok(partition)
             if call.version >= NAMES_LEADER
                 && error_code == ErrorCode::NotLeaderOrFollower.code() =>
@@ -157,13 +157,13 @@ fn current_leader(
 }
 
 /// Where the leaders listen that an answer points to (KIP-951).
-fn leader_endpoints(cluster: &Cluster, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
+fn leader_endpoints(state: &State, responses: &[TopicProduceResponse]) -> Vec<NodeEndpoint> {
     let partitions = responses
         .iter()
         .flat_map(|topic| &topic.partition_responses);
     let leaders: BTreeSet<i32> = partitions.map(|p| p.current_leader.leader_id).collect();
     let known = leaders.into_iter().filter_map(|node_id| {
-        let broker = cluster.broker(node_id)?;
+        let broker = state.broker(node_id)?;
         Some(NodeEndpoint {
             node_id,
             host: broker.host.clone(),
@@ -176,7 +176,7 @@ fn leader_endpoints(cluster: &Cluster, responses: &[TopicProduceResponse]) -> Ve
 
 /// Appends the one batch that a Produce carries for a partition, or says with which error not.
 fn append(
-    cluster: &mut Cluster,
+    state: &mut State,
     call: &Call,
     sent: &Sent,
     topic: &Bytes,
@@ -185,8 +185,8 @@ fn append(
     if !KNOWN_ACKS.contains(&sent.acks) {
         return Err(ErrorCode::InvalidRequiredAcks.code());
     }
-    let max_message_bytes = cluster.config.max_message_bytes;
-    let partition = cluster
+    let max_message_bytes = state.config.max_message_bytes;
+    let partition = state
         .partition_ref(topic, data.index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     if partition.leader != call.broker {
@@ -197,21 +197,21 @@ fn append(
         return Err(ErrorCode::MessageTooLarge.code());
     }
     if let Some(stamp) = batch.stamp.filter(|stamp| stamp.transactional) {
-        check_transaction(cluster, call, sent, (topic, data.index), &stamp)?;
+        check_transaction(state, call, sent, (topic, data.index), &stamp)?;
     }
-    let partition = cluster
+    let partition = state
         .partition_mut(topic, data.index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     let appended = partition
         .log
         .append_produced(batch, partition.leader_epoch)?;
-    cluster.changed = true;
+    state.changed = true;
     Ok(appended)
 }
 
 /// A partition to which a transaction has not written yet asks the coordinator whether it may (KIP-890).
 fn check_transaction(
-    cluster: &Cluster,
+    state: &State,
     call: &Call,
     sent: &Sent,
     (topic, index): (&Bytes, i32),
@@ -220,7 +220,7 @@ fn check_transaction(
     let Some(id) = &sent.transactional_id else {
         return Err(ErrorCode::TransactionalIdAuthorizationFailed.code());
     };
-    let is_open = cluster.partition_ref(topic, index).is_ok_and(|partition| {
+    let is_open = state.partition_ref(topic, index).is_ok_and(|partition| {
         partition
             .log
             .has_open_transaction(stamp.producer_id, stamp.epoch)
@@ -230,7 +230,7 @@ fn check_transaction(
     }
     let tells_abortable = call.version >= TELLS_ABORTABLE;
     let identity = (stamp.producer_id, stamp.epoch);
-    cluster.verify_in_transaction(id, identity, tells_abortable, |transaction| {
+    state.verify_in_transaction(id, identity, tells_abortable, |transaction| {
         transaction.partitions.contains(&(topic.clone(), index))
     })
 }

@@ -1,9 +1,9 @@
 //! AddPartitionsToTxn, AddOffsetsToTxn and EndTxn: what a producer tells its transaction coordinator.
 
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::coordinators::CoordinatorKey;
 use crate::fault::Target;
+use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
@@ -31,7 +31,7 @@ fn code_of(result: Result<(), i16>) -> i16 {
 }
 
 impl Serve for AddPartitionsToTxnRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let named = self.partitions().into_iter();
         named
             .map(|(topic, partition)| Target {
@@ -41,11 +41,11 @@ impl Serve for AddPartitionsToTxnRequest {
             .collect()
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let asked = self.partitions();
         let fault = |(topic, index): &(Bytes, i32)| call.faults.error_for(topic, Some(*index));
         let unknown = |(topic, index): &(Bytes, i32)| {
-            let is_unknown = cluster.partition_ref(topic, *index).is_err();
+            let is_unknown = state.partition_ref(topic, *index).is_err();
             is_unknown.then(|| ErrorCode::UnknownTopicOrPartition.code())
         };
         let refused: Vec<Option<i16>> = asked
@@ -59,7 +59,7 @@ impl Serve for AddPartitionsToTxnRequest {
         let is_refused = refused.iter().any(Option::is_some);
         // One that cannot be added keeps all others out.
         let code = match is_sound && (is_applied || !is_refused) {
-            true => code_of(self.add(cluster, &call)),
+            true => code_of(self.add(state, &call)),
             false => ErrorCode::OperationNotAttempted.code(),
         };
         let codes = refused.into_iter().map(|refused| refused.unwrap_or(code));
@@ -74,7 +74,7 @@ impl Serve for AddPartitionsToTxnRequest {
 /// What a client's request, of version 3 and below, is about.
 trait Partitions {
     fn partitions(&self) -> Vec<(Bytes, i32)>;
-    fn add(&self, cluster: &mut Cluster, call: &Call) -> Result<(), i16>;
+    fn add(&self, state: &mut State, call: &Call) -> Result<(), i16>;
     fn results(&self, codes: impl Iterator<Item = i16>) -> Vec<AddPartitionsToTxnTopicResult>;
 }
 
@@ -89,15 +89,15 @@ impl Partitions for AddPartitionsToTxnRequest {
             .collect()
     }
 
-    fn add(&self, cluster: &mut Cluster, call: &Call) -> Result<(), i16> {
+    fn add(&self, state: &mut State, call: &Call) -> Result<(), i16> {
         let id = &self.v3_and_below_transactional_id;
-        cluster.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
+        state.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
         let identity = (
             self.v3_and_below_producer_id,
             self.v3_and_below_producer_epoch,
         );
         let partitions = self.partitions().into_iter().collect();
-        cluster
+        state
             .add_to_transaction(id, identity, partitions, BTreeSet::new(), call.now_ms)
             .map_err(|code| told(code, call.version, TELLS_FENCED))
     }
@@ -119,13 +119,13 @@ impl Partitions for AddPartitionsToTxnRequest {
 }
 
 impl Serve for AddOffsetsToTxnRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let added = call.whole(|| {
             let id = &self.transactional_id;
-            cluster.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
+            state.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
             let identity = (self.producer_id, self.producer_epoch);
             let groups = BTreeSet::from([self.group_id.clone()]);
-            cluster.add_to_transaction(id, identity, BTreeSet::new(), groups, call.now_ms)
+            state.add_to_transaction(id, identity, BTreeSet::new(), groups, call.now_ms)
         });
         call.answer::<Self>(&AddOffsetsToTxnResponse {
             throttle_time_ms: call.faults.throttle_time_ms(),
@@ -135,12 +135,12 @@ impl Serve for AddOffsetsToTxnRequest {
 }
 
 impl Serve for EndTxnRequest {
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
         let ended = call.whole(|| {
             let id = &self.transactional_id;
-            cluster.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
+            state.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
             let identity = (self.producer_id, self.producer_epoch);
-            cluster.end_transaction(id, identity, self.committed)
+            state.end_transaction(id, identity, self.committed)
         });
         call.answer::<Self>(&EndTxnResponse {
             throttle_time_ms: call.faults.throttle_time_ms(),

@@ -2,9 +2,9 @@
 
 use super::group::check_group;
 use super::{Call, Outcome, Serve};
-use crate::cluster::Cluster;
 use crate::fault::Target;
 use crate::groups::{Caller, CommittedOffset, TopicPartition};
+use crate::state::State;
 use kafka_wire::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
@@ -15,7 +15,7 @@ use kafka_wire::ErrorCode;
 const TELLS_ABORTABLE: i16 = 4;
 
 impl Serve for TxnOffsetCommitRequest {
-    fn targets(&self, _cluster: &Cluster) -> Vec<Target> {
+    fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for topic in &self.topics {
             targets.extend(topic.partitions.iter().map(|partition| Target {
@@ -26,8 +26,8 @@ impl Serve for TxnOffsetCommitRequest {
         targets
     }
 
-    fn serve(self, cluster: &mut Cluster, call: Call) -> Outcome {
-        let allowed = check(cluster, &call, &self);
+    fn serve(self, state: &mut State, call: Call) -> Outcome {
+        let allowed = check(state, &call, &self);
         let mut topics = Vec::with_capacity(self.topics.len());
         for topic in self.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -40,8 +40,8 @@ impl Serve for TxnOffsetCommitRequest {
                 };
                 let stored = call.partition(&of.0, of.1, || {
                     allowed?;
-                    check_offset(cluster, &of, &offset)?;
-                    let group = cluster.groups.entry(&self.group_id);
+                    check_offset(state, &of, &offset)?;
+                    let group = state.groups.entry(&self.group_id);
                     group
                         .offsets
                         .commit_pending(self.producer_id, of.clone(), offset);
@@ -57,7 +57,7 @@ impl Serve for TxnOffsetCommitRequest {
                 partitions,
             });
         }
-        cluster.changed = true;
+        state.changed = true;
         call.answer::<Self>(&TxnOffsetCommitResponse {
             throttle_time_ms: call.faults.throttle_time_ms(),
             topics,
@@ -65,11 +65,11 @@ impl Serve for TxnOffsetCommitRequest {
     }
 }
 
-fn check(cluster: &mut Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
-    check_group(cluster, call, &asked.group_id)?;
+fn check(state: &mut State, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
+    check_group(state, call, &asked.group_id)?;
     let identity = (asked.producer_id, asked.producer_epoch);
     let tells_abortable = call.version >= TELLS_ABORTABLE;
-    cluster.verify_in_transaction(
+    state.verify_in_transaction(
         &asked.transactional_id,
         identity,
         tells_abortable,
@@ -80,7 +80,7 @@ fn check(cluster: &mut Cluster, call: &Call, asked: &TxnOffsetCommitRequest) -> 
         instance_id: asked.group_instance_id.as_ref(),
         generation: asked.generation_id,
     };
-    let groups = &mut cluster.groups;
+    let groups = &mut state.groups;
     groups.check_commit(&asked.group_id, &by, None, call.now_ms)
 }
 
@@ -89,11 +89,11 @@ const MAX_METADATA_BYTES: usize = 4096;
 
 /// Whether a position may be stored: its partition must be known, and its metadata short.
 pub(super) fn check_offset(
-    cluster: &Cluster,
+    state: &State,
     (topic, partition): &TopicPartition,
     offset: &CommittedOffset,
 ) -> Result<(), i16> {
-    if cluster.partition_ref(topic, *partition).is_err() {
+    if state.partition_ref(topic, *partition).is_err() {
         return Err(ErrorCode::UnknownTopicOrPartition.code());
     }
     if offset.metadata.len() > MAX_METADATA_BYTES {

@@ -1,7 +1,6 @@
 //! Groups as their cluster's owner sees them.
 
-use super::{Classic, CommittedOffset, Consumer, Members, TopicTable};
-use crate::cluster::Cluster;
+use super::{Classic, Consumer, Group, Members, TopicTable};
 use bytes::Bytes;
 use kafka_wire::messages::consumer_protocol::ConsumerProtocolAssignment;
 use kafka_wire::{Message, Reader};
@@ -36,26 +35,12 @@ pub struct MemberView {
     pub assigned: Vec<(Bytes, i32)>,
 }
 
-/// Looking at groups.
-impl Cluster {
-    /// The positions that a group has stored, by topic and partition; none for an unknown group.
-    pub fn committed_offsets(
-        &self,
-        group: &[u8],
-    ) -> impl Iterator<Item = (&(Bytes, i32), &CommittedOffset)> {
-        let group = self.groups.get(group);
-        group
-            .into_iter()
-            .flat_map(|group| group.offsets.committed())
-    }
-
-    /// A group; `None` for one that was never heard of.
-    pub fn group(&self, id: &[u8]) -> Option<GroupView> {
-        let group = self.groups.get(id)?;
-        Some(match &group.members {
+impl GroupView {
+    pub(crate) fn of(group: &Group, topics: &TopicTable) -> Self {
+        match &group.members {
             Members::Classic(members) => of_classic(members),
-            Members::Consumer(members) => of_consumer(members, &self.topic_table()),
-        })
+            Members::Consumer(members) => of_consumer(members, topics),
+        }
     }
 }
 
