@@ -88,6 +88,24 @@ impl Flow {
     }
 }
 
+impl Perl {
+    /// Warns; without a newline at the end Perl adds where it was. A `__WARN__` handler may run: it may do anything, and if
+    /// it dies only the warning is lost.
+    pub fn warn(self, text: impl AsRef<[u8]>) -> Flow {
+        let text = Sv::bytes(self, text.as_ref());
+        Flow::from_status(unsafe {
+            ffi::pxs_warn(self.as_raw(), std::ptr::null(), 0, text.as_ptr())
+        })
+    }
+
+    /// Warns `"{what}: {error}"`, as for a callback that died.
+    pub fn warn_died(self, what: &str, error: &Sv) -> Flow {
+        Flow::from_status(unsafe {
+            ffi::pxs_warn(self.as_raw(), what.as_ptr(), what.len(), error.as_ptr())
+        })
+    }
+}
+
 impl Outcome {
     fn from_result(result: Result<(), Croak>, perl: Perl) -> Outcome {
         match result {

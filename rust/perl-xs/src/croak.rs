@@ -1,6 +1,8 @@
 //! Errors on their way back to Perl.
 
-use crate::{ffi, Perl, Sv};
+use crate::ffi;
+use crate::perl::Perl;
+use crate::sv::Sv;
 
 /// Why an XSUB body ends early. The C frame outside the body croaks with it, after the body's values are dropped.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! The witness of the running interpreter.
 
-use crate::{ffi, Croak, Flow, Sv};
+mod variables;
+
+use crate::ffi;
 
 /// Proof that Perl runs on this thread: needed for whatever touches its values. Copyable, bound to its thread.
 #[derive(Clone, Copy, Debug)]
@@ -42,30 +44,6 @@ impl Perl {
         unsafe { ffi::pxs_exit_pending() != 0 }
     }
 
-    /// The package variable with this full name (such as `My::Module::VERSION`), if it exists.
-    pub fn package_scalar(self, name: &str) -> Option<Sv> {
-        let name = std::ffi::CString::new(name).ok()?;
-        unsafe { Sv::from_raw(ffi::pxs_package_var(self.raw, name.as_ptr())) }
-    }
-
-    /// Fails unless the package's `$VERSION` is this one: a library left over from another version of its module is found
-    /// out when it is loaded.
-    pub fn check_version(self, package: &str, version: &str) -> Result<(), Croak> {
-        let found = match self.package_scalar(&format!("{package}::VERSION")) {
-            Some(sv) => sv.to_bytes(self)?,
-            None => None,
-        };
-        let found = found
-            .as_deref()
-            .map_or("undef".into(), String::from_utf8_lossy);
-        if found == version {
-            return Ok(());
-        }
-        Err(Croak::from(format!(
-            "{package}: the compiled part is of version {version}, the Perl part of {found}"
-        )))
-    }
-
     /// How many scalars, arrays, hashes… the interpreter has: what a leak test compares.
     pub fn sv_count(self) -> usize {
         unsafe { ffi::pxs_sv_count(self.raw) }
@@ -74,19 +52,5 @@ impl Perl {
     /// Makes perl free everything at its end (`PL_perl_destruct_level = 2`), not only objects: for leak checkers.
     pub fn destroy_everything_at_exit(self) {
         unsafe { ffi::pxs_set_destruct_level(self.raw, 2) };
-    }
-
-    /// Warns; without a newline at the end Perl adds where it was. A `__WARN__` handler may run: it may do anything, and if
-    /// it dies only the warning is lost.
-    pub fn warn(self, text: impl AsRef<[u8]>) -> Flow {
-        let text = Sv::bytes(self, text.as_ref());
-        Flow::from_status(unsafe { ffi::pxs_warn(self.raw, std::ptr::null(), 0, text.as_ptr()) })
-    }
-
-    /// Warns `"{what}: {error}"`, as for a callback that died.
-    pub fn warn_died(self, what: &str, error: &Sv) -> Flow {
-        Flow::from_status(unsafe {
-            ffi::pxs_warn(self.raw, what.as_ptr(), what.len(), error.as_ptr())
-        })
     }
 }
