@@ -173,8 +173,9 @@ sub _only_class_with {
 
 sub _call {
     my ($self, $from, $to, $name, $how) = @_;
-    $self->{arrows}{ $from->{name} }{$to}++;
-    $self->{private}{"$from->{name} $to $name"}++ if defined $name && $name =~ /\A_[a-z]/;
+    $self->{arrows}{ $from->{name} }{$to}{$how} = 1;
+    $self->{private}{"$from->{name} $to $name"}++
+        if defined $name && $name =~ /\A_[a-z]/ && $self->{modules}{$to}{subs}{$name};    # others are native
     return;
 }
 
@@ -210,12 +211,17 @@ sub arrows {
     return map { my $from = $_; map { "$from $_" } sort keys %{ $arrows->{$from} } } sort keys %$arrows;
 }
 
+# With what is called there.
 sub _arrows_in_circles {
     my ($self) = @_;
     my %circle;
     my @circles = circles($self->{arrows});
     for my $number (0 .. $#circles) { $circle{$_} = $number for @{ $circles[$number] } }
-    return grep { my ($from, $to) = split ' '; defined $circle{$from} && ($circle{$to} // -1) == $circle{$from} } $self->arrows;
+    return map {
+        my ($from, $to) = split ' ';
+        defined $circle{$from} && ($circle{$to} // -1) == $circle{$from}
+            ? "$_: " . join ', ', sort keys %{ $self->{arrows}{$from}{$to} } : ();
+    } $self->arrows;
 }
 
 # Keys of a hash that more than one module writes to, but for those that make it before there
