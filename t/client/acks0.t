@@ -69,7 +69,7 @@ subtest 'a connection that is closed long after the last message' => sub {
     wait_until { $got } 'the message';
     my $link  = Inside::link_to($kafka, main => 0);
     my $asked = $broker->requests('Metadata');
-    $link->{unanswered_at} -= 31;
+    Inside::age_unanswered($link->{conn}, 31);
     $broker->drop_all;
     wait_until { $link->{state} eq 'idle' } 'the end of the connection';
     turns;

@@ -64,6 +64,19 @@ sub link_states { my ($kafka) = @_; return map { $_->{state} } values %{ $kafka-
 
 sub ready_conn { my ($kafka, $purpose, $node_id) = @_; return scalar $kafka->{cluster}->ready_conn($purpose, $node_id) }
 
+# On this connection the last request that nobody answers has left so many seconds earlier than it has.
+sub age_unanswered {
+    my ($aged, $seconds) = @_;
+    my $unanswered = \&EV::Kafka::Conn::_unanswered_for;
+    no warnings qw(once redefine);
+    *EV::Kafka::Conn::_unanswered_for = sub {
+        my ($conn) = @_;
+        my $for = $conn->$unanswered;
+        return defined $for && $conn == $aged ? $for + $seconds : $for;
+    };
+    return;
+}
+
 # A connection with the client's options, which the client knows nothing of.
 sub new_conn { my ($kafka) = @_; return $kafka->{cluster}->new_conn }
 

@@ -44,6 +44,7 @@ sub _no_room {
     # There never will be: nobody is to wait for it.
     return $self->_refuse($message, $error) if $error ne BUFFER_FULL;
     $cfg->{buffer_full} ||= {};
+    $self->_watch_progress;
     if ($message->{cb} || $self->_txn_joined) {
         $self->_refuse($message, $error);
     }
@@ -63,6 +64,13 @@ sub _has_room {
     return $bytes <= $self->{cfg}{buffer_memory} / 2;
 }
 
+# Native code says so, by _check_buffer, when batches have been settled and somebody waits for that.
+sub _watch_progress {
+    my ($self) = @_;
+    my $cfg = $self->{cfg};
+    return $self->{accumulator}->watch($cfg->{buffer_full} || @{ $cfg->{flush_waiters} } ? 1 : 0);
+}
+
 # Some messages have been settled.
 sub _check_buffer {
     my ($self) = @_;
@@ -71,7 +79,9 @@ sub _check_buffer {
         delete $cfg->{buffer_full};
         $self->_call($cfg->{on_drain});
     }
-    return $cfg->{closed} ? undef : $self->_check_flush;
+    return if $cfg->{closed};
+    $self->_check_flush;
+    return $self->_watch_progress;
 }
 
 # Messages of a topic that is not known lie natively, in the order in which they

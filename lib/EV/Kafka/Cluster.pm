@@ -160,12 +160,8 @@ sub request_failed {
     return $link->request_failed;
 }
 
-# A Produce request with acks 0 is leaving for the broker.
-sub produced_unanswered {
-    my ($self, $node_id) = @_;
-    my $link = $self->{links}->link(main => $node_id) or return;
-    return $link->produced_unanswered;
-}
+# Seconds for which nothing may have moved on a connection that is used without a word to us.
+sub longest_quiet { return $_[0]{links}->longest_quiet }
 
 # One that the cluster knows nothing of.
 sub new_conn { my ($self, $loop) = @_; return $self->{connector}->conn($loop) }
@@ -355,9 +351,13 @@ What has failed at once.
 
 The connection to a broker if something may be sent now; opens it; closes it.
 
-=head2 request_failed($purpose, $node_id), produced_unanswered($node_id)
+=head2 request_failed($purpose, $node_id)
 
-What a connection has to know of requests.
+A request was lost with its connection.
+
+=head2 longest_quiet
+
+Seconds for which nothing may have moved on a connection that is used without C<ready_conn>.
 
 =head2 new_conn([$loop]), control_conn, answer_timeout
 

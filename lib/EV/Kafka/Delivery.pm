@@ -4,10 +4,6 @@ use warnings;
 
 use Scalar::Util qw(weaken);
 
-# Produce requests under way to one broker; batches that become ready meanwhile
-# wait and leave together when one is answered.
-use constant MAX_IN_FLIGHT => 5;
-
 # Options that a program may change at any time, in {cfg}, and that batches go by.
 use constant BATCH_OPTIONS => qw(acks batch_size compression linger_ms partitioner);
 
@@ -39,7 +35,7 @@ sub _apply_options {
         batch_limit => $cfg->{batch_limit},
         compression => $cfg->{compression} // 'none',
         sticky      => defined $partitioner && !ref $partitioner ? 1 : 0,
-    }, \$cfg->{partitioner});
+    }, \$cfg->{partitioner}, $cfg);
 }
 
 sub _keep_acks {
@@ -75,60 +71,28 @@ sub _flush_all_batches {
     return $self->_send_ready;
 }
 
-# Native code calls this, too, when a batch is large enough to leave.
+# Whatever can leave does. What that needs, native code calls for by the methods that follow.
 sub _send_ready {
     my ($self) = @_;
     return if $self->{cfg}{closed} || !$self->{cluster}->is_connected;
-    $self->_apply_options;
-    $self->_renew_producer if $self->{accumulator}->needs_identity;
-    my @nodes = $self->{accumulator}->ready_nodes;
-    $self->_txn_register_new if defined $self->{cfg}{transactional_id};
-    if   (grep { $_ < 0 } @nodes) { $self->_find_leaders }
-    else                          { $self->{cluster}->leaders_found }
-    $self->_send_ready_to($_) for grep { $_ >= 0 } @nodes;
-    return;
+    return $self->{accumulator}->send_ready;
 }
 
+# Batches for the broker, and no connection that they may be put on: there is one now, or will be.
 sub _send_ready_to {
     my ($self, $node_id) = @_;
-    my $cfg  = $self->{cfg};
-    my $conn = $self->_ready_conn(main => $node_id);
-    if (!$conn) {
-        $self->{cluster}->open(main => $node_id);
-        return;
-    }
-    return if $cfg->{sending}{$node_id};    # acks => 0 answers before it has sent
-    local $cfg->{sending}{$node_id} = 1;
-    while (!$cfg->{closed} && ($cfg->{in_flight}{$node_id} || 0) < MAX_IN_FLIGHT) {
-        $cfg->{in_flight}{$node_id}++;
-        next if $self->{accumulator}->send_batches($conn, $node_id);
-        $cfg->{in_flight}{$node_id}--;
-        last;
-    }
-    return;
+    my $cluster = $self->{cluster};
+    return if $self->{cfg}{closed} || !$cluster->is_connected;
+    my $conn = $cluster->ready_conn(main => $node_id) or return $cluster->open(main => $node_id);
+    return $self->{accumulator}->serve($node_id, $conn, $cluster->longest_quiet);
 }
 
-# Native code calls this when a Produce request with acks 0 is leaving for the broker.
-sub _produced_unanswered {
-    my ($self, $node_id) = @_;
-    $self->{cfg}{unconfirmed}{$node_id} = 1;
-    return $self->{cluster}->produced_unanswered($node_id);
-}
-
-# Native code calls this once for each Produce request, after the delivery callbacks; with
-# what is to do about batches that were not taken, if there is any.
-sub _produce_answered {
-    my ($self, $node_id, $news) = @_;
-    my $cfg = $self->{cfg};
-    $cfg->{in_flight}{$node_id}-- if $cfg->{in_flight}{$node_id};
-    return if $cfg->{closed};
-    $self->_batches_failed($node_id, $news) if $news;
-    return if $cfg->{closed};
-    $self->_renew_producer if $self->{accumulator}->needs_identity;
-    # What waited for the answer may have another leader by now.
-    $self->_send_ready_to($_) for grep { $_ >= 0 } $self->{accumulator}->ready_nodes;
-    return if $cfg->{closed};
-    return $self->_check_buffer;
+# Whether something waits for a partition to have a leader; told as long as it is so, and once
+# when it is over.
+sub _leaderless {
+    my ($self, $is_so) = @_;
+    return if $self->{cfg}{closed} || !$self->{cluster}->is_connected;
+    return $is_so ? $self->{cluster}->find_leaders : $self->{cluster}->leaders_found;
 }
 
 # Native code calls this when delivery callbacks have taken long enough for one turn
@@ -153,7 +117,7 @@ sub flush {
     $self->_check_open;
     my $cfg    = $self->{cfg};
     my $waiter = { cb => $cb, generation => $self->{accumulator}->end_generation };
-    if ($self->{accumulator}->is_settled($waiter->{generation}) && !$self->{accumulator}->is_delivering && !%{ $cfg->{unconfirmed} || {} }) {
+    if ($self->{accumulator}->is_settled($waiter->{generation}) && !$self->{accumulator}->is_delivering && !$self->_unconfirmed) {
         $self->_call($cb);
         return;
     }
@@ -161,6 +125,7 @@ sub flush {
         $waiter->{timer} = $self->_timer($cfg->{flush_timeout}, _flush_timed_out => $waiter);
     }
     push @{ $cfg->{flush_waiters} }, $waiter;
+    $self->_watch_progress;
     $self->_flush_all_batches;
     return $cfg->{closed} ? undef : $self->_check_flush;
 }
@@ -188,7 +153,14 @@ sub _check_flush_waiters {
         push @done, $waiter;
     }
     return unless @done;
-    return %{ $cfg->{unconfirmed} || {} } ? $self->_confirm(@done) : $self->_flushed(@done);
+    return $self->_unconfirmed ? $self->_confirm(@done) : $self->_flushed(@done);
+}
+
+# How many brokers have got something that they do not answer.
+sub _unconfirmed {
+    my ($self) = @_;
+    my @nodes = $self->{accumulator}->unconfirmed;
+    return scalar @nodes;
 }
 
 # Under acks 0 nobody says that records have arrived, and most may still lie here.
@@ -196,7 +168,7 @@ sub _check_flush_waiters {
 sub _confirm {
     my ($self, @waiters) = @_;
     my $cfg   = $self->{cfg};
-    my @conns = grep { $_ } map { $self->_ready_conn(main => $_) } keys %{ $cfg->{unconfirmed} || {} };
+    my @conns = grep { $_ } map { $self->_ready_conn(main => $_) } $self->{accumulator}->unconfirmed;
     return $self->_flushed(@waiters) unless @conns;
     $_->{confirming} = 1 for @waiters;
     my $left = @conns;

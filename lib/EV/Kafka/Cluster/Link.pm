@@ -11,7 +11,7 @@ use warnings;
 #   request_failed    a request was lost with it
 #   tries, retry      to reach a broker that was lost, and the timer of the next one
 #   ready_at, short_lives   since when, and how often in a row that was not for long
-#   unanswered_at, refusals, refused_at   about Produce requests with acks 0
+#   refusals, refused_at   of Produce requests with acks 0
 # Fetch has a connection of its own ('fetch'): a broker answers a connection's
 # requests one after the other, so behind a waiting Fetch a Produce would wait
 # as well. The connections for everything else ('main') are those in {conns}.
@@ -85,7 +85,7 @@ sub ready_conn {
     my ($self) = @_;
     my $conn = $self->{conn};
     return if $self->{state} ne 'ready' || !$conn->_is_usable;
-    return $conn if $conn->_idle < $self->_check_after;
+    return $conn if $conn->_idle < longest_quiet($self->{options});
     $self->_check;
     return;
 }
@@ -93,9 +93,6 @@ sub ready_conn {
 # Every request that a connection's end has failed says so here: only a
 # connection that was needed is a loss.
 sub request_failed { $_[0]{request_failed} = 1; return }
-
-# A Produce request with acks 0 is leaving for the broker.
-sub produced_unanswered { $_[0]{unanswered_at} = $_[0]{loop}->now; return }
 
 # On purpose, which is no loss: what is under way there is of no interest any more.
 sub close {
@@ -147,6 +144,12 @@ sub silence {
     return $timeout / 2 < SILENCE ? $timeout / 2 : SILENCE;
 }
 
+# Seconds for which nothing may have moved on a connection that something is entrusted to.
+sub longest_quiet {
+    my ($options) = @_;
+    return CHECK_AFTER * ($options->{request_timeout} // CHECK_PATIENCE || CHECK_PATIENCE);
+}
+
 sub departure { return "no connection to leader: broker $_[0]{node_id} has left the cluster" }
 
 sub _tell {
@@ -159,6 +162,7 @@ sub _tell {
 sub _connected {
     my ($self) = @_;
     @$self{qw(state tries ready_at)} = ('ready', 0, $self->{loop}->now);
+    $self->{conn}->_doubt(0);
     $self->_tell('connected');
     return $self->_tell('ready');
 }
@@ -169,16 +173,12 @@ sub _said {
     return;
 }
 
-sub _check_after {
-    my ($self) = @_;
-    return CHECK_AFTER * ($self->{options}{request_timeout} // CHECK_PATIENCE || CHECK_PATIENCE);
-}
-
 # Whatever is asked for meanwhile waits as for a connection that is being made.
 sub _check {
     my ($self) = @_;
     my $conn = $self->{conn};
     $self->{state} = 'checking';
+    $conn->_doubt(1);
     $conn->_patience(CHECK_PATIENCE) unless $self->{options}{request_timeout} // 1;
     $conn->metadata([], $self->{outbox}->entry($self, '_checked'));
     return;
@@ -189,6 +189,7 @@ sub _checked {
     my ($self) = @_;
     return if $self->{state} ne 'checking' || !$self->{conn}->connected;
     $self->{state} = 'ready';
+    $self->{conn}->_doubt(0);
     return $self->_tell('ready');
 }
 
@@ -200,7 +201,8 @@ sub _down {
     return if $self->{has_ended} || $was eq 'idle';
 
     my $is_quiet = $was eq 'ready' && !defined $error && !$needed;
-    return $self->_refused_without_answer if $is_quiet && $self->_is_recent($self->{unanswered_at});
+    my $unanswered = $self->{conn}->_unanswered_for;
+    return $self->_refused_without_answer if $is_quiet && defined $unanswered && $unanswered < REFUSAL_PERIOD;
 
     # Brokers close connections that have been idle for connections.max.idle.ms.
     return $self->_closed_by_broker if $is_quiet;
@@ -298,9 +300,9 @@ Opens it unless it is open; closes it without a word, or as a loss; keeps it fro
 
 The connection if something may be sent now.
 
-=head2 request_failed, produced_unanswered
+=head2 request_failed
 
-What it has to know of requests: one was lost with the connection; one left that has no answer.
+A request was lost with the connection.
 
 =head2 is_idle, idle, is_silent, departure
 
@@ -309,9 +311,9 @@ answer and says nothing; and what its operations hear when the broker has left t
 
 =head1 FUNCTIONS
 
-=head2 silence(\%options)
+=head2 silence(\%options), longest_quiet(\%options)
 
-After how many seconds a broker is suspected.
+After how many seconds a broker is suspected, and a connection on which nothing has moved.
 
 =head1 SEE ALSO
 

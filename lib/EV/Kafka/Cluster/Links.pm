@@ -45,6 +45,8 @@ sub ready_conn {
     return $link->ready_conn;
 }
 
+sub longest_quiet { return EV::Kafka::Cluster::Link::longest_quiet($_[0]{options}) }
+
 # When no broker answers on_error hears of all of them together.
 sub is_any_lost { return scalar %{ $_[0]{lost} } }
 
@@ -237,6 +239,10 @@ An L<EV::Kafka::Cluster::Link>, if there is one.
 =head2 open($purpose, $node_id), ready_conn($purpose, $node_id)
 
 Opens the link, which is made when there is none; its connection if something may be sent now.
+
+=head2 longest_quiet
+
+Seconds for which nothing may have moved on a connection that something is entrusted to.
 
 =head2 is_any_lost, all_are_lost, none_is_lost
 

@@ -11,6 +11,7 @@ mod life;
 mod securing;
 mod security;
 mod sending;
+mod trust;
 mod watchers;
 
 use std::cell::{Cell, RefCell};
@@ -71,6 +72,10 @@ pub struct ConnHandle {
     stage: Cell<Stage>,
     /// Since when something is awaited without a break.
     asked_at: Cell<Instant>,
+    /// Somebody waits for a sign of life.
+    is_doubted: Cell<bool>,
+    /// When the last request left that nobody answers.
+    unanswered_at: Cell<Option<Instant>>,
     /// Who wants to send when what is queued has been written.
     waits_for_room: RefCell<Option<Waiter>>,
     /// How long an answer may take beyond what its request lets the broker wait; none to wait for
@@ -145,6 +150,8 @@ impl ConnHandle {
                 strings: Cell::default(),
                 stage: Cell::new(Stage::Idle),
                 asked_at: Cell::new(Instant::now()),
+                is_doubted: Cell::new(false),
+                unanswered_at: Cell::new(None),
                 waits_for_room: RefCell::default(),
                 request_timeout: Cell::new(Some(REQUEST_TIMEOUT)),
                 patience: Cell::new(None),

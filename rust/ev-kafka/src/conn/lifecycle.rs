@@ -78,6 +78,14 @@ pub static XSUBS: &[XsubDef] = &[
         body: is_usable,
     },
     XsubDef {
+        name: "EV::Kafka::Conn::_doubt",
+        body: doubt,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_unanswered_for",
+        body: unanswered_for,
+    },
+    XsubDef {
         name: "EV::Kafka::Conn::_idle",
         body: idle,
     },
@@ -255,8 +263,24 @@ fn patience(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// Whether requests can be sent and the broker has not closed the connection meanwhile.
 fn is_usable(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let handle = frame.object::<ConnHandle>()?;
-    let usable = handle.is_ready() && !handle.has_ended();
-    frame.ret_int(usable.into());
+    frame.ret_int(handle.is_usable().into());
+    Ok(())
+}
+
+/// `_doubt($is_so)`: a sign of life is waited for, or has come.
+fn doubt(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_so = frame.bool(1)?;
+    frame.object::<ConnHandle>()?.set_doubted(is_so);
+    Ok(())
+}
+
+/// Seconds since a request left that nobody answers; undef if none has.
+fn unanswered_for(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    match frame.object::<ConnHandle>()?.unanswered_for() {
+        Some(time) => frame.ret(Sv::float(perl, time.as_secs_f64())),
+        None => frame.ret_undef(),
+    }
     Ok(())
 }
 

@@ -40,6 +40,10 @@ static XSUBS: &[XsubDef] = &[
         body: attach_accumulator,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_send_due",
+        body: send_due,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_open_here",
         body: open_here,
     },
@@ -58,7 +62,7 @@ static XSUBS: &[XsubDef] = &[
 ];
 
 const LINGER_BEGIN: u32 = 0;
-const SEND_READY: u32 = 1;
+const SEND_DUE: u32 = 1;
 
 /// Makes the client's XSUBs known to Perl.
 pub(super) fn register(perl: Perl) {
@@ -69,7 +73,7 @@ pub(super) fn register(perl: Perl) {
             name: "EV::Kafka::Client::produce",
             handler: produce,
             fallback: "_produce_slow",
-            methods: &["_linger_begin", "_send_ready"],
+            methods: &["_linger_begin", "_send_due"],
         },
     );
 }
@@ -105,7 +109,7 @@ fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
         outcome = outcome.and(FastOutcome::call(LINGER_BEGIN));
     }
     if appended.due {
-        outcome = outcome.and(FastOutcome::call(SEND_READY));
+        outcome = outcome.and(FastOutcome::call(SEND_DUE));
     }
     outcome
 }
@@ -127,6 +131,12 @@ fn attach_accumulator(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let object = frame.arg(0).ok_or("_attach: expected an object")?;
     attach(frame.perl(), object, Rc::new(Client { producer }))?;
     Ok(())
+}
+
+/// `_send_due`: a batch is large enough to leave.
+fn send_due(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let client = frame.object::<Client>()?;
+    client.producer.send_ready(frame.perl()).ok()
 }
 
 /// `_open_here`: the client is about to open a connection.

@@ -111,7 +111,7 @@ impl News {
         }
     }
 
-    /// As `_produce_answered` takes it; nothing when there is none.
+    /// As `_batches_failed` takes it; nothing when there is none.
     pub fn into_perl(self, perl: Perl, producer: &Producer) -> Option<Sv> {
         if self.failed.is_empty() {
             return None;

@@ -1,11 +1,14 @@
 //! The producer's native half: `EV::Kafka::Client::produce`, and `EV::Kafka::Accumulator`, with which Perl code routes
 //! topics, sends what is ready and hears what became of batches that failed.
 
+mod brokers;
 mod buffer_xsubs;
 mod client;
 mod delivery;
 mod failure;
 mod natives;
+mod options;
+mod pump;
 mod request;
 mod transaction_xsubs;
 mod xsubs;
@@ -19,8 +22,10 @@ use kafka_producer::{Accumulator, GivenUp, Place, Sealed, Settings};
 use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
+use brokers::Brokers;
 use delivery::{Delivery, End, Pace, Settled};
 pub use natives::register;
+use options::Options;
 
 use crate::home::Home;
 use crate::strings::Strings;
@@ -49,6 +54,12 @@ pub struct Producer {
     accumulator: RefCell<Accumulator<Sv>>,
     config: Config,
     delivery: Delivery,
+    brokers: Brokers,
+    options: Options,
+    /// Some partition with something to send had no leader when that was looked at last.
+    is_leaderless: Cell<bool>,
+    /// Somebody beside a transaction waits for batches to be settled.
+    is_watched: Cell<bool>,
     /// Every produce goes to Perl: the client is closed, or has nothing to produce with.
     is_diverted: Cell<bool>,
     /// What keys, values and headers are to the program.
@@ -80,6 +91,10 @@ impl Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
             config,
             delivery: Delivery::default(),
+            brokers: Brokers::default(),
+            options: Options::default(),
+            is_leaderless: Cell::new(false),
+            is_watched: Cell::new(false),
             is_diverted: Cell::new(false),
             strings,
             partitioner: RefCell::default(),

@@ -9,7 +9,7 @@ use kafka_producer::verdict::Cause;
 use kafka_producer::{BatchId, Outgoing};
 use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceResponse};
 use kafka_wire::{ApiKey, Message, Writer};
-use perl_xs::{Arg, Croak, Flow, Perl};
+use perl_xs::{Arg, Flow, Perl};
 
 use super::delivery::End;
 use super::failure::Ending;
@@ -24,21 +24,21 @@ const MAX_ANSWERS_WAY: Duration = Duration::from_secs(1);
 /// What is said of a batch that the broker's answer does not mention.
 const LACKS: &str = "the broker's answer lacks the partition";
 
-/// Puts what is ready for a broker into one request. Gives the number of batches sent.
+/// Puts what is ready for a broker into one request. Gives the number of batches sent, or that the program has ended.
 pub fn send(
     perl: Perl,
     producer: &Rc<Producer>,
     conn: &Rc<ConnHandle>,
     node: i32,
-) -> Result<usize, Croak> {
-    if !conn.is_ready() || conn.has_ended() {
+) -> Result<usize, Flow> {
+    if !conn.is_usable() {
         return Ok(0);
     }
     // What is on a connection cannot go elsewhere any more, whatever becomes of its partition.
     if conn.is_full() {
         let weak = Rc::downgrade(producer);
         conn.when_room(Box::new(move |perl| match weak.upgrade() {
-            Some(producer) => go_on(perl, &producer, node),
+            Some(producer) => producer.send_to(perl, node),
             None => Flow::Continue,
         }));
         return Ok(0);
@@ -53,15 +53,13 @@ pub fn send(
         Ok(encoded) => encoded,
         Err(reason) => {
             let endings = all_failed(&batches, Cause::Unsendable, &reason);
-            ended(perl, producer, node, endings).ok()?;
-            return Ok(batches.len());
+            return done(ended(perl, producer, node, endings), batches.len());
         }
     };
-    let sent = batches.len();
     if acks == 0 {
-        send_unacknowledged(perl, producer, conn, node, (version, body), batches)?;
-        return Ok(sent);
+        return send_unacknowledged(perl, producer, conn, node, (version, body), batches);
     }
+    let sent = batches.len();
     let weak = Rc::downgrade(producer);
     let weak_conn = Rc::downgrade(conn);
     let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
@@ -81,9 +79,11 @@ pub fn send(
     Ok(sent)
 }
 
-/// There is room on the broker's connection again.
-fn go_on(perl: Perl, producer: &Producer, node: i32) -> Flow {
-    producer.tell_or_warn(perl, "_send_ready_to", &[Arg::Int(i64::from(node))])
+fn done(flow: Flow, batches: usize) -> Result<usize, Flow> {
+    match flow {
+        Flow::Continue => Ok(batches),
+        Flow::Exit => Err(flow),
+    }
 }
 
 /// What is added to the request timeout, within which a broker gives up waiting for the replicas: its answer that says
@@ -101,18 +101,21 @@ fn send_unacknowledged(
     node: i32,
     (version, body): (i16, Writer),
     batches: Vec<Outgoing>,
-) -> Result<(), Croak> {
-    unanswered(perl, producer, node).ok()?;
+) -> Result<usize, Flow> {
+    producer.brokers.leaves_unanswered(node, conn);
+    let sent = batches.len();
     let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
     let weak = Rc::downgrade(producer);
-    let told = Box::new(move |perl, outcome| written(perl, &weak, node, &batches, outcome));
+    let weak_conn = Rc::downgrade(conn);
+    let told =
+        Box::new(move |perl, outcome| written(perl, &weak, &weak_conn, node, &batches, outcome));
     let patience = conn.deadline(Duration::ZERO);
     match conn.send_unanswered(ApiKey::Produce, version, body, patience, told) {
-        Ok(()) => conn.tell(perl).ok(),
+        Ok(()) => done(conn.tell(perl), sent),
         Err(_) => {
             let mut accumulator = producer.accumulator.borrow_mut();
             ids.into_iter().for_each(|id| accumulator.requeue(id));
-            Ok(())
+            Ok(0)
         }
     }
 }
@@ -121,6 +124,7 @@ fn send_unacknowledged(
 fn written(
     perl: Perl,
     producer: &Weak<Producer>,
+    conn: &Weak<ConnHandle>,
     node: i32,
     batches: &[Outgoing],
     outcome: Result<(), NoAnswer>,
@@ -131,8 +135,8 @@ fn written(
     if let Err(no_answer) = outcome {
         return ended(perl, &producer, node, lost(batches, no_answer));
     }
-    if unanswered(perl, &producer, node) == Flow::Exit {
-        return Flow::Exit;
+    if let Some(conn) = conn.upgrade() {
+        producer.brokers.leaves_unanswered(node, &conn);
     }
     let taken = |batch: &Outgoing| (batch.id, Ending::Taken(End::Unacknowledged));
     ended(perl, &producer, node, batches.iter().map(taken).collect())
@@ -248,13 +252,9 @@ fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
     })
 }
 
-/// Tells the listener that a request leaves which nobody will answer.
-fn unanswered(perl: Perl, producer: &Producer, node: i32) -> Flow {
-    producer.tell_or_warn(perl, "_produced_unanswered", &[Arg::Int(i64::from(node))])
-}
-
-/// Settles a request's batches, calls back, and tells the listener.
-fn ended(perl: Perl, producer: &Producer, node: i32, endings: Vec<(BatchId, Ending)>) -> Flow {
+/// Settles a request's batches, calls back, and lets others follow.
+fn ended(perl: Perl, producer: &Rc<Producer>, node: i32, endings: Vec<(BatchId, Ending)>) -> Flow {
+    producer.brokers.ended(node);
     let (settled, news) = producer.settle(endings);
     if producer.deliver(perl, settled) == Flow::Exit {
         return Flow::Exit;
@@ -263,10 +263,11 @@ fn ended(perl: Perl, producer: &Producer, node: i32, endings: Vec<(BatchId, Endi
     if producer.home.is_foreign() {
         return Flow::Continue;
     }
-    let news = news.into_perl(perl, producer);
-    let args = [
-        Arg::Int(i64::from(node)),
-        news.as_ref().map_or(Arg::Undef, Arg::Sv),
-    ];
-    producer.tell_or_warn(perl, "_produce_answered", &args)
+    if let Some(news) = news.into_perl(perl, producer) {
+        let args = [Arg::Int(i64::from(node)), Arg::Sv(&news)];
+        if producer.tell_or_warn(perl, "_batches_failed", &args) == Flow::Exit {
+            return Flow::Exit;
+        }
+    }
+    producer.go_on(perl)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
 use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
-use super::{clock, request, unheard, Config, Producer};
+use super::{clock, unheard, Config, Producer};
 use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
 use crate::strings::Strings;
@@ -55,8 +55,20 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: ready_nodes,
     },
     XsubDef {
-        name: "EV::Kafka::Accumulator::send_batches",
-        body: send_batches,
+        name: "EV::Kafka::Accumulator::send_ready",
+        body: send_ready,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::serve",
+        body: serve,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::watch",
+        body: watch,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::unconfirmed",
+        body: unconfirmed,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::resume",
@@ -149,7 +161,8 @@ fn listen(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `set_options(\%options, \$partitioner)`: options that count from the next batch on, and where the partitioner lies.
+/// `set_options(\%options, \$partitioner, \%cfg)`: options that count from the next batch on, where the partitioner lies, and
+/// the options as the program sees and changes them.
 fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let options = frame
@@ -162,7 +175,9 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (batch_size, batch_limit) = (size("batch_size")?, size("batch_limit")?);
     let is_sticky = options.get_i64(perl, "sticky")?.unwrap_or(0) != 0;
     let partitioner = frame.arg(2).and_then(Sv::referent);
+    let cfg = frame.arg(3).and_then(HashRef::new);
     let producer = frame.object::<Producer>()?;
+    producer.options.are(perl, cfg)?;
     producer.config.acks.set(acks as i16);
     let before = producer.partitioner.replace(partitioner);
     let mut accumulator = producer.accumulator.borrow_mut();
@@ -268,7 +283,7 @@ impl Message {
 /// Gives why a record was not taken, and looks after what follows if it was.
 pub(super) fn taken(
     frame: &mut Frame<'_>,
-    producer: &Producer,
+    producer: &Rc<Producer>,
     appended: Result<Appended, Refused>,
 ) -> Result<(), Croak> {
     let reason = match appended {
@@ -289,19 +304,18 @@ pub(super) fn taken(
 /// Tells the listener that records have come.
 pub(super) fn follow_up(
     frame: &Frame<'_>,
-    producer: &Producer,
+    producer: &Rc<Producer>,
     appended: Appended,
 ) -> Result<(), Croak> {
-    for (is_so, method) in [
-        (appended.first, "_linger_begin"),
-        (appended.due, "_send_ready"),
-    ] {
-        if is_so {
-            let told = producer.tell(frame.perl(), method, &[]);
-            told.map_or(Ok(()), |outcome| outcome.ok())?;
-        }
+    let perl = frame.perl();
+    if appended.first {
+        let told = producer.tell(perl, "_linger_begin", &[]);
+        told.map_or(Ok(()), |outcome| outcome.ok())?;
     }
-    Ok(())
+    match appended.due {
+        true => producer.send_ready(perl).ok(),
+        false => Ok(()),
+    }
 }
 
 /// `partition_for($topic, $key)`: the default partitioner's choice, undef for a topic without a route.
@@ -359,17 +373,35 @@ fn ready_nodes(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `send_batches($conn, $node_id)`
-fn send_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let node = frame.int(2)?.unwrap_or(-1) as i32;
-    let conn = frame.arg(1).and_then(|sv| crate::conn::from_sv(sv).ok());
+/// `send_ready`: whatever can leave does.
+fn send_ready(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
-    let sent = match conn {
-        Some(conn) => request::send(perl, &producer, &conn, node)?,
-        None => 0,
-    };
-    frame.ret_int(sent as i64);
+    producer.send_ready(frame.perl()).ok()
+}
+
+/// `serve($node_id, $conn, $seconds)`: the connection leads to the broker, unless nothing has moved on it for longer than that.
+fn serve(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let node = frame.int(1)?.unwrap_or(-1) as i32;
+    let longest_quiet = patience(frame.float(3)?.unwrap_or(0.0));
+    let conn = frame.arg(2).ok_or("serve: connection required")?;
+    let conn = crate::conn::from_sv(conn)?;
+    let producer = frame.object::<Producer>()?;
+    producer.brokers.serve(node, &conn, longest_quiet);
+    producer.send_to(frame.perl(), node).ok()
+}
+
+/// `watch($is_so)`: whether `_check_buffer` is called whenever something has been settled.
+fn watch(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_so = frame.bool(1)?;
+    frame.object::<Producer>()?.is_watched.set(is_so);
+    Ok(())
+}
+
+/// `unconfirmed`: the brokers that have got something which they do not answer.
+fn unconfirmed(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    for node in frame.object::<Producer>()?.brokers.unconfirmed() {
+        frame.ret_int(node.into());
+    }
     Ok(())
 }
 

@@ -76,19 +76,29 @@ impl<C> Accumulator<C> {
     /// Partitions whose next batch is part of the open transaction, which its coordinator does not know to write there
     /// yet. What was sent there before has been answered.
     pub fn unregistered(&self) -> Vec<Place> {
-        if self.terms.transaction.is_none() {
-            return Vec::new();
-        }
-        let waits = |place: &Place| {
-            let topic = &self.topics[place.topic];
-            let state = &topic.partitions[place.partition];
-            // A coordinator knows no partition that there is not.
-            place.partition < topic.routed
-                && !state.registered
-                && state.in_flight.is_empty()
-                && state.next_transaction(&self.terms) == self.terms.transaction
-        };
-        self.places().into_iter().filter(waits).collect()
+        let mut places = self.places();
+        places.retain(|place| self.waits_for_coordinator(place));
+        places
+    }
+
+    /// Whether there are any.
+    pub fn must_register(&self) -> bool {
+        self.in_transaction()
+            && self
+                .places()
+                .iter()
+                .any(|place| self.waits_for_coordinator(place))
+    }
+
+    fn waits_for_coordinator(&self, place: &Place) -> bool {
+        let topic = &self.topics[place.topic];
+        let state = &topic.partitions[place.partition];
+        // A coordinator knows no partition that there is not.
+        self.in_transaction()
+            && place.partition < topic.routed
+            && !state.registered
+            && state.in_flight.is_empty()
+            && state.next_transaction(&self.terms) == self.terms.transaction
     }
 
     /// The coordinator knows that the open transaction writes to the partition.

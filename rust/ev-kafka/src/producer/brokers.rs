@@ -1,0 +1,87 @@
+//! The brokers that Produce requests go to: which connection leads to one, and what is under way to it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use crate::conn::ConnHandle;
+
+/// Produce requests under way to one broker; batches that become ready meanwhile wait and leave together when one is
+/// answered.
+const MAX_IN_FLIGHT: u32 = 5;
+
+/// What is known of them, by node id.
+#[derive(Default)]
+pub(super) struct Brokers(RefCell<BTreeMap<i32, Broker>>);
+
+#[derive(Default)]
+struct Broker {
+    conn: Weak<ConnHandle>,
+    /// A connection that has been quiet for longer is not used.
+    longest_quiet: Duration,
+    /// Requests under way.
+    in_flight: u32,
+    /// Requests are being put on its connection: with acks 0 one ends before it is.
+    is_sending: bool,
+    /// It has got something that it does not answer.
+    is_unconfirmed: bool,
+}
+
+impl Brokers {
+    /// This connection leads to the broker.
+    pub fn serve(&self, node: i32, conn: &Rc<ConnHandle>, longest_quiet: Duration) {
+        let mut brokers = self.0.borrow_mut();
+        let broker = brokers.entry(node).or_default();
+        broker.conn = Rc::downgrade(conn);
+        broker.longest_quiet = longest_quiet;
+    }
+
+    /// Brokers that have got something which they do not answer.
+    pub fn unconfirmed(&self) -> Vec<i32> {
+        let brokers = self.0.borrow();
+        let unconfirmed = brokers.iter().filter(|(_, broker)| broker.is_unconfirmed);
+        unconfirmed.map(|(&node, _)| node).collect()
+    }
+
+    /// A request leaves that the broker does not answer.
+    pub fn leaves_unanswered(&self, node: i32, conn: &ConnHandle) {
+        conn.leaves_unanswered();
+        self.with(node, |broker| broker.is_unconfirmed = true);
+    }
+
+    /// A request to the broker has ended.
+    pub fn ended(&self, node: i32) {
+        self.with(node, |broker| {
+            broker.in_flight = broker.in_flight.saturating_sub(1)
+        });
+    }
+
+    /// Whether requests are being put on the broker's connection; they are, or are not any more, from now on.
+    pub fn set_sending(&self, node: i32, is_so: bool) -> bool {
+        self.with(node, |broker| {
+            std::mem::replace(&mut broker.is_sending, is_so)
+        })
+    }
+
+    fn with<R>(&self, node: i32, change: impl FnOnce(&mut Broker) -> R) -> R {
+        change(self.0.borrow_mut().entry(node).or_default())
+    }
+
+    /// A connection that requests may be put on.
+    pub fn conn(&self, node: i32) -> Option<Rc<ConnHandle>> {
+        let brokers = self.0.borrow();
+        let broker = brokers.get(&node)?;
+        let conn = broker.conn.upgrade()?;
+        conn.is_trusted(broker.longest_quiet).then_some(conn)
+    }
+
+    /// Whether one more request may leave, which then counts.
+    pub fn begins(&self, node: i32) -> bool {
+        self.with(node, |broker| {
+            let may = broker.in_flight < MAX_IN_FLIGHT;
+            broker.in_flight += u32::from(may);
+            may
+        })
+    }
+}
