@@ -24,8 +24,10 @@ use EV::Kafka::Outbox;
     sub _is_usable    { return $_[0]{is_up} }
     sub _idle         { return $_[0]{idle} }
     sub _silent       { return $_[0]{silent} || 0 }
+    sub _unanswered_for { my ($self) = @_; return $self->{unanswered_for} }
     sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }
     sub _patience     { }
+    sub _doubt        { my ($self, $is_doubted) = @_; $self->{is_doubted} = $is_doubted; return }
 
     sub up         { my ($self) = @_; @$self{qw(is_up idle)} = (1, 0); $self->{on_connect}->(); return }
     sub disconnect { $_[0]->down; return }
@@ -158,8 +160,7 @@ subtest 'the end of an idle connection' => sub {
 subtest 'messages with acks 0' => sub {
     my $had = ready();
     my ($link, $conn, $loop) = @$had{qw(link conn loop)};
-    $link->produced_unanswered;
-    $loop->{now} += 1;
+    $conn->{unanswered_for} = 1;
     $conn->down;
     is_deeply said($had), ['doubted', 'notice'], 'may have been refused when their connection ends';
     $loop->fire;
@@ -167,7 +168,7 @@ subtest 'messages with acks 0' => sub {
     $link->open;
     $conn->up;
     said($had);
-    $loop->{now} += 60;
+    $conn->{unanswered_for} = 60;
     $conn->down;
     is_deeply said($had), ['ended'], 'a minute later it is an idle connection that ends';
 };
