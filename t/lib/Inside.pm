@@ -116,7 +116,7 @@ sub patience_left {
 
 # --- consumer ---------------------------------------------------------------------------
 
-# What the consumer knows of an assigned partition beside its position, an EV::Kafka::Cursor.
+# What the consumer knows of an assigned partition beside its position, an EV::Kafka::Consumer::Cursor.
 sub cursor {
     my ($kafka, $topic, $partition) = @_;
     return $kafka->_cursor($kafka->_assigned($topic, $partition));

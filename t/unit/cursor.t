@@ -2,20 +2,20 @@ use strict;
 use warnings;
 use Test::More;
 
-use EV::Kafka::Cursor;
+use EV::Kafka::Consumer::Cursor;
 
 # What a client knows of a partition, without a client. Points in time are whatever it
 # is given: near the start of a machine's clock they are small.
 
 sub fetched {
     my ($from, $next, $epoch) = @_;
-    my $cursor = EV::Kafka::Cursor->new($epoch);
+    my $cursor = EV::Kafka::Consumer::Cursor->new($epoch);
     $cursor->took($from, $next, $epoch // 0);
     return $cursor;
 }
 
 subtest 'whether it can be fetched' => sub {
-    my $cursor = EV::Kafka::Cursor->new;
+    my $cursor = EV::Kafka::Consumer::Cursor->new;
     ok $cursor->is_fetchable, 'a new one';
     cmp_ok $cursor->wait_at(0), '<=', 0, 'at once, also when the clock has just begun';
     for my $state (qw(paused held unheard checking untold)) {
@@ -26,11 +26,11 @@ subtest 'whether it can be fetched' => sub {
     ok !$cursor->is_fetchable, 'not one whose lookup began when the clock did';
     $cursor->lookup_ends;
     ok $cursor->is_fetchable, 'but when the lookup is over';
-    ok !EV::Kafka::Cursor->untold->is_fetchable, 'not one that on_assign has to hear of first';
+    ok !EV::Kafka::Consumer::Cursor->untold->is_fetchable, 'not one that on_assign has to hear of first';
 };
 
 subtest 'delays' => sub {
-    my $cursor = EV::Kafka::Cursor->new;
+    my $cursor = EV::Kafka::Consumer::Cursor->new;
     my @waits = map { $cursor->delay(0); $cursor->wait_at(0) } 1 .. 8;
     is_deeply [grep { $_ <= 0 || $_ > 1.25 } @waits], [], 'never longer than the longest';
     cmp_ok $waits[7], '>', 2 * $waits[0], 'and growing';
@@ -45,7 +45,7 @@ subtest 'delays' => sub {
 };
 
 subtest 'lookups' => sub {
-    my $cursor = EV::Kafka::Cursor->new;
+    my $cursor = EV::Kafka::Consumer::Cursor->new;
     my $first  = $cursor->lookup_begins(1);
     my $second = $cursor->lookup_begins(2);
     ok !$cursor->is_last_lookup($first), 'an older one does not count';
@@ -60,7 +60,7 @@ subtest 'lookups' => sub {
 };
 
 subtest 'answers' => sub {
-    my $cursor = EV::Kafka::Cursor->new;
+    my $cursor = EV::Kafka::Consumer::Cursor->new;
     my $before = $cursor->{generation};
     ok $cursor->is_next($before, 5, 5), 'one to a fetch from the position';
     ok !$cursor->is_next($before, 4, 5), 'not to one from elsewhere';
@@ -93,11 +93,11 @@ subtest 'what was fetched and not delivered' => sub {
 };
 
 subtest 'epochs' => sub {
-    my $cursor = EV::Kafka::Cursor->new(4);
+    my $cursor = EV::Kafka::Consumer::Cursor->new(4);
     $cursor->epoch_has_gone(2);
     is_deeply [@$cursor{qw(epoch position_epoch)}], [2, 2], 'an epoch that has gone makes room for the one that is known';
     $cursor->epoch_has_gone(2);
-    is $cursor->{epoch}, EV::Kafka::Cursor::NO_EPOCH, 'the same answer twice for none';
+    is $cursor->{epoch}, EV::Kafka::Consumer::Cursor::NO_EPOCH, 'the same answer twice for none';
     $cursor = fetched(5, 9, 4);
     $cursor->epoch_has_gone(2);
     is_deeply [@$cursor{qw(epoch position_epoch)}], [2, 4], 'the position keeps its own while something is to be delivered';
@@ -114,7 +114,7 @@ subtest 'a successor' => sub {
     $cursor->{paused} = 1;
     $cursor->{reported}{x} = 1;
     my $next = $cursor->successor(3);
-    isa_ok $next, 'EV::Kafka::Cursor';
+    isa_ok $next, 'EV::Kafka::Consumer::Cursor';
     is_deeply [@$next{qw(paused epoch next)}, $next->{reported}], [1, 3, undef, { x => 1 }],
         'is paused and has told the same, and has fetched nothing';
 };

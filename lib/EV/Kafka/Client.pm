@@ -387,7 +387,7 @@ C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its
 
 =item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>
 
-=item L<EV::Kafka::Consumer>, L<EV::Kafka::Cursor>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
+=item L<EV::Kafka::Consumer>, L<EV::Kafka::Consumer::Cursor>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
 
 =item L<EV::Kafka::Poll>, L<EV::Kafka::Fetcher>, L<EV::Kafka::FetchAnswer>, L<EV::Kafka::Dispatch>,
 C<poll> to C<on_message>

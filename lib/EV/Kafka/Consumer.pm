@@ -4,14 +4,14 @@ use warnings;
 
 use Carp ();
 
-use EV::Kafka::Cursor;
+use EV::Kafka::Consumer::Cursor;
 
 # A croak names the line of the program, not one of ours.
 our @CARP_NOT = ('EV::Kafka::Client');
 
 # {assignments} is what users see: { topic, partition, offset }, the offset being
 # the position behind what was delivered. What the client needs to know of a
-# partition beside it is its EV::Kafka::Cursor, in {cursors}.
+# partition beside it is its EV::Kafka::Consumer::Cursor, in {cursors}.
 
 # The list and its hashes stay the caller's: programs read the positions there.
 sub assign {
@@ -140,7 +140,7 @@ sub _assigned_by_key {
 sub _cursor {
     my ($self, $assigned) = @_;
     return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"}
-        ||= EV::Kafka::Cursor->new($assigned->{leader_epoch});
+        ||= EV::Kafka::Consumer::Cursor->new($assigned->{leader_epoch});
 }
 
 # Whether the cursor still stands for its partition.

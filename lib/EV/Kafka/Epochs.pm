@@ -85,7 +85,7 @@ sub _log_diverges {
     my ($position) = $self->_position_of($assigned);
     my $is_unknown = $end_offset < 0 || $epoch < 0;
     if ($is_unknown || ($cursor->{next} // $position) <= $end_offset) {
-        $cursor->epoch_has_gone($is_unknown ? EV::Kafka::Cursor::NO_EPOCH() : $epoch);
+        $cursor->epoch_has_gone($is_unknown ? EV::Kafka::Consumer::Cursor::NO_EPOCH() : $epoch);
         return $self->_resolved($assigned, $cursor);
     }
     my $is_lost = $position > $end_offset;

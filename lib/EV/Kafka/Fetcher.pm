@@ -262,7 +262,7 @@ sub _send_fetch {
         $max_bytes = $cursor->{max_bytes} if ($cursor->{max_bytes} || 0) > $max_bytes;
         $part->{generation} = $cursor->{generation};
         $part->{from}       = $cursor->{next} // $assigned->{offset};
-        $part->{last_epoch} = $tells_epoch ? $cursor->{epoch} : EV::Kafka::Cursor::NO_EPOCH();
+        $part->{last_epoch} = $tells_epoch ? $cursor->{epoch} : EV::Kafka::Consumer::Cursor::NO_EPOCH();
         $part->{asked}      = !$fetch->{is_ahead};
         $fetch->{parts}{"$assigned->{topic}:$assigned->{partition}"} = $part;
     }

@@ -2,7 +2,7 @@ package EV::Kafka::Group::Assignment;
 use strict;
 use warnings;
 
-use EV::Kafka::Cursor;
+use EV::Kafka::Consumer::Cursor;
 use EV::Kafka::Offsets;
 use EV::Kafka::Partitions;
 
@@ -107,7 +107,7 @@ sub find_positions {
     my $consumer = $self->{consumer};
     $self->{taking} = { attempt => $attempt, revoked => $revoked };
     if (@$added) {
-        my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Cursor->untold($_->{leader_epoch})) } @$added;
+        my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Consumer::Cursor->untold($_->{leader_epoch})) } @$added;
         $consumer->change([$consumer->assignments, @$added], %new);
     }
     return $self->_taken unless grep { $_->{offset} < 0 } $self->_untold;

@@ -1,4 +1,4 @@
-package EV::Kafka::Cursor;
+package EV::Kafka::Consumer::Cursor;
 use strict;
 use warnings;
 
@@ -245,7 +245,7 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Cursor - where an EV::Kafka client stands in a partition that it consumes
+EV::Kafka::Consumer::Cursor - where an EV::Kafka client stands in a partition that it consumes
 
 =head1 DESCRIPTION
 
