@@ -119,11 +119,11 @@ sub patience_left {
 # What the consumer knows of an assigned partition beside its position, an EV::Kafka::Consumer::Cursor.
 sub cursor {
     my ($kafka, $topic, $partition) = @_;
-    return $kafka->_cursor($kafka->_assigned($topic, $partition));
+    return $kafka->{consumer}->cursor($kafka->{consumer}->assigned($topic, $partition));
 }
 
 # By "topic:partition".
-sub cursors { my ($kafka) = @_; return %{ $kafka->{cfg}{cursors} } }
+sub cursors { my ($kafka) = @_; return %{ $kafka->{consumer}{assigned}{cursors} } }
 
 sub is_paused { my ($kafka, $topic, $partition) = @_; return cursor($kafka, $topic, $partition)->{paused} }
 
@@ -134,34 +134,34 @@ sub fetched_not_before { my ($kafka, $topic, $partition) = @_; return cursor($ka
 sub keeps_answers { my ($cursor) = @_; return scalar @{ $cursor->{kept} } }
 
 # { topic, partition, offset, leader_epoch } of what has been delivered.
-sub positions { my ($kafka) = @_; return $kafka->_positions }
+sub positions { my ($kafka) = @_; return $kafka->{consumer}->positions }
 
-sub rewind { my ($kafka, $positions) = @_; return $kafka->_rewind($positions) }
+sub rewind { my ($kafka, $positions) = @_; return $kafka->{consumer}->rewind($positions) }
 
 # Another assignment in which partitions may stay.
-sub change_assignment { my ($kafka, $partitions) = @_; return $kafka->_change_assignment($partitions) }
+sub change_assignment { my ($kafka, $partitions) = @_; return $kafka->{outbox}->enter($kafka->{consumer}, change => $partitions) }
 
 # Whether there is a Fetch, or the wait for the next one: to the broker, or to any.
 sub is_fetching {
     my ($kafka, $node_id) = @_;
-    my $fetches = $kafka->{cfg}{fetches};
-    return defined $node_id ? $fetches->{$node_id} ? 1 : 0 : scalar %$fetches;
+    my $brokers = $kafka->{consumer}{brokers};
+    return scalar grep { $_ && $_->is_busy } defined $node_id ? $brokers->{$node_id} : values %$brokers;
 }
 
 # Answers that have come and are not delivered yet.
-sub undelivered { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{answers} } }
+sub undelivered { my ($kafka) = @_; return scalar @{ $kafka->{consumer}{delivery}{answers} } }
 
 # Polls that wait with nothing to fetch.
-sub idle_polls { my ($kafka) = @_; return scalar @{ $kafka->{cfg}{idle_rounds} } }
+sub idle_polls { my ($kafka) = @_; return scalar @{ $kafka->{consumer}{idle} } }
 
 # Requests for offsets that are under way.
 sub lookups { my ($kafka) = @_; return scalar %{ $kafka->{offsets}{lookups} } }
 
-sub hold_delivery { my ($kafka) = @_; return $kafka->_hold_delivery }
+sub hold_delivery { my ($kafka) = @_; return $kafka->{consumer}->hold('transaction') }
 
-sub release_delivery { my ($kafka) = @_; return $kafka->_release_delivery }
+sub release_delivery { my ($kafka) = @_; return $kafka->{consumer}->release('transaction') }
 
-sub is_delivery_held { my ($kafka) = @_; return $kafka->{cfg}{delivery_held} ? 1 : 0 }
+sub is_delivery_held { my ($kafka) = @_; return $kafka->{consumer}{delivery}->is_held ? 1 : 0 }
 
 # --- coordinators -------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ sub group_waits {
 # --- what is called, and what is called instead ------------------------------------------------
 
 my %CALLED = (
-    look_at_partitions => 'EV::Kafka::Fetcher::_nodes_to_ask',
+    look_at_partitions => 'EV::Kafka::Consumer::_nodes_to_ask',
     look_at_waiting    => 'EV::Kafka::Cluster::Waiting::waits_for_topic',
     adopt_slice        => 'EV::Kafka::Cluster::Metadata::_take_slice',
     adopt_topic        => 'EV::Kafka::Cluster::Topics::_take_topic',
@@ -270,9 +270,9 @@ sub calls_of {
 # The most polls that have waited for one Fetch while $code runs.
 sub most_polls_of_a_fetch {
     my ($code) = @_;
-    my ($most, $original) = (0, \&EV::Kafka::Fetcher::_join_fetch);
-    _instead('EV::Kafka::Fetcher::_join_fetch', sub {
-        my ($self, $fetch) = @_;
+    my ($most, $original) = (0, \&EV::Kafka::Consumer::Broker::_join);
+    _instead('EV::Kafka::Consumer::Broker::_join', sub {
+        my ($fetch) = @_;
         &$original;
         $most = @{ $fetch->{rounds} } if @{ $fetch->{rounds} } > $most;
     }, $code);
@@ -292,7 +292,7 @@ sub with_answer_timeout {
 sub with_resolving_grace {
     my ($seconds, $code) = @_;
     no warnings 'once';
-    local $EV::Kafka::Fetcher::RESOLVING_GRACE = $seconds;
+    local $EV::Kafka::Consumer::RESOLVING_GRACE = $seconds;
     return $code->();
 }
 

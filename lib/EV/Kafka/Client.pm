@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Cluster;
+use EV::Kafka::Consumer;
 use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
 use EV::Kafka::Facade;
@@ -25,12 +26,6 @@ use parent qw(
     EV::Kafka::Idempotence
     EV::Kafka::Transactions
     EV::Kafka::TransactionRequests
-    EV::Kafka::Consumer
-    EV::Kafka::Poll
-    EV::Kafka::Fetcher
-    EV::Kafka::FetchAnswer
-    EV::Kafka::Dispatch
-    EV::Kafka::Epochs
 );
 
 # Milliseconds a broker may take at most to have a Produce request replicated. It takes
@@ -38,7 +33,7 @@ use parent qw(
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Group Group::Commits Group::Subscription Offsets Outbox);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -46,15 +41,14 @@ my %EVENT = (
     'cluster opens'      => sub { $_[0]->_open_here },
     'cluster connected'  => sub { $_[0]->_connected },
     'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->{accumulator}->route($topic, $leaders) },
-    'cluster recreated'  => sub { my ($client, $topic) = @_; $client->_log_replaced($topic) },
+    'cluster recreated'  => sub { my ($client, $topic) = @_; $client->{consumer}->recreated($topic) },
     'cluster metadata'   => sub {
         my ($client, $has_news) = @_;
         if   (@{ $client->{cfg}{flush_waiters} }) { $client->_flush_all_batches }
         else                                      { $client->_send_ready }
         $client->_check_buffer;
         return unless $has_news;
-        $client->_poll_again;
-        $client->_fetch_on;
+        $client->{consumer}->look_again;
         $client->{group}->metadata_changed;
     },
     'cluster ready'      => sub {
@@ -67,10 +61,12 @@ my %EVENT = (
     },
     'cluster gone'       => sub {
         my ($client, $purpose, $node_id) = @_;
-        return if $purpose ne 'fetch';
-        $client->{outbox}->then($client, '_end_part', $_) for $client->_give_up_fetch($node_id);
+        $client->{consumer}->gone($node_id) if $purpose eq 'fetch';
     },
     'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
+    'consumer moved'      => sub { $_[0]->_note_positions if $_[0]{cfg}{txn} },
+    'consumer delivers'   => sub { $_[0]{group}->before_delivery },
+    'consumer positioned' => sub { $_[0]{group}->positioned },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
     'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
 );
@@ -110,6 +106,7 @@ sub _build {
     $self->{coordinators} = EV::Kafka::Coordinators->new(@ground);
     push @ground, coordinators => $self->{coordinators};
     $self->{offsets} = EV::Kafka::Offsets->new(@ground);
+    $self->{consumer} = EV::Kafka::Consumer->new(@ground, offsets => $self->{offsets}, tells => $self->_tells('consumer'));
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
     return;
@@ -156,14 +153,6 @@ sub _nothing_under_way {
         flush_waiters   => [],
         parked          => {},
         beyond          => {},
-        assignments     => [],
-        cursors         => {},
-        fetches         => {},
-        idle_rounds     => [],
-        consuming       => 0,
-        keeps_positions => 0,
-        answers         => [],
-        delivery        => {},
         producer_id     => -1,
         producer_epoch  => -1,
         _linger_active  => 0,
@@ -238,6 +227,7 @@ sub _shut_down {
     my @waiters = splice @{ $cfg->{flush_waiters} };
     delete $_->{timer} for @waiters;
 
+    $self->{consumer}->close('client closed');
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->{group}->close('client closed');
     $self->{coordinators}->close('client closed');
@@ -247,7 +237,6 @@ sub _shut_down {
     $self->{outbox}->end;
     $self->{offsets}->close('client closed');
     $self->_call($_->{cb}, 'client closed') for @waiters;
-    $self->_stop_fetching('client closed');
     $self->{cluster}->close('client closed');
     return;
 }
@@ -260,7 +249,7 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{$_}->abandon for qw(group offsets coordinators cluster);
+    $self->{$_}->abandon for qw(group consumer offsets coordinators cluster);
     delete @$cfg{ qw(buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     %$cfg = (%$cfg, _nothing_under_way());
     return;
@@ -275,6 +264,15 @@ sub DESTROY {
     $self->_shut_down;
     return;
 }
+
+sub assign         { shift->_public(consumer => assign         => @_) }
+sub seek           { shift->_public(consumer => seek           => @_) }
+sub position       { shift->_public(consumer => position       => @_) }
+sub pause          { shift->_public(consumer => pause          => @_) }
+sub resume         { shift->_public(consumer => resume         => @_) }
+sub poll           { shift->_public(consumer => poll           => @_) }
+sub consume        { shift->_public(consumer => consume        => @_) }
+sub stop_consuming { shift->_public(consumer => stop_consuming => @_) }
 
 sub offsets_for       { shift->_public(offsets => offsets_for => @_) }
 sub offsets_for_times { shift->_public(offsets => offsets_for_times => @_) }
@@ -329,19 +327,14 @@ sub _fail_ops {
     return;
 }
 
-sub _assign_later    { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'positioned') }
-sub _before_delivery { my ($self) = @_; return $self->{outbox}->enter($self->{group}, 'before_delivery') }
-
-sub _isolation { $_[0]{offsets}->isolation }
-
-sub _lookup_offset {
-    my ($self, $topic, $partition, $timestamp, $done) = @_;
-    weaken(my $weak = $self);
-    return $self->{offsets}->lookup($topic, $partition, $timestamp, sub {
-        my ($offset, $error, $answer) = @_;
-        return $weak ? $done->($weak, $offset, $error && $error->text, $answer) : undef;
-    });
-}
+sub _assigned          { shift->{consumer}->assigned(@_) }
+sub _cursor            { shift->{consumer}->cursor(@_) }
+sub _position_of       { shift->{consumer}->position_of(@_) }
+sub _positions         { shift->{consumer}->positions }
+sub _void_fetched      { shift->{consumer}->void(@_) }
+sub _hold_delivery     { my ($self, $holder) = @_; $self->{consumer}->hold($holder // 'transaction') }
+sub _release_delivery  { my ($self, $holder) = @_; $self->{consumer}->release($holder // 'transaction') }
+sub _move              { my ($self, @where) = @_; return $self->{outbox}->enter($self->{consumer}, move => @where) }
 
 # Names by which rooms that are parts of the client still call the accumulator.
 sub _native_off { return $_[0]{accumulator}->divert(1) }
@@ -387,10 +380,7 @@ C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its
 
 =item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>
 
-=item L<EV::Kafka::Consumer>, L<EV::Kafka::Consumer::Cursor>, C<assign>, C<seek>, C<pause>; L<EV::Kafka::Offsets>, C<lag>
-
-=item L<EV::Kafka::Poll>, L<EV::Kafka::Fetcher>, L<EV::Kafka::FetchAnswer>, L<EV::Kafka::Dispatch>,
-C<poll> to C<on_message>
+=item L<EV::Kafka::Consumer>, C<assign> to C<on_message>; L<EV::Kafka::Offsets>, C<lag>
 
 =item L<EV::Kafka::Group>, C<subscribe> to C<unsubscribe>, assignments and committed offsets
 

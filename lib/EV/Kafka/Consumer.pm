@@ -3,24 +3,88 @@ use strict;
 use warnings;
 
 use Carp ();
+use Scalar::Util qw(weaken);
 
-use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Consumer::Answer;
+use EV::Kafka::Consumer::Assigned;
+use EV::Kafka::Consumer::Broker;
+use EV::Kafka::Consumer::Delivery;
+use EV::Kafka::Consumer::Log;
+use EV::Kafka::Consumer::Position;
+use EV::Kafka::Consumer::Round;
 
-# A croak names the line of the program, not one of ours.
-our @CARP_NOT = ('EV::Kafka::Client');
+# What a client consumes. Its state lies in its parts, of which each knows those above it in this list:
+#   assigned   what is assigned, and its positions
+#   delivery   hands what has come to the program
+#   position   moves positions, and looks them up
+#   log        whether the log that was read is still the leader's
+#   answer     what an answer means for the next Fetch
+#   brokers    the Fetch requests of each broker, by node_id
+# Of its own it has
+#   idle             rounds of poll that have nobody to ask
+#   polls            {calling} of its callbacks are running
+#   fetch_on_timer   brokers are looked at again at fetch_on_at
+#   keeps_positions  those that are not known are looked up also while nothing is consumed
+#   owner            { group_id, may_assign }, the group that assigns
 
-# {assignments} is what users see: { topic, partition, offset }, the offset being
-# the position behind what was delivered. What the client needs to know of a
-# partition beside it is its EV::Kafka::Consumer::Cursor, in {cursors}.
+# Seconds between looks whether there is somebody to deliver to by now.
+use constant LISTENER_INTERVAL => 0.1;
+
+# Seconds for which a broker's next Fetch waits for positions that are being looked
+# up.
+our $RESOLVING_GRACE = 0.1;
+
+# tells: moved, another assignment or other positions; delivers, before records are handed out;
+# positioned, a partition that on_assign waits for has its position.
+sub new {
+    my ($class, %about) = @_;
+    my $self = bless {
+        %about{qw(loop outbox options cluster offsets tells)}, brokers => {}, idle => [], polls => { calling => 0 }, keeps_positions => 0,
+    }, $class;
+    my %ground = %about{qw(loop outbox options cluster offsets)};
+    $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
+    $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, tells => $self->_hears(
+        delivers => sub { $_[0]{tells}->('delivers') },
+        takes    => \&_fetch_ahead,
+        unheard  => sub { $_[0]->_fetch_on_after(LISTENER_INTERVAL) },
+        void     => \&void,
+    ));
+    $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, tells => $self->_hears(
+        resolved  => \&_resolved,
+        not_found => \&_not_found,
+        moved     => sub { $_[0]{tells}->('moved') },
+        retried   => \&_fetch_on_after,
+    ));
+    $ground{log} = $self->{log} = EV::Kafka::Consumer::Log->new(%ground, tells => $self->_hears(void => \&void));
+    $self->{answer} = EV::Kafka::Consumer::Answer->new(%ground);
+    $self->{for_brokers} = { %ground{qw(loop outbox options cluster offsets assigned delivery)}, tells => $self->_hears(
+        answered  => \&_answered,
+        ended     => \&fetch_on,
+        unchecked => sub { my ($self, @about) = @_; $self->{log}->check(@about) },
+    ) };
+    return $self;
+}
+
+sub _hears {
+    my ($self, %heard) = @_;
+    weaken(my $weak = $self);
+    return sub {
+        my ($event, @about) = @_;
+        my $self = $weak or return;
+        $heard{$event}->($self, @about);
+        return;
+    };
+}
+
+# --- the program's --------------------------------------------------------------------
 
 # The list and its hashes stay the caller's: programs read the positions there.
 sub assign {
     my ($self, $partitions) = @_;
-    $self->_check_open;
     Carp::croak('assign: expected arrayref of partitions') unless ref $partitions eq 'ARRAY';
     my @checked = map { _checked_partition($_) } @$partitions;
-    my $owner   = $self->{cfg}{owner};
-    return $self->_assign_owned($owner->{group_id}, $partitions, \@checked) if $owner && $owner->{may_assign};
+    my $owner   = $self->{owner};
+    return $self->_assign_owned($owner, $partitions, \@checked) if $owner && $owner->{may_assign};
     Carp::croak("assign: a member of a group, here '$owner->{group_id}', is assigned its partitions by the group") if $owner;
     if (my @undefined = map { "$_->{topic}:" . ($_->{partition} // 0) }
         grep { exists $_->{offset} && !defined $_->{offset} } @$partitions) {
@@ -29,16 +93,173 @@ sub assign {
     my %last = map { ("$checked[$_]{topic}:$checked[$_]{partition}" => $_) } 0 .. $#checked;
     my @assigned  = map { _written($partitions->[$_], $checked[$_]) } sort { $a <=> $b } values %last;
     my $is_theirs = @assigned == @$partitions && !grep { $assigned[$_] != $partitions->[$_] } 0 .. $#assigned;
-    return $self->_set_assignment($is_theirs ? $partitions : \@assigned);
+    return $self->replace($is_theirs ? $partitions : \@assigned);
 }
 
-# A group's member is assigned its partitions by the group, and may begin elsewhere while
-# on_assign is called.
-sub _owned_by {
-    my ($self, $group_id, $may_assign) = @_;
-    $self->{cfg}{owner} = defined $group_id ? { group_id => $group_id, may_assign => $may_assign } : undef;
+sub position {
+    my ($self, $topic, $partition) = @_;
+    Carp::croak('position: topic and partition required') unless defined $topic && defined $partition;
+    _integer('position: partition', $partition);
+    my $assigned = $self->{assigned}->find($topic, $partition) or return undef;
+    my ($offset) = $self->{assigned}->position_of($assigned);
+    return $offset >= 0 ? $offset : undef;
+}
+
+sub pause {
+    my ($self, $partitions) = @_;
+    for my $assigned ($self->_assigned_among(pause => $partitions)) {
+        $self->{assigned}->cursor($assigned)->{paused} = 1;
+    }
+    return $self->{assigned}->interrupt;
+}
+
+# What was kept comes before what has been fetched since, which is less than an
+# answer: the fetch that was under way.
+sub resume {
+    my ($self, $partitions) = @_;
+    my @kept;
+    for my $assigned ($self->_assigned_among(resume => $partitions)) {
+        push @kept, $self->{assigned}->cursor($assigned)->resume;
+    }
+    $self->{delivery}->add_kept(@kept);
+    $self->poll_again;
+    return $self->fetch_on;
+}
+
+sub seek {
+    my ($self, $topic, $partition, $offset, $cb) = @_;
+    Carp::croak('seek: topic, partition and offset required') if grep { !defined } $topic, $partition, $offset;
+    _integer('seek: partition', $partition);
+    Carp::croak("seek: offset must be an offset, -1 (latest) or -2 (earliest), not '$offset'")
+        if _integer('seek: offset', $offset) < -2;
+
+    my $assigned = $self->{assigned}->find($topic, $partition)
+        or return $self->_seek_ended($cb, undef, 'not assigned');
+    if ($offset >= 0) {
+        $self->{position}->move($assigned, $offset);
+        return $self->_seek_ended($cb, $assigned);
+    }
+    return $self->_seek_ended($cb, undef, 'no connection to leader') unless $self->{cluster}->is_started;
+    return $self->{cluster}->when_connected({
+        cb  => $cb,
+        run => $self->{outbox}->entry($self, _seek_end => $topic, $partition, $offset, $cb),
+    });
+}
+
+# While consuming, no round of poll is needed: a broker gets its next Fetch as soon
+# as the last answer begins to be delivered.
+sub consume {
+    my ($self, @arguments) = @_;
+    Carp::croak('consume: takes no arguments') if @arguments;
+    $self->{delivery}->start;
+    $self->fetch_on;
     return;
 }
+
+sub stop_consuming {
+    my ($self, @arguments) = @_;
+    Carp::croak('stop_consuming: takes no arguments') if @arguments;
+    $self->{delivery}->stop;
+    return;
+}
+
+sub poll {
+    my ($self, $cb) = @_;
+    my ($cluster, $options) = @$self{qw(cluster options)};
+    my $round = EV::Kafka::Consumer::Round->new($self->{outbox}, $self->{polls}, $cb);
+    return $self->_begin($round) unless $self->{assigned}->all;
+    return if !$cb && !$cluster->is_connected && grep { $_->{is_poll} } @{ $options->{pending_ops} };
+    # Its callback takes an error alone, what waits for connect gets (undef, $error).
+    return $cluster->when_connected({
+        is_poll => 1,
+        cb      => $cb && sub { $cb->($_[1]) },
+        run     => $self->{outbox}->entry($self, _begin => $round),
+    });
+}
+
+# --- a group's, and transactions' -----------------------------------------------------
+
+sub assignments       { return $_[0]{assigned}->all }
+sub assigned          { my ($self, @partition) = @_; return $self->{assigned}->find(@partition) }
+sub assigned_by_key   { return $_[0]{assigned}->by_key }
+sub cursor            { my ($self, $assigned) = @_; return $self->{assigned}->cursor($assigned) }
+sub is_current        { my ($self, @cursor) = @_; return $self->{assigned}->is_current(@cursor) }
+sub position_of       { my ($self, $assigned) = @_; return $self->{assigned}->position_of($assigned) }
+sub positions         { return $_[0]{assigned}->positions }
+sub handled_positions { return $_[0]{assigned}->handled_positions }
+sub is_delivering     { return $_[0]{assigned}->is_handing }
+
+sub replace { my ($self, $assigned) = @_; return $self->_changed($self->{assigned}->replace($assigned)) }
+sub change  { my ($self, @assigned) = @_; return $self->_changed($self->{assigned}->change(@assigned)) }
+sub rewind  { my ($self, $positions) = @_; return $self->_changed($self->{assigned}->rewind($positions)) }
+
+sub begin_at { my ($self, @where) = @_; return $self->{position}->begin_at(@where) }
+sub move     { my ($self, @where) = @_; return $self->{position}->move(@where) }
+
+sub void {
+    my ($self, $cursor) = @_;
+    $_->void($cursor) for $self->{delivery}, values %{ $self->{brokers} };
+    return;
+}
+
+sub hold    { my ($self, $holder) = @_; return $self->{delivery}->hold($holder) }
+sub release { my ($self, $holder) = @_; return $self->{delivery}->release($holder) }
+
+# The group assigns, until there is none any more; within on_assign the program does, too.
+sub owned_by {
+    my ($self, $group_id, $may_assign) = @_;
+    $self->{owner} = defined $group_id ? { group_id => $group_id, may_assign => $may_assign } : undef;
+    return;
+}
+
+# A group has to be told where its partitions begin, also while nothing is consumed.
+sub keep_positions { my ($self, $is_wanted) = @_; $self->{keeps_positions} = $is_wanted; return }
+
+sub resets_to       { my ($self, $where) = @_; return $self->{position}->resets_to($where) }
+sub reset_timestamp { return $_[0]{position}->reset_timestamp }
+
+# --- the cluster's --------------------------------------------------------------------
+
+# Leaders have changed.
+sub look_again { my ($self) = @_; $self->poll_again; return $self->fetch_on }
+
+sub recreated { my ($self, $topic) = @_; return $self->{log}->replaced($topic) }
+
+# What is under way at that broker is not waited for.
+sub gone {
+    my ($self, $node_id) = @_;
+    my $broker = $self->{brokers}{$node_id} or return;
+    $_->leaves for $broker->give_up;
+    return;
+}
+
+# Nothing is fetched or delivered any more; positions stay what they are.
+sub close {
+    my ($self, $error) = @_;
+    my @rounds = splice @{ $self->{idle} };
+    push @rounds, map { $_->close } values %{ $self->{brokers} };
+    push @rounds, map { $_->retire } $self->{assigned}->cursors;
+    $self->{brokers} = {};
+    $self->{keeps_positions} = 0;
+    delete $self->{fetch_on_timer};
+    $self->{delivery}->close($error);
+    $_->leaves($error) for @rounds;
+    return;
+}
+
+sub abandon {
+    my ($self) = @_;
+    $_->forget for splice @{ $self->{idle} };
+    $_->close for values %{ $self->{brokers} };
+    $self->{brokers} = {};
+    $self->{keeps_positions} = 0;
+    delete $self->{fetch_on_timer};
+    $self->{delivery}->abandon;
+    $self->{assigned}->replace([]);
+    return;
+}
+
+# --- assignments ----------------------------------------------------------------------
 
 sub _checked_partition {
     my ($given) = @_;
@@ -57,12 +278,12 @@ sub _written {
 # Within on_assign: where to go on with what the member owns. Without an offset that is
 # where it would anyway.
 sub _assign_owned {
-    my ($self, $group_id, $given, $checked) = @_;
-    my $owned = $self->_assigned_by_key;
+    my ($self, $owner, $given, $checked) = @_;
+    my $owned = $self->{assigned}->by_key;
     my @keys  = map { "$_->{topic}:$_->{partition}" } @$checked;
     my @other = grep { !$owned->{$_} } @keys;
-    Carp::croak("assign: the group '$group_id' has not assigned " . join ', ', @other) if @other;
-    $self->_begin_at($owned->{ $keys[$_] }, $checked->[$_]{offset})
+    Carp::croak("assign: the group '$owner->{group_id}' has not assigned " . join ', ', @other) if @other;
+    $self->begin_at($owned->{ $keys[$_] }, $checked->[$_]{offset})
         for grep { defined $given->[$_]{offset} } 0 .. $#keys;
     return;
 }
@@ -77,279 +298,277 @@ sub _named_partition {
     };
 }
 
+sub _assigned_among {
+    my ($self, $method, $partitions) = @_;
+    Carp::croak("$method: expected arrayref of partitions") unless ref $partitions eq 'ARRAY';
+    return grep { defined }
+        map { $self->{assigned}->find(@$_{qw(topic partition)}) } map { _named_partition($method => $_) } @$partitions;
+}
+
 sub _integer {
     my ($what, $value) = @_;
-    Carp::croak("$what must be an integer, not '$value'") unless _is_integer($value);
+    Carp::croak("$what must be an integer, not '$value'") unless is_integer($value);
     return $value + 0;
 }
 
-sub _is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
+sub is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
 
-# Replaces all: also of a partition that was assigned before nothing is kept.
-sub _set_assignment {
-    my ($self, $assigned) = @_;
-    my $cfg   = $self->{cfg};
-    my @rounds = map { $_->retire } values %{ $cfg->{cursors} };
-    $cfg->{assignments} = $assigned;
-    $cfg->{cursors}     = {};
-    return $self->_assignment_changed(@rounds);
-}
-
-# Partitions that stay keep their position and what was fetched of them; what is new
-# has the cursor that is given for it, or a plain one.
-sub _change_assignment {
-    my ($self, $assigned, %new) = @_;
-    my $cfg     = $self->{cfg};
-    my $was     = $self->_assigned_by_key;
-    my $cursors = $cfg->{cursors};
-    my (@now, %kept);
-    for my $given (@$assigned) {
-        my $key = "$given->{topic}:$given->{partition}";
-        push @now, $was->{$key} || {%$given};
-        my $cursor = $was->{$key} ? delete $cursors->{$key} : $new{$key};
-        $kept{$key} = $cursor if $cursor;
-    }
-    my @rounds = map { $_->retire } values %$cursors;
-    $cfg->{assignments} = \@now;
-    $cfg->{cursors}     = \%kept;
-    return $self->_assignment_changed(@rounds);
-}
-
-sub _assignment_changed {
+sub _changed {
     my ($self, @rounds) = @_;
-    $self->_note_positions if $self->{cfg}{txn};
-    $self->_interrupt_delivery;
-    $self->_end_part($_) for @rounds;
-    $self->_schedule_delivery;
-    $self->_poll_again;
-    return $self->_fetch_on;
+    $self->{tells}->('moved');
+    $self->{assigned}->interrupt;
+    $_->leaves for @rounds;
+    $self->{delivery}->schedule;
+    $self->poll_again;
+    return $self->fetch_on;
 }
 
-sub _assigned {
-    my ($self, $topic, $partition) = @_;
-    my ($found) = grep { $_->{topic} eq $topic && $_->{partition} == $partition } @{ $self->{cfg}{assignments} };
-    return $found;
-}
-
-# A partition that was given up and has come back has another entry than before.
-sub _assigned_by_key {
-    my ($self) = @_;
-    return { map { ("$_->{topic}:$_->{partition}" => $_) } @{ $self->{cfg}{assignments} } };
-}
-
-sub _cursor {
-    my ($self, $assigned) = @_;
-    return $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"}
-        ||= EV::Kafka::Consumer::Cursor->new($assigned->{leader_epoch});
-}
-
-# Whether the cursor still stands for its partition.
-sub _is_current {
-    my ($self, $assigned, $cursor) = @_;
-    my $current = $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"};
-    return $current && $current == $cursor;
-}
-
-# What has been delivered of every partition whose position is known, exact also
-# from within on_message: the message that is being delivered counts.
-sub _positions {
-    my ($self) = @_;
-    my @positions;
-    for my $assigned (@{ $self->{cfg}{assignments} }) {
-        next if $self->_cursor($assigned)->{untold};
-        my ($offset, $epoch) = $self->_position_of($assigned);
-        push @positions, {
-            topic        => $assigned->{topic},
-            partition    => $assigned->{partition},
-            offset       => $offset,
-            leader_epoch => $epoch,
-        } if $offset >= 0;
-    }
-    return @positions;
-}
-
-sub _position_of {
-    my ($self, $assigned) = @_;
-    my $cursor = $self->_cursor($assigned);
-    my @delivering = $self->_delivering_position($cursor);
-    return @delivering ? @delivering : ($assigned->{offset}, $cursor->{position_epoch});
-}
-
-sub position {
-    my ($self, $topic, $partition) = @_;
-    $self->_check_open;
-    Carp::croak('position: topic and partition required') unless defined $topic && defined $partition;
-    _integer('position: partition', $partition);
-    my $assigned = $self->_assigned($topic, $partition) or return undef;
-    my ($offset) = $self->_position_of($assigned);
-    return $offset >= 0 ? $offset : undef;
-}
-
-# Puts positions back to what _positions gave; nothing that was fetched before
-# is delivered any more.
-sub _rewind {
-    my ($self, $positions) = @_;
-    my @rounds;
-    for my $position (@$positions) {
-        my $assigned = $self->_assigned(@$position{qw(topic partition)}) or next;
-        my $old      = $self->_cursor($assigned);
-        $assigned->{offset} = $position->{offset};
-        $self->{cfg}{cursors}{"$assigned->{topic}:$assigned->{partition}"} = $old->successor($position->{leader_epoch});
-        push @rounds, $old->retire;
-    }
-    return $self->_assignment_changed(@rounds);
-}
-
-sub pause {
-    my ($self, $partitions) = @_;
-    for my $assigned ($self->_assigned_among(pause => $partitions)) {
-        $self->_cursor($assigned)->{paused} = 1;
-    }
-    return $self->_interrupt_delivery;
-}
-
-# What was kept comes before what has been fetched since, which is less than an
-# answer: the fetch that was under way.
-sub resume {
-    my ($self, $partitions) = @_;
-    my @kept;
-    for my $assigned ($self->_assigned_among(resume => $partitions)) {
-        push @kept, $self->_cursor($assigned)->resume;
-    }
-    $self->_deliver_kept(@kept);
-    $self->_poll_again;
-    return $self->_fetch_on;
-}
-
-sub _assigned_among {
-    my ($self, $method, $partitions) = @_;
-    $self->_check_open;
-    Carp::croak("$method: expected arrayref of partitions") unless ref $partitions eq 'ARRAY';
-    return grep { defined }
-        map { $self->_assigned(@$_{qw(topic partition)}) } map { _named_partition($method => $_) } @$partitions;
-}
-
-sub seek {
-    my ($self, $topic, $partition, $offset, $cb) = @_;
-    $self->_check_open;
-    Carp::croak('seek: topic, partition and offset required') if grep { !defined } $topic, $partition, $offset;
-    _integer('seek: partition', $partition);
-    Carp::croak("seek: offset must be an offset, -1 (latest) or -2 (earliest), not '$offset'")
-        if _integer('seek: offset', $offset) < -2;
-
-    my $assigned = $self->_assigned($topic, $partition)
-        or return $self->_seek_ended($cb, undef, 'not assigned');
-    if ($offset >= 0) {
-        $self->_move($assigned, $offset);
-        return $self->_seek_ended($cb, $assigned);
-    }
-    return $self->_seek_ended($cb, undef, 'no connection to leader') unless $self->{cluster}->is_started;
-    return $self->_when_connected({
-        cb  => $cb,
-        run => sub { my ($self, $op) = @_; $self->_seek_end($topic, $partition, $offset, $op->{cb}) },
-    });
-}
+# --- positions ------------------------------------------------------------------------
 
 sub _seek_end {
     my ($self, $topic, $partition, $offset, $cb) = @_;
-    my $assigned = $self->_assigned($topic, $partition)
+    my $assigned = $self->{assigned}->find($topic, $partition)
         or return $self->_seek_ended($cb, undef, 'not assigned');
-    return $self->_resolve($assigned, $offset, sub {
-        my ($self, $error) = @_;
-        $self->_seek_ended($cb, $assigned, $error);
+    return $self->{position}->resolve($assigned, $offset, sub {
+        my ($error) = @_;
+        $self->_seek_ended($cb, $assigned, $error && $error->text);
         # Nothing was fetched meanwhile.
-        $self->_fetch_on;
+        $self->fetch_on;
     });
 }
 
 sub _seek_ended {
     my ($self, $cb, $assigned, $error) = @_;
-    if (defined $error) {
-        return $cb ? $self->_call($cb, undef, $error) : $self->_report("seek: $error");
-    }
-    return $self->_call($cb, { map { $_ => $assigned->{$_} } qw(topic partition offset) });
+    my $outbox = $self->{outbox};
+    return $outbox->call($cb, { map { $_ => $assigned->{$_} } qw(topic partition offset) }) unless defined $error;
+    return $cb ? $outbox->call($cb, undef, $error) : $outbox->report("seek: $error");
 }
 
-# To where the position stands already: what was fetched from there on still comes,
-# once.
-sub _move {
-    my ($self, $assigned, $offset) = @_;
-    my $cursor = $self->_cursor($assigned);
-    my ($position) = $self->_position_of($assigned);
-    return $self->_set_position($assigned, $offset)
-        unless $offset >= 0 && $offset == $position && $cursor->goes_on_at($assigned->{offset});
-    $cursor->stays;
-    return $self->_resolved($assigned, $cursor);
-}
-
-sub _set_position {
-    my ($self, $assigned, $offset, $epoch) = @_;
-    my $cursor = $self->_cursor($assigned);
-    $assigned->{offset} = $offset;
-    $cursor->moves;
-    @$cursor{qw(epoch position_epoch)} = ($epoch, $epoch) if defined $epoch;
-    $self->_interrupt_delivery;
-    return $self->_resolved($assigned, $cursor);
-}
-
-# Where the program wants to begin: at an offset, or at an end that is looked up.
-sub _begin_at {
-    my ($self, $assigned, $offset) = @_;
-    return $self->_move($assigned, $offset) if $offset >= 0;
-    $self->_set_position($assigned, $offset);
-    return $self->_find_position($assigned, $offset);
-}
-
-# Looks up the partition's earliest or latest offset and moves there, unless a seek
-# overtakes it; then calls $done->($client, $error, $was_overtaken). Until then, and
-# if nothing is found, the position is what it was.
-sub _resolve {
-    my ($self, $assigned, $timestamp, $done) = @_;
-    my $cursor = $self->_cursor($assigned);
-    my $lookup = $cursor->lookup_begins($self->_now);
-    my ($since) = $self->_position_of($assigned);
-    $self->_interrupt_delivery;
-    return $self->_lookup_offset(@$assigned{qw(topic partition)}, $timestamp, sub {
-        my ($self, $offset, $error) = @_;
-        my $is_last = $self->_is_current($assigned, $cursor) && $cursor->is_last_lookup($lookup);
-        if ($is_last) {
-            if (defined $error) {
-                # Before anybody hears of it, who may ask again at once.
-                $self->_delay($cursor);
-                $self->_resolved($assigned, $cursor, $error);
-            }
-            else {
-                $self->_found($assigned, $since, $offset);
-            }
-            $self->_note_positions if $self->{cfg}{txn};
-        }
-        $done->($self, $error, !$is_last);
-    });
-}
-
-# What poll had asked for may have come meanwhile: from the offset that was found on
-# it has been delivered.
-sub _found {
-    my ($self, $assigned, $since, $offset) = @_;
-    my ($position) = $self->_position_of($assigned);
-    my $has_come = $since >= 0 && $since <= $offset && $offset <= $position;
-    return $self->_move($assigned, $has_come ? $position : $offset);
-}
-
-# What waited for the position goes on.
+# A position is known, or is not found, for which others have waited.
 sub _resolved {
-    my ($self, $assigned, $cursor, $error) = @_;
-    my @rounds = $cursor->lookup_ends;
-    $self->_deliver_kept(splice @{ $cursor->{kept} }) unless $cursor->is_stopped;
-    my $leader = $self->_leader(@$assigned{qw(topic partition)});
+    my ($self, $assigned, $cursor, $error, @rounds) = @_;
+    $self->{delivery}->add_kept(splice @{ $cursor->{kept} }) unless $cursor->is_stopped;
+    my $leader = @rounds && !defined $error ? $self->{cluster}->leader(@$assigned{qw(topic partition)}) : undef;
     for my $round (@rounds) {
-        $self->_fetch_from($leader, $round) if !defined $error && defined $leader && !$self->{cfg}{closed};
-        $self->_end_part($round, $error);
+        $self->_fetch_from($leader, $round) if defined $leader;
+        $round->leaves($error && $error->text);
     }
     return if defined $error;
-    $self->_assign_later if $cursor->{untold};
-    $self->_poll_again;
+    $self->{tells}->('positioned') if $cursor->{untold};
+    $self->poll_again;
     return $self->_fetch_on_after(0);
+}
+
+sub _not_found {
+    my ($self, $assigned, $cursor) = @_;
+    return $self->_looks_up ? $self->{position}->find_in_time($assigned, $cursor) : undef;
+}
+
+sub _looks_up {
+    my ($self) = @_;
+    return $self->{delivery}->is_consuming || $self->{keeps_positions};
+}
+
+# --- fetching -------------------------------------------------------------------------
+
+# While consuming: no broker may be without a Fetch that could have one.
+sub fetch_on {
+    my ($self) = @_;
+    delete $self->{fetch_on_timer};
+    return unless $self->_looks_up && $self->{cluster}->is_connected;
+    my $delivery = $self->{delivery};
+    $self->_listen_again if $delivery->is_consuming;
+    my @nodes = $self->_nodes_to_ask;
+    return unless $delivery->is_consuming;
+    my $wait  = $self->_nodes_about_to_resolve;
+    for my $node_id (grep { !$wait->{$_} } @nodes) {
+        $self->_fetch_from($node_id) unless $self->_broker($node_id)->is_busy || $delivery->has_undelivered($node_id);
+    }
+    return;
+}
+
+# That looks at every partition. When many of them want it, because their positions
+# have become known or were to be looked up again, it is done once.
+sub _fetch_on_after {
+    my ($self, $delay) = @_;
+    return unless $self->_looks_up;
+    my $at = $self->{loop}->now + $delay;
+    return if $self->{fetch_on_timer} && $self->{fetch_on_at} <= $at;
+    $self->{fetch_on_at}    = $at;
+    $self->{fetch_on_timer} = $self->{loop}->timer($delay, $self, 'fetch_on');
+    return;
+}
+
+sub _listen_again {
+    my ($self) = @_;
+    $self->_fetch_on_after(LISTENER_INTERVAL) if $self->{delivery}->is_unheard;
+    return;
+}
+
+# A Fetch that left without a partition whose position is known a moment later
+# would keep it waiting for as long as the broker has nothing of the others.
+sub _nodes_about_to_resolve {
+    my ($self) = @_;
+    my $now = $self->{loop}->now;
+    my %nodes;
+    for my $assigned ($self->{assigned}->all) {
+        my $cursor = $self->{assigned}->cursor($assigned);
+        next unless $cursor->is_resolving;
+        my $left = $cursor->{resolving} + $RESOLVING_GRACE - $now;
+        next if $left <= 0;
+        my $leader = $self->{cluster}->leader(@$assigned{qw(topic partition)});
+        next unless defined $leader;
+        $nodes{$leader} = 1;
+        $self->{position}->find_after($left, $assigned, $cursor);
+    }
+    return \%nodes;
+}
+
+# The brokers that lead a partition whose position is known. Others are looked
+# for, and so is their position; $waits hears of the latter.
+sub _nodes_to_ask {
+    my ($self, $waits) = @_;
+    my ($partitions, $cluster) = @$self{qw(assigned cluster)};
+    my %nodes;
+    for my $assigned ($partitions->all) {
+        my $cursor = $partitions->cursor($assigned);
+        next if $cursor->is_stopped;
+        my $leader = $cluster->leader(@$assigned{qw(topic partition)});
+        if (!defined $leader) {
+            # At once, and then ever more slowly until there is one.
+            $cluster->want($assigned->{topic}, $cursor->leader_wait($self->{loop}->now));
+            next;
+        }
+        $cursor->leader_found;
+        if ($cursor->{checking}) {
+            $waits->($cursor) if $waits;
+        }
+        elsif ($cursor->is_resolving || $assigned->{offset} < 0) {
+            $waits->($cursor) if $waits;
+            $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving;
+        }
+        elsif (!$cursor->{untold}) {
+            $nodes{$leader} = 1;
+        }
+    }
+    return sort { $a <=> $b } keys %nodes;
+}
+
+# Without consume the broker is asked only for what it is known to have: nobody
+# may ever poll again. What was put back is there for the second time.
+sub _fetch_ahead {
+    my ($self, $node_id, $has_backlog) = @_;
+    my $delivery = $self->{delivery};
+    return unless $delivery->is_consuming || $has_backlog;
+    return $delivery->has_undelivered($node_id) ? undef : $self->_fetch_from($node_id);
+}
+
+sub _fetch_from {
+    my ($self, $node_id, $round) = @_;
+    $self->{delivery}->nobody_listens unless $self->{delivery}->listener;
+    return $self->_broker($node_id)->ask($round);
+}
+
+sub _broker {
+    my ($self, $node_id) = @_;
+    return $self->{brokers}{$node_id} ||= EV::Kafka::Consumer::Broker->new(%{ $self->{for_brokers} }, node_id => $node_id);
+}
+
+# What brought nothing waits for nothing.
+sub _answered {
+    my ($self, $broker, $fetch, $fetched) = @_;
+    my @parts = $self->{answer}->read($fetch, $fetched);
+    return unless $broker->forget($fetch);
+    return $self->_fetch_again($broker, $fetch) if $self->_is_void($fetch);
+    my $answer = { node_id => $broker->node_id, parts => \@parts, rounds => $fetch->{rounds}, error => $fetch->{error} };
+    return $self->{delivery}->add($answer) if @parts;
+    $self->{delivery}->end_answer($answer);
+    return $self->fetch_on;
+}
+
+# A fetch that left before poll was called, for positions that nobody wants any
+# more by now: poll has nothing of it.
+sub _is_void {
+    my ($self, $fetch) = @_;
+    return $fetch->{is_ahead} && @{ $fetch->{rounds} }
+        && !grep { $self->{assigned}->is_wanted($_) } values %{ $fetch->{parts} };
+}
+
+sub _fetch_again {
+    my ($self, $broker, $fetch) = @_;
+    for my $round (@{ $fetch->{rounds} }) {
+        $self->_fetch_from($broker->node_id, $round);
+        $round->leaves;
+    }
+    return $self->fetch_on;
+}
+
+# --- rounds of poll -------------------------------------------------------------------
+
+# What it finds to wait for may have failed by the time that it is settled.
+sub _begin {
+    my ($self, $round) = @_;
+    push @{ $self->{idle} }, $round;
+    return $self->_ask_for($round);
+}
+
+sub _ask_for {
+    my ($self, $round) = @_;
+    $self->_find_for($round);
+    return $self->{outbox}->then($self, _settle => $round);
+}
+
+sub _find_for {
+    my ($self, $round) = @_;
+    $self->_listen_again;
+    $self->{delivery}->join($round);
+    my @nodes = $self->_nodes_to_ask(sub {
+        my ($cursor) = @_;
+        $round->joins;
+        push @{ $cursor->{waiters} }, $round;
+    });
+    for my $node_id (@nodes) {
+        $self->_fetch_from($node_id, $round) unless $self->{delivery}->has_undelivered($node_id);
+    }
+    return;
+}
+
+# A program that polls again from the callback would never let go of the processor,
+# or come back to the event loop, if there is nothing to fetch from. It is answered
+# like by a broker that has nothing; whether that changes is looked at meanwhile.
+sub _settle {
+    my ($self, $round) = @_;
+    return unless grep { $_ == $round } @{ $self->{idle} };
+    if ($round->is_alone && $round->has_callback
+        && ($round->is_waiting || $self->{polls}{calling} || $self->_is_all_stopped)) {
+        $round->waits($self->{loop}->timer($self->{options}{fetch_max_wait_ms} / 1000, $self, _end_idle => $round))
+            unless $round->is_waiting;
+        return;
+    }
+    return $self->_end_idle($round);
+}
+
+sub _is_all_stopped {
+    my ($self) = @_;
+    my @assigned = $self->{assigned}->all;
+    return @assigned && !grep { !$self->{assigned}->cursor($_)->is_stopped } @assigned;
+}
+
+sub _end_idle {
+    my ($self, $round) = @_;
+    @{ $self->{idle} } = grep { $_ != $round } @{ $self->{idle} };
+    return $round->goes_on;
+}
+
+# There may be something to ask for by now.
+sub poll_again {
+    my ($self) = @_;
+    return unless @{ $self->{idle} } && $self->{cluster}->is_connected;
+    for my $round (grep { $_->is_waiting } @{ $self->{idle} }) {
+        $round->begins_again;
+        $self->_ask_for($round);
+    }
+    return;
 }
 
 1;
@@ -358,16 +577,58 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Consumer - an EV::Kafka client's assignment and its positions
+EV::Kafka::Consumer - what an EV::Kafka client consumes
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself: C<assign>, C<seek>,
-C<position>, C<pause>, C<resume>, and the position of every assigned partition,
-which only the answer to the question that was asked last may change.
+A part of L<EV::Kafka::Client>, not for use by itself. It puts together what fetches, L<EV::Kafka::Consumer::Broker>,
+what an answer means, L<EV::Kafka::Consumer::Answer>, and what hands records to the program,
+L<EV::Kafka::Consumer::Delivery>.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+With C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets> and C<tells>, which hears of C<moved>, C<delivers> and
+C<positioned>.
+
+=head2 assign(\@partitions), seek($topic, $partition, $offset, [$cb]), position($topic, $partition), pause(\@partitions), resume(\@partitions), poll([$cb]), consume, stop_consuming
+
+The program's, see L<EV::Kafka>.
+
+=head2 assignments, assigned($topic, $partition), assigned_by_key, cursor($assigned), is_current($assigned, $cursor)
+
+What is assigned, and the L<EV::Kafka::Consumer::Cursor> of a partition.
+
+=head2 position_of($assigned), positions, handled_positions, is_delivering
+
+Where delivering stands, what the program is done with, and whether it is being called.
+
+=head2 replace(\@assigned), change(\@assigned, %cursors), rewind(\@positions), begin_at($assigned, $offset), move($assigned, $offset), void($cursor)
+
+Another assignment, one in which partitions may stay, positions from before; where to go on in a
+partition; and that what was fetched of it is not delivered although C<poll> asked for it.
+
+=head2 hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_timestamp
+
+Nothing is delivered while anybody holds it. Positions are looked up also while nothing is consumed. The group
+that assigns, and whether the program may within C<on_assign>. Where to go on when a position does not exist.
+
+=head2 fetch_on, poll_again, look_again, recreated($topic), gone($node_id)
+
+There may be something to fetch: while consuming, for polls that wait, and for both because leaders have changed. A topic
+was created anew, and a broker is waited for no longer.
+
+=head2 close($error), abandon
+
+The end, with and without a word to those who wait.
+
+=head2 is_integer($value)
+
+A function.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::Fetcher>, L<EV::Kafka::Dispatch>
+L<EV::Kafka>
 
 =cut

@@ -8,33 +8,6 @@ use Scalar::Util qw(weaken);
 # goes as soon as the owner is a class.
 
 my %ROOM = (
-    consumer => {
-        change            => '_change_assignment',
-        replace           => '_set_assignment',
-        assigned          => '_assigned',
-        assigned_by_key   => '_assigned_by_key',
-        assignments       => sub { @{ $_[0]{cfg}{assignments} } },
-        cursor            => '_cursor',
-        is_current        => '_is_current',
-        position_of       => '_position_of',
-        positions         => '_positions',
-        handled_positions => '_handled_positions',
-        is_delivering     => sub { $_[0]{cfg}{delivery}{part} ? 1 : 0 },
-        begin_at          => '_begin_at',
-        move              => '_move',
-        void              => '_void_fetched',
-        fetch_on          => '_fetch_on',
-        hold              => '_hold_delivery',
-        release           => '_release_delivery',
-        keep_positions    => '_keep_positions',
-        # ($group_id, $may_assign): whose member is assigned its partitions, undef for nobody's; within on_assign
-        # assign moves what it has.
-        owned_by          => '_owned_by',
-        # 'earliest', which undef is too, or 'latest'.
-        resets_to         => '_resets_to',
-        consume           => '_start_consuming',
-        stop_consuming    => '_stop_consuming',
-    },
     producer => {
         flush_all    => '_flush_all_batches',
         send_ready   => '_send_ready',

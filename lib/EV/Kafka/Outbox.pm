@@ -61,6 +61,13 @@ sub entry {
     };
 }
 
+# A method that calls the program itself, once a record: gives what it gives, nothing in a child that the
+# program has forked meanwhile.
+sub hand_over {
+    my ($self, $object, $method, @args) = @_;
+    return $self->_outside($object->can($method), $object, @args);
+}
+
 # --- what is put in -------------------------------------------------------------
 
 sub call {
@@ -187,23 +194,25 @@ sub _make_report {
     return;
 }
 
-# Gives what it has died of. What has to follow a call, and whatever comes behind that, waits until
-# the call has returned, also while that turns the loop.
+# Gives what it has died of.
 sub _call_program {
     my ($self, $cb, @args) = @_;
+    local $self->{depth} = $self->{depth} + 1;
+    return $self->_outside(\&EV::Kafka::_shielded, $cb, @args);
+}
+
+# Inside of it there is no entry under way. What has to follow the calls that were put in before, and
+# whatever comes behind that, waits until it has returned, also while it turns the loop.
+sub _outside {
+    my ($self, $code, @args) = @_;
     my $queue   = $self->{queue};
     my $follows = $self->{follows} ? List::Util::first { $queue->[$_][0] eq '_go_on' } 0 .. $#$queue : undef;
     my @waits   = defined $follows ? splice @$queue, $follows : ();
-    my @died;
-    {
-        # Inside of it there is no entry under way.
-        local @$self{qw(depth entered)} = ($self->{depth} + 1, 0);
-        @died = EV::Kafka::_shielded($cb, @args);
-    }
+    my @given   = do { local $self->{entered} = 0; $code->(@args) };
     # It may have forked: in the child nothing of what would follow is to happen.
     return if $self->{abandon}->();
     push @$queue, @waits;
-    return @died;
+    return @given;
 }
 
 sub _go_on {
@@ -244,6 +253,10 @@ Calls the method, then makes the calls that it left, unless another entry is und
 =head2 entry($object, $method, @args)
 
 The same as a code reference, whose own arguments follow; it does not keep the object alive.
+
+=head2 hand_over($object, $method, @args)
+
+A method that calls the program itself.
 
 =head2 call($cb, @args), call_as($label, $cb, @args), call_later($label, $cb, @args)
 

@@ -52,7 +52,7 @@ sub begin_transaction {
     # With what was produced while the last one was committed.
     $self->_txn_begin;
     $self->_native_if_taken;
-    $self->_release_delivery if $cfg->{delivery_held};
+    $self->_release_delivery;
     return $cfg->{closed} ? undef : $self->_send_ready;
 }
 

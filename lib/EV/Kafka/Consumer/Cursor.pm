@@ -227,6 +227,13 @@ sub epoch_has_gone {
     return;
 }
 
+# Whether what was read last is known to be in the log of a leader of that epoch, or nothing
+# was read that could be missing.
+sub is_checked {
+    my ($self, $epoch) = @_;
+    return $self->{epoch} < 0 || $epoch <= ($self->{checked_epoch} // $self->{epoch});
+}
+
 sub forget_epoch {
     my ($self) = @_;
     $self->{epoch} = NO_EPOCH;
@@ -282,7 +289,7 @@ on; and going on, which gives what was kept.
 
 Whether an answer brings what comes next, what it brought, and how far that was delivered.
 
-=head2 epoch_has_gone($known), forget_epoch, diverges
+=head2 is_checked($epoch), epoch_has_gone($known), forget_epoch, diverges
 
 What is known of the last leader epoch when the leader's log departs from it (KIP-320,
 KIP-595).

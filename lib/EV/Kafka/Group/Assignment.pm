@@ -207,7 +207,7 @@ sub _told {
 sub _begin_where_told {
     my ($self, $assigned, $offset) = @_;
     return $self->{consumer}->begin_at($assigned, $offset + 0)
-        if EV::Kafka::Consumer::_is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
+        if EV::Kafka::Consumer::is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
     return $self->{outbox}->report("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
         . "-1 (latest) or -2 (earliest), not '$offset'");
 }

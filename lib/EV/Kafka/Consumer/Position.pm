@@ -1,0 +1,184 @@
+package EV::Kafka::Consumer::Position;
+use strict;
+use warnings;
+
+use EV::Kafka::Offsets;
+
+# Where consuming goes on: moves of positions, and lookups of those that are not known. Only
+# the answer to the question that was asked last may move a position.
+#   reset   where to go on when a position does not exist (any more)
+
+# Seconds between looks at all partitions when positions are looked up again, each
+# at a time of its own.
+use constant RETRY_SPACING => 0.02;
+
+# tells: resolved($assigned, $cursor, $error, @rounds) when a position is known, or is not found;
+# not_found($assigned, $cursor), it is not looked up again by itself; moved when that was looked up;
+# retried($seconds), all partitions may be looked at after them.
+sub new {
+    my ($class, %about) = @_;
+    return bless { %about{qw(loop outbox offsets assigned tells)}, reset => EV::Kafka::Offsets::EARLIEST() }, $class;
+}
+
+sub resets_to {
+    my ($self, $where) = @_;
+    $self->{reset} = ($where // '') eq 'latest' ? EV::Kafka::Offsets::LATEST() : EV::Kafka::Offsets::EARLIEST();
+    return;
+}
+
+sub reset_timestamp { return $_[0]{reset} }
+
+# --- moves ------------------------------------------------------------------------------
+
+# Where the program wants to begin: at an offset, or at an end that is looked up.
+sub begin_at {
+    my ($self, $assigned, $offset) = @_;
+    return $self->move($assigned, $offset) if $offset >= 0;
+    $self->set($assigned, $offset);
+    return $self->find($assigned, $offset);
+}
+
+# To where the position stands already: what was fetched from there on still comes,
+# once.
+sub move {
+    my ($self, $assigned, $offset) = @_;
+    my $cursor = $self->{assigned}->cursor($assigned);
+    my ($position) = $self->{assigned}->position_of($assigned);
+    return $self->set($assigned, $offset)
+        unless $offset >= 0 && $offset == $position && $cursor->goes_on_at($assigned->{offset});
+    $cursor->stays;
+    return $self->resolved($assigned, $cursor);
+}
+
+sub set {
+    my ($self, $assigned, $offset, $epoch) = @_;
+    my $cursor = $self->{assigned}->cursor($assigned);
+    $assigned->{offset} = $offset;
+    $cursor->moves;
+    @$cursor{qw(epoch position_epoch)} = ($epoch, $epoch) if defined $epoch;
+    $self->{assigned}->interrupt;
+    return $self->resolved($assigned, $cursor);
+}
+
+# What waited for the position goes on.
+sub resolved {
+    my ($self, $assigned, $cursor, $error) = @_;
+    return $self->{tells}->(resolved => $assigned, $cursor, $error, $cursor->lookup_ends);
+}
+
+# --- lookups ----------------------------------------------------------------------------
+
+# Looks up the partition's earliest or latest offset and moves there, unless a seek
+# overtakes it; then calls $done->($error, $was_overtaken). Until then, and
+# if nothing is found, the position is what it was.
+sub resolve {
+    my ($self, $assigned, $timestamp, $done) = @_;
+    my $cursor = $self->{assigned}->cursor($assigned);
+    my $lookup = $cursor->lookup_begins($self->{loop}->now);
+    my ($since) = $self->{assigned}->position_of($assigned);
+    $self->{assigned}->interrupt;
+    return $self->{offsets}->lookup(@$assigned{qw(topic partition)}, $timestamp, sub {
+        my ($offset, $error) = @_;
+        my $is_last = $self->{assigned}->is_current($assigned, $cursor) && $cursor->is_last_lookup($lookup);
+        $self->_looked_up($assigned, $cursor, $since, $offset, $error) if $is_last;
+        $done->($error, !$is_last);
+    });
+}
+
+sub _looked_up {
+    my ($self, $assigned, $cursor, $since, $offset, $error) = @_;
+    if (defined $error) {
+        $cursor->delay($self->{loop}->now);
+        $self->resolved($assigned, $cursor, $error);
+    }
+    else {
+        $self->_found($assigned, $since, $offset);
+    }
+    return $self->{tells}->('moved');
+}
+
+# What poll had asked for may have come meanwhile: from the offset that was found on
+# it has been delivered.
+sub _found {
+    my ($self, $assigned, $since, $offset) = @_;
+    my ($position) = $self->{assigned}->position_of($assigned);
+    my $has_come = $since >= 0 && $since <= $offset && $offset <= $position;
+    return $self->move($assigned, $has_come ? $position : $offset);
+}
+
+# A position to be looked up before it can be fetched from: -1 or -2 from assign,
+# or the one to fall back to.
+sub find {
+    my ($self, $assigned, $timestamp) = @_;
+    my $cursor = $self->{assigned}->cursor($assigned);
+    return $self->resolve($assigned, $timestamp, sub {
+        my ($error, $was_overtaken) = @_;
+        return if !defined $error || $was_overtaken;
+        $self->{tells}->(not_found => $assigned, $cursor) unless $cursor->is_resolving;
+        # A leader that cannot be reached is a broker's affair.
+        return if !defined $error->code || $cursor->{reported}{lookup}++;
+        $self->{outbox}->report($error->of("position of $assigned->{topic}:$assigned->{partition}"));
+    });
+}
+
+# Not before the delay after the last try is over.
+sub find_in_time {
+    my ($self, $assigned, $cursor) = @_;
+    my $wait = $cursor->wait_at($self->{loop}->now);
+    return $wait > 0 ? $self->find_after($wait, $assigned, $cursor) : $self->find($assigned, $assigned->{offset});
+}
+
+sub find_after {
+    my ($self, $seconds, $assigned, $cursor) = @_;
+    $cursor->{retry} ||= $self->{loop}->timer($seconds, $self, _find_again => @$assigned{qw(topic partition)});
+    return;
+}
+
+sub _find_again {
+    my ($self, $topic, $partition) = @_;
+    my $assigned = $self->{assigned}->find($topic, $partition) or return;
+    my $cursor   = $self->{assigned}->cursor($assigned);
+    delete $cursor->{retry};
+    $self->find($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->is_resolving;
+    return $self->{tells}->(retried => RETRY_SPACING);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Consumer::Position - where a consumer goes on in its partitions
+
+=head1 DESCRIPTION
+
+A part of L<EV::Kafka::Consumer>, not for use by itself. It moves positions, and looks up those that are
+not known, again with back-off.
+
+=head1 METHODS
+
+=head2 new(%about), resets_to($where), reset_timestamp
+
+With C<loop>, C<outbox>, C<offsets>, C<assigned> and C<tells>. Where to go on when a position
+does not exist: C<earliest>, which undef is too, or C<latest>.
+
+=head2 begin_at($assigned, $offset), move($assigned, $offset), set($assigned, $offset, [$epoch])
+
+To an offset or an end; to an offset, keeping what was fetched if the position stands there; to an
+offset with nothing that was fetched.
+
+=head2 resolve($assigned, $timestamp, $done), find($assigned, $timestamp), find_in_time($assigned, $cursor), find_after($seconds, $assigned, $cursor)
+
+A lookup; the same for a position without which nothing is fetched; when its back-off is over; and after
+so many seconds.
+
+=head2 resolved($assigned, $cursor, [$error])
+
+What waited for the position goes on.
+
+=head1 SEE ALSO
+
+L<EV::Kafka::Consumer>, L<EV::Kafka::Offsets>
+
+=cut
