@@ -33,7 +33,7 @@ use parent qw(
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox Partitions);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.

@@ -12,6 +12,7 @@ use EV::Kafka::Consumer::Delivery;
 use EV::Kafka::Consumer::Log;
 use EV::Kafka::Consumer::Position;
 use EV::Kafka::Consumer::Round;
+use EV::Kafka::Partitions;
 
 # What a client consumes. Its state lies in its parts, of which each knows those above it in this list:
 #   assigned   what is assigned, and its positions
@@ -43,21 +44,21 @@ sub new {
     }, $class;
     my %ground = %about{qw(loop outbox options cluster offsets)};
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
-    $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, tells => $self->_hears(
+    $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },
         takes    => \&_fetch_ahead,
         unheard  => sub { $_[0]->_fetch_on_after(LISTENER_INTERVAL) },
         void     => \&void,
     ));
-    $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, tells => $self->_hears(
+    $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, news => $self->_hears(
         resolved  => \&_resolved,
         not_found => \&_not_found,
         moved     => sub { $_[0]{tells}->('moved') },
         retried   => \&_fetch_on_after,
     ));
-    $ground{log} = $self->{log} = EV::Kafka::Consumer::Log->new(%ground, tells => $self->_hears(void => \&void));
+    $ground{log} = $self->{log} = EV::Kafka::Consumer::Log->new(%ground, news => $self->_hears(void => \&void));
     $self->{answer} = EV::Kafka::Consumer::Answer->new(%ground);
-    $self->{for_brokers} = { %ground{qw(loop outbox options cluster offsets assigned delivery)}, tells => $self->_hears(
+    $self->{for_brokers} = { %ground{qw(loop outbox options cluster offsets assigned delivery)}, news => $self->_hears(
         answered  => \&_answered,
         ended     => \&fetch_on,
         unchecked => sub { my ($self, @about) = @_; $self->{log}->check(@about) },
@@ -99,7 +100,7 @@ sub assign {
 sub position {
     my ($self, $topic, $partition) = @_;
     Carp::croak('position: topic and partition required') unless defined $topic && defined $partition;
-    _integer('position: partition', $partition);
+    EV::Kafka::Partitions::integer('position: partition', $partition);
     my $assigned = $self->{assigned}->find($topic, $partition) or return undef;
     my ($offset) = $self->{assigned}->position_of($assigned);
     return $offset >= 0 ? $offset : undef;
@@ -108,7 +109,7 @@ sub position {
 sub pause {
     my ($self, $partitions) = @_;
     for my $assigned ($self->_assigned_among(pause => $partitions)) {
-        $self->{assigned}->cursor($assigned)->{paused} = 1;
+        $self->{assigned}->cursor($assigned)->pause;
     }
     return $self->{assigned}->interrupt;
 }
@@ -129,9 +130,9 @@ sub resume {
 sub seek {
     my ($self, $topic, $partition, $offset, $cb) = @_;
     Carp::croak('seek: topic, partition and offset required') if grep { !defined } $topic, $partition, $offset;
-    _integer('seek: partition', $partition);
+    EV::Kafka::Partitions::integer('seek: partition', $partition);
     Carp::croak("seek: offset must be an offset, -1 (latest) or -2 (earliest), not '$offset'")
-        if _integer('seek: offset', $offset) < -2;
+        if EV::Kafka::Partitions::integer('seek: offset', $offset) < -2;
 
     my $assigned = $self->{assigned}->find($topic, $partition)
         or return $self->_seek_ended($cb, undef, 'not assigned');
@@ -264,7 +265,7 @@ sub abandon {
 sub _checked_partition {
     my ($given) = @_;
     my $named = _named_partition(assign => $given);
-    return { %$named, offset => _integer('assign: offset', $given->{offset} // 0) };
+    return { %$named, offset => EV::Kafka::Partitions::integer('assign: offset', $given->{offset} // 0) };
 }
 
 # A hash that may not be written to is copied.
@@ -294,7 +295,7 @@ sub _named_partition {
     Carp::croak("$method: missing topic") unless defined $given->{topic} && length $given->{topic};
     return {
         topic     => $given->{topic},
-        partition => _integer("$method: partition", $given->{partition} // 0),
+        partition => EV::Kafka::Partitions::integer("$method: partition", $given->{partition} // 0),
     };
 }
 
@@ -304,14 +305,6 @@ sub _assigned_among {
     return grep { defined }
         map { $self->{assigned}->find(@$_{qw(topic partition)}) } map { _named_partition($method => $_) } @$partitions;
 }
-
-sub _integer {
-    my ($what, $value) = @_;
-    Carp::croak("$what must be an integer, not '$value'") unless is_integer($value);
-    return $value + 0;
-}
-
-sub is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
 
 sub _changed {
     my ($self, @rounds) = @_;
@@ -347,14 +340,14 @@ sub _seek_ended {
 # A position is known, or is not found, for which others have waited.
 sub _resolved {
     my ($self, $assigned, $cursor, $error, @rounds) = @_;
-    $self->{delivery}->add_kept(splice @{ $cursor->{kept} }) unless $cursor->is_stopped;
+    $self->{delivery}->add_kept($cursor->take_kept) unless $cursor->is_stopped;
     my $leader = @rounds && !defined $error ? $self->{cluster}->leader(@$assigned{qw(topic partition)}) : undef;
     for my $round (@rounds) {
         $self->_fetch_from($leader, $round) if defined $leader;
         $round->leaves($error && $error->text);
     }
     return if defined $error;
-    $self->{tells}->('positioned') if $cursor->{untold};
+    $self->{tells}->('positioned') if $cursor->is_untold;
     $self->poll_again;
     return $self->_fetch_on_after(0);
 }
@@ -447,7 +440,7 @@ sub _nodes_to_ask {
             $waits->($cursor) if $waits;
             $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving;
         }
-        elsif (!$cursor->{untold}) {
+        elsif (!$cursor->is_untold) {
             $nodes{$leader} = 1;
         }
     }
@@ -622,10 +615,6 @@ was created anew, and a broker is waited for no longer.
 =head2 close($error), abandon
 
 The end, with and without a word to those who wait.
-
-=head2 is_integer($value)
-
-A function.
 
 =head1 SEE ALSO
 

@@ -2,6 +2,8 @@ package EV::Kafka::Partitions;
 use strict;
 use warnings;
 
+use Carp ();
+
 # Bytes; no broker has a topic with a longer name.
 use constant MAX_TOPIC_NAME => 249;
 
@@ -14,6 +16,15 @@ sub invalid_topic {
         ? "invalid topic name: $bytes bytes, ${\ MAX_TOPIC_NAME} are allowed: '" . substr($topic, 0, 20) . "...'"
         : undef;
 }
+
+# A number of the program's; $what names it.
+sub integer {
+    my ($what, $value) = @_;
+    Carp::croak("$what must be an integer, not '$value'") unless is_integer($value);
+    return $value + 0;
+}
+
+sub is_integer { return $_[0] =~ /\A-?[0-9]+\z/ }
 
 sub key_of { return "$_[0]{topic}:$_[0]{partition}" }
 
@@ -58,6 +69,10 @@ None is exported.
 =head2 invalid_topic($topic)
 
 What is wrong with a name that cannot even be asked for, or undef.
+
+=head2 integer($what, $value), is_integer($value)
+
+The program's number, which C<$what> names when it is none.
 
 =head2 key_of(\%partition)
 

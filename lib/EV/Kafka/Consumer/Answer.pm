@@ -63,7 +63,7 @@ sub _take {
     my $is_stuck = !$code && $next == $from && $end > $from;
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
     push @{ $fetch->{stuck} }, $part if $is_stuck;
-    $cursor->{failures} = 0 unless $code || $is_stuck;
+    $cursor->succeeded unless $code || $is_stuck;
     $self->_refused($fetch, $part, $code) if $code && $is_next && !$cursor->is_resolving;
     return if $next == $from || !$self->{assigned}->is_current($assigned, $cursor);
     $cursor->took($from, $next, $answer->{last_epoch}) if $is_next;
@@ -110,13 +110,13 @@ sub _refused {
 sub _ask_for_more {
     my ($self, $fetch) = @_;
     if ($fetch->{progress}) {
-        delete $_->{cursor}{max_bytes} for values %{ $fetch->{parts} };
+        $_->{cursor}->asks_for(undef) for values %{ $fetch->{parts} };
         return;
     }
     for my $part (@{ $fetch->{stuck} || [] }) {
         my ($cursor, $offset) = @$part{qw(cursor from)};
         if ($fetch->{max_bytes} < MAX_FETCH_BYTES) {
-            $cursor->{max_bytes} = List::Util::min(2 * $fetch->{max_bytes}, MAX_FETCH_BYTES);
+            $cursor->asks_for(List::Util::min(2 * $fetch->{max_bytes}, MAX_FETCH_BYTES));
         }
         else {
             $self->_delay($cursor);
@@ -135,7 +135,7 @@ sub _delay {
 sub _report_once {
     my ($self, $part, $what, $format) = @_;
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
-    return if $cursor->{reported}{$what}++;
+    return unless $cursor->is_news($what);
     return $self->{outbox}->report(sprintf $format, "$assigned->{topic}:$assigned->{partition}");
 }
 

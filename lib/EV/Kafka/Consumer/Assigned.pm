@@ -128,7 +128,7 @@ sub _positions_by {
     my @positions;
     for my $assigned ($self->all) {
         my $cursor = $self->cursor($assigned);
-        next if $cursor->{untold};
+        next if $cursor->is_untold;
         my ($offset, $epoch) = $position_of->($assigned, $cursor);
         push @positions, { topic => $assigned->{topic}, partition => $assigned->{partition},
             offset => $offset, leader_epoch => $epoch } if $offset >= 0;

@@ -36,11 +36,11 @@ use constant {
     CONSUMERS_MAY_ASK_FROM      => 3,
 };
 
-# delivery says whether one that failed is tried again. tells: answered($broker, $fetch, $fetched); ended, without an
+# delivery says whether one that failed is tried again. news: answered($broker, $fetch, $fetched); ended, without an
 # answer; unchecked($assigned, $cursor, $epoch), the leader's log has to be checked first.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(node_id loop outbox options cluster offsets assigned delivery tells)}, failures => 0, turn => 0 }, $class;
+    return bless { %about{qw(node_id loop outbox options cluster offsets assigned delivery news)}, failures => 0, turn => 0 }, $class;
 }
 
 sub node_id { return $_[0]{node_id} }
@@ -149,7 +149,7 @@ sub _checked {
         my ($assigned, $cursor) = @$part{qw(assigned cursor)};
         my $epoch = $self->{cluster}->leader_epoch(@$assigned{qw(topic partition)});
         if   ($cursor->is_checked($epoch)) { push @checked, $part }
-        else                               { $self->{tells}->(unchecked => $assigned, $cursor, $epoch) }
+        else                               { $self->{news}->(unchecked => $assigned, $cursor, $epoch) }
     }
     return @checked;
 }
@@ -177,7 +177,7 @@ sub _answered {
         return $self->_end($fetch, $error);
     }
     $self->{failures} = 0;
-    return $self->{tells}->(answered => $self, $fetch, $fetched);
+    return $self->{news}->(answered => $self, $fetch, $fetched);
 }
 
 sub _unsent {
@@ -206,7 +206,7 @@ sub _end {
     $self->_wait(EV::Kafka::Loop->backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX),
         $self->{fetch} = { rounds => [], is_ahead => 1 }) if defined $error && $self->{delivery}->is_consuming;
     $_->leaves($error) for splice @{ $fetch->{rounds} };
-    return $self->{tells}->('ended');
+    return $self->{news}->('ended');
 }
 
 # Nobody wants the answer any more to what was sent. Gives the rounds that waited for it.
@@ -250,7 +250,7 @@ partitions that the broker leads, and waits when that fails.
 
 =head2 new(%about), node_id, is_busy
 
-With C<node_id>, C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets>, C<assigned>, C<delivery> and C<tells>; whether there is a Fetch, or
+With C<node_id>, C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets>, C<assigned>, C<delivery> and C<news>; whether there is a Fetch, or
 the wait for one.
 
 =head2 ask([$round])

@@ -93,7 +93,28 @@ sub is_fetchable {
         || $self->{checking} || $self->{untold});
 }
 
-# Seconds until then.
+sub is_untold { return $_[0]{untold} }
+sub told      { delete $_[0]{untold}; return }
+
+sub pause { $_[0]{paused} = 1; return }
+
+# There is nobody to deliver to; there is somebody, true if there was not.
+sub nobody_hears   { $_[0]{unheard} = 1; return }
+sub somebody_hears { return delete $_[0]{unheard} }
+
+# What was fetched and cannot be delivered for now.
+sub keep { my ($self, $part) = @_; push @{ $self->{kept} }, $part; return }
+sub take_kept { return splice @{ $_[0]{kept} } }
+
+# What the next fetch asks for.
+sub asks_for { my ($self, $max_bytes) = @_; $self->{max_bytes} = $max_bytes; return }
+
+# Whether on_error is to hear of it: not twice.
+sub is_news { my ($self, $what) = @_; return !$self->{reported}{$what}++ }
+
+sub succeeded { $_[0]{failures} = 0; return }
+
+# Seconds until it may be fetched.
 sub wait_at { my ($self, $now) = @_; return $self->{not_before} - $now }
 
 sub delay {
@@ -151,8 +172,8 @@ sub goes_on_at {
 
 # A seek elsewhere.
 sub moves {
-    my ($self) = @_;
-    @$self{qw(epoch position_epoch)} = (NO_EPOCH, NO_EPOCH);
+    my ($self, $epoch) = @_;
+    @$self{qw(epoch position_epoch)} = ($epoch // NO_EPOCH) x 2;
     delete @$self{qw(max_bytes held unheard)};
     $self->{divergences} = 0;
     $self->drop_fetched;
@@ -186,7 +207,7 @@ sub hold {
 sub resume {
     my ($self) = @_;
     delete @$self{qw(paused held)};
-    return splice @{ $self->{kept} };
+    return $self->take_kept;
 }
 
 # Whether an answer to a fetch from $from, before so many seeks, brings what comes next.
@@ -224,6 +245,16 @@ sub epoch_has_gone {
     my $epoch = $known < $self->{epoch} ? $known : NO_EPOCH;
     $self->{position_epoch} = $epoch unless defined $self->{next};
     $self->{epoch} = $epoch;
+    return;
+}
+
+# Its leader is asked whether it is in its log, which it is under this epoch.
+sub check_begins { $_[0]{checking} = 1; return }
+
+sub check_ends {
+    my ($self, $epoch) = @_;
+    delete $self->{checking};
+    $self->{checked_epoch} = $epoch if defined $epoch;
     return;
 }
 
@@ -279,7 +310,12 @@ fetched. Seconds until a fetch may be tried, and until its leader may be asked f
 One lookup of the position: what tells it from others, whether it is the last, and its
 end, which gives the rounds that waited.
 
-=head2 goes_on_at($position), moves, stays, drop_fetched, hold, resume
+=head2 is_untold, told, pause, nobody_hears, somebody_hears, keep($part), take_kept, asks_for($max_bytes), is_news($what), succeeded
+
+Whether C<on_assign> has not been told of it, and that it has; the program stops it; there is nobody to deliver to, and there is again; what was fetched and waits; how much
+the next fetch asks for; whether an error is told for the first time; a fetch has brought something.
+
+=head2 goes_on_at($position), moves([$epoch]), stays, drop_fetched, hold, resume
 
 Whether what was fetched is what comes next at a position; a seek elsewhere, and to where it
 stands; fetching again what was not delivered; a record that the program could not work
@@ -289,7 +325,7 @@ on; and going on, which gives what was kept.
 
 Whether an answer brings what comes next, what it brought, and how far that was delivered.
 
-=head2 is_checked($epoch), epoch_has_gone($known), forget_epoch, diverges
+=head2 check_begins, check_ends([$epoch]), is_checked($epoch), epoch_has_gone($known), forget_epoch, diverges
 
 What is known of the last leader epoch when the leader's log departs from it (KIP-320,
 KIP-595).

@@ -29,12 +29,12 @@ use constant SLICE_MS => 5;
 #   backlog                        the broker had more
 #   asked                          poll wanted it: it is delivered also after a seek
 
-# tells: delivers, before it does; takes($node_id, $has_backlog) when a broker's answer begins;
+# news: delivers, before it does; takes($node_id, $has_backlog) when a broker's answer begins;
 # unheard, when there is nobody to deliver to.
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(loop outbox options assigned tells)},
+        %about{qw(loop outbox options assigned news)},
         consuming => 0, answers => [], current => undef, active => 0, sated => -1, held => {}, unheard => 0,
     }, $class;
 }
@@ -156,7 +156,7 @@ sub _deliver {
     my ($self) = @_;
     return if $self->{active};
     delete $self->{timer};
-    $self->{tells}->('delivers');
+    $self->{news}->('delivers');
     my $loop  = $self->{loop};
     my $until = $loop->now + SLICE_MS / 1000;
     {
@@ -181,7 +181,7 @@ sub _next_answer {
     my $answers = $self->{answers};
     return unless grep { $self->_is_deliverable($_) } @$answers;
     my $answer = $self->{current} = shift @$answers;
-    $self->{tells}->(takes => $answer->{node_id}, scalar grep { $_->{backlog} } @{ $answer->{parts} })
+    $self->{news}->(takes => $answer->{node_id}, scalar grep { $_->{backlog} } @{ $answer->{parts} })
         if defined $answer->{node_id};
     return $answer;
 }
@@ -215,7 +215,7 @@ sub _deliver_part {
         $cursor->took(@$part{qw(from next epoch)});
     }
     if ($cursor->is_stopped || $cursor->is_resolving && !$part->{asked}) {
-        push @{ $cursor->{kept} }, $part;
+        $cursor->keep($part);
         return 1;
     }
     if (!$part->{records}) {
@@ -256,7 +256,7 @@ sub _hold_partition {
         eval { warn "$name error: $reason" };
         return;
     }
-    $self->{tells}->(void => $cursor);
+    $self->{news}->(void => $cursor);
     $cursor->hold;
     my $key = "$assigned->{topic}:$assigned->{partition}";
     # Each time is worth a word, also when it is the same again.
@@ -292,10 +292,11 @@ sub nobody_listens {
 sub _keep_for_listener {
     my ($self, $part) = @_;
     my $cursor = $part->{cursor};
-    push @{ $cursor->{kept} }, $part;
-    $self->{unheard} = $cursor->{unheard} = 1;
+    $cursor->keep($part);
+    $cursor->nobody_hears;
+    $self->{unheard} = 1;
     $self->nobody_listens;
-    $self->{tells}->('unheard');
+    $self->{news}->('unheard');
     return 1;
 }
 
@@ -305,8 +306,8 @@ sub is_unheard {
     return 0 unless $self->{unheard};
     return 1 unless $self->listener;
     $self->{unheard} = 0;
-    my @unheard = grep { delete $_->{unheard} } $self->{assigned}->cursors;
-    $self->add_kept(map { splice @{ $_->{kept} } } grep { !$_->is_stopped && !$_->is_resolving } @unheard);
+    my @heard = grep { $_->somebody_hears } $self->{assigned}->cursors;
+    $self->add_kept(map { $_->take_kept } grep { !$_->is_stopped && !$_->is_resolving } @heard);
     return 0;
 }
 
@@ -348,7 +349,7 @@ partitions that are stopped.
 
 =head2 new(%about)
 
-With C<loop>, C<outbox>, C<options>, C<assigned> (L<EV::Kafka::Consumer::Assigned>) and C<tells>.
+With C<loop>, C<outbox>, C<options>, C<assigned> (L<EV::Kafka::Consumer::Assigned>) and C<news>.
 
 =head2 start, stop, is_consuming, hold($holder), release($holder), is_held
 

@@ -9,17 +9,17 @@ use EV::Kafka::Consumer::Cursor;
 # their offsets. Brokers of Fetch 12 and up check that themselves, others are asked
 # when the leader has changed.
 
-# tells: void($cursor).
+# news: void($cursor).
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox cluster assigned position tells)} }, $class;
+    return bless { %about{qw(loop outbox cluster assigned position news)} }, $class;
 }
 
 sub check {
     my ($self, $assigned, $cursor, $epoch) = @_;
     my ($topic, $partition) = @$assigned{qw(topic partition)};
     my $leader = $self->{cluster}->leader($topic, $partition);
-    $cursor->{checking} = 1;
+    $cursor->check_begins;
     my $done = $self->{outbox}->entry($self, _checked => $assigned, $cursor, $cursor->{generation}, $epoch);
     return $self->{cluster}->on_broker(main => $leader, {
         cb  => $done,
@@ -32,7 +32,7 @@ sub check {
 
 sub _checked {
     my ($self, $assigned, $cursor, $generation, $epoch, $found, $error) = @_;
-    delete $cursor->{checking};
+    $cursor->check_ends;
     return if !$self->{assigned}->is_current($assigned, $cursor) || $cursor->is_resolving;
     my $position = $self->{position};
     return $position->resolved($assigned, $cursor) if $cursor->{generation} != $generation;
@@ -42,7 +42,7 @@ sub _checked {
         $self->{cluster}->want($assigned->{topic});
         return $position->resolved($assigned, $cursor);
     }
-    $cursor->{checked_epoch} = $epoch;
+    $cursor->check_ends($epoch);
     my $next = $cursor->{next} // $assigned->{offset};
     return $position->resolved($assigned, $cursor) if $found_epoch >= $cursor->{epoch} && $end_offset >= $next;
     return $self->diverges($assigned, $cursor, $found_epoch, $end_offset);
@@ -62,7 +62,7 @@ sub diverges {
     }
     my $is_lost = $position > $end_offset;
     my $position_epoch = $is_lost ? $epoch : $cursor->{position_epoch};
-    $self->{tells}->(void => $cursor);
+    $self->{news}->(void => $cursor);
     $self->{position}->set($assigned, $is_lost ? $end_offset : $position, $position_epoch);
     return unless $is_lost;
     return $self->{outbox}->report("log of $topic:$partition was truncated: position $position is not in it any more, "
@@ -96,7 +96,7 @@ partition's leader has lost records that were delivered, and puts the positions 
 
 =head2 new(%about)
 
-With C<loop>, C<outbox>, C<cluster>, C<assigned>, C<position> and C<tells>.
+With C<loop>, C<outbox>, C<cluster>, C<assigned>, C<position> and C<news>.
 
 =head2 check($assigned, $cursor, $epoch)
 

@@ -12,12 +12,12 @@ use EV::Kafka::Offsets;
 # at a time of its own.
 use constant RETRY_SPACING => 0.02;
 
-# tells: resolved($assigned, $cursor, $error, @rounds) when a position is known, or is not found;
+# news: resolved($assigned, $cursor, $error, @rounds) when a position is known, or is not found;
 # not_found($assigned, $cursor), it is not looked up again by itself; moved when that was looked up;
 # retried($seconds), all partitions may be looked at after them.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox offsets assigned tells)}, reset => EV::Kafka::Offsets::EARLIEST() }, $class;
+    return bless { %about{qw(loop outbox offsets assigned news)}, reset => EV::Kafka::Offsets::EARLIEST() }, $class;
 }
 
 sub resets_to {
@@ -54,8 +54,7 @@ sub set {
     my ($self, $assigned, $offset, $epoch) = @_;
     my $cursor = $self->{assigned}->cursor($assigned);
     $assigned->{offset} = $offset;
-    $cursor->moves;
-    @$cursor{qw(epoch position_epoch)} = ($epoch, $epoch) if defined $epoch;
+    $cursor->moves($epoch);
     $self->{assigned}->interrupt;
     return $self->resolved($assigned, $cursor);
 }
@@ -63,7 +62,7 @@ sub set {
 # What waited for the position goes on.
 sub resolved {
     my ($self, $assigned, $cursor, $error) = @_;
-    return $self->{tells}->(resolved => $assigned, $cursor, $error, $cursor->lookup_ends);
+    return $self->{news}->(resolved => $assigned, $cursor, $error, $cursor->lookup_ends);
 }
 
 # --- lookups ----------------------------------------------------------------------------
@@ -94,7 +93,7 @@ sub _looked_up {
     else {
         $self->_found($assigned, $since, $offset);
     }
-    return $self->{tells}->('moved');
+    return $self->{news}->('moved');
 }
 
 # What poll had asked for may have come meanwhile: from the offset that was found on
@@ -114,9 +113,9 @@ sub find {
     return $self->resolve($assigned, $timestamp, sub {
         my ($error, $was_overtaken) = @_;
         return if !defined $error || $was_overtaken;
-        $self->{tells}->(not_found => $assigned, $cursor) unless $cursor->is_resolving;
+        $self->{news}->(not_found => $assigned, $cursor) unless $cursor->is_resolving;
         # A leader that cannot be reached is a broker's affair.
-        return if !defined $error->code || $cursor->{reported}{lookup}++;
+        return unless defined $error->code && $cursor->is_news('lookup');
         $self->{outbox}->report($error->of("position of $assigned->{topic}:$assigned->{partition}"));
     });
 }
@@ -140,7 +139,7 @@ sub _find_again {
     my $cursor   = $self->{assigned}->cursor($assigned);
     delete $cursor->{retry};
     $self->find($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->is_resolving;
-    return $self->{tells}->(retried => RETRY_SPACING);
+    return $self->{news}->(retried => RETRY_SPACING);
 }
 
 1;
@@ -160,7 +159,7 @@ not known, again with back-off.
 
 =head2 new(%about), resets_to($where), reset_timestamp
 
-With C<loop>, C<outbox>, C<offsets>, C<assigned> and C<tells>. Where to go on when a position
+With C<loop>, C<outbox>, C<offsets>, C<assigned> and C<news>. Where to go on when a position
 does not exist: C<earliest>, which undef is too, or C<latest>.
 
 =head2 begin_at($assigned, $offset), move($assigned, $offset), set($assigned, $offset, [$epoch])

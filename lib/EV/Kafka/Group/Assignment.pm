@@ -121,7 +121,7 @@ sub find_positions {
 sub _untold {
     my ($self) = @_;
     my $consumer = $self->{consumer};
-    return grep { $consumer->cursor($_)->{untold} } $consumer->assignments;
+    return grep { $consumer->cursor($_)->is_untold } $consumer->assignments;
 }
 
 # One of them has its position now. What else becomes known in this turn of the loop is
@@ -199,7 +199,7 @@ sub _told {
     for my $about (grep { $consumer->is_current(@$_{qw(assigned cursor)}) } @about) {
         my ($assigned, $offset) = ($about->{assigned}, $about->{told}{offset});
         $self->_begin_where_told($assigned, $offset) if defined $offset && "$offset" ne $about->{offset};
-        delete $about->{cursor}{untold};
+        $about->{cursor}->told;
     }
     return $consumer->fetch_on;
 }
@@ -207,7 +207,7 @@ sub _told {
 sub _begin_where_told {
     my ($self, $assigned, $offset) = @_;
     return $self->{consumer}->begin_at($assigned, $offset + 0)
-        if EV::Kafka::Consumer::is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
+        if EV::Kafka::Partitions::is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
     return $self->{outbox}->report("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
         . "-1 (latest) or -2 (earliest), not '$offset'");
 }
@@ -248,7 +248,7 @@ sub give_up {
 sub _tell_revoked {
     my ($self, @gone) = @_;
     my ($member, $consumer) = @$self{qw(member consumer)};
-    my @known    = grep { !$consumer->cursor($_)->{untold} } @gone or return;
+    my @known    = grep { !$consumer->cursor($_)->is_untold } @gone or return;
     my %position = map { (EV::Kafka::Partitions::key_of($_) => $_->{offset}) } $consumer->positions;
     my $record   = $member->record;
     my $told     = $member->is_out && $record->{on_lost} || $record->{on_revoke};

@@ -89,12 +89,12 @@ sub _offset_to_commit {
     my %number;
     for my $name (qw(partition offset)) {
         Carp::croak("commit: missing $name") unless defined $given->{$name};
-        $number{$name} = EV::Kafka::Consumer::_integer("commit: $name", $given->{$name});
+        $number{$name} = EV::Kafka::Partitions::integer("commit: $name", $given->{$name});
         Carp::croak("commit: $name must not be negative") if $number{$name} < 0;
     }
     my %more = map { $_ => $given->{$_} } grep { defined $given->{$_} } qw(metadata leader_epoch);
     Carp::croak('commit: metadata must be a string') unless _is_text($more{metadata} // '');
-    EV::Kafka::Consumer::_integer('commit: leader_epoch', $more{leader_epoch}) if defined $more{leader_epoch};
+    EV::Kafka::Partitions::integer('commit: leader_epoch', $more{leader_epoch}) if defined $more{leader_epoch};
     return { topic => "$topic", %number, %more };
 }
 
