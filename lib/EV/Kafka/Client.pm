@@ -300,23 +300,12 @@ sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run
 
 # --- delegators: what parts of the client that are its parents call of the owners ---
 
-sub _want_metadata      { my ($self, @args) = @_; return $self->{cluster}->want(@args) }
 sub _find_leaders       { my ($self) = @_; return $self->{cluster}->find_leaders }
-sub _leader             { my ($self, @partition) = @_; return $self->{cluster}->leader(@partition) }
-sub _leader_epoch       { my ($self, @partition) = @_; return $self->{cluster}->leader_epoch(@partition) }
 sub _is_known           { my ($self, @wanted) = @_; return $self->{cluster}->is_known(@wanted) }
-sub _is_leader_error    { my ($self, $code) = @_; return EV::Kafka::Error::is_leader_error($code) }
 sub _ready_conn         { my ($self, @link) = @_; return $self->{cluster}->ready_conn(@link) }
-sub _request_failed     { my ($self, @link) = @_; return $self->{cluster}->request_failed(@link) }
 
 # Their operations are run with the client, as a program's are.
-sub _on_broker {
-    my ($self, $purpose, $node_id, $op) = @_;
-    return $self->{cluster}->on_broker($purpose, $node_id, { %$op, is_owners => 0 });
-}
-
 sub _on_topic       { my ($self, $op) = @_; return $self->{cluster}->on_topic({ %$op, is_owners => 0 }) }
-sub _when_connected { my ($self, $op) = @_; return $self->{cluster}->when_connected({ %$op, is_owners => 0 }) }
 
 # At once. A message takes its transaction along, whose end says so, or {is_told} already.
 sub _fail_ops {
