@@ -17,6 +17,10 @@ use constant RECEIVER_LENGTH => 200;
 # Receivers that are native, or EV's.
 my %IS_NATIVE = map { $_ => 1 } qw(conn control_conn accumulator timer watcher answer known adoption);
 
+# What a broker has answered, and entries of lists that programs see: hashes without a class, though a part
+# of the consumer's has the same name.
+my %IS_PLAIN = map { $_ => 1 } qw(answer broker assigned position);
+
 # Everybody has them, or Perl has.
 my %IS_COMMON = map { $_ => 1 } qw(new can isa import DESTROY AUTOLOAD VERSION);
 
@@ -258,7 +262,7 @@ sub _foreign_fields {
     for my $module ($self->modules) {
         while ($module->{text} =~ /(?:\$(?:self|client|weak)->\{(\w+)\}(?:->)?|\$(\w+)->)\{\s*(\w+)\s*\}/g) {
             my ($variable, $key) = ($1 // $2, $3);
-            next if $IS_SELF{$variable} || $variable eq 'options';    # they are read at use, by everybody
+            next if $IS_SELF{$variable} || $IS_PLAIN{$variable} || $variable eq 'options';    # they are read at use, by everybody
             my @classes = grep { !$self->{is_part}{$_} || $_ eq 'EV::Kafka::Group' } @{ $self->{named}{$variable} || [] } or next;
             next if grep { _room_of($_) eq _room_of($module->{name}) } @classes;
             $found{ $module->{name} . " \$$variable" . "->{$key}" } = 1;
