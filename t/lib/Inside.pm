@@ -105,13 +105,15 @@ sub on_refused_batch {
 # --- transactions ----------------------------------------------------------------------
 
 # Seconds that a step of a transaction may take.
-sub transaction_patience { my ($kafka) = @_; return $kafka->_txn_patience }
+sub transaction_patience { my ($kafka) = @_; return EV::Kafka::Options::transaction_patience($kafka->{cfg}) }
 
 # Seconds that are left of a transaction that has begun so many seconds ago, or is not known to the
 # coordinator yet.
 sub patience_left {
     my ($kafka, $seconds_ago) = @_;
-    return $kafka->_patience_in({ defined $seconds_ago ? (begun => $kafka->_now - $seconds_ago) : () });
+    my $requests = EV::Kafka::Transaction::Requests->new(loop => $kafka->{loop}, options => $kafka->{cfg});
+    $requests->{begun} = now($kafka) - $seconds_ago if defined $seconds_ago;
+    return $requests->patience_left;
 }
 
 # --- consumer ---------------------------------------------------------------------------

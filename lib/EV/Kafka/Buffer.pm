@@ -156,7 +156,7 @@ sub _ask_partitioner {
         $self->_fail_ops(EV::Kafka::Error::reason($errors[$index]), {
             cb          => $cb,
             label       => DELIVERY,
-            transaction => $is_transactional ? $cfg->{txn} : undef,
+            transaction => $is_transactional ? $self->_txn_open : undef,
         });
     }
     return;
@@ -184,7 +184,7 @@ sub _parked_failed {
     else                      { delete $cfg->{parked}{$topic} }
     my ($unheard, $is_transactional) = $self->{accumulator}->fail_parked($topic, $partition, $error);
     $self->_report($error) if $unheard && !$cfg->{closed};
-    $self->_txn_broken($cfg->{txn}, $error) if $is_transactional && $cfg->{txn};
+    $self->_txn_broken($self->_txn_open, $error) if $is_transactional && $self->_txn_open;
     return $self->_check_buffer;
 }
 

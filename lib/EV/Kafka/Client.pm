@@ -16,6 +16,7 @@ use EV::Kafka::Offsets;
 use EV::Kafka::Options;
 use EV::Kafka::Outbox;
 use EV::Kafka::Strings;
+use EV::Kafka::Transactions;
 
 use parent qw(
     EV::Kafka::Events
@@ -24,8 +25,6 @@ use parent qw(
     EV::Kafka::Delivery
     EV::Kafka::Retry
     EV::Kafka::Idempotence
-    EV::Kafka::Transactions
-    EV::Kafka::TransactionRequests
 );
 
 # Milliseconds a broker may take at most to have a Produce request replicated. It takes
@@ -33,7 +32,7 @@ use parent qw(
 use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox Partitions);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox Partitions Transactions);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -64,7 +63,7 @@ my %EVENT = (
         $client->{consumer}->gone($node_id) if $purpose eq 'fetch';
     },
     'cluster program_op' => sub { my ($client, $op) = @_; $op->{run}->($client, $op) },
-    'consumer moved'      => sub { $_[0]->_note_positions if $_[0]{cfg}{txn} },
+    'consumer moved'      => sub { $_[0]{transactions}->moved },
     'consumer delivers'   => sub { $_[0]{group}->before_delivery },
     'consumer positioned' => sub { $_[0]{group}->positioned },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
@@ -109,6 +108,7 @@ sub _build {
     $self->{consumer} = EV::Kafka::Consumer->new(@ground, offsets => $self->{offsets}, tells => $self->_tells('consumer'));
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
+    $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group));
     return;
 }
 
@@ -231,7 +231,7 @@ sub _shut_down {
     $self->_call($_, undef, 'client closed') for @connecting;
     $self->{group}->close('client closed');
     $self->{coordinators}->close('client closed');
-    $self->_fail_txn('client closed');
+    $self->{transactions}->close('client closed');
     $self->{cluster}->fail_waiting('client closed');
     $self->{accumulator}->fail_all('client closed', 'disconnected');
     $self->{outbox}->end;
@@ -249,8 +249,8 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{$_}->abandon for qw(group consumer offsets coordinators cluster);
-    delete @$cfg{ qw(buffer_full txn unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
+    $self->{$_}->abandon for qw(transactions group consumer offsets coordinators cluster);
+    delete @$cfg{ qw(buffer_full unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
     %$cfg = (%$cfg, _nothing_under_way());
     return;
 }
@@ -273,6 +273,11 @@ sub resume         { shift->_public(consumer => resume         => @_) }
 sub poll           { shift->_public(consumer => poll           => @_) }
 sub consume        { shift->_public(consumer => consume        => @_) }
 sub stop_consuming { shift->_public(consumer => stop_consuming => @_) }
+
+sub begin_transaction           { shift->_public(transactions => begin => @_) }
+sub send_offsets_to_transaction { shift->_public(transactions => send_offsets => @_) }
+sub commit_transaction          { shift->_public(transactions => commit => @_) }
+sub abort_transaction           { shift->_public(transactions => abort => @_) }
 
 sub offsets_for       { shift->_public(offsets => offsets_for => @_) }
 sub offsets_for_times { shift->_public(offsets => offsets_for_times => @_) }
@@ -316,28 +321,34 @@ sub _fail_ops {
     return;
 }
 
-sub _assigned          { shift->{consumer}->assigned(@_) }
-sub _cursor            { shift->{consumer}->cursor(@_) }
-sub _position_of       { shift->{consumer}->position_of(@_) }
-sub _positions         { shift->{consumer}->positions }
-sub _void_fetched      { shift->{consumer}->void(@_) }
-sub _hold_delivery     { my ($self, $holder) = @_; $self->{consumer}->hold($holder // 'transaction') }
-sub _release_delivery  { my ($self, $holder) = @_; $self->{consumer}->release($holder // 'transaction') }
-sub _move              { my ($self, @where) = @_; return $self->{outbox}->enter($self->{consumer}, move => @where) }
+sub _transactions_hear {
+    my ($self, @news) = @_;
+    return $self->{outbox}->enter($self->{transactions}, @news);
+}
+
+sub _txn_rules           { return $_[0]{cfg}{txn_rules} || {} }
+sub _txn_open            { return $_[0]->_txn_rules->{transaction} }
+sub _txn_joined          { my ($self) = @_; return $self->_txn_rules->{joined} ? $self->_txn_open : undef }
+sub _txn_must_end_first  { return $_[0]->_txn_rules->{must_end} }
+sub _produce_refusal     { return $_[0]->_txn_rules->{refusal} }
+sub _txn_broken          { my ($self, $number, $error) = @_; return $self->_transactions_hear(transaction_failed => abort => $error, $number) }
+sub _txn_batch_failed    { my ($self, @about) = @_; return $self->_transactions_hear(transaction_failed => @about) }
+sub _txn_needs_epoch     { return $_[0]->_transactions_hear('epoch_needed') }
+sub _txn_renewed         { return $_[0]->_transactions_hear('identified') }
+sub _txn_register_new    { return $_[0]->_transactions_hear('progress') }
+sub _txn_advance         { return $_[0]->_transactions_hear('progress') }
+
+# Messages that are refused are not for the native produce.
+sub _native_if_taken {
+    my ($self) = @_;
+    my $is_off = defined $self->{cfg}{producer_error} || defined $self->_produce_refusal;
+    return $is_off ? $self->_native_off : $self->_native_on;
+}
 
 # Names by which rooms that are parts of the client still call the accumulator.
 sub _native_off { return $_[0]{accumulator}->divert(1) }
 sub _native_on  { return $_[0]{accumulator}->divert(0) }
 sub _needs_producer { my ($self, @about) = @_; return $self->{accumulator}->needs_identity(@about) }
-sub _txn_begin { my ($self, @about) = @_; return $self->{accumulator}->begin_transaction(@about) }
-sub _txn_keep_for_next { my ($self, @about) = @_; return $self->{accumulator}->keep_for_next_transaction(@about) }
-sub _txn_leave { my ($self, @about) = @_; return $self->{accumulator}->leave_transaction(@about) }
-sub _txn_give_up { my ($self, @about) = @_; return $self->{accumulator}->abort_transaction(@about) }
-sub _txn_end { my ($self, @about) = @_; return $self->{accumulator}->end_transaction(@about) }
-sub _txn_unregistered { my ($self, @about) = @_; return $self->{accumulator}->unregistered(@about) }
-sub _txn_registered { my ($self, @about) = @_; return $self->{accumulator}->register(@about) }
-sub _txn_unsettled { my ($self, @about) = @_; return $self->{accumulator}->transaction_unsettled(@about) }
-sub _txn_fail_unsent { my ($self, @about) = @_; return $self->{accumulator}->fail_transactional(@about) }
 sub _ready_nodes { my ($self, @about) = @_; return $self->{accumulator}->ready_nodes(@about) }
 
 1;
@@ -367,7 +378,7 @@ from modules with one task each:
 =item L<EV::Kafka::Producer>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
 C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings
 
-=item L<EV::Kafka::Transactions>, L<EV::Kafka::TransactionRequests>, C<begin_transaction> to C<commit_transaction>
+=item L<EV::Kafka::Transactions>, L<EV::Kafka::Transaction>, C<begin_transaction> to C<commit_transaction>
 
 =item L<EV::Kafka::Consumer>, C<assign> to C<on_message>; L<EV::Kafka::Offsets>, C<lag>
 

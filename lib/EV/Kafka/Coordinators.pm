@@ -49,15 +49,20 @@ use constant {
     LEAST_PATIENCE => 1,
 };
 
+# Connections that may be silent in the time that a request has: another broker may be the
+# coordinator by then.
+use constant CONNECTIONS => 3;
+
 sub new {
     my ($class, %below) = @_;
     return bless { %below{qw(loop outbox options cluster)}, entries => {}, requests => {}, number => 0 }, $class;
 }
 
 # An EV::Kafka::Request that goes to the coordinator. Besides what that takes:
-# parks, and op_patience, which is the operation's patience.
+# parks, and op_patience, the operation's patience, a part of the request's own unless it is given.
 sub request {
     my ($self, $kind, $key, %about) = @_;
+    $about{op_patience} = $about{patience} / CONNECTIONS if defined $about{patience} && !exists $about{op_patience};
     my %op = (parks => delete $about{parks}, patience => delete $about{op_patience});
     weaken(my $weak = $self);
     my $send = $about{send};
@@ -430,7 +435,7 @@ Without any request.
 
 An L<EV::Kafka::Request> that goes to the coordinator, to any broker, or where it says itself, begun. With C<parks>
 the broker may let it wait, and nothing else is sent on its connection meanwhile;
-C<op_patience> is how many seconds each of its answers may take.
+C<op_patience> is how many seconds each of its answers may take, a third of its C<patience> unless it is given.
 
 =head2 ask($kind, $key, \%operation)
 

@@ -135,7 +135,7 @@ sub flush {
 sub _check_flush {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    $self->_txn_advance if $cfg->{txn};
+    $self->_txn_advance;
     return if $cfg->{closed} || !@{ $cfg->{flush_waiters} };
     return $self->_check_flush_waiters unless $self->{accumulator}->is_delivering;
     $cfg->{_flush_timer} ||= $self->_timer(0, '_check_flush_waiters');

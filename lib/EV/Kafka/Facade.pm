@@ -17,31 +17,33 @@ my %ROOM = (
         renew        => '_renew_producer',
         needs_identity => '_needs_producer',
         has_identity => '_producer_is_ready',
-        # It is asked for no more, and whatever waits for one fails.
-        fail         => '_producer_failed',
+        # It is asked for no more, and whatever waits for one fails; nothing of that once it is closed.
+        fail         => sub {
+            my ($client, $error) = @_;
+            return if $client->{cfg}{closed};
+            $client->{cfg}{producer_fatal} = $error;
+            $client->_producer_failed($error);
+        },
         # The open transaction's records.
-        begin_transaction => '_txn_begin',
-        keep_for_next     => '_txn_keep_for_next',
-        abort_transaction => '_txn_give_up',
-        end_transaction   => '_txn_end',
-        leave_transaction => '_txn_leave',
-        unregistered      => '_txn_unregistered',
-        registered        => '_txn_registered',
-        in_transaction    => '_txn_unsettled',
-        fail_unsent       => '_txn_fail_unsent',
+        begin_transaction => sub { shift->{accumulator}->begin_transaction(@_) },
+        keep_for_next     => sub { shift->{accumulator}->keep_for_next_transaction(@_) },
+        abort_transaction => sub { shift->{accumulator}->abort_transaction(@_) },
+        end_transaction   => sub { shift->{accumulator}->end_transaction(@_) },
+        leave_transaction => sub { shift->{accumulator}->leave_transaction(@_) },
+        unregistered      => sub { shift->{accumulator}->unregistered(@_) },
+        registered        => sub { shift->{accumulator}->register(@_) },
+        in_transaction    => sub { shift->{accumulator}->transaction_unsettled(@_) },
+        fail_unsent       => sub { shift->{accumulator}->fail_transactional(@_) },
         # rules(%rules) whenever one of them is another one:
         #   refusal     what is produced is refused with this text
-        #   transaction the number of the one that what is produced now becomes part of, and that fails with it
+        #   transaction the number of the one that is open
+        #   joined      what is produced now becomes part of it, and it fails when that is refused
         #   must_end    a new identity would fence the transaction: epoch_needed is told instead
         # It tells
         #   identified, identity_failed($error, $had_one), epoch_needed, progress (something was settled or may leave),
         #   transaction_failed($harm, $text, $number): abort, new epoch (an abort, and another epoch after it) or fenced;
         #   number undef for the open one
         rules        => sub { my ($client, %rules) = @_; $client->{cfg}{txn_rules} = \%rules; $client->_native_if_taken },
-    },
-    transactions => {
-        gives_up   => '_txn_gives_up',
-        takes_over => '_txn_takes_over',
     },
 );
 

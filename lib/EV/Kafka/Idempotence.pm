@@ -5,9 +5,13 @@ use warnings;
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Options;
 
 # Milliseconds; says nothing for a producer without transactions.
 use constant NO_TRANSACTION_TIMEOUT => 2**31 - 1;
+
+# The version of InitProducerId from which a producer can get its next epoch (KIP-360).
+use constant { INIT_PRODUCER_ID => 22, NEXT_EPOCH_SINCE => 3 };
 
 # Whether batches may leave as far as the producer id is concerned.
 sub _producer_is_ready {
@@ -23,6 +27,11 @@ sub _renew_producer {
     my $cfg = $self->{cfg};
     return if $cfg->{closed} || $cfg->{init_producer};
     return $self->_txn_needs_epoch if $self->_txn_must_end_first;
+    if (defined(my $error = $cfg->{producer_fatal})) {
+        # on_error has heard of it.
+        $self->_call($_, undef, $error) for splice @{ $cfg->{connect_waiters} };
+        return;
+    }
     $cfg->{init_producer} = 1;
     my $init = defined $cfg->{transactional_id} ? '_init_transactional_producer' : '_init_producer';
     return $self->$init(@$cfg{qw(producer_id producer_epoch)}, sub {
@@ -41,7 +50,7 @@ sub _producer_identified {
     @$cfg{qw(producer_id producer_epoch)} = ($id, $epoch);
     $self->_native_if_taken if defined delete $cfg->{producer_error};
     $self->{accumulator}->set_identity($id, $epoch);
-    $self->_txn_renewed if $cfg->{txn};
+    $self->_txn_renewed;
     $self->_send_ready unless $cfg->{closed};
     return $cfg->{closed} ? undef : $self->_announce_connected;
 }
@@ -78,6 +87,34 @@ sub _init_producer {
 }
 
 # Kafka counts ids and epochs from 0: under another nothing could ever be sent.
+# The next epoch, where the coordinator knows how to give one (KIP-360). Without any id messages
+# wait for one as they would for a leader.
+sub _init_transactional_producer {
+    my ($self, $id, $epoch, $done) = @_;
+    my $cfg    = $self->{cfg};
+    my $had_id = $id >= 0;
+    weaken(my $weak = $self);
+    return $self->{coordinators}->request(txn => $cfg->{transactional_id},
+        name     => 'InitProducerId',
+        patience => $had_id ? EV::Kafka::Options::transaction_patience($cfg) : undef,
+        send     => sub {
+            my ($conn, $answered) = @_;
+            my $version = ($conn->api_versions || {})->{ INIT_PRODUCER_ID() } // 0;
+            my @current = $had_id && $version >= NEXT_EPOCH_SINCE ? ($id, $epoch) : ();
+            $conn->init_producer_id(@$cfg{qw(transactional_id transaction_timeout)}, $answered, @current);
+        },
+        done => sub {
+            my ($result, $error) = @_;
+            my $self = $weak or return;
+            $error ||= $self->_identity_error($result);
+            return $done->($self, $result) unless $error;
+            delete $self->{cfg}{init_producer} if $had_id;
+            $self->{outbox}->enter($self->{transactions}, identity_failed => $error, $had_id);
+            return $had_id || $self->{cfg}{closed} ? undef : $done->($self, undef, $error);
+        },
+    );
+}
+
 sub _identity_error {
     my ($self, $result) = @_;
     my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};

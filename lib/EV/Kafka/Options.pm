@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use Carp ();
+use List::Util ();
 use overload ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
@@ -22,6 +23,9 @@ use constant {
 # Bytes that a broker takes at all in a request (socket.request.max.bytes, 100 MiB),
 # less what surrounds a message and what bad compression may add to it.
 use constant MAX_REQUEST_SIZE => (100 << 20) - (1 << 20);
+
+# Of transaction_timeout: how long one request for a transaction may take.
+use constant SHARE_OF_TRANSACTION => 0.5;
 
 my %DEFAULT = (
     brokers           => '127.0.0.1:9092',
@@ -251,6 +255,12 @@ sub _integer_check {
     };
 }
 
+sub transaction_patience {
+    my ($options) = @_;
+    my $seconds = SHARE_OF_TRANSACTION * $options->{transaction_timeout} / 1000;
+    return List::Util::min($seconds, $options->{delivery_timeout} || $seconds);
+}
+
 1;
 
 __END__
@@ -274,6 +284,10 @@ configuration that the client keeps in C<< $kafka->{cfg} >>: defaults filled
 in, numbers made numbers, the broker list split into C<[host, port]> pairs. It
 croaks on names it does not know and on values that make no sense, and names
 the option. Credentials go no further than L<EV::Kafka::Security>.
+
+=head2 transaction_patience(\%options)
+
+Seconds that a request for a transaction may take.
 
 =head2 die_of($text)
 

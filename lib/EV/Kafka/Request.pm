@@ -26,11 +26,16 @@ use EV::Kafka::Error;
 #   why       the error of the last turn
 # Whoever gives the code sees to it that it does not keep alive what holds the request.
 
-# Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms).
+# Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms); less
+# while a coordinator still ends the transaction before this one.
 use constant {
-    BACKOFF     => 0.1,
-    BACKOFF_MAX => 1,
+    BACKOFF                => 0.1,
+    BACKOFF_MAX            => 1,
+    CONCURRENT_BACKOFF     => 0.02,
+    CONCURRENT_BACKOFF_MAX => 0.5,
 };
+
+use constant CONCURRENT_TRANSACTIONS => 51;
 
 # OPERATION_NOT_ATTEMPTED stands beside what was refused.
 use constant OPERATION_NOT_ATTEMPTED => 55;
@@ -41,12 +46,17 @@ sub new {
     my ($class, %about) = @_;
     return bless {
         again   => \&EV::Kafka::Error::is_retriable_by_coordinator,
-        backoff => sub { (BACKOFF, BACKOFF_MAX) },
+        backoff => \&_backoff_after,
         alive   => sub { 1 },
         map({ $_ => sub { } } qw(refused lost waits over)),
         %about,
         round => 0, tried => 0, unknown => 0,
     }, $class;
+}
+
+sub _backoff_after {
+    my ($code) = @_;
+    return ($code // 0) == CONCURRENT_TRANSACTIONS ? (CONCURRENT_BACKOFF, CONCURRENT_BACKOFF_MAX) : (BACKOFF, BACKOFF_MAX);
 }
 
 sub round     { $_[0]{round} }
