@@ -38,7 +38,7 @@ sub watch {
     no warnings qw(redefine prototype);
     for my $name (sort keys %{"${package}::"}) {
         my $full = "${package}::$name";
-        next unless defined &$full;
+        next if $name eq 'AUTOLOAD' || !defined &$full;
         my $sub = \&$full;
         my $cv  = B::svref_2object($sub);
         next if $cv->XSUB || $cv->CvFLAGS & B::CVf_CONST || $cv->STASH->NAME ne $package || $cv->GV->NAME eq '__ANON__';

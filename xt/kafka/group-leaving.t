@@ -46,8 +46,7 @@ sub one_and_another {
     until_true('the first member', sub { state_of($one) eq 'stable' && owned($one) == 2 });
     my $two = subscribed("$topic-g", $topic, %option);
     until_true('the wait', sub {
-        my $group = $two->{cfg}{group};
-        return $group->{parked} && ($group->{member_id} ne '' || $option{group_instance_id});
+        return Inside::is_parked($two) && ($two->{cfg}{group}{member_id} ne '' || $option{group_instance_id});
     });
     return ($one, $two);
 }

@@ -265,6 +265,8 @@ sub _foreign_fields {
             next if $IS_SELF{$variable} || $IS_PLAIN{$variable} || $variable eq 'options';    # they are read at use, by everybody
             my @classes = grep { !$self->{is_part}{$_} || $_ eq 'EV::Kafka::Group' } @{ $self->{named}{$variable} || [] } or next;
             next if grep { _room_of($_) eq _room_of($module->{name}) } @classes;
+            # A hash that the module makes itself, and calls by that name.
+            next if $module->{text} =~ /(?:\$|\{)\Q$variable\E\}?\s*=\s*\{/;
             $found{ $module->{name} . " \$$variable" . "->{$key}" } = 1;
         }
     }
