@@ -14,13 +14,13 @@ use Rooms;
 # the names of some of these, lists the places.
 my %MOST = (
     circle  => 9,
-    arrow   => 43,
-    private => 133,
-    cfg     => 12,
-    record  => 4,
-    field   => 1,
-    parent  => 8,
-    closed  => 53,
+    arrow   => 29,
+    private => 68,
+    cfg     => 10,
+    record  => 0,
+    field   => 0,
+    parent  => 6,
+    closed  => 36,
     event   => 0,
 );
 
