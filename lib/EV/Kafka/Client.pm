@@ -305,7 +305,6 @@ sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run
 
 # --- delegators: what parts of the client that are its parents call of the owners ---
 
-sub _find_leaders       { my ($self) = @_; return $self->{cluster}->find_leaders }
 sub _is_known           { my ($self, @wanted) = @_; return $self->{cluster}->is_known(@wanted) }
 sub _ready_conn         { my ($self, @link) = @_; return $self->{cluster}->ready_conn(@link) }
 
