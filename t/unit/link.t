@@ -2,10 +2,13 @@ use strict;
 use warnings;
 use Test::More;
 
+use lib 't/lib';
+
 use EV::Kafka;
 use EV::Kafka::Cluster::Link;
 use EV::Kafka::Cluster::Topics;
 use EV::Kafka::Outbox;
+use SetLoop;
 
 # What a link makes of what happens to its connection, without a socket.
 
@@ -39,29 +42,13 @@ use EV::Kafka::Outbox;
         $self->{on_disconnect}->();
         return;
     }
-
-    # A loop whose clock is set, and whose timers are called by hand.
-    package TestLoop;
-
-    sub new      { return bless { now => 100, timers => [] }, shift }
-    sub enter_by { }
-    sub now      { return $_[0]{now} }
-    sub backoff  { my (undef, $try, $base) = @_; return $base * 2**($try - 1) }
-
-    sub timer {
-        my ($self, $after, $object, $method) = @_;
-        push @{ $self->{timers} }, [$after, sub { $object->$method }];
-        return $self->{timers}[-1];
-    }
-
-    sub fire { my ($self) = @_; (shift @{ $self->{timers} })->[1]->(); return }
 }
 
 sub linked {
     my (%about) = @_;
     my $topics = EV::Kafka::Cluster::Topics->new({});
     $topics->adopt({ brokers => [{ node_id => 1, host => 'h', port => 9092 }], topics => [] });
-    my $had = { topics => $topics, loop => TestLoop->new, conn => TestConn->new, said => [] };
+    my $had = { topics => $topics, loop => SetLoop->new, conn => TestConn->new, said => [] };
     my %options = (request_timeout => 30, fetch_max_wait_ms => 500, %{ delete $about{options} || {} });
     $had->{link} = EV::Kafka::Cluster::Link->new(
         purpose   => 'main',
