@@ -19,7 +19,7 @@ use Test::More;
     sub assignments     { return @{ $_[0]{assignments} } }
     sub assigned_by_key { return { map { (_key($_) => $_) } @{ $_[0]{assignments} } } }
     sub positions       { my ($self) = @_; return grep { $_->{offset} >= 0 && !$self->cursor($_)->{untold} } @{ $self->{assignments} } }
-    sub cursor          { my ($self, $assigned) = @_; return $self->{cursors}{ _key($assigned) } ||= {} }
+    sub cursor          { my ($self, $assigned) = @_; return $self->{cursors}{ _key($assigned) } ||= bless {}, 'Cursor' }
     sub is_current      { my ($self, $assigned, $cursor) = @_; return ($self->{cursors}{ _key($assigned) } || 0) == $cursor }
     sub change {
         my ($self, $assigned, %new) = @_;
@@ -31,6 +31,10 @@ use Test::More;
     sub fetch_on { main::note_down('fetch'); return }
     sub owned_by { my ($self, $group_id, $may_assign) = @_; $self->{may_assign} = $may_assign; return }
     sub _key     { return "$_[0]{topic}:$_[0]{partition}" }
+
+    # Of a partition that was there before.
+    package Cursor;
+    sub is_untold { return 0 }
 
     package Commits;
     sub fetch     { my ($self, $partitions, $done) = @_; $self->{fetched} = $done; main::note_down('look up ' . join ' ', map { "$_->[0]:$_->[1]" } @$partitions) }
