@@ -158,13 +158,11 @@ sub _become {
     my ($self, $record) = @_;
     my %below = map { $_ => $self->{$_} } qw(loop outbox options cluster coordinators consumer);
     weaken(my $weak = $self);
-    my $heard;
     my $member = $below{member} = EV::Kafka::Group::Member->new(%below, record => $record, tells => sub {
         my ($news, @about) = @_;
         my $told = $TOLD{$news};
-        return $weak && ($weak->{member} || 0) == ($heard || 1) ? $weak->$told(@about) : undef;
+        return $weak ? $weak->$told(@about) : undef;
     });
-    weaken($heard = $member);
     $below{session}    = EV::Kafka::Group::Session->new(%below);
     $below{commits}    = EV::Kafka::Group::Commits->new(%below);
     $below{assignment} = EV::Kafka::Group::Assignment->new(%below);

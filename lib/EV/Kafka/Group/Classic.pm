@@ -20,6 +20,9 @@ use constant {
     MEMBER_ID_REQUIRED    => 79,
 };
 
+# The request that says goodbye.
+use constant FAREWELL => 'LeaveGroup';
+
 # Tries that were sent and lost, and the seconds before the next, doubling.
 use constant {
     JOIN_RETRIES => 5,
@@ -284,8 +287,6 @@ sub part {
     $conn->leave_group(@$record{qw(group_id member_id)}, $answered);
     return;
 }
-
-use constant FAREWELL => 'LeaveGroup';
 
 1;
 

@@ -36,6 +36,9 @@ use constant RELEASE_PATIENCE => 45;
 
 use constant CONSUMER_GROUP_HEARTBEAT => 68;
 
+# The request that says goodbye.
+use constant FAREWELL => 'ConsumerGroupHeartbeat';
+
 # The epoch that joins, and those that leave: for good, and as a static member
 # that may come back.
 use constant {
@@ -318,8 +321,6 @@ sub part {
         undef, $record->{group_instance_id});
     return;
 }
-
-use constant FAREWELL => 'ConsumerGroupHeartbeat';
 
 1;
 

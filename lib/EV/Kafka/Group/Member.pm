@@ -66,9 +66,10 @@ sub has_generation {
     return;
 }
 
+# The group hears of the member that it has.
 sub tells {
     my ($self, @news) = @_;
-    return $self->{tells}->(@news);
+    return $self->{has_ended} ? undef : $self->{tells}->(@news);
 }
 
 # --- whether it still is one ----------------------------------------------------
@@ -211,7 +212,7 @@ What it is from now on.
 
 =head2 tells($event, @about)
 
-News for the group.
+News for the group, until the member has ended.
 
 =head2 attempt, next_attempt, is_at($attempt), has_ended, ends
 
