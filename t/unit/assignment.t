@@ -36,8 +36,10 @@ use Test::More;
     package Cursor;
     sub is_untold { return 0 }
 
+    package Committed;
+    sub fetch { my ($self, $partitions, $done) = @_; $self->{fetched} = $done; main::note_down('look up ' . join ' ', map { "$_->[0]:$_->[1]" } @$partitions) }
+
     package Commits;
-    sub fetch     { my ($self, $partitions, $done) = @_; $self->{fetched} = $done; main::note_down('look up ' . join ' ', map { "$_->[0]:$_->[1]" } @$partitions) }
     sub add       { my ($self, $positions, $done) = @_; main::note_down('commit ' . main::listed($positions)); $self->{done} = $done; return }
     sub when_idle { my ($self, $then) = @_; return $self->{is_busy} ? $self->{then} = $then : $then->() }
     sub forget    { return }
@@ -60,7 +62,7 @@ sub listed { my ($partitions) = @_; return join(' ', map { "$_->{topic}:$_->{par
 sub assignment {
     my ($count, %record) = @_;
     my $clock = HandClock->new;
-    my $self  = { clock => $clock, errors => [], commits => bless({}, 'Commits') };
+    my $self  = { clock => $clock, errors => [], commits => bless({}, 'Commits'), committed => bless({}, 'Committed') };
     my $outbox = $self->{outbox} = EV::Kafka::Outbox->new($clock, { on_error => sub { push @{ $self->{errors} }, $_[0] } }, sub { 0 });
     $self->{consumer} = bless {
         assignments => [map { { topic => 't', partition => $_, offset => 10 } } 0 .. $count - 1], cursors => {},
@@ -75,7 +77,7 @@ sub assignment {
             %record,
         });
     $self->{assignment} = EV::Kafka::Group::Assignment->new(loop => $clock, outbox => $outbox, options => {}, member => $member,
-        session => bless({}, 'Session'), map { $_ => $self->{$_} } qw(consumer commits));
+        session => bless({}, 'Session'), map { $_ => $self->{$_} } qw(consumer committed commits));
     logged();
     return $self;
 }
@@ -87,7 +89,7 @@ sub take { my ($self, @numbers) = @_; return $self->{outbox}->enter($self->{assi
 sub found {
     my ($self, %offset) = @_;
     my %committed = map { ("t:$_" => $offset{$_}) } keys %offset;
-    return $self->{commits}{fetched}->(\%committed, undef, {});
+    return $self->{committed}{fetched}->(\%committed, undef, {});
 }
 
 subtest 'what is new' => sub {
@@ -199,7 +201,7 @@ subtest 'what comes too late' => sub {
 subtest 'offsets that cannot be had' => sub {
     my $self = assignment(0);
     take($self, 0);
-    $self->{commits}{fetched}->(undef, EV::Kafka::Error->of_code(30));
+    $self->{committed}{fetched}->(undef, EV::Kafka::Error->of_code(30));
     is_deeply logged(), ['look up t:0', 'stopped OffsetFetch: GROUP_AUTHORIZATION_FAILED (code 30)'], 'stop the member';
 };
 

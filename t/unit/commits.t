@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV::Kafka;
 use EV::Kafka::Error;
 use EV::Kafka::Group::Commits;
+use EV::Kafka::Group::Committed;
 use EV::Kafka::Group::Member;
 use EV::Kafka::Outbox;
 use EV::Kafka::Request;
@@ -78,7 +79,8 @@ sub commits {
         group_id => 'g', member_id => 'm', generation => 4, state => 'stable',
         rebalance_timeout => 60_000, auto_commit_interval => 0, %record,
     });
-    $self->{commits} = EV::Kafka::Group::Commits->new(@below, member => $self->{member});
+    push @below, member => $self->{member};
+    $self->{commits} = EV::Kafka::Group::Commits->new(@below, committed => EV::Kafka::Group::Committed->new(@below));
     return $self;
 }
 

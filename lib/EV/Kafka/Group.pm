@@ -9,6 +9,7 @@ use EV::Kafka::Farewell;
 use EV::Kafka::Group::Assignment;
 use EV::Kafka::Group::Classic;
 use EV::Kafka::Group::Commits;
+use EV::Kafka::Group::Committed;
 use EV::Kafka::Group::ConsumerProtocol;
 use EV::Kafka::Group::Leader;
 use EV::Kafka::Group::Member;
@@ -164,6 +165,7 @@ sub _become {
         return $weak ? $weak->$told(@about) : undef;
     });
     $below{session}    = EV::Kafka::Group::Session->new(%below);
+    $below{committed}  = EV::Kafka::Group::Committed->new(%below);
     $below{commits}    = EV::Kafka::Group::Commits->new(%below);
     $below{assignment} = EV::Kafka::Group::Assignment->new(%below);
     $below{leader}     = EV::Kafka::Group::Leader->new(%below, last => $self->{last});
@@ -401,7 +403,7 @@ EV::Kafka::Group - an EV::Kafka client's part in a consumer group, from subscrib
 An owner of L<EV::Kafka::Client>'s state, not for use by itself: how a membership begins and
 ends. Each subscribe makes a new one of parts that know the ones before them: who the
 member is (L<EV::Kafka::Group::Member>), whether it has slept through its session
-(L<EV::Kafka::Group::Session>), what it has done (L<EV::Kafka::Group::Commits>), what it owns
+(L<EV::Kafka::Group::Session>), what it has done (L<EV::Kafka::Group::Commits>, L<EV::Kafka::Group::Committed>), what it owns
 (L<EV::Kafka::Group::Assignment>), what it does as the leader (L<EV::Kafka::Group::Leader>), and how it
 joins and stays (L<EV::Kafka::Group::Classic> or L<EV::Kafka::Group::ConsumerProtocol>).
 

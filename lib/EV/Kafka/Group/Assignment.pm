@@ -28,7 +28,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(member loop outbox options consumer session commits)},
+        %about{qw(member loop outbox options consumer session committed commits)},
         assigned => [], assigned_generation => -1, had => {}, telling => 0,
     }, $class;
 }
@@ -75,7 +75,7 @@ sub _find_offsets {
     my ($self, $attempt, $added, $revoked) = @_;
     my $member = $self->{member};
     return $self->find_positions($attempt, [], $revoked) unless @$added;
-    return $self->{commits}->fetch($added, sub {
+    return $self->{committed}->fetch($added, sub {
         my ($committed, $error, $epochs) = @_;
         return unless $member->is_at($attempt);
         return $member->tells(stopped => $error->of('OffsetFetch')->text) if $error;

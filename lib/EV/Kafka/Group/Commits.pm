@@ -10,7 +10,7 @@ use EV::Kafka::Error;
 use EV::Kafka::Group::Positions;
 use EV::Kafka::Partitions;
 
-# Positions to the group's coordinator and back. What is committed was delivered,
+# Positions to the group's coordinator. What is committed was delivered,
 # never more. One OffsetCommit at a time is under way: of two the coordinator may carry out
 # the first one last.
 #   positions       what is wanted, what is under way and who waits for it
@@ -19,18 +19,14 @@ use EV::Kafka::Partitions;
 #   sent            { positions, generation } of the one that is not answered yet
 #   after           what goes on once nothing is wanted any more
 #   trouble         { since, unknown }: tries in a row that did not do
+#   timer           until the next commit that nobody asks for; on leaving, as long as one may take
+#   is_losing       the answer that is seen to says that the membership is lost
 #   without_topic   [topic, partition] by key where the coordinator does not know the topic
 #   waiting         what is done once the group is stable, or told why not
 #   calls           of commit and committed that are not called back yet: { done, timer?, request? }
 
 # Times that committed asks.
 use constant COMMITTED_TRIES => 8;
-
-# The API that can be asked for stable offsets only, from which version on.
-use constant {
-    OFFSET_FETCH        => 9,
-    REQUIRE_STABLE_FROM => 7,
-};
 
 # Seconds for the answer to a commit on leaving, so that there is time for another try
 # and for the goodbye before leaving counts as done.
@@ -59,7 +55,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(member loop outbox cluster coordinators consumer)},
+        %about{qw(member loop outbox cluster coordinators consumer committed)},
         positions => EV::Kafka::Group::Positions->new,
         after => [], waiting => [], calls => {}, without_topic => {},
     }, $class;
@@ -142,7 +138,7 @@ sub committed {
         my ($error) = @_;
         return $self->_end_call($call, undef, $error) if defined $error;
         my @partitions = map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments;
-        return $self->fetch(\@partitions, sub {
+        return $self->{committed}->fetch(\@partitions, sub {
             my ($committed, $error) = @_;
             $self->_end_call($call, $committed, $error && $error->text);
         }, tries => COMMITTED_TRIES, alive => sub { $call->{done} ? 1 : 0 });
@@ -479,72 +475,13 @@ sub falls_silent {
     return $self->ends('');
 }
 
-# --- reading --------------------------------------------------------------------
-
-# $done->({ "topic:partition" => $offset, undef if there is none }, undef,
-# { "topic:partition" => $leader_epoch }), or $done->(undef, $error). %how is the request's.
-# With require_stable wherever the broker knows it: what a transaction is about to
-# commit counts.
-sub fetch {
-    my ($self, $partitions, $done, %how) = @_;
-    return $done->({}) unless @$partitions;
-    my $group_id = $self->{member}->group_id;
-    my $topics   = EV::Kafka::Partitions::by_topic(@$partitions);
-    return $self->{coordinators}->request(group => $group_id,
-        %how,
-        name => 'OffsetFetch',
-        send => sub {
-            my ($conn, $answered) = @_;
-            my $newest = ($conn->api_versions || {})->{ OFFSET_FETCH() } // 0;
-            $conn->offset_fetch($group_id, $topics, { require_stable => $newest >= REQUIRE_STABLE_FROM ? 1 : 0 },
-                sub { my ($answer, $error) = @_; $answered->(_of_known_topics($answer), $error) });
-        },
-        done => sub { $self->{outbox}->enter($self, _fetched => $done, @_) },
-    );
-}
-
-# For a topic that is not there nothing is committed, which is no error.
-sub _of_known_topics {
-    my ($answer) = @_;
-    for my $partition (map { @{ $_->{partitions} } } @{ ($answer || {})->{topics} || [] }) {
-        @$partition{qw(error_code offset)} = (0, -1) if EV::Kafka::Error::is_unknown_topic($partition->{error_code});
-    }
-    return $answer;
-}
-
-sub _fetched {
-    my ($self, $done, $answer, $error) = @_;
-    return $done->(undef, _of_partition($answer, $error)) if $error;
-    my (%offsets, %epochs);
-    for my $topic (@{ $answer->{topics} }) {
-        for my $partition (@{ $topic->{partitions} }) {
-            my $key = "$topic->{topic}:$partition->{partition}";
-            $offsets{$key} = $partition->{offset} < 0 ? undef : $partition->{offset};
-            $epochs{$key}  = $partition->{leader_epoch};
-        }
-    }
-    return $done->(\%offsets, undef, \%epochs);
-}
-
-sub _of_partition {
-    my ($answer, $error) = @_;
-    my $cause = $error->cause;
-    return $cause if !$answer || $answer->{error_code};
-    for my $topic (@{ $answer->{topics} }) {
-        for my $partition (grep { $_->{error_code} == $cause->code } @{ $topic->{partitions} }) {
-            return EV::Kafka::Error->of_code($cause->code, "for $topic->{topic}:$partition->{partition}");
-        }
-    }
-    return $cause;
-}
-
 1;
 
 __END__
 
 =head1 NAME
 
-EV::Kafka::Group::Commits - the committed offsets of an EV::Kafka client's group
+EV::Kafka::Group::Commits - what an EV::Kafka client commits to its group
 
 =head1 DESCRIPTION
 
@@ -587,10 +524,6 @@ Commits without being asked, until the member leaves or stops; what they would s
 =head2 leaves, ends($error), falls_silent
 
 With less patience; nothing any more, and whoever waits hears why, or does not.
-
-=head2 fetch(\@partitions, $done, %how)
-
-The offsets that are committed.
 
 =head1 SEE ALSO
 
