@@ -85,16 +85,16 @@ sub watches_idle_links { my ($kafka) = @_; return $kafka->{cluster}{links}{idle_
 # --- producer -------------------------------------------------------------------------
 
 # Messages that lie in batches.
-sub queued { my ($kafka) = @_; return ($kafka->{accumulator}->queued)[0] }
+sub queued { my ($kafka) = @_; return ($kafka->{producer}{accumulator}->queued)[0] }
 
-sub has_held_batches { my ($kafka) = @_; return $kafka->{cfg}{_retry_timer} ? 1 : 0 }
+sub has_held_batches { my ($kafka) = @_; return $kafka->{producer}{retrying} ? 1 : 0 }
 
 # Calls $code->(\%batch) for each batch that an answer does not accept.
 sub on_refused_batch {
     my ($code) = @_;
-    my $failed = EV::Kafka::Client->can('_batches_failed');
+    my $failed = EV::Kafka::Producer->can('answered');
     no warnings qw(once redefine);
-    *EV::Kafka::Client::_batches_failed = sub {
+    *EV::Kafka::Producer::answered = sub {
         my ($news) = $_[2];
         $code->($_) for $news->{is_lost} ? () : @{ $news->{failed} };
         goto &$failed;

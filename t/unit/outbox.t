@@ -23,6 +23,7 @@ use Test::More;
     }
     sub note { my ($self, @words) = @_; push @{ $self->{log} }, "@words"; return }
     sub list { return (1, 2) }
+    sub through { my (undef, $code) = @_; return $code->() }
 }
 
 sub outbox {
@@ -169,20 +170,35 @@ subtest 'callbacks that call back at once give the loop its turn' => sub {
     undef $again;
 };
 
-subtest 'put off on purpose' => sub {
+subtest 'in turn' => sub {
     my $options = {};
     my ($outbox, $log) = outbox(options => $options);
-    $options->{on_error} = sub { push @$log, "error $_[0]" };
-    $outbox->call_later(label => sub { push @$log, "called $_[0]" }, 1);
-    $outbox->report_later('late');
-    is_deeply $log, [], 'not now';
-    turn_until(sub { @$log == 2 });
-    is_deeply $log, ['called 1', 'error late'];
+    $options->{on_error} = sub { push @$log, "error $_[0]"; $outbox->report_in_turn(refusal => 'late') if @$log < 4 };
+    $outbox->call_in_turn(refusal => label => sub {
+        push @$log, "called $_[0]";
+        $outbox->call_in_turn(refusal => label => sub { push @$log, "called $_[0]" }, 2);
+        $outbox->call_in_turn(other => label => sub { push @$log, 'of another kind' });
+        $outbox->report_in_turn(refusal => 'first');
+    }, 1);
+    is_deeply $log, ['called 1', 'of another kind'], 'what one of a kind leads to is put off';
+    turn_until(sub { @$log == 4 });
+    is_deeply $log, ['called 1', 'of another kind', 'called 2', 'error first'], 'until the loop has turned';
+    $outbox->report_in_turn(refusal => 'again');
+    is $log->[4], 'error again', 'one that nothing of its kind leads to is called at once';
+};
+
+subtest 'who calls the program by himself' => sub {
+    my ($outbox, $log, $owner) = outbox();
+    $outbox->enter($owner, sub {
+        $outbox->call_through($owner, through => sub { push @$log, 'the program'; $outbox->call(sub { push @$log, 'at once' }); push @$log, 'goes on' });
+        push @$log, 'work';
+    });
+    is_deeply $log, ['work', 'the program', 'at once', 'goes on'], 'is called when the work is done, and is no entry';
 };
 
 subtest 'the end of a client' => sub {
     my ($outbox, $log) = outbox(options => { on_notice => sub { fail 'a notice' } });
-    $outbox->call_later(label => sub { push @$log, 'was put off' });
+    $outbox->call_in_turn(a => label => sub { $outbox->call_in_turn(a => label => sub { push @$log, 'was put off' }) });
     $outbox->end;
     is_deeply $log, ['was put off'], 'nothing is left';
     my $deep = 0;

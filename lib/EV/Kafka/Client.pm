@@ -9,27 +9,17 @@ use EV::Kafka::Cluster;
 use EV::Kafka::Consumer;
 use EV::Kafka::Coordinators;
 use EV::Kafka::Error;
-use EV::Kafka::Facade;
 use EV::Kafka::Group;
 use EV::Kafka::Loop;
 use EV::Kafka::Offsets;
 use EV::Kafka::Options;
 use EV::Kafka::Outbox;
-use EV::Kafka::Strings;
+use EV::Kafka::Producer;
 use EV::Kafka::Transactions;
 
 use parent qw(
     EV::Kafka::Events
-    EV::Kafka::Producer
-    EV::Kafka::Buffer
-    EV::Kafka::Delivery
-    EV::Kafka::Retry
-    EV::Kafka::Idempotence
 );
-
-# Milliseconds a broker may take at most to have a Produce request replicated. It takes
-# no longer than request_timeout: a broker that says nothing costs that time once.
-use constant PRODUCE_TIMEOUT_MS => 30_000;
 
 # A croak names the line of the program, whichever of these has found the mistake.
 $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox Partitions Transactions);
@@ -39,24 +29,22 @@ $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits
 my %EVENT = (
     'cluster opens'      => sub { $_[0]->_open_here },
     'cluster connected'  => sub { $_[0]->_connected },
-    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->{accumulator}->route($topic, $leaders) },
+    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->{producer}->route($topic, $leaders) },
     'cluster recreated'  => sub { my ($client, $topic) = @_; $client->{consumer}->recreated($topic) },
     'cluster metadata'   => sub {
         my ($client, $has_news) = @_;
-        if   (@{ $client->{cfg}{flush_waiters} }) { $client->_flush_all_batches }
-        else                                      { $client->_send_ready }
-        $client->_check_buffer;
+        $client->{producer}->metadata_changed;
         return unless $has_news;
         $client->{consumer}->look_again;
         $client->{group}->metadata_changed;
     },
     'cluster ready'      => sub {
         my ($client, $purpose, $node_id) = @_;
-        $client->_send_ready_to($node_id) if $purpose eq 'main';
+        $client->{producer}->send_to($node_id) if $purpose eq 'main';
     },
     'cluster down'       => sub {
         my ($client, $purpose, $node_id) = @_;
-        $client->{cluster}->open(main => $node_id) if $purpose eq 'main' && grep { $_ == $node_id } $client->_ready_nodes;
+        $client->{cluster}->open(main => $node_id) if $purpose eq 'main' && $client->{producer}->needs_broker($node_id);
     },
     'cluster gone'       => sub {
         my ($client, $purpose, $node_id) = @_;
@@ -68,6 +56,12 @@ my %EVENT = (
     'consumer positioned' => sub { $_[0]{group}->positioned },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
     'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
+    'producer identified'         => sub { $_[0]{transactions}->identified; $_[0]->_announce_connected },
+    'producer identity_failed'    => sub { my ($client, @about) = @_; $client->{transactions}->identity_failed(@about) },
+    'producer failed'             => sub { my ($client, $error) = @_; $client->_not_connected($error) },
+    'producer epoch_needed'       => sub { $_[0]{transactions}->epoch_needed },
+    'producer progress'           => sub { $_[0]{transactions}->progress },
+    'producer transaction_failed' => sub { my ($client, @about) = @_; $client->{transactions}->transaction_failed(@about) },
 );
 
 sub new {
@@ -78,8 +72,6 @@ sub new {
     %$cfg = (%$cfg, _nothing_under_way());
     my $self = bless { cfg => $cfg }, $class;
     $self->_build;
-    $cfg->{encoder} = EV::Kafka::Strings->new($cfg->{strings}) if defined $cfg->{strings};
-    $self->_apply_options;
     return $self;
 }
 
@@ -93,12 +85,8 @@ sub _build {
         $weak->_leave_to_parent;
         return 1;
     };
-    $self->{accumulator} = _new_accumulator($cfg);
-    $self->_attach($self->{accumulator});
-    $self->{accumulator}->listen(\$weak);
     $self->{loop}   = EV::Kafka::Loop->new($cfg->{loop});
     $self->{outbox} = EV::Kafka::Outbox->new($self->{loop}, $cfg, $abandon);
-    $self->{$_} = EV::Kafka::Facade->of($_, $self) for EV::Kafka::Facade->rooms;
     my @ground = (loop => $self->{loop}, outbox => $self->{outbox}, options => $cfg);
     $self->{cluster} = EV::Kafka::Cluster->new(@ground, tells => $self->_tells('cluster'));
     push @ground, cluster => $self->{cluster};
@@ -106,6 +94,8 @@ sub _build {
     push @ground, coordinators => $self->{coordinators};
     $self->{offsets} = EV::Kafka::Offsets->new(@ground);
     $self->{consumer} = EV::Kafka::Consumer->new(@ground, offsets => $self->{offsets}, tells => $self->_tells('consumer'));
+    $self->{producer} = EV::Kafka::Producer->new(@ground, tells => $self->_tells('producer'));
+    $self->_attach($self->{producer}->accumulator);
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
     $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group));
@@ -131,32 +121,10 @@ sub _public {
     return $self->{outbox}->enter($self->{$owner}, $method, @args);
 }
 
-sub _new_accumulator {
-    my ($cfg) = @_;
-    return EV::Kafka::Accumulator->new({
-        (map { ($_ => $cfg->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent transactional_id
-            buffer_memory strings)),
-        timeout_ms => _produce_timeout_ms($cfg->{request_timeout}),
-    });
-}
-
-sub _produce_timeout_ms {
-    my ($seconds) = @_;
-    return PRODUCE_TIMEOUT_MS if !$seconds || $seconds * 1000 > PRODUCE_TIMEOUT_MS;
-    return $seconds < 0.001 ? 1 : int $seconds * 1000;
-}
-
 # The state of a client that has done nothing yet.
 sub _nothing_under_way {
     return (
         connect_waiters => [],
-        flush_waiters   => [],
-        parked          => {},
-        beyond          => {},
-        producer_id     => -1,
-        producer_epoch  => -1,
-        _linger_active  => 0,
-        _linger_timer   => undef,
     );
 }
 
@@ -165,18 +133,18 @@ sub connect {
     $self->_check_open;
     my $cfg = $self->{cfg};
     my $is_connected = $self->{cluster}->is_connected;
-    if ($is_connected && $self->_producer_is_ready) {
+    if ($is_connected && $self->{producer}->has_identity) {
         $self->_call($cb, $cfg->{meta});
         return;
     }
     push @{ $cfg->{connect_waiters} }, $cb if $cb;
-    return $is_connected ? $self->_renew_producer : $self->{cluster}->connect;
+    return $is_connected ? $self->{producer}->renew : $self->{cluster}->connect;
 }
 
 # The first metadata is there.
 sub _connected {
     my ($self) = @_;
-    return $self->_producer_is_ready ? $self->_announce_connected : $self->_renew_producer;
+    return $self->{producer}->has_identity ? $self->_announce_connected : $self->{producer}->renew;
 }
 
 # on_connect once, and every callback of connect that still waits.
@@ -185,6 +153,12 @@ sub _announce_connected {
     my $cfg = $self->{cfg};
     $self->_call($cfg->{on_connect}) unless $cfg->{announced}++;
     $self->_call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
+    return;
+}
+
+sub _not_connected {
+    my ($self, $error) = @_;
+    $self->_call($_, undef, $error) for splice @{ $self->{cfg}{connect_waiters} };
     return;
 }
 
@@ -218,25 +192,17 @@ sub _shut_down {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     $cfg->{closed} = 1;
-    $self->{accumulator}->divert(1);
-    $self->{cluster}->stop;
-    delete @$cfg{qw(_expiry_timer _retry_timer _delivery_timer unpark_timers _flush_timer)};
-    $cfg->{_linger_active} = 0;
-    $cfg->{_linger_timer}  = undef;
-    my @connecting = splice @{ $cfg->{connect_waiters} };
-    my @waiters = splice @{ $cfg->{flush_waiters} };
-    delete $_->{timer} for @waiters;
-
+    $self->{outbox}->mute;
+    $self->{$_}->stop for qw(producer cluster);
     $self->{consumer}->close('client closed');
-    $self->_call($_, undef, 'client closed') for @connecting;
+    $self->_not_connected('client closed');
     $self->{group}->close('client closed');
     $self->{coordinators}->close('client closed');
     $self->{transactions}->close('client closed');
     $self->{cluster}->fail_waiting('client closed');
-    $self->{accumulator}->fail_all('client closed', 'disconnected');
+    $self->{producer}->close('client closed');
     $self->{outbox}->end;
     $self->{offsets}->close('client closed');
-    $self->_call($_->{cb}, 'client closed') for @waiters;
     $self->{cluster}->close('client closed');
     return;
 }
@@ -249,8 +215,7 @@ sub _leave_to_parent {
     return if $cfg->{left_to_parent}++;
     $cfg->{closed} = 1;
     $self->{outbox}->forget;
-    $self->{$_}->abandon for qw(transactions group consumer offsets coordinators cluster);
-    delete @$cfg{ qw(buffer_full unpark_timers), grep { /\A_\w+_timer\z/ } keys %$cfg };
+    $self->{$_}->abandon for qw(transactions group producer consumer offsets coordinators cluster);
     %$cfg = (%$cfg, _nothing_under_way());
     return;
 }
@@ -264,6 +229,20 @@ sub DESTROY {
     $self->_shut_down;
     return;
 }
+
+# The native produce calls these.
+sub _produce_slow {
+    # What a client is made of may have gone before.
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    return shift->_public(producer => produce => @_);
+}
+
+sub _linger_begin { my ($self) = @_; return $self->{outbox}->enter($self->{producer}, 'linger_begin') }
+
+sub produce_many { shift->_public(producer => produce_many => @_) }
+sub flush        { shift->_public(producer => flush => @_) }
+sub buffered     { shift->_public(producer => buffered => @_) }
+sub on_drain     { shift->_public(producer => on_drain => @_) }
 
 sub assign         { shift->_public(consumer => assign         => @_) }
 sub seek           { shift->_public(consumer => seek           => @_) }
@@ -295,6 +274,11 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 
 # --- what tests of programs call --------------------------------------------------
 
+sub _flush_all_batches {
+    my ($self) = @_;
+    return $self->{cfg}{closed} ? undef : $self->{outbox}->enter($self->{producer}, 'flush_all');
+}
+
 sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->new($cfg)->merge($meta) }
 
 sub _assign_partitions { my ($self, @group) = @_; return $self->{group}->share_out(@group) }
@@ -302,53 +286,6 @@ sub _assign_partitions { my ($self, @group) = @_; return $self->{group}->share_o
 sub _refresh_metadata_for_topic { my ($self, $topic) = @_; return $self->{cluster}->want($topic) }
 
 sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run_on_broker($node_id) }
-
-# --- delegators: what parts of the client that are its parents call of the owners ---
-
-sub _is_known           { my ($self, @wanted) = @_; return $self->{cluster}->is_known(@wanted) }
-sub _ready_conn         { my ($self, @link) = @_; return $self->{cluster}->ready_conn(@link) }
-
-# Their operations are run with the client, as a program's are.
-sub _on_topic       { my ($self, $op) = @_; return $self->{cluster}->on_topic({ %$op, is_owners => 0 }) }
-
-# At once. A message takes its transaction along, whose end says so, or {is_told} already.
-sub _fail_ops {
-    my ($self, $error, @ops) = @_;
-    $self->{cluster}->fail($error, grep { $_->{cb} || !$_->{transaction} && !$_->{is_told} } @ops);
-    $self->{outbox}->drain;
-    $self->_txn_broken($_, $error) for grep { $_ } map { $_->{transaction} } @ops;
-    return;
-}
-
-sub _transactions_hear {
-    my ($self, @news) = @_;
-    return $self->{outbox}->enter($self->{transactions}, @news);
-}
-
-sub _txn_rules           { return $_[0]{cfg}{txn_rules} || {} }
-sub _txn_open            { return $_[0]->_txn_rules->{transaction} }
-sub _txn_joined          { my ($self) = @_; return $self->_txn_rules->{joined} ? $self->_txn_open : undef }
-sub _txn_must_end_first  { return $_[0]->_txn_rules->{must_end} }
-sub _produce_refusal     { return $_[0]->_txn_rules->{refusal} }
-sub _txn_broken          { my ($self, $number, $error) = @_; return $self->_transactions_hear(transaction_failed => abort => $error, $number) }
-sub _txn_batch_failed    { my ($self, @about) = @_; return $self->_transactions_hear(transaction_failed => @about) }
-sub _txn_needs_epoch     { return $_[0]->_transactions_hear('epoch_needed') }
-sub _txn_renewed         { return $_[0]->_transactions_hear('identified') }
-sub _txn_register_new    { return $_[0]->_transactions_hear('progress') }
-sub _txn_advance         { return $_[0]->_transactions_hear('progress') }
-
-# Messages that are refused are not for the native produce.
-sub _native_if_taken {
-    my ($self) = @_;
-    my $is_off = defined $self->{cfg}{producer_error} || defined $self->_produce_refusal;
-    return $is_off ? $self->_native_off : $self->_native_on;
-}
-
-# Names by which rooms that are parts of the client still call the accumulator.
-sub _native_off { return $_[0]{accumulator}->divert(1) }
-sub _native_on  { return $_[0]{accumulator}->divert(0) }
-sub _needs_producer { my ($self, @about) = @_; return $self->{accumulator}->needs_identity(@about) }
-sub _ready_nodes { my ($self, @about) = @_; return $self->{accumulator}->ready_nodes(@about) }
 
 1;
 
@@ -374,8 +311,7 @@ from modules with one task each:
 
 =item L<EV::Kafka::Cluster>, the brokers, topics and leaders, connections, and what waits for them
 
-=item L<EV::Kafka::Producer>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>, L<EV::Kafka::Retry>, L<EV::Kafka::Idempotence>,
-C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings
+=item L<EV::Kafka::Producer>, C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings
 
 =item L<EV::Kafka::Transactions>, L<EV::Kafka::Transaction>, C<begin_transaction> to C<commit_transaction>
 

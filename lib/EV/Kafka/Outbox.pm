@@ -29,6 +29,7 @@ sub new {
         entered => 0,
         depth   => 0,
         notices => {},
+        turns   => {},
     }, $class;
     weaken(my $weak = $self);
     $loop->enter_by(sub { return $weak ? $weak->enter(@_) : undef });
@@ -91,7 +92,7 @@ sub report {
 # something. Each subject is told of once, until its text is another one.
 sub notice {
     my ($self, $subject, $text, %about) = @_;
-    return if $self->{is_ending} || ($self->{notices}{$subject} // '') eq $text;
+    return if $self->{is_mute} || ($self->{notices}{$subject} // '') eq $text;
     $self->{notices}{$subject} = $text;
     return $self->call_as(on_notice => $self->{options}{on_notice}, $text, \%about) if $self->{options}{on_notice};
     local $@;
@@ -113,15 +114,27 @@ sub then {
     return $self->_put([_go_on => $object, $method, @args]);
 }
 
-# For who is called and asks again, to be called again: the loop turns between.
-sub call_later {
-    my ($self, $label, $cb, @args) = @_;
-    return $cb ? $self->_put_off([_make_call => $label, $cb, @args]) : undef;
+# What of ours calls the program by itself, natively: the same as a call.
+sub call_through {
+    my ($self, $object, $method, @args) = @_;
+    return $self->_put([_make_through => $object, $method, @args]);
 }
 
-sub report_later {
-    my ($self, $error) = @_;
-    return $self->_put_off([_make_report => blessed $error ? $error->text : $error]);
+# For who is called and asks again, to be called again: while a call of this kind is being
+# made, the next one waits until the loop has turned.
+sub call_in_turn {
+    my ($self, $kind, $label, $cb, @args) = @_;
+    return $cb ? $self->_put_in_turn($kind, [_make_call => $label, $cb, @args]) : undef;
+}
+
+sub report_in_turn {
+    my ($self, $kind, $error) = @_;
+    return $self->_put_in_turn($kind, [_make_report => blessed $error ? $error->text : $error]);
+}
+
+sub _put_in_turn {
+    my ($self, $kind, $item) = @_;
+    return $self->{turns}{$kind} ? $self->_put_off($item) : $self->_put([_make_in_turn => $kind, $item]);
 }
 
 sub _put_off {
@@ -161,11 +174,13 @@ sub _drain_on {
     return $self->drain;
 }
 
-# The client ends: whatever is put in is called however deep that goes, and nobody is told of
-# what only waits.
+# The client is about to end: nobody is told of errors, or of what only waits.
+sub mute { $_[0]{is_mute} = 1; return }
+
+# The client ends: whatever is put in is called however deep that goes.
 sub end {
     my ($self) = @_;
-    $self->{is_ending} = 1;
+    @$self{qw(is_ending is_mute)} = (1, 1);
     return $self->_drain_on;
 }
 
@@ -189,6 +204,7 @@ sub _make_call {
 # yet not cut short whatever noticed the error: it is thrown in a turn of its own.
 sub _make_report {
     my ($self, $text) = @_;
+    return if $self->{is_mute};
     my ($died, $later) = $self->_call_program($self->{options}{on_error} || \&EV::Kafka::Options::die_of, $text) or return;
     $later = $self->{loop}->ev->timer(0, 0, sub { undef $later; die $died });
     return;
@@ -213,6 +229,20 @@ sub _outside {
     return if $self->{abandon}->();
     push @$queue, @waits;
     return @given;
+}
+
+sub _make_in_turn {
+    my ($self, $kind, $item) = @_;
+    local $self->{turns}{$kind} = 1;
+    my ($method, @args) = @$item;
+    return $self->$method(@args);
+}
+
+sub _make_through {
+    my ($self, $object, $method, @args) = @_;
+    local $self->{depth} = $self->{depth} + 1;
+    $self->hand_over($object, $method, @args);
+    return;
 }
 
 sub _go_on {
@@ -258,14 +288,17 @@ The same as a code reference, whose own arguments follow; it does not keep the o
 
 A method that calls the program itself.
 
-=head2 call($cb, @args), call_as($label, $cb, @args), call_later($label, $cb, @args)
+=head2 call($cb, @args), call_as($label, $cb, @args), report($error)
 
-A callback of the program; the label begins the warning when it dies. C<call_later> calls it in a
-turn of the loop to come.
+A callback of the program; the label begins the warning when it dies. An error for C<on_error>.
 
-=head2 report($error), report_later($error)
+=head2 call_in_turn($kind, $label, $cb, @args), report_in_turn($kind, $error)
 
-For C<on_error>.
+The same; what one of that kind leads to waits for the loop to turn.
+
+=head2 call_through($object, $method, @args)
+
+C<hand_over> in its turn among the calls.
 
 =head2 notice($subject, $text, %about), notice_over(@subjects)
 
@@ -275,9 +308,10 @@ For C<on_notice>, or a warning: once for each subject until its text changes or 
 
 What has to come after the calls that were put in before have returned.
 
-=head2 drain, end, forget
+=head2 drain, mute, end, forget
 
-Makes the calls that wait; makes them however deep they go, from now on; drops them.
+Makes the calls that wait; tells no errors any more; makes calls however deep they go, from now on;
+drops them.
 
 =head1 SEE ALSO
 

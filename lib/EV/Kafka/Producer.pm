@@ -2,198 +2,92 @@ package EV::Kafka::Producer;
 use strict;
 use warnings;
 
-use Carp ();
-use Scalar::Util ();
+use Carp         ();
+use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
+use EV::Kafka::Producer::Buffer;
+use EV::Kafka::Producer::Expiry;
+use EV::Kafka::Producer::Flush;
+use EV::Kafka::Producer::Identity;
+use EV::Kafka::Producer::Message;
+use EV::Kafka::Producer::Parked;
+use EV::Kafka::Producer::Settings;
+use EV::Kafka::Strings;
 
-my %PRODUCE_OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
+# What becomes of a message from produce to its delivery callback. Its state lies in its parts:
+#   accumulator  native: messages in batches, and those that wait for their topic
+#   settings     options as batches go by them
+#   identity     producer id and epoch
+#   expiry       when what waits has waited for too long
+#   buffer       how much is queued
+#   parked       topics that messages wait for
+#   flush        who waits for all of it
+# Published are {_linger_active} and {_linger_timer} of the options, for the record that has to
+# linger first. Of its own it has
+#   encoder      the option strings
+#   rules        what the transaction, which is above, has told; see rules
+#   resting      timer: they go on when the loop has turned
+#   retrying     timer: a batch that was refused may leave again
+#   has_ended    the client is closed
 
-# Everything that the native produce does not do itself comes here: messages with
-# options, topics that are not known, a partitioner of the user's, a client that is
-# closed. A message is a hash of
-#   topic, key, value, partition, headers, timestamp, acks, cb
-# of which all but the topic may be undef, and given_key, the program's own key if the
-# option strings has made another one of it.
-sub _produce_slow {
-    my ($self, $topic, $key, $value, @rest) = @_;
-    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';    # what a producer is made of may have gone before
-    $self->_check_open;
-    _check_texts($topic, $key, $value);
-    Carp::croak('produce: key and value required (undef for none)') if @_ < 4;
-    my ($opts, $cb) = _opts_and_callback(@rest);
-    _check_message($topic, $opts);
-    my %message = (topic => $topic, key => $key, value => $value, cb => $cb, %$opts);
-    $message{acks} = $self->_own_acks($opts->{acks}) if exists $opts->{acks};
-    $self->_encode_message(produce => \%message) if $self->{cfg}{encoder};
-    return $self->_produce_message(\%message);
+# Milliseconds a broker may take at most to have a Produce request replicated. It takes
+# no longer than request_timeout: a broker that says nothing costs that time once.
+use constant PRODUCE_TIMEOUT_MS => 30_000;
+
+# What a warning about a delivery callback that died begins with.
+use constant DELIVERY => 'produce callback';
+
+# A croak names the line of the program.
+$Carp::Internal{ +__PACKAGE__ } = 1;
+
+# tells: identified, identity_failed($error, $had_one), failed($text) when there is no identity and
+# none is asked for, epoch_needed, transaction_failed($harm, $text, $number) where $harm is abort, new
+# epoch (an abort, and another epoch after it) or fenced, and $number undef for the open one, and
+# progress when something was settled or may leave.
+sub new {
+    my ($class, %about) = @_;
+    my $options = $about{options};
+    my $self    = bless { %about{qw(loop outbox options cluster tells)}, rules => {}, has_ended => 0 }, $class;
+    @$options{qw(_linger_active _linger_timer)} = (0, undef);
+    $self->{encoder}     = EV::Kafka::Strings->new($options->{strings}) if defined $options->{strings};
+    $self->{accumulator} = EV::Kafka::Accumulator->new({
+        (map { ($_ => $options->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent
+            transactional_id buffer_memory strings)),
+        timeout_ms => _produce_timeout_ms($options->{request_timeout}),
+    });
+    my %ground = (%about{qw(loop outbox options cluster coordinators)}, %$self{qw(accumulator rules)});
+    my $part   = sub {
+        my ($name, %below) = @_;
+        return $self->{ lc $name } = "EV::Kafka::Producer::$name"->new(%ground, %below, notify => $self->_listener(lc $name));
+    };
+    $ground{settings} = $part->('Settings');
+    $part->($_) for qw(Identity Expiry Buffer Parked Flush);
+    weaken(my $weak = $self);
+    $self->{accumulator}->listen(\$weak);
+    $self->{settings}->apply;
+    return $self;
 }
 
-# A program's partitioner sees the key that the program has given.
-sub _encode_message {
-    my ($self, $method, $message) = @_;
-    my $encoder = $self->{cfg}{encoder};
-    $message->{given_key} = $message->{key};
-    $message->{$_} = $encoder->encoded($method, $_, $message->{$_}) for qw(key value);
-    $message->{headers} = $encoder->encoded_headers($method, $message->{headers});
-    return;
-}
+# --- the program ----------------------------------------------------------------------
 
-sub _produce_message {
-    my ($self, $message) = @_;
-    my $cfg = $self->{cfg};
-    return $self->_refuse($message, $cfg->{producer_error}) if defined $cfg->{producer_error};
-    my $refusal = $self->_produce_refusal;
-    return $self->_refuse($message, $refusal) if defined $refusal;
-    return $self->_append_message($message) if $self->_is_direct($message->{topic});
-    my $invalid = EV::Kafka::Partitions::invalid_topic($message->{topic});
-    return defined $invalid ? $self->_refuse($message, $invalid) : $self->_park_message($message);
-}
-
-# Whether messages go straight into batches. As long as older ones wait for their
-# topic to be known the next ones wait behind them.
-sub _is_direct {
-    my ($self, $topic) = @_;
-    my $cfg = $self->{cfg};
-    return $self->_is_known($topic) && !$cfg->{parked}{$topic};
-}
-
-sub _append_message {
-    my ($self, $message) = @_;
-    my $partition = $message->{partition} // $self->_partition_of($message);
-    # A partitioner may do anything.
-    return $self->_refuse($message, 'client closed') if $self->{cfg}{closed};
-    return $self->_park_message({ %$message, partition => $partition }) unless $self->_is_direct($message->{topic});
-    my $refused = $self->{accumulator}->append($message->{topic}, $partition, @$message{qw(key value headers timestamp cb acks)});
-    return $self->_no_room($message, $refused) if defined $refused;
-    return if $self->{cfg}{closed} || $self->_is_known($message->{topic}, $partition);
-    return $self->_watch_partition($message->{topic}, $partition);
-}
-
-# A message that is not taken. Who hears so and produces again may be refused again:
-# that is told from the loop.
-sub _refuse {
-    my ($self, $message, $error) = @_;
-    my $cfg = $self->{cfg};
-    my $txn = $cfg->{closed} ? undef : $self->_txn_joined;
-    my $op  = { cb => $message->{cb}, label => EV::Kafka::Buffer::DELIVERY(), is_told => defined $txn };
-    if ($cfg->{refusing}) {
-        if    ($op->{cb}) { $self->{outbox}->call_later(@$op{qw(label cb)}, undef, $error) }
-        elsif (!$txn)     { $self->{outbox}->report_later($error) }
-    }
-    else {
-        local $cfg->{refusing} = 1;
-        $self->_fail_ops($error, $op);
-    }
-    return $txn ? $self->_txn_broken($txn, $error) : undef;
-}
-
-# The default goes by the bytes that are sent.
-sub _partition_of {
-    my ($self, $message) = @_;
-    my $is_given = ref $self->{cfg}{partitioner} && exists $message->{given_key};
-    return $self->_choose_partition($message->{topic}, $message->{ $is_given ? 'given_key' : 'key' });
-}
-
-sub _choose_partition {
-    my ($self, $topic, $key) = @_;
-    my $partitioner = $self->{cfg}{partitioner};
-    return $self->{accumulator}->partition_for($topic, $key) unless ref $partitioner;
-    my $count       = $self->{cluster}->partitions($topic);
-    my $partition   = EV::Kafka::_shielded_value($partitioner, $topic, $key, $count);
-    Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")
-        unless defined $partition && $partition =~ /\A[0-9]+\z/ && $partition < $count;
-    return $partition;
-}
-
-# In either order, and undef in the place of either.
-sub _opts_and_callback {
-    my @rest = @_;
-    my ($opts, $cb);
-    for my $place (0 .. $#rest) {
-        my $given = $rest[$place];
-        next unless defined $given;
-        if    (!defined $opts && ref $given eq 'HASH') { $opts = $given }
-        elsif (!defined $cb && (Scalar::Util::reftype($given) // '') eq 'CODE') { $cb = $given }
-        else {
-            Carp::croak('produce: options must be a hash reference') if $place < $#rest || defined $cb && !defined $opts;
-            Carp::croak('produce: callback must be a code reference');
-        }
-    }
-    Carp::croak('produce: callback must be a code reference') if @rest > 2;
-    return ($opts || {}, $cb);
-}
-
-# What a message asks for, if that is not what the client asks for.
-sub _own_acks {
-    my ($self, $acks) = @_;
-    my $cfg = $self->{cfg};
-    $self->_apply_options;
-    return undef if !defined $acks || $acks == $cfg->{acks};
-    return $acks if !$cfg->{idempotent};
-    Carp::carp("EV::Kafka: an idempotent producer needs acks -1: acks $acks of a message is taken as -1")
-        unless $cfg->{acks_warned}++;
-    return undef;
-}
-
-sub _check_message {
-    my ($topic, $opts) = @_;
-    Carp::croak('produce: topic required') unless defined $topic && length $topic;
-    for my $name (sort keys %$opts) {
-        Carp::croak("produce: unknown option '$name'") unless $PRODUCE_OPTION{$name};
-    }
-    for my $name (grep { defined $opts->{$_} } qw(partition timestamp)) {
-        Carp::croak("produce: option '$name' must be a non-negative integer, not '$opts->{$name}'")
-            unless $opts->{$name} =~ /\A[0-9]+\z/;
-    }
-    Carp::croak("produce: option 'acks' must be -1, 0 or 1, not '$opts->{acks}'")
-        if defined $opts->{acks} && $opts->{acks} !~ /\A(?:-1|0|1)\z/;
-    return _check_headers($opts->{headers});
-}
-
-sub _check_headers {
-    my ($headers) = @_;
-    my $kind = ref $headers;
-    return if !defined $headers;
-    Carp::croak("produce: option 'headers' must be a hash or an array of [name, value] pairs")
-        unless $kind eq 'HASH'
-        || $kind eq 'ARRAY' && !grep { ref $_ ne 'ARRAY' || @$_ != 2 || !defined $_->[0] } @$headers;
-    _check_strings("header's name", map { $_->[0] } @$headers) if $kind eq 'ARRAY';
-    return _check_strings("header's value", $kind eq 'HASH' ? values %$headers : map { $_->[1] } @$headers);
-}
-
-# Here and not when the message is encoded, which for some is long after the call.
-sub _check_strings {
-    my ($what, @values) = @_;
-    my @references = grep { ref } @values or return;
-    require overload;
-    for my $value (@references) {
-        next if grep { overload::Method($value, $_) } '""', '0+', 'bool';
-        my $kind = Scalar::Util::reftype($value);
-        Carp::croak("produce: $what must be a string, not a reference ($kind)");
-    }
-    return;
-}
-
-# What was forgotten puts the callback, or the options, into another's place.
-sub _check_texts {
-    my ($topic, $key, $value) = @_;
-    return unless ref $topic || ref $key || ref $value;
-    _check_strings(topic => $topic);
-    _check_strings(key   => $key);
-    return _check_strings(value => $value);
+# Everything that the native produce does not do itself comes here: messages with options, topics
+# that are not known, a partitioner of the user's.
+sub produce {
+    my ($self, @arguments) = @_;
+    return $self->_take(EV::Kafka::Producer::Message->of_arguments($self->{encoder}, @arguments));
 }
 
 sub produce_many {
-    my ($self, $messages, $cb) = @_;
-    $self->_check_open;
-    ($messages, $cb) = ($cb, $messages) if ref $cb eq 'ARRAY' && ref $messages ne 'ARRAY';
-    Carp::croak('produce_many: expected arrayref of messages') unless ref $messages eq 'ARRAY';
+    my ($self, $elements, $cb) = @_;
+    ($elements, $cb) = ($cb, $elements) if ref $cb eq 'ARRAY' && ref $elements ne 'ARRAY';
+    Carp::croak('produce_many: expected arrayref of messages') unless ref $elements eq 'ARRAY';
     Carp::croak('produce_many: callback must be a code reference')
-        if defined $cb && (Scalar::Util::reftype($cb) // '') ne 'CODE';
-    my @messages = map { $self->_unpack_message($_) } @$messages;
-
-    my @is_heard = map { $self->_is_acknowledged($_) } @messages;
+        if defined $cb && !EV::Kafka::Producer::Message::is_code($cb);
+    # All are looked at before the first is produced: a croak sends nothing.
+    my @messages = map { EV::Kafka::Producer::Message->of_element($self->{encoder}, $_) } @$elements;
+    my @is_heard = map { $self->{settings}->is_acknowledged($_->{acks}) } @messages;
     my $left     = my $heard = grep { $_ } @is_heard;
     my @errors;
     my $delivered = sub {
@@ -202,48 +96,440 @@ sub produce_many {
         return if --$left;
         $cb->(@errors ? \@errors : undef) if $cb;
     };
-    $self->_produce_one_of_many($messages[$_], $is_heard[$_] ? $delivered : ()) for 0 .. $#messages;
-    return $heard ? undef : $self->_call($cb, undef);
+    $self->_take_one_of_many($messages[$_], $is_heard[$_] ? $delivered : undef) for 0 .. $#messages;
+    # Nobody waits for a message with acks 0.
+    return $heard ? undef : $self->{outbox}->call($cb, undef);
 }
 
-# Nobody waits for a message with acks 0.
-sub _is_acknowledged {
+# Waits for what was produced before it, and for nothing that comes after.
+sub flush {
+    my ($self, $cb) = @_;
+    return unless $self->{flush}->add($cb);
+    $self->_watch;
+    $self->flush_all;
+    return $self->_progress;
+}
+
+# Messages and bytes that were accepted and are neither delivered nor failed.
+sub buffered { return $_[0]{buffer}->queued }
+
+sub on_drain {
+    my ($self, $cb) = @_;
+    $self->{options}{on_drain} = $cb;
+    return;
+}
+
+# For the client, whose native produce puts messages there.
+sub accumulator { return $_[0]{accumulator} }
+
+# --- what native code tells ---------------------------------------------------------------
+
+# The first record has to linger. After the linger time the batches are due: they take records
+# until a request takes them along.
+sub linger_begin {
+    my ($self) = @_;
+    my $options = $self->{options};
+    return if $options->{_linger_active};
+    $self->{settings}->apply;
+    $options->{_linger_active} = 1;
+    $self->{expiry}->watch;
+    $options->{_linger_timer}  = $self->{loop}->timer($options->{linger_ms} / 1000, $self, 'flush_all');
+    return;
+}
+
+# Options are others than when they were applied.
+sub options_changed { my ($self) = @_; return $self->{outbox}->enter($self->{settings}, 'apply') }
+
+# The coordinator has to know of partitions before more can leave.
+sub must_register { my ($self) = @_; return $self->{outbox}->enter($self, '_may_leave') }
+
+# Batches for the broker, and no connection that they may be put on: there is one now, or will be.
+sub send_to {
+    my ($self, $node_id) = @_;
+    return $self->{outbox}->enter($self, _serve => $node_id);
+}
+
+# Whether something waits for a partition to have a leader; told as long as it is so, and once
+# when it is over.
+sub leaderless {
+    my ($self, $is_so) = @_;
+    return $self->{outbox}->enter($self->{cluster}, $is_so ? 'find_leaders' : 'leaders_found');
+}
+
+# A request has ended, and its batches have been settled or put back. This is what is left to do
+# about those that no broker has taken:
+#   is_lost      the end of a connection has taken requests with it
+#   refresh      topics that may have other leaders by now
+#   retry_after  seconds until a batch that waits for its next try may leave
+#   reports      texts that nobody else hears of
+#   harm         to the open transaction, in words harm_text
+#   failed       each of the batches: { topic, partition, error_code, records }
+sub answered {
+    my ($self, $node_id, $news) = @_;
+    return $self->{outbox}->enter($self, _answered => $node_id, $news);
+}
+
+# Batches have been settled, and their callbacks are not called yet.
+sub settled {
+    my ($self) = @_;
+    return $self->{outbox}->call_through($self, '_deliver');
+}
+
+# Delivery callbacks have taken long enough for one turn of the loop.
+sub rest {
+    my ($self) = @_;
+    $self->{resting} = $self->{loop}->timer(0, $self, '_deliver_on') unless $self->{has_ended};
+    return;
+}
+
+# Something was settled that somebody waits for, and its callbacks have been called.
+sub progress { my ($self) = @_; return $self->{outbox}->enter($self, '_progress') }
+
+# --- what the cluster tells ----------------------------------------------------------------
+
+sub route { my ($self, $topic, $leaders) = @_; return $self->{accumulator}->route($topic, $leaders) }
+
+sub metadata_changed {
+    my ($self) = @_;
+    if   ($self->{flush}->is_waited_for) { $self->flush_all }
+    else                                 { $self->send_ready }
+    return $self->_progress;
+}
+
+# Whether batches wait for a connection to the broker.
+sub needs_broker {
+    my ($self, $node_id) = @_;
+    return scalar grep { $_ == $node_id } $self->{accumulator}->ready_nodes;
+}
+
+# --- what may be asked, and what is above --------------------------------------------------
+
+# Whatever can leave does.
+sub send_ready {
+    my ($self) = @_;
+    # A delivery callback may have closed the client.
+    return if $self->{has_ended} || !$self->{cluster}->is_connected;
+    return $self->{accumulator}->send_ready;
+}
+
+# Nothing lingers any more.
+sub flush_all {
+    my ($self) = @_;
+    @{ $self->{options} }{qw(_linger_active _linger_timer)} = (0, undef);
+    $self->{settings}->apply;
+    $self->{accumulator}->batches_due;
+    return $self->send_ready;
+}
+
+# Whether batches may leave, and whether they will in a moment.
+sub has_identity { return $_[0]{identity}->is_there }
+sub is_ready     { return $_[0]{identity}->is_ready }
+sub identity     { return $_[0]{identity}->id_and_epoch }
+
+# Whether some partition waits for a new identity.
+sub needs_identity { return $_[0]{accumulator}->needs_identity }
+
+sub renew {
+    my ($self) = @_;
+    my $ended = $self->{identity}->ended;
+    return $self->{tells}->(failed => $ended) if defined $ended;
+    return $self->{tells}->('epoch_needed') if $self->{rules}{must_end} && !$self->{identity}->is_asking;
+    return $self->{identity}->renew;
+}
+
+# There will never be an identity again.
+sub fail {
+    my ($self, $text) = @_;
+    return if $self->{has_ended};
+    $self->{identity}->end($text);
+    return $self->_unidentified($text);
+}
+
+# What the transaction has to say, whenever it is something else:
+#   refusal      what is produced is refused with this text
+#   transaction  the number of the one that is open
+#   joined       what is produced now becomes part of it, and it fails when that is refused
+#   must_end     a new identity would fence the transaction: epoch_needed is told instead
+sub rules {
+    my ($self, %rules) = @_;
+    %{ $self->{rules} } = %rules;
+    return $self->_divert;
+}
+
+# Of which no record is sent again once it is aborted.
+sub begin_transaction { return $_[0]{accumulator}->begin_transaction }
+sub keep_for_next     { return $_[0]{accumulator}->keep_for_next_transaction }
+sub abort_transaction { return $_[0]{accumulator}->abort_transaction }
+sub end_transaction   { return $_[0]{accumulator}->end_transaction }
+sub leave_transaction { return $_[0]{accumulator}->leave_transaction }
+
+# [$topic, $partition] of each that waits for the coordinator to know of it.
+sub unregistered { return $_[0]{accumulator}->unregistered }
+sub registered   { my ($self, @partition) = @_; return $self->{accumulator}->register(@partition) }
+
+# How many messages of the transaction are neither delivered nor failed.
+sub in_transaction { return $_[0]{accumulator}->transaction_unsettled }
+
+# Those of its messages that are not on their way.
+sub fail_unsent {
+    my ($self, $text) = @_;
+    $self->{accumulator}->fail_transactional($text);
+    return $self->settled;
+}
+
+# --- the end --------------------------------------------------------------------------------
+
+# Nothing is taken or sent any more.
+sub stop {
+    my ($self) = @_;
+    @$self{qw(has_ended tells)} = (1, sub { });
+    $self->_divert;
+    delete @$self{qw(resting retrying)};
+    @{ $self->{options} }{qw(_linger_active _linger_timer)} = (0, undef);
+    $self->{$_}->stop for qw(parked expiry buffer);
+    return;
+}
+
+# What is on its way has lost its connection.
+sub close {
+    my ($self, $error) = @_;
+    $self->stop;
+    $self->{accumulator}->fail_all($error, 'disconnected');
+    $self->{outbox}->call_through($self->{accumulator}, 'deliver_all');
+    return $self->{flush}->close($error);
+}
+
+# In a forked child.
+sub abandon {
+    my ($self) = @_;
+    $self->stop;
+    $self->{$_}->abandon for qw(identity flush);
+    return;
+}
+
+# --- messages -------------------------------------------------------------------------------
+
+sub _take {
     my ($self, $message) = @_;
-    my $cfg = $self->{cfg};
-    return $cfg->{acks} if $cfg->{idempotent};
-    return ($message->[3] || {})->{acks} // $cfg->{acks};
+    my $topic = $message->{topic};
+    $message->{acks} = $self->{settings}->own_acks($message->{acks}) if exists $message->{acks};
+    my $refusal = $self->{identity}->error // $self->{rules}{refusal};
+    return $self->_refuse($message->{cb}, $refusal) if defined $refusal;
+    return $self->_append($message) if $self->_is_direct($topic);
+    my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
+    return defined $invalid ? $self->_refuse($message->{cb}, $invalid) : $self->_park($message);
 }
 
 # Others have been produced before it: what dies, a partitioner say, ends this one only.
-sub _produce_one_of_many {
-    my ($self, $message, @cb) = @_;
+sub _take_one_of_many {
+    my ($self, $message, $cb) = @_;
+    # The partitioner has closed the client.
+    return $self->_refuse($cb, 'EV::Kafka: client is closed') if $self->{has_ended};
     local $@;
-    return if eval { $self->produce(@$message, @cb); 1 };
-    return $self->_refuse({ cb => $cb[0] }, EV::Kafka::Error::reason($@));
+    return if eval {
+        my $is_taken = $message->{is_plain} && $self->{accumulator}->take(@$message{qw(topic key value)}, $cb);
+        if (!$is_taken) {
+            $message->{cb} = $cb;
+            $self->_take($message->encoded($self->{encoder}));
+        }
+        1;
+    };
+    return $self->_refuse($cb, EV::Kafka::Error::reason($@));
 }
 
-# All messages are looked at before the first is produced: a croak sends nothing.
-sub _unpack_message {
+# Whether messages go straight into batches. As long as older ones wait for their
+# topic to be known the next ones wait behind them.
+sub _is_direct {
+    my ($self, $topic) = @_;
+    return $self->{cluster}->is_known($topic) && !$self->{parked}->has($topic);
+}
+
+sub _append {
     my ($self, $message) = @_;
-    my ($topic, $key, $value, $opts);
-    if (ref $message eq 'ARRAY') {
-        ($topic, $key, $value, $opts) = @$message;
-    }
-    elsif (ref $message eq 'HASH') {
-        my %rest = %$message;
-        ($topic, $key, $value) = delete @rest{qw(topic key value)};
-        $opts = \%rest if %rest;
-    }
-    else {
-        Carp::croak('produce_many: message must be an arrayref or a hashref');
-    }
-    Carp::croak('produce: options must be a hash reference') if defined $opts && ref $opts ne 'HASH';
-    _check_texts($topic, $key, $value);
-    _check_message($topic, $opts || {});
-    my $encoder = $self->{cfg}{encoder};
-    $self->_encode_message(produce_many => { key => $key, value => $value, headers => ($opts || {})->{headers} })
-        if $encoder && !$encoder->is_text;
-    return [$topic, $key, $value, $opts ? $opts : ()];
+    my $topic     = $message->{topic};
+    my $partition = $message->{partition} //= $self->{settings}->partition_of($message);
+    # A partitioner may do anything.
+    return $self->_refuse($message->{cb}, 'client closed') if $self->{has_ended};
+    return $self->_park($message) unless $self->_is_direct($topic);
+    my $refused = $self->{accumulator}->append($topic, $partition, @$message{qw(key value headers timestamp cb acks)});
+    return defined $refused ? $self->_no_room($message, $refused) : $self->{parked}->watch($topic, $partition);
+}
+
+sub _park {
+    my ($self, $message) = @_;
+    my $encoder = $self->{encoder};
+    # Whether the key has to be decoded for a partitioner to see what the program has given.
+    my $is_text = $encoder ? $encoder->is_text : utf8::is_utf8($message->{key});
+    my $refused = $self->{parked}->park($message, $is_text);
+    return defined $refused ? $self->_no_room($message, $refused) : $self->{expiry}->watch;
+}
+
+sub _no_room {
+    my ($self, $message, $error) = @_;
+    # There never will be: nobody is to wait for it.
+    return $self->_refuse($message->{cb}, $error) if $error ne EV::Kafka::Producer::Buffer::FULL;
+    my $is_heard = $message->{cb} || $self->{rules}{joined};
+    $self->{buffer}->refuse($is_heard);
+    $self->_watch;
+    return $is_heard ? $self->_refuse($message->{cb}, $error) : undef;
+}
+
+# A message that is not taken. Who hears so and produces again may be refused again:
+# that is told from the loop.
+sub _refuse {
+    my ($self, $cb, $error) = @_;
+    my ($outbox, $rules) = @$self{qw(outbox rules)};
+    if    ($cb)               { $outbox->call_in_turn(refusal => DELIVERY, $cb, undef, $error) }
+    elsif (!$rules->{joined}) { $outbox->report_in_turn(refusal => $error) }
+    $self->{tells}->(transaction_failed => abort => $error, $rules->{transaction}) if $rules->{joined};
+    return;
+}
+
+# Whether the native produce takes messages.
+sub _divert {
+    my ($self) = @_;
+    my $is_refused = defined($self->{identity}->error // $self->{rules}{refusal});
+    return $self->{accumulator}->divert($self->{has_ended} || $is_refused);
+}
+
+# --- what has been settled ----------------------------------------------------------------------
+
+sub _answered {
+    my ($self, $node_id, $news) = @_;
+    return if $self->{has_ended};
+    my $cluster = $self->{cluster};
+    $self->settled;
+    $cluster->request_failed(main => $node_id) if $news->{is_lost};
+    $self->_retry_after($news->{retry_after});
+    $cluster->want_to_write($_) for @{ $news->{refresh} };
+    $self->{outbox}->report($_) for @{ $news->{reports} };
+    $self->{tells}->(transaction_failed => @$news{qw(harm harm_text)}) if defined $news->{harm};
+    # What delivery callbacks produce may go along.
+    return $self->{outbox}->then($self, 'send_ready');
+}
+
+sub _retry_after {
+    my ($self, $seconds) = @_;
+    $self->{retrying} = defined $seconds ? $self->{loop}->timer($seconds, $self, '_retry') : undef;
+    return;
+}
+
+sub _retry {
+    my ($self) = @_;
+    $self->_retry_after($self->{accumulator}->resume);
+    return $self->send_ready;
+}
+
+sub _serve {
+    my ($self, $node_id) = @_;
+    my $cluster = $self->{cluster};
+    return unless $cluster->is_connected;
+    my $conn = $cluster->ready_conn(main => $node_id) or return $cluster->open(main => $node_id);
+    return $self->{accumulator}->serve($node_id, $conn, $cluster->longest_quiet);
+}
+
+sub _deliver {
+    my ($self, $has_rested) = @_;
+    $self->{accumulator}->deliver($has_rested);
+    return $self->{outbox}->then($self, '_progress');
+}
+
+sub _deliver_on {
+    my ($self) = @_;
+    delete $self->{resting};
+    return $self->{outbox}->call_through($self, _deliver => 1);
+}
+
+sub _progress {
+    my ($self) = @_;
+    # Delivery callbacks may have closed the client.
+    return if $self->{has_ended};
+    $self->{buffer}->check;
+    $self->{tells}->('progress');
+    $self->{flush}->check;
+    return $self->_watch;
+}
+
+sub _may_leave { return $_[0]{tells}->('progress') }
+
+# Whether native code tells that something has been settled, if there is no transaction.
+sub _watch {
+    my ($self) = @_;
+    return $self->{accumulator}->watch($self->{buffer}->is_full || $self->{flush}->is_waited_for);
+}
+
+# Without an id nothing can be sent. The next connect asks again.
+sub _unidentified {
+    my ($self, $text) = @_;
+    $self->_divert;
+    $self->{outbox}->report($text);
+    $self->{tells}->(failed => $text);
+    $self->{accumulator}->fail_waiting($self->{identity}->error);
+    return $self->settled;
+}
+
+# --- what the parts tell --------------------------------------------------------------------------
+
+# It goes to the method of that name.
+sub _listener {
+    my ($self, $part) = @_;
+    weaken(my $weak = $self);
+    return sub {
+        my ($event, @about) = @_;
+        my $method = "_${part}_$event";
+        return $weak ? $weak->$method(@about) : undef;
+    };
+}
+
+# Messages that have no sequence number yet leave under this id from now on.
+sub _identity_identified {
+    my ($self) = @_;
+    $self->_divert;
+    $self->{accumulator}->set_identity($self->identity);
+    $self->send_ready;
+    return $self->{tells}->('identified');
+}
+
+sub _identity_failed {
+    my ($self, $error, $had_one) = @_;
+    $self->{tells}->(identity_failed => $error, $had_one);
+    # What becomes of one that there was is for the transaction to say.
+    return if $had_one;
+    $self->{identity}->fail($error->text);
+    return $self->_unidentified($error->text);
+}
+
+sub _expiry_expired {
+    my ($self, $batches, $transactional, @texts) = @_;
+    $self->settled;
+    $self->{outbox}->report($_) for @texts;
+    my $limit = $self->{options}{delivery_timeout};
+    $self->{tells}->(transaction_failed => 'new epoch', "delivery timed out after $limit s") if $transactional;
+    return $batches ? $self->send_ready : undef;
+}
+
+sub _buffer_has_room { my ($self) = @_; return $self->{outbox}->call($self->{options}{on_drain}) }
+
+sub _parked_refused {
+    my ($self, $cb, $error, $is_transactional) = @_;
+    my $outbox = $self->{outbox};
+    if    ($cb)                { $outbox->call_as(DELIVERY, $cb, undef, $error) }
+    elsif (!$is_transactional) { $outbox->report($error) }
+    return $is_transactional ? $self->{tells}->(transaction_failed => abort => $error) : undef;
+}
+
+sub _parked_failed {
+    my ($self, $error, $unheard, $is_transactional) = @_;
+    $self->settled;
+    return if $self->{has_ended};
+    $self->{outbox}->report($error) if $unheard;
+    return $is_transactional ? $self->{tells}->(transaction_failed => abort => $error) : undef;
+}
+
+sub _produce_timeout_ms {
+    my ($seconds) = @_;
+    return PRODUCE_TIMEOUT_MS if !$seconds || $seconds * 1000 > PRODUCE_TIMEOUT_MS;
+    return $seconds < 0.001 ? 1 : int $seconds * 1000;
 }
 
 1;
@@ -252,18 +538,54 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Producer - what becomes of a message until it lies in a batch
+EV::Kafka::Producer - what becomes of an EV::Kafka client's messages
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself. C<produce> itself is
-native and writes the message straight into its partition's open batch. This
-module does what is out of the ordinary: it checks options, asks a custom
-partitioner, keeps messages until their topic's leader is known, and counts the
-messages of C<produce_many>.
+For L<EV::Kafka::Client>, not for use by itself. C<produce> itself is native and writes a message
+straight into its partition's open batch. This class owns those batches (C<EV::Kafka::Accumulator>,
+native) and does everything else: messages with options, topics that are not known yet, a
+partitioner of the program's, linger, the producer's identity, and what follows from requests.
+
+=head1 METHODS
+
+=head2 new(%about)
+
+It tells C<identified>, C<identity_failed>, C<failed>, C<epoch_needed>, C<transaction_failed> and
+C<progress>.
+
+=head2 produce(@arguments), produce_many(\@messages, [$cb]), flush([$cb]), buffered, on_drain($cb)
+
+The program's.
+
+=head2 accumulator, linger_begin, options_changed, must_register, send_to($node_id), leaderless($is_so), answered($node_id, $news), settled, rest, progress
+
+For native code: where messages lie, and what it tells.
+
+=head2 route($topic, \@leaders), metadata_changed, needs_broker($node_id), send_ready, flush_all
+
+What the cluster knows now; whether a connection to the broker is needed; whatever can leave does, and
+nothing lingers any more.
+
+=head2 has_identity, is_ready, identity, needs_identity, renew, fail($text)
+
+The producer id and epoch: whether there are any, and will be in a moment; which; whether others are
+needed; asks for others; there will never be any again.
+
+=head2 rules(%rules)
+
+What the transaction has to say.
+
+=head2 begin_transaction, keep_for_next, abort_transaction, end_transaction, leave_transaction, unregistered, registered($topic, $partition), in_transaction, fail_unsent($text)
+
+Its messages.
+
+=head2 stop, close($error), abandon
+
+Nothing is taken or sent any more; what is queued fails; a forked child gives up.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>, L<EV::Kafka::Buffer>, L<EV::Kafka::Delivery>
+L<EV::Kafka>
 
 =cut

@@ -130,7 +130,7 @@ sub abort {
     $self->{producer}->fail_unsent('transaction aborted');
     $self->_end_offsets('transaction aborted');
     $self->advance;
-    return $self->{producer}->check_buffer;
+    return;
 }
 
 # When the client ends.
@@ -176,7 +176,7 @@ sub broken {
     $self->{producer}->fail_unsent($refusal);
     $self->_end_offsets($refusal);
     $self->advance;
-    return $self->{producer}->check_buffer;
+    return;
 }
 
 # An error after which there is no transaction any more.

@@ -64,6 +64,11 @@ impl Brokers {
         })
     }
 
+    /// Whether requests are being put on the broker's connection.
+    pub fn is_sending(&self, node: i32) -> bool {
+        self.with(node, |broker| broker.is_sending)
+    }
+
     fn with<R>(&self, node: i32, change: impl FnOnce(&mut Broker) -> R) -> R {
         change(self.0.borrow_mut().entry(node).or_default())
     }

@@ -3,6 +3,7 @@
 use kafka_producer::{Appended, BatchId, Destination};
 use perl_xs::{ArrayRef, Av, Croak, Frame, Sv, XsubDef};
 
+use super::delivery::Pace;
 use super::xsubs::{follow_up, taken, text, Message};
 use super::{unheard, Producer};
 
@@ -40,8 +41,12 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: is_settled,
     },
     XsubDef {
-        name: "EV::Kafka::Accumulator::deliver_waiting",
-        body: deliver_waiting,
+        name: "EV::Kafka::Accumulator::deliver",
+        body: deliver,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::deliver_all",
+        body: deliver_all,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::is_delivering",
@@ -196,9 +201,7 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let unheard: usize = plain.into_iter().map(unheard).sum();
         (unheard, !transactional.is_empty())
     };
-    producer
-        .give_up(frame.perl(), failed, |_| reason.clone())
-        .ok()?;
+    producer.give_up(failed, |_| reason.clone());
     frame.ret_int(unheard as i64);
     frame.ret_int(is_transactional.into());
     Ok(())
@@ -222,10 +225,21 @@ fn is_settled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `deliver_waiting`: goes on with callbacks that waited for a turn of the loop.
-fn deliver_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
+/// `deliver([$has_rested])`: calls the callbacks of what was settled. When that has taken long enough for one turn of the
+/// loop `rest` is told, and nothing is called until this is called with true in another turn.
+fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let has_rested = frame.bool(1)?;
     let producer = frame.object::<Producer>()?;
-    producer.deliver_waiting(frame.perl()).ok()
+    if has_rested {
+        producer.delivery.resume();
+    }
+    producer.deliver(frame.perl()).ok()
+}
+
+/// `deliver_all`: the same when nothing comes after.
+fn deliver_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let producer = frame.object::<Producer>()?;
+    producer.delivery.deliver(frame.perl(), Pace::AtOnce).ok()
 }
 
 /// `is_delivering`: whether delivery callbacks are being called, so that more may follow.

@@ -2,13 +2,11 @@
 
 use std::rc::Rc;
 
-use kafka_producer::NewRecord;
 use perl_xs::{
     attach, Croak, FastArgs, FastOutcome, FastXsub, Frame, Native, ObjectError, Perl, XsubDef,
 };
 
-use super::Producer;
-use crate::api::produce::records::now_ms;
+use super::{Plain, Producer};
 use crate::strings::Strings;
 
 /// What a child of fork is told that uses its parent's client.
@@ -84,24 +82,14 @@ fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
         return FastOutcome::FALLBACK;
     };
     let producer = &*client.producer;
-    if producer.is_diverted.get() || producer.has_partitioner() || !producer.home.is_here() {
-        return FastOutcome::FALLBACK;
-    }
-    if producer.strings != Strings::AsStored && !is_stored_so(producer.strings, args) {
-        return FastOutcome::FALLBACK;
-    }
-    let mut accumulator = producer.accumulator.borrow_mut();
-    let Some(topic) = accumulator.routed_topic(topic) else {
-        return FastOutcome::FALLBACK;
-    };
-    let partition = accumulator.partition_for(topic, args.b());
-    let record = NewRecord {
-        timestamp: now_ms(),
+    let message = Plain {
+        topic,
         key: args.b(),
         value: args.c(),
-        headers: std::iter::empty(),
+        is_stored_so: || is_stored_so(producer.strings, args),
+        callback: || args.callback(),
     };
-    let Ok(appended) = accumulator.append(topic, partition, record, args.callback()) else {
+    let Some(appended) = producer.take(message) else {
         return FastOutcome::FALLBACK;
     };
     let mut outcome = FastOutcome::DONE;

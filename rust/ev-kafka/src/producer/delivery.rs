@@ -85,10 +85,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Calls every callback of the batches, in order, behind those that wait already. Anything may happen meanwhile: the
-    /// caller must hold no borrow.
-    pub fn deliver(&self, perl: Perl, settled: Vec<Settled>, pace: Pace) -> Flow {
+    /// Lets the callbacks of the batches wait, in order, behind those that wait already.
+    pub fn queue(&self, settled: impl IntoIterator<Item = Settled>) {
         settled.into_iter().for_each(|batch| self.push(batch));
+    }
+
+    /// Calls every callback that waits. Anything may happen meanwhile: the caller must hold no borrow.
+    pub fn deliver(&self, perl: Perl, pace: Pace) -> Flow {
         if pace == Pace::InTurns && self.rest.get() != Rest::No {
             return Flow::Continue;
         }

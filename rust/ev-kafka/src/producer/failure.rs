@@ -36,14 +36,15 @@ pub(super) struct News {
 }
 
 impl Producer {
-    /// Settles batches in flight. Gives those whose callbacks are to be called, in the order of their endings.
-    pub(super) fn settle(&self, endings: Vec<(BatchId, Ending)>) -> (Vec<Settled>, News) {
+    /// Settles batches in flight; their callbacks wait, in the order of their endings.
+    pub(super) fn settle(&self, endings: Vec<(BatchId, Ending)>) -> News {
         let mut news = News::default();
         let settle = |(id, ending)| match ending {
             Ending::Taken(end) => self.acknowledge(id, end),
             Ending::Failed(cause, message) => self.failed(id, cause, &message, &mut news),
         };
-        (endings.into_iter().filter_map(settle).collect(), news)
+        self.delivery.queue(endings.into_iter().filter_map(settle));
+        news
     }
 
     fn acknowledge(&self, id: BatchId, end: End) -> Option<Settled> {
@@ -111,7 +112,7 @@ impl News {
         }
     }
 
-    /// As `_batches_failed` takes it; nothing when there is none.
+    /// As `answered` takes it; nothing when there is none.
     pub fn into_perl(self, perl: Perl, producer: &Producer) -> Option<Sv> {
         if self.failed.is_empty() {
             return None;

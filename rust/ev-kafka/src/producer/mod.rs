@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_producer::{Accumulator, GivenUp, Place, Sealed, Settings};
+use kafka_producer::{Accumulator, Appended, GivenUp, NewRecord, Place, Sealed, Settings};
 use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
@@ -27,6 +27,7 @@ use delivery::{Delivery, End, Pace, Settled};
 pub use natives::register;
 use options::Options;
 
+use crate::api::produce::records::now_ms;
 use crate::home::Home;
 use crate::strings::Strings;
 
@@ -72,6 +73,16 @@ pub struct Producer {
     listener: RefCell<Option<Sv>>,
 }
 
+/// A message without options.
+struct Plain<'a, S, C> {
+    topic: &'a [u8],
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    /// Whether key and value go out as they are stored.
+    is_stored_so: S,
+    callback: C,
+}
+
 impl Native for Producer {
     const NAME: &'static str = "EV::Kafka::Accumulator";
 
@@ -79,8 +90,8 @@ impl Native for Producer {
     fn on_free(&self, perl: Perl, how: Freed) {
         let (sent, unsent) = self.accumulator.borrow_mut().take_all();
         if how != Freed::GlobalDestruction && self.home.is_here() {
-            let batches = sent.into_iter().chain(unsent);
-            let _ = self.fail(perl, batches, "client closed");
+            self.fail(sent.into_iter().chain(unsent), "client closed");
+            let _ = self.delivery.deliver(perl, Pace::AtOnce);
         }
     }
 }
@@ -109,6 +120,31 @@ impl Producer {
         partitioner.as_ref().is_some_and(Sv::is_ref)
     }
 
+    /// Puts the message into its batch, unless somebody else has to look at it first, or there is no room.
+    #[inline]
+    fn take<'a>(
+        &self,
+        message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Sv>>,
+    ) -> Option<Appended> {
+        if self.is_diverted.get() || self.has_partitioner() || !self.home.is_here() {
+            return None;
+        }
+        if self.strings != Strings::AsStored && !(message.is_stored_so)() {
+            return None;
+        }
+        let mut accumulator = self.accumulator.borrow_mut();
+        let topic = accumulator.routed_topic(message.topic)?;
+        let partition = accumulator.partition_for(topic, message.key);
+        let record = NewRecord {
+            timestamp: now_ms(),
+            key: message.key,
+            value: message.value,
+            headers: std::iter::empty(),
+        };
+        let appended = accumulator.append(topic, partition, record, (message.callback)());
+        appended.ok()
+    }
+
     /// Calls a method of the Perl object that listens; `None` when it is gone.
     fn tell(&self, perl: Perl, method: &str, args: &[Arg]) -> Option<Outcome> {
         let object = self.listener.borrow().as_ref()?.referent()?;
@@ -123,41 +159,32 @@ impl Producer {
         }
     }
 
-    /// Settles batches that no accumulator knows any more.
-    fn fail(&self, perl: Perl, batches: impl Iterator<Item = Sealed<Sv>>, reason: &str) -> Flow {
-        let settled = batches
-            .map(|batch| Settled {
-                place: Place {
-                    topic: 0,
-                    partition: 0,
-                },
-                topic: Vec::new(),
-                generation: batch.generation(),
-                callbacks: batch.callbacks.into_iter(),
-                end: End::Failed {
-                    reason: reason.to_owned(),
-                },
-            })
-            .collect();
-        self.delivery.deliver(perl, settled, Pace::AtOnce)
-    }
-
     /// Calls back for batches that are done with, and sees to it that what takes long goes on in turns of the loop to come.
-    fn deliver(&self, perl: Perl, settled: Vec<Settled>) -> Flow {
-        let flow = self.delivery.deliver(perl, settled, Pace::InTurns);
+    fn deliver(&self, perl: Perl) -> Flow {
+        let flow = self.delivery.deliver(perl, Pace::InTurns);
         if flow == Flow::Exit || !self.delivery.take_rest() {
             return flow;
         }
-        match self.tell(perl, "_deliver_later", &[]) {
+        match self.tell(perl, "rest", &[]) {
             Some(outcome) => outcome.or_warn(perl, "EV::Kafka"),
-            None => self.delivery.deliver(perl, Vec::new(), Pace::AtOnce),
+            None => self.delivery.deliver(perl, Pace::AtOnce),
         }
     }
 
-    /// Goes on with callbacks that have waited for a turn of the loop.
-    fn deliver_waiting(&self, perl: Perl) -> Flow {
-        self.delivery.resume();
-        self.deliver(perl, Vec::new())
+    /// Settles batches that no accumulator knows any more.
+    fn fail(&self, batches: impl Iterator<Item = Sealed<Sv>>, reason: &str) {
+        self.delivery.queue(batches.map(|batch| Settled {
+            place: Place {
+                topic: 0,
+                partition: 0,
+            },
+            topic: Vec::new(),
+            generation: batch.generation(),
+            callbacks: batch.callbacks.into_iter(),
+            end: End::Failed {
+                reason: reason.to_owned(),
+            },
+        }));
     }
 
     /// Where records that were given up belong, as texts name it.
@@ -176,28 +203,19 @@ impl Producer {
         }
     }
 
-    /// Calls back what the accumulator has given up; the text is made of where that belongs.
-    fn give_up(
-        &self,
-        perl: Perl,
-        batches: Vec<GivenUp<Sv>>,
-        text: impl Fn(&str) -> String,
-    ) -> Flow {
-        let settled = {
-            let accumulator = self.accumulator.borrow();
-            let settle = |given_up: GivenUp<Sv>| {
-                let end = End::Failed {
-                    reason: text(&self.place_name(&given_up)),
-                };
-                let place = Place {
-                    topic: given_up.topic,
-                    partition: given_up.partition.unwrap_or_default(),
-                };
-                settled(&accumulator, place, given_up.batch, end)
+    /// Settles what the accumulator has given up; the text is made of where that belongs.
+    fn give_up(&self, batches: Vec<GivenUp<Sv>>, text: impl Fn(&str) -> String) {
+        let accumulator = self.accumulator.borrow();
+        self.delivery.queue(batches.into_iter().map(|given_up| {
+            let end = End::Failed {
+                reason: text(&self.place_name(&given_up)),
             };
-            batches.into_iter().map(settle).collect()
-        };
-        self.deliver(perl, settled)
+            let place = Place {
+                topic: given_up.topic,
+                partition: given_up.partition.unwrap_or_default(),
+            };
+            settled(&accumulator, place, given_up.batch, end)
+        }));
     }
 }
 

@@ -14,23 +14,23 @@ impl Producer {
         if !self.home.is_here() {
             return Flow::Continue;
         }
-        if self.options.have_changed(perl) && self.news(perl, "_apply_options") == Flow::Exit {
+        if self.options.have_changed(perl) && self.news(perl, "options_changed") == Flow::Exit {
             return Flow::Exit;
         }
         let needs_identity = self.accumulator.borrow().needs_identity();
-        if needs_identity && self.news(perl, "_renew_producer") == Flow::Exit {
+        if needs_identity && self.news(perl, "renew") == Flow::Exit {
             return Flow::Exit;
         }
         let nodes = self.accumulator.borrow().ready_nodes();
         let must_register = self.accumulator.borrow().must_register();
-        if must_register && self.news(perl, "_txn_register_new") == Flow::Exit {
+        if must_register && self.news(perl, "must_register") == Flow::Exit {
             return Flow::Exit;
         }
         let is_leaderless = nodes.contains(&NO_LEADER);
         let was_leaderless = self.is_leaderless.replace(is_leaderless);
         if is_leaderless || was_leaderless {
             let args = [Arg::Int(is_leaderless.into())];
-            if self.tell_or_warn(perl, "_leaderless", &args) == Flow::Exit {
+            if self.tell_or_warn(perl, "leaderless", &args) == Flow::Exit {
                 return Flow::Exit;
             }
         }
@@ -45,7 +45,7 @@ impl Producer {
     /// The same for one broker.
     pub(super) fn send_to(self: &Rc<Self>, perl: Perl, node: i32) -> Flow {
         let Some(conn) = self.brokers.conn(node) else {
-            return self.tell_or_warn(perl, "_send_ready_to", &[Arg::Int(node.into())]);
+            return self.tell_or_warn(perl, "send_to", &[Arg::Int(node.into())]);
         };
         let was_sending = self.brokers.set_sending(node, true);
         if was_sending {
@@ -73,7 +73,7 @@ impl Producer {
         }
         let is_watched = self.is_watched.get() || self.accumulator.borrow().in_transaction();
         match is_watched {
-            true => self.news(perl, "_check_buffer"),
+            true => self.news(perl, "progress"),
             false => Flow::Continue,
         }
     }

@@ -255,19 +255,22 @@ fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
 /// Settles a request's batches, calls back, and lets others follow.
 fn ended(perl: Perl, producer: &Rc<Producer>, node: i32, endings: Vec<(BatchId, Ending)>) -> Flow {
     producer.brokers.ended(node);
-    let (settled, news) = producer.settle(endings);
-    if producer.deliver(perl, settled) == Flow::Exit {
+    let news = producer.settle(endings);
+    if let Some(news) = news.into_perl(perl, producer) {
+        // Callbacks are called, and others follow, when Perl code has done what is to be done about these.
+        let args = [Arg::Int(i64::from(node)), Arg::Sv(&news)];
+        return producer.tell_or_warn(perl, "answered", &args);
+    }
+    if producer.brokers.is_sending(node) {
+        // With acks 0 a request may end in the middle of whatever has sent it.
+        return producer.tell_or_warn(perl, "settled", &[]);
+    }
+    if producer.deliver(perl) == Flow::Exit {
         return Flow::Exit;
     }
     // A delivery callback has forked, and has returned in the child as well.
     if producer.home.is_foreign() {
         return Flow::Continue;
-    }
-    if let Some(news) = news.into_perl(perl, producer) {
-        let args = [Arg::Int(i64::from(node)), Arg::Sv(&news)];
-        if producer.tell_or_warn(perl, "_batches_failed", &args) == Flow::Exit {
-            return Flow::Exit;
-        }
     }
     producer.go_on(perl)
 }

@@ -126,7 +126,6 @@ fn fail_unsent(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let text = String::from_utf8_lossy(&text).into_owned();
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_transactional();
-    producer
-        .give_up(frame.perl(), failed, |_| text.clone())
-        .ok()
+    producer.give_up(failed, |_| text.clone());
+    Ok(())
 }

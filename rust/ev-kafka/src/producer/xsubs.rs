@@ -9,7 +9,7 @@ use bytes::Bytes;
 use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
 use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
-use super::{clock, unheard, Config, Producer};
+use super::{clock, unheard, Config, Plain, Producer};
 use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
 use crate::strings::Strings;
@@ -37,6 +37,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Accumulator::append",
         body: append,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::take",
+        body: take,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::partition_for",
@@ -309,13 +313,44 @@ pub(super) fn follow_up(
 ) -> Result<(), Croak> {
     let perl = frame.perl();
     if appended.first {
-        let told = producer.tell(perl, "_linger_begin", &[]);
+        let told = producer.tell(perl, "linger_begin", &[]);
         told.map_or(Ok(()), |outcome| outcome.ok())?;
     }
     match appended.due {
         true => producer.send_ready(perl).ok(),
         false => Ok(()),
     }
+}
+
+/// `take($topic, $key, $value, [$cb])`: whether the message could be taken as `EV::Kafka::Client::produce` takes one.
+fn take(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let topic = frame.bytes(1)?.unwrap_or_default();
+    let stored = |index| frame.arg(index).map_or(Ok(None), |sv| sv.to_stored(perl));
+    let (key, value) = (stored(2)?, stored(3)?);
+    let callback = frame.code(4)?;
+    let producer = frame.object::<Producer>()?;
+    let message = Plain {
+        topic: &topic,
+        key: key.as_ref().map(|(bytes, _)| &bytes[..]),
+        value: value.as_ref().map(|(bytes, _)| &bytes[..]),
+        is_stored_so: || {
+            let is_so = |stored: &Option<(Vec<u8>, bool)>| {
+                let is_so = |(bytes, is_utf8): &(Vec<u8>, bool)| {
+                    producer.strings.is_stored_so(bytes, *is_utf8)
+                };
+                stored.as_ref().is_none_or(is_so)
+            };
+            is_so(&key) && is_so(&value)
+        },
+        callback: || callback.clone(),
+    };
+    let appended = producer.take(message);
+    if let Some(appended) = appended {
+        follow_up(frame, &producer, appended)?;
+    }
+    frame.ret_int(appended.is_some().into());
+    Ok(())
 }
 
 /// `partition_for($topic, $key)`: the default partitioner's choice, undef for a topic without a route.
@@ -390,7 +425,7 @@ fn serve(frame: &mut Frame<'_>) -> Result<(), Croak> {
     producer.send_to(frame.perl(), node).ok()
 }
 
-/// `watch($is_so)`: whether `_check_buffer` is called whenever something has been settled.
+/// `watch($is_so)`: whether `progress` is told whenever something has been settled.
 fn watch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let is_so = frame.bool(1)?;
     frame.object::<Producer>()?.is_watched.set(is_so);
@@ -438,7 +473,7 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     };
     let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
     let reports = reports(&producer, &expired, text);
-    producer.give_up(perl, expired, text).ok()?;
+    producer.give_up(expired, text);
     counts
         .into_iter()
         .for_each(|count| frame.ret_int(count as i64));
@@ -509,9 +544,8 @@ fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let reason = text(frame, 1)?;
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_unsent();
-    producer
-        .give_up(frame.perl(), failed, |_| reason.clone())
-        .ok()
+    producer.give_up(failed, |_| reason.clone());
+    Ok(())
 }
 
 /// `fail_all($unsent_text, $inflight_text)`
@@ -519,10 +553,7 @@ fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (for_unsent, for_sent) = (text(frame, 1)?, text(frame, 2)?);
     let producer = frame.object::<Producer>()?;
     let (sent, unsent) = producer.accumulator.borrow_mut().take_all();
-    producer
-        .fail(frame.perl(), sent.into_iter(), &for_sent)
-        .ok()?;
-    producer
-        .fail(frame.perl(), unsent.into_iter(), &for_unsent)
-        .ok()
+    producer.fail(sent.into_iter(), &for_sent);
+    producer.fail(unsent.into_iter(), &for_unsent);
+    Ok(())
 }

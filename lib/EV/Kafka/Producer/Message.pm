@@ -1,0 +1,179 @@
+package EV::Kafka::Producer::Message;
+use strict;
+use warnings;
+
+use Carp         ();
+use Scalar::Util ();
+
+use EV::Kafka::Strings;
+
+# What a program gives to produce, looked at and taken apart. A message is a hash of
+#   topic, key, value, partition, headers, timestamp, acks, cb
+# of which all but the topic may be undef, and given_key, the program's own key if the
+# option strings has made another one of it.
+
+my %OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
+
+# A croak names the line of the program.
+$Carp::Internal{ +__PACKAGE__ } = 1;
+
+# $encoder: an EV::Kafka::Strings, if keys and values are not sent as Perl stores them.
+sub of_arguments {
+    my ($class, $encoder, $topic, $key, $value, @rest) = @_;
+    _check_texts($topic, $key, $value);
+    Carp::croak('produce: key and value required (undef for none)') if @_ < 5;
+    my ($options, $cb) = _options_and_callback(@rest);
+    _check_options($topic, $options);
+    my $self = bless { topic => $topic, key => $key, value => $value, cb => $cb, %$options }, $class;
+    $self->_encode($encoder, 'produce') if $encoder;
+    return $self;
+}
+
+# The same of an element of what produce_many gets. It is encoded when it is produced; what
+# cannot be is found here.
+sub of_element {
+    my ($class, $encoder, $element) = @_;
+    my ($topic, $key, $value, $options);
+    if (ref $element eq 'ARRAY') {
+        ($topic, $key, $value, $options) = @$element;
+    }
+    elsif (ref $element eq 'HASH') {
+        my %rest = %$element;
+        ($topic, $key, $value) = delete @rest{qw(topic key value)};
+        $options = \%rest if %rest;
+    }
+    else {
+        Carp::croak('produce_many: message must be an arrayref or a hashref');
+    }
+    Carp::croak('produce: options must be a hash reference') if defined $options && ref $options ne 'HASH';
+    _check_texts($topic, $key, $value);
+    _check_options($topic, $options || {});
+    my $self = bless { topic => $topic, key => $key, value => $value, %{ $options || {} } }, $class;
+    (bless {%$self}, $class)->_encode($encoder, 'produce_many') if $encoder && !$encoder->is_text;
+    $self->{is_plain} = !defined $options;
+    return $self;
+}
+
+# As produce would have it.
+sub encoded {
+    my ($self, $encoder) = @_;
+    $self->_encode($encoder, 'produce') if $encoder;
+    return $self;
+}
+
+# The key as the program's partitioner sees it.
+sub given_key { my ($self) = @_; return exists $self->{given_key} ? $self->{given_key} : $self->{key} }
+
+sub _encode {
+    my ($self, $encoder, $method) = @_;
+    $self->{given_key} = $self->{key};
+    $self->{$_} = $encoder->encoded($method, $_, $self->{$_}) for qw(key value);
+    $self->{headers} = $encoder->encoded_headers($method, $self->{headers});
+    return;
+}
+
+# In either order, and undef in the place of either.
+sub _options_and_callback {
+    my @rest = @_;
+    my ($options, $cb);
+    for my $place (0 .. $#rest) {
+        my $given = $rest[$place];
+        next unless defined $given;
+        if    (!defined $options && ref $given eq 'HASH') { $options = $given }
+        elsif (!defined $cb && is_code($given)) { $cb = $given }
+        else {
+            Carp::croak('produce: options must be a hash reference')
+                if $place < $#rest || defined $cb && !defined $options;
+            Carp::croak('produce: callback must be a code reference');
+        }
+    }
+    Carp::croak('produce: callback must be a code reference') if @rest > 2;
+    return ($options || {}, $cb);
+}
+
+sub is_code { return (Scalar::Util::reftype($_[0]) // '') eq 'CODE' }
+
+sub _check_options {
+    my ($topic, $options) = @_;
+    Carp::croak('produce: topic required') unless defined $topic && length $topic;
+    for my $name (sort keys %$options) {
+        Carp::croak("produce: unknown option '$name'") unless $OPTION{$name};
+    }
+    for my $name (grep { defined $options->{$_} } qw(partition timestamp)) {
+        Carp::croak("produce: option '$name' must be a non-negative integer, not '$options->{$name}'")
+            unless $options->{$name} =~ /\A[0-9]+\z/;
+    }
+    Carp::croak("produce: option 'acks' must be -1, 0 or 1, not '$options->{acks}'")
+        if defined $options->{acks} && $options->{acks} !~ /\A(?:-1|0|1)\z/;
+    return _check_headers($options->{headers});
+}
+
+sub _check_headers {
+    my ($headers) = @_;
+    my $kind = ref $headers;
+    return if !defined $headers;
+    Carp::croak("produce: option 'headers' must be a hash or an array of [name, value] pairs")
+        unless $kind eq 'HASH'
+        || $kind eq 'ARRAY' && !grep { ref $_ ne 'ARRAY' || @$_ != 2 || !defined $_->[0] } @$headers;
+    _check_strings("header's name", map { $_->[0] } @$headers) if $kind eq 'ARRAY';
+    return _check_strings("header's value", $kind eq 'HASH' ? values %$headers : map { $_->[1] } @$headers);
+}
+
+# Here and not when the message is encoded, which for some is long after the call.
+sub _check_strings {
+    my ($what, @values) = @_;
+    my @references = grep { ref } @values or return;
+    require overload;
+    for my $value (@references) {
+        next if grep { overload::Method($value, $_) } '""', '0+', 'bool';
+        my $kind = Scalar::Util::reftype($value);
+        Carp::croak("produce: $what must be a string, not a reference ($kind)");
+    }
+    return;
+}
+
+# What was forgotten puts the callback, or the options, into another's place.
+sub _check_texts {
+    my ($topic, $key, $value) = @_;
+    return unless ref $topic || ref $key || ref $value;
+    _check_strings(topic => $topic);
+    _check_strings(key   => $key);
+    return _check_strings(value => $value);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+EV::Kafka::Producer::Message - what a program gives to produce, looked at and taken apart
+
+=head1 DESCRIPTION
+
+For L<EV::Kafka::Producer>, not for use by itself. Every mistake croaks, with the line of the
+program.
+
+=head1 METHODS
+
+=head2 of_arguments($encoder, @arguments)
+
+Of C<produce>.
+
+=head2 of_element($encoder, $element), encoded($encoder)
+
+Of the list that C<produce_many> gets, which is not encoded before C<encoded> is called.
+
+=head2 given_key
+
+The key as the program has given it.
+
+=head2 is_code($value)
+
+A function: whether it is a code reference, blessed or not.
+
+=head1 SEE ALSO
+
+L<EV::Kafka::Producer>, L<EV::Kafka::Strings>
+
+=cut
