@@ -169,7 +169,8 @@ sub poll {
     my ($cluster, $options) = @$self{qw(cluster options)};
     my $round = EV::Kafka::Consumer::Round->new($self->{outbox}, $self->{polls}, $cb);
     return $self->_begin($round) unless $self->{assigned}->all;
-    return if !$cb && !$cluster->is_connected && grep { $_->{is_poll} } @{ $options->{pending_ops} };
+    return $self->_begin($round) if $cluster->is_connected;
+    return if !$cb && grep { $_->{is_poll} } @{ $options->{pending_ops} };
     # Its callback takes an error alone, what waits for connect gets (undef, $error).
     return $cluster->when_connected({
         is_poll => 1,
@@ -371,9 +372,10 @@ sub fetch_on {
     return unless $self->_looks_up && $self->{cluster}->is_connected;
     my $delivery = $self->{delivery};
     $self->_listen_again if $delivery->is_consuming;
-    my @nodes = $self->_nodes_to_ask;
+    my @looked_up;
+    my @nodes = $self->_nodes_to_ask(sub { push @looked_up, $_[0] });
     return unless $delivery->is_consuming;
-    my $wait  = $self->_nodes_about_to_resolve;
+    my $wait = $self->_nodes_about_to_resolve(@looked_up);
     for my $node_id (grep { !$wait->{$_} } @nodes) {
         $self->_fetch_from($node_id) unless $self->_broker($node_id)->is_busy || $delivery->has_undelivered($node_id);
     }
@@ -401,10 +403,10 @@ sub _listen_again {
 # A Fetch that left without a partition whose position is known a moment later
 # would keep it waiting for as long as the broker has nothing of the others.
 sub _nodes_about_to_resolve {
-    my ($self) = @_;
+    my ($self, @looked_up) = @_;
     my $now = $self->{loop}->now;
     my %nodes;
-    for my $assigned ($self->{assigned}->all) {
+    for my $assigned (@looked_up) {
         my $cursor = $self->{assigned}->cursor($assigned);
         next unless $cursor->is_resolving;
         my $left = $cursor->{resolving} + $RESOLVING_GRACE - $now;
@@ -418,7 +420,7 @@ sub _nodes_about_to_resolve {
 }
 
 # The brokers that lead a partition whose position is known. Others are looked
-# for, and so is their position; $waits hears of the latter.
+# for, and so is their position; $waits->($assigned, $cursor) hears of the latter.
 sub _nodes_to_ask {
     my ($self, $waits) = @_;
     my ($partitions, $cluster) = @$self{qw(assigned cluster)};
@@ -434,10 +436,10 @@ sub _nodes_to_ask {
         }
         $cursor->leader_found;
         if ($cursor->{checking}) {
-            $waits->($cursor) if $waits;
+            $waits->($assigned, $cursor);
         }
         elsif ($cursor->is_resolving || $assigned->{offset} < 0) {
-            $waits->($cursor) if $waits;
+            $waits->($assigned, $cursor);
             $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving;
         }
         elsif (!$cursor->is_untold) {
@@ -516,7 +518,7 @@ sub _find_for {
     $self->_listen_again;
     $self->{delivery}->join($round);
     my @nodes = $self->_nodes_to_ask(sub {
-        my ($cursor) = @_;
+        my (undef, $cursor) = @_;
         $round->joins;
         push @{ $cursor->{waiters} }, $round;
     });

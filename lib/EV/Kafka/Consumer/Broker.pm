@@ -16,6 +16,7 @@ use EV::Kafka::Consumer::Cursor;
 #   rounds      of poll, that take part in its answer
 #   is_ahead    it left before anybody called poll
 #   has_joined  the rounds that have come later
+#   fetchable   what it may ask for, as long as it has only just been looked at
 #   parts       once it has been sent, by "topic:partition": EV::Kafka::Consumer::Delivery says what
 #               they are, and last_epoch, what the broker was told of
 #   max_bytes   what was asked for
@@ -53,13 +54,17 @@ sub ask {
     if (my $fetch = $self->{fetch}) {
         return $round ? _join($fetch, $round) : undef;
     }
-    my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round };
-    my $delay = $self->_delay;
-    return $self->_wait($delay, $fetch) if $delay > 0;
-    return $self->{cluster}->on_broker(fetch => $self->{node_id}, {
+    my @fetchable = $self->_fetchable;
+    my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round, fetchable => \@fetchable };
+    my $now   = $self->{loop}->now;
+    my $delay = List::Util::min(map { $_->[1]->wait_at($now) } @fetchable) // 0;
+    $delay > 0 ? $self->_wait($delay, $fetch) : $self->{cluster}->on_broker(fetch => $self->{node_id}, {
         run => $self->{outbox}->entry($self, _send => $fetch),
         cb  => $self->{outbox}->entry($self, _unsent => $fetch),
     });
+    # Later it is looked at again.
+    delete $fetch->{fetchable};
+    return;
 }
 
 # What a seek has made void by now stays so; what comes with the answer otherwise
@@ -91,13 +96,6 @@ sub _fetchable {
     return @found;
 }
 
-# Seconds until the first of the broker's partitions may be fetched.
-sub _delay {
-    my ($self) = @_;
-    my $now = $self->{loop}->now;
-    return List::Util::min(map { $_->[1]->wait_at($now) } $self->_fetchable) // 0;
-}
-
 sub _wait {
     my ($self, $seconds, $fetch) = @_;
     $self->{timer} = $self->{loop}->timer($seconds, $self, _end => $fetch);
@@ -107,7 +105,8 @@ sub _wait {
 sub _send {
     my ($self, $fetch, undef, $conn) = @_;
     my $now   = $self->{loop}->now;
-    my @parts = map { { assigned => $_->[0], cursor => $_->[1] } } grep { $_->[1]->wait_at($now) <= 0 } $self->_fetchable;
+    my $fetchable = delete $fetch->{fetchable} || [$self->_fetchable];
+    my @parts = map { { assigned => $_->[0], cursor => $_->[1] } } grep { $_->[1]->wait_at($now) <= 0 } @$fetchable;
     my $versions = $conn->api_versions || {};
     my $checks   = ($versions->{ API_FETCH() } // 0) >= FETCH_CHECKS_FROM;
     @parts = $self->_checked(@parts)
