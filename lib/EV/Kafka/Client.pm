@@ -22,7 +22,7 @@ use parent qw(
 );
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::Commits Group::Subscription Offsets Outbox Partitions Transactions);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.

@@ -8,6 +8,7 @@ use EV::Kafka::Error;
 use EV::Kafka::Farewell;
 use EV::Kafka::Group::Assignment;
 use EV::Kafka::Group::Classic;
+use EV::Kafka::Group::CommitArguments;
 use EV::Kafka::Group::Commits;
 use EV::Kafka::Group::Committed;
 use EV::Kafka::Group::ConsumerProtocol;
@@ -78,7 +79,7 @@ sub unsubscribe {
 
 sub commit {
     my ($self, @arguments) = @_;
-    my ($given, $cb) = EV::Kafka::Group::Commits->arguments(@arguments);
+    my ($given, $cb) = EV::Kafka::Group::CommitArguments->parse(@arguments);
     my $done = sub {
         my (undef, $error) = @_;
         return $self->{outbox}->call($cb, $error) if $cb;

@@ -2,9 +2,7 @@ package EV::Kafka::Group::Commits;
 use strict;
 use warnings;
 
-use Carp         ();
-use overload     ();
-use Scalar::Util qw(refaddr reftype);
+use Scalar::Util qw(refaddr);
 
 use EV::Kafka::Error;
 use EV::Kafka::Group::Positions;
@@ -62,39 +60,6 @@ sub new {
 }
 
 # --- what the program asks for ----------------------------------------------------
-
-# The arguments of commit: ([$cb]), or (\@offsets, [$cb]).
-sub arguments {
-    my ($class, @arguments) = @_;
-    my $given = _is_callback($arguments[0]) && @arguments < 2 ? undef : shift @arguments;
-    my $cb    = shift @arguments;
-    Carp::croak('commit: expected arrayref of offsets or a callback') if defined $given && ref $given ne 'ARRAY';
-    Carp::croak('commit: the callback must be a code reference') unless _is_callback($cb);
-    Carp::croak('commit: too many arguments') if @arguments;
-    return ($given && [map { _offset_to_commit($_) } @$given], $cb);
-}
-
-sub _is_callback { return !defined $_[0] || ref $_[0] && reftype($_[0]) eq 'CODE' }
-
-sub _offset_to_commit {
-    my ($given) = @_;
-    Carp::croak('commit: offset must be a hashref') unless ref $given eq 'HASH';
-    my $topic = $given->{topic};
-    Carp::croak('commit: missing topic') unless defined $topic && length $topic;
-    Carp::croak('commit: topic must be a string') unless _is_text($topic);
-    my %number;
-    for my $name (qw(partition offset)) {
-        Carp::croak("commit: missing $name") unless defined $given->{$name};
-        $number{$name} = EV::Kafka::Partitions::integer("commit: $name", $given->{$name});
-        Carp::croak("commit: $name must not be negative") if $number{$name} < 0;
-    }
-    my %more = map { $_ => $given->{$_} } grep { defined $given->{$_} } qw(metadata leader_epoch);
-    Carp::croak('commit: metadata must be a string') unless _is_text($more{metadata} // '');
-    EV::Kafka::Partitions::integer('commit: leader_epoch', $more{leader_epoch}) if defined $more{leader_epoch};
-    return { topic => "$topic", %number, %more };
-}
-
-sub _is_text { return !ref $_[0] || overload::Method($_[0], '""') }
 
 # $done->(undef, $error), once.
 sub commit {
@@ -495,10 +460,6 @@ failed for partitions that the member then no longer has.
 =head2 new(%about)
 
 For a member.
-
-=head2 arguments(@arguments)
-
-Of the program's C<commit>: the offsets, or undef, and the callback.
 
 =head2 commit(\@offsets, $done), committed($done)
 
