@@ -1,33 +1,30 @@
 use v5.14;
 use warnings;
 
+use B ();
 use EV::Kafka;
 use Test::More;
 
-# The client is put together from many modules, and from native methods: none may
-# hide a method of another.
+# The client is the face of owners that it holds: it is put together from none of them, and
+# answers to no name that is not meant as a method.
 
-my %from;
-for my $part (@EV::Kafka::Client::ISA) {
-    no strict 'refs';
-    for my $name (sort grep { defined &{"${part}::$_"} } keys %{"${part}::"}) {
-        my $sub = \&{"${part}::$name"};
-        push @{ $from{$name} }, $part if $name =~ /^_/ && defined_in($sub) eq $part;
-    }
-}
+is_deeply [@EV::Kafka::Client::ISA], [], 'it has no parents';
 
-# Not what a module has imported.
+# Perl's own names, and what a module has imported, lie elsewhere.
 sub defined_in {
     my ($sub) = @_;
-    require B;
-    return B::svref_2object($sub)->STASH->NAME;
+    return B::svref_2object($sub)->GV->STASH->NAME;
 }
 
-is_deeply [map {"$_: @{ $from{$_} }"} grep { @{ $from{$_} } > 1 } sort keys %from], [], 'each method has one home';
+no strict 'refs';
+my @foreign = grep { defined &{"EV::Kafka::Client::$_"} && defined_in(\&{"EV::Kafka::Client::$_"}) ne 'EV::Kafka::Client' }
+    sort keys %EV::Kafka::Client::;
+is_deeply \@foreign, [], 'nor any method that was made for something else';
 
-# What tests of programs call as a function of the client is the very same one.
-my %is_meant = map { $_ => 1 } qw(_merge_metadata);
-is_deeply [map {"$_: @{ $from{$_} }"} grep { !$is_meant{$_} && defined &{"EV::Kafka::Client::$_"} } sort keys %from],
-    [], 'and none is hidden by the client itself';
+my $kafka = EV::Kafka->new(on_error => sub { });
+for my $owner (qw(cluster coordinators offsets consumer producer group transactions)) {
+    is ref $kafka->{$owner}, 'EV::Kafka::' . ucfirst $owner, "$owner is an owner";
+    is_deeply [grep { ref $kafka->{$owner}{$_} eq ref $kafka } keys %{ $kafka->{$owner} }], [], 'which does not hold the client';
+}
 
 done_testing;

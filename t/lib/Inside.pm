@@ -16,19 +16,19 @@ sub is_connected { my ($kafka) = @_; return $kafka->{cluster}->is_connected }
 sub is_closed { my ($kafka) = @_; return $kafka->{cfg}{closed} }
 
 # Seconds on the clock that the client's own waits go by.
-sub now { my ($kafka) = @_; return $kafka->_now }
+sub now { my ($kafka) = @_; return $kafka->{loop}->now }
 
 # Calls $code after so many seconds, as long as the caller keeps what this returns.
 sub timer {
     my ($kafka, $seconds, $code) = @_;
     no warnings 'once';
     *EV::Kafka::Client::_called_by_test = sub { $_[1]->() };
-    return $kafka->_timer($seconds, _called_by_test => $code);
+    return $kafka->{loop}->timer($seconds, $kafka, _called_by_test => $code);
 }
 
-sub notice { my ($kafka, $subject, $text, %about) = @_; return $kafka->_notice($subject, $text, %about) }
+sub notice { my ($kafka, $subject, $text, %about) = @_; return $kafka->{outbox}->notice($subject, $text, %about) }
 
-sub notice_over { my ($kafka, @subjects) = @_; return $kafka->_notice_over(@subjects) }
+sub notice_over { my ($kafka, @subjects) = @_; return $kafka->{outbox}->notice_over(@subjects) }
 
 # --- metadata -----------------------------------------------------------------------
 

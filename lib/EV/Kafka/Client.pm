@@ -3,7 +3,7 @@ use strict;
 use warnings;
 
 use Carp ();
-use Scalar::Util qw(weaken);
+use Scalar::Util ();
 
 use EV::Kafka::Cluster;
 use EV::Kafka::Consumer;
@@ -16,10 +16,6 @@ use EV::Kafka::Options;
 use EV::Kafka::Outbox;
 use EV::Kafka::Producer;
 use EV::Kafka::Transactions;
-
-use parent qw(
-    EV::Kafka::Events
-);
 
 # A croak names the line of the program, whichever of these has found the mistake.
 $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
@@ -79,7 +75,7 @@ sub new {
 sub _build {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    weaken(my $weak = $self);
+    Scalar::Util::weaken(my $weak = $self);
     my $abandon = sub {
         return 0 unless $weak && $weak->_is_foreign;
         $weak->_leave_to_parent;
@@ -105,7 +101,7 @@ sub _build {
 # Through which an owner tells: $tells->($event, @about).
 sub _tells {
     my ($self, $owner) = @_;
-    weaken(my $weak = $self);
+    Scalar::Util::weaken(my $weak = $self);
     return sub {
         my ($event, @about) = @_;
         my $client = $weak or return;
@@ -131,10 +127,15 @@ sub _nothing_under_way {
 sub connect {
     my ($self, $cb) = @_;
     $self->_check_open;
+    return $self->{outbox}->enter($self, '_connect', $cb);
+}
+
+sub _connect {
+    my ($self, $cb) = @_;
     my $cfg = $self->{cfg};
     my $is_connected = $self->{cluster}->is_connected;
     if ($is_connected && $self->{producer}->has_identity) {
-        $self->_call($cb, $cfg->{meta});
+        $self->{outbox}->call($cb, $cfg->{meta});
         return;
     }
     push @{ $cfg->{connect_waiters} }, $cb if $cb;
@@ -151,14 +152,14 @@ sub _connected {
 sub _announce_connected {
     my ($self) = @_;
     my $cfg = $self->{cfg};
-    $self->_call($cfg->{on_connect}) unless $cfg->{announced}++;
-    $self->_call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
+    $self->{outbox}->call($cfg->{on_connect}) unless $cfg->{announced}++;
+    $self->{outbox}->call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
     return;
 }
 
 sub _not_connected {
     my ($self, $error) = @_;
-    $self->_call($_, undef, $error) for splice @{ $self->{cfg}{connect_waiters} };
+    $self->{outbox}->call($_, undef, $error) for splice @{ $self->{cfg}{connect_waiters} };
     return;
 }
 
@@ -168,7 +169,7 @@ sub close {
     if    ($self->_is_foreign)    { $self->_leave_to_parent }
     elsif (defined $refusal)      { Carp::croak($refusal) }
     elsif (!$self->{cfg}{closed}) { $self->_shut_down }
-    $self->_call($cb);
+    $self->{outbox}->call($cb);
     return;
 }
 
@@ -319,11 +320,9 @@ from modules with one task each:
 
 =item L<EV::Kafka::Group>, C<subscribe> to C<unsubscribe>, assignments and committed offsets
 
-=item L<EV::Kafka::Epochs>, logs that were truncated or replaced
-
 =item L<EV::Kafka::Coordinators>, L<EV::Kafka::Request>, L<EV::Kafka::Error>, requests until they are answered for good
 
-=item L<EV::Kafka::Events>, timers and callbacks
+=item L<EV::Kafka::Loop>, L<EV::Kafka::Outbox>, timers and callbacks
 
 =back
 
