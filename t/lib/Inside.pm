@@ -138,15 +138,13 @@ sub keeps_answers { my ($cursor) = @_; return scalar @{ $cursor->{kept} } }
 # { topic, partition, offset, leader_epoch } of what has been delivered.
 sub positions { my ($kafka) = @_; return $kafka->{consumer}->positions }
 
-sub rewind { my ($kafka, $positions) = @_; return $kafka->{consumer}->rewind($positions) }
-
 # Another assignment in which partitions may stay.
 sub change_assignment { my ($kafka, $partitions) = @_; return $kafka->{outbox}->enter($kafka->{consumer}, change => $partitions) }
 
 # Whether there is a Fetch, or the wait for the next one: to the broker, or to any.
 sub is_fetching {
     my ($kafka, $node_id) = @_;
-    my $brokers = $kafka->{consumer}{brokers};
+    my $brokers = $kafka->{consumer}{fetcher}{brokers};
     return scalar grep { $_ && $_->is_busy } defined $node_id ? $brokers->{$node_id} : values %$brokers;
 }
 
@@ -252,7 +250,7 @@ sub group_waits {
 # --- what is called, and what is called instead ------------------------------------------------
 
 my %CALLED = (
-    look_at_partitions => 'EV::Kafka::Consumer::_nodes_to_ask',
+    look_at_partitions => 'EV::Kafka::Consumer::Fetcher::nodes_to_ask',
     look_at_waiting    => 'EV::Kafka::Cluster::Waiting::waits_for_topic',
     adopt_slice        => 'EV::Kafka::Cluster::Metadata::_take_slice',
     adopt_topic        => 'EV::Kafka::Cluster::Topics::_take_topic',
@@ -294,7 +292,7 @@ sub with_answer_timeout {
 sub with_resolving_grace {
     my ($seconds, $code) = @_;
     no warnings 'once';
-    local $EV::Kafka::Consumer::RESOLVING_GRACE = $seconds;
+    local $EV::Kafka::Consumer::Fetcher::RESOLVING_GRACE = $seconds;
     return $code->();
 }
 

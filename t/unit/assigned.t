@@ -62,18 +62,6 @@ subtest 'what stays keeps its hash and its cursor' => sub {
     ok !$assigned->is_current($one, $cursors[1]), 'of another assignment nothing is kept';
 };
 
-subtest 'a rewind gives another cursor' => sub {
-    my $assigned = assigned(0);
-    my ($zero) = $assigned->all;
-    my $cursor = $assigned->cursor($zero);
-    $cursor->took(0, 9, 3);
-    $cursor->pause;
-    $assigned->rewind([{ topic => 't', partition => 0, offset => 4, leader_epoch => 2 }, { topic => 'gone', partition => 0, offset => 1 }]);
-    is $zero->{offset}, 4, 'position';
-    ok !$assigned->is_current($zero, $cursor), 'what was fetched is nobody\'s';
-    ok $assigned->cursor($zero)->is_stopped, 'a pause stays';
-};
-
 subtest 'while records are handed over' => sub {
     my $assigned = assigned(0, 1);
     my ($zero)   = $assigned->all;

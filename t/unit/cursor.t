@@ -109,14 +109,4 @@ subtest 'epochs' => sub {
     is_deeply [@$cursor{qw(epoch position_epoch)}], [-1, -1], 'a seek forgets them';
 };
 
-subtest 'a successor' => sub {
-    my $cursor = fetched(5, 9);
-    $cursor->{paused} = 1;
-    $cursor->{reported}{x} = 1;
-    my $next = $cursor->successor(3);
-    isa_ok $next, 'EV::Kafka::Consumer::Cursor';
-    is_deeply [@$next{qw(paused epoch next)}, $next->{reported}], [1, 3, undef, { x => 1 }],
-        'is paused and has told the same, and has fetched nothing';
-};
-
 done_testing;

@@ -7,8 +7,8 @@ use Scalar::Util qw(weaken);
 
 use EV::Kafka::Consumer::Answer;
 use EV::Kafka::Consumer::Assigned;
-use EV::Kafka::Consumer::Broker;
 use EV::Kafka::Consumer::Delivery;
+use EV::Kafka::Consumer::Fetcher;
 use EV::Kafka::Consumer::Log;
 use EV::Kafka::Consumer::Position;
 use EV::Kafka::Consumer::Round;
@@ -20,49 +20,36 @@ use EV::Kafka::Partitions;
 #   position   moves positions, and looks them up
 #   log        whether the log that was read is still the leader's
 #   answer     what an answer means for the next Fetch
-#   brokers    the Fetch requests of each broker, by node_id
+#   fetcher    which brokers are asked for what is assigned, and when
 # Of its own it has
-#   idle             rounds of poll that have nobody to ask
-#   polls            {calling} of its callbacks are running
-#   fetch_on_timer   brokers are looked at again at fetch_on_at
-#   keeps_positions  those that are not known are looked up also while nothing is consumed
-#   owner            { group_id, may_assign }, the group that assigns
-
-# Seconds between looks whether there is somebody to deliver to by now.
-use constant LISTENER_INTERVAL => 0.1;
-
-# Seconds for which a broker's next Fetch waits for positions that are being looked
-# up.
-our $RESOLVING_GRACE = 0.1;
+#   idle    rounds of poll that have nobody to ask
+#   polls   {calling} of its callbacks are running
+#   owner   { group_id, may_assign }, the group that assigns
 
 # tells: moved, another assignment or other positions; delivers, before records are handed out;
 # positioned, a partition that on_assign waits for has its position.
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop outbox options cluster offsets tells)}, brokers => {}, idle => [], polls => { calling => 0 }, keeps_positions => 0,
+        %about{qw(loop outbox options cluster tells)}, idle => [], polls => { calling => 0 },
     }, $class;
     my %ground = %about{qw(loop outbox options cluster offsets)};
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
     $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },
-        takes    => \&_fetch_ahead,
-        unheard  => sub { $_[0]->_fetch_on_after(LISTENER_INTERVAL) },
+        takes    => sub { my ($self, @broker) = @_; $self->{fetcher}->fetch_ahead(@broker) },
+        unheard  => sub { $_[0]{fetcher}->listen_later },
         void     => \&void,
     ));
     $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, news => $self->_hears(
         resolved  => \&_resolved,
-        not_found => \&_not_found,
+        not_found => sub { my ($self, @partition) = @_; $self->{fetcher}->not_found(@partition) },
         moved     => sub { $_[0]{tells}->('moved') },
-        retried   => \&_fetch_on_after,
+        retried   => sub { my ($self, $seconds) = @_; $self->{fetcher}->fetch_on_after($seconds) },
     ));
-    $ground{log} = $self->{log} = EV::Kafka::Consumer::Log->new(%ground, news => $self->_hears(void => \&void));
-    $self->{answer} = EV::Kafka::Consumer::Answer->new(%ground);
-    $self->{for_brokers} = { %ground{qw(loop outbox options cluster offsets assigned delivery)}, news => $self->_hears(
-        answered  => \&_answered,
-        ended     => \&fetch_on,
-        unchecked => sub { my ($self, @about) = @_; $self->{log}->check(@about) },
-    ) };
+    $ground{log}     = $self->{log} = EV::Kafka::Consumer::Log->new(%ground, news => $self->_hears(void => \&void));
+    $ground{answer}  = EV::Kafka::Consumer::Answer->new(%ground);
+    $self->{fetcher} = EV::Kafka::Consumer::Fetcher->new(%ground);
     return $self;
 }
 
@@ -193,14 +180,13 @@ sub is_delivering     { return $_[0]{assigned}->is_handing }
 
 sub replace { my ($self, $assigned) = @_; return $self->_changed($self->{assigned}->replace($assigned)) }
 sub change  { my ($self, @assigned) = @_; return $self->_changed($self->{assigned}->change(@assigned)) }
-sub rewind  { my ($self, $positions) = @_; return $self->_changed($self->{assigned}->rewind($positions)) }
 
 sub begin_at { my ($self, @where) = @_; return $self->{position}->begin_at(@where) }
 sub move     { my ($self, @where) = @_; return $self->{position}->move(@where) }
 
 sub void {
     my ($self, $cursor) = @_;
-    $_->void($cursor) for $self->{delivery}, values %{ $self->{brokers} };
+    $_->void($cursor) for @$self{qw(delivery fetcher)};
     return;
 }
 
@@ -215,7 +201,7 @@ sub owned_by {
 }
 
 # A group has to be told where its partitions begin, also while nothing is consumed.
-sub keep_positions { my ($self, $is_wanted) = @_; $self->{keeps_positions} = $is_wanted; return }
+sub keep_positions { my ($self, $is_wanted) = @_; return $self->{fetcher}->keep_positions($is_wanted) }
 
 sub resets_to       { my ($self, $where) = @_; return $self->{position}->resets_to($where) }
 sub reset_timestamp { return $_[0]{position}->reset_timestamp }
@@ -223,6 +209,7 @@ sub reset_timestamp { return $_[0]{position}->reset_timestamp }
 # --- the cluster's --------------------------------------------------------------------
 
 # Leaders have changed.
+sub fetch_on   { return $_[0]{fetcher}->fetch_on }
 sub look_again { my ($self) = @_; $self->poll_again; return $self->fetch_on }
 
 sub recreated { my ($self, $topic) = @_; return $self->{log}->replaced($topic) }
@@ -230,8 +217,7 @@ sub recreated { my ($self, $topic) = @_; return $self->{log}->replaced($topic) }
 # What is under way at that broker is not waited for.
 sub gone {
     my ($self, $node_id) = @_;
-    my $broker = $self->{brokers}{$node_id} or return;
-    $_->leaves for $broker->give_up;
+    $_->leaves for $self->{fetcher}->give_up($node_id);
     return;
 }
 
@@ -239,11 +225,8 @@ sub gone {
 sub close {
     my ($self, $error) = @_;
     my @rounds = splice @{ $self->{idle} };
-    push @rounds, map { $_->close } values %{ $self->{brokers} };
+    push @rounds, $self->{fetcher}->close;
     push @rounds, map { $_->retire } $self->{assigned}->cursors;
-    $self->{brokers} = {};
-    $self->{keeps_positions} = 0;
-    delete $self->{fetch_on_timer};
     $self->{delivery}->close($error);
     $_->leaves($error) for @rounds;
     return;
@@ -252,10 +235,7 @@ sub close {
 sub abandon {
     my ($self) = @_;
     $_->forget for splice @{ $self->{idle} };
-    $_->close for values %{ $self->{brokers} };
-    $self->{brokers} = {};
-    $self->{keeps_positions} = 0;
-    delete $self->{fetch_on_timer};
+    $self->{fetcher}->close;
     $self->{delivery}->abandon;
     $self->{assigned}->replace([]);
     return;
@@ -344,158 +324,13 @@ sub _resolved {
     $self->{delivery}->add_kept($cursor->take_kept) unless $cursor->is_stopped;
     my $leader = @rounds && !defined $error ? $self->{cluster}->leader(@$assigned{qw(topic partition)}) : undef;
     for my $round (@rounds) {
-        $self->_fetch_from($leader, $round) if defined $leader;
+        $self->{fetcher}->ask($leader, $round) if defined $leader;
         $round->leaves($error && $error->text);
     }
     return if defined $error;
     $self->{tells}->('positioned') if $cursor->is_untold;
     $self->poll_again;
-    return $self->_fetch_on_after(0);
-}
-
-sub _not_found {
-    my ($self, $assigned, $cursor) = @_;
-    return $self->_looks_up ? $self->{position}->find_in_time($assigned, $cursor) : undef;
-}
-
-sub _looks_up {
-    my ($self) = @_;
-    return $self->{delivery}->is_consuming || $self->{keeps_positions};
-}
-
-# --- fetching -------------------------------------------------------------------------
-
-# While consuming: no broker may be without a Fetch that could have one.
-sub fetch_on {
-    my ($self) = @_;
-    delete $self->{fetch_on_timer};
-    return unless $self->_looks_up && $self->{cluster}->is_connected;
-    my $delivery = $self->{delivery};
-    $self->_listen_again if $delivery->is_consuming;
-    my @looked_up;
-    my @nodes = $self->_nodes_to_ask(sub { push @looked_up, $_[0] });
-    return unless $delivery->is_consuming;
-    my $wait = $self->_nodes_about_to_resolve(@looked_up);
-    for my $node_id (grep { !$wait->{$_} } @nodes) {
-        $self->_fetch_from($node_id) unless $self->_broker($node_id)->is_busy || $delivery->has_undelivered($node_id);
-    }
-    return;
-}
-
-# That looks at every partition. When many of them want it, because their positions
-# have become known or were to be looked up again, it is done once.
-sub _fetch_on_after {
-    my ($self, $delay) = @_;
-    return unless $self->_looks_up;
-    my $at = $self->{loop}->now + $delay;
-    return if $self->{fetch_on_timer} && $self->{fetch_on_at} <= $at;
-    $self->{fetch_on_at}    = $at;
-    $self->{fetch_on_timer} = $self->{loop}->timer($delay, $self, 'fetch_on');
-    return;
-}
-
-sub _listen_again {
-    my ($self) = @_;
-    $self->_fetch_on_after(LISTENER_INTERVAL) if $self->{delivery}->is_unheard;
-    return;
-}
-
-# A Fetch that left without a partition whose position is known a moment later
-# would keep it waiting for as long as the broker has nothing of the others.
-sub _nodes_about_to_resolve {
-    my ($self, @looked_up) = @_;
-    my $now = $self->{loop}->now;
-    my %nodes;
-    for my $assigned (@looked_up) {
-        my $cursor = $self->{assigned}->cursor($assigned);
-        next unless $cursor->is_resolving;
-        my $left = $cursor->{resolving} + $RESOLVING_GRACE - $now;
-        next if $left <= 0;
-        my $leader = $self->{cluster}->leader(@$assigned{qw(topic partition)});
-        next unless defined $leader;
-        $nodes{$leader} = 1;
-        $self->{position}->find_after($left, $assigned, $cursor);
-    }
-    return \%nodes;
-}
-
-# The brokers that lead a partition whose position is known. Others are looked
-# for, and so is their position; $waits->($assigned, $cursor) hears of the latter.
-sub _nodes_to_ask {
-    my ($self, $waits) = @_;
-    my ($partitions, $cluster) = @$self{qw(assigned cluster)};
-    my %nodes;
-    for my $assigned ($partitions->all) {
-        my $cursor = $partitions->cursor($assigned);
-        next if $cursor->is_stopped;
-        my $leader = $cluster->leader(@$assigned{qw(topic partition)});
-        if (!defined $leader) {
-            # At once, and then ever more slowly until there is one.
-            $cluster->want($assigned->{topic}, $cursor->leader_wait($self->{loop}->now));
-            next;
-        }
-        $cursor->leader_found;
-        if ($cursor->{checking}) {
-            $waits->($assigned, $cursor);
-        }
-        elsif ($cursor->is_resolving || $assigned->{offset} < 0) {
-            $waits->($assigned, $cursor);
-            $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving;
-        }
-        elsif (!$cursor->is_untold) {
-            $nodes{$leader} = 1;
-        }
-    }
-    return sort { $a <=> $b } keys %nodes;
-}
-
-# Without consume the broker is asked only for what it is known to have: nobody
-# may ever poll again. What was put back is there for the second time.
-sub _fetch_ahead {
-    my ($self, $node_id, $has_backlog) = @_;
-    my $delivery = $self->{delivery};
-    return unless $delivery->is_consuming || $has_backlog;
-    return $delivery->has_undelivered($node_id) ? undef : $self->_fetch_from($node_id);
-}
-
-sub _fetch_from {
-    my ($self, $node_id, $round) = @_;
-    $self->{delivery}->nobody_listens unless $self->{delivery}->listener;
-    return $self->_broker($node_id)->ask($round);
-}
-
-sub _broker {
-    my ($self, $node_id) = @_;
-    return $self->{brokers}{$node_id} ||= EV::Kafka::Consumer::Broker->new(%{ $self->{for_brokers} }, node_id => $node_id);
-}
-
-# What brought nothing waits for nothing.
-sub _answered {
-    my ($self, $broker, $fetch, $fetched) = @_;
-    my @parts = $self->{answer}->read($fetch, $fetched);
-    return unless $broker->forget($fetch);
-    return $self->_fetch_again($broker, $fetch) if $self->_is_void($fetch);
-    my $answer = { node_id => $broker->node_id, parts => \@parts, rounds => $fetch->{rounds}, error => $fetch->{error} };
-    return $self->{delivery}->add($answer) if @parts;
-    $self->{delivery}->end_answer($answer);
-    return $self->fetch_on;
-}
-
-# A fetch that left before poll was called, for positions that nobody wants any
-# more by now: poll has nothing of it.
-sub _is_void {
-    my ($self, $fetch) = @_;
-    return $fetch->{is_ahead} && @{ $fetch->{rounds} }
-        && !grep { $self->{assigned}->is_wanted($_) } values %{ $fetch->{parts} };
-}
-
-sub _fetch_again {
-    my ($self, $broker, $fetch) = @_;
-    for my $round (@{ $fetch->{rounds} }) {
-        $self->_fetch_from($broker->node_id, $round);
-        $round->leaves;
-    }
-    return $self->fetch_on;
+    return $self->{fetcher}->fetch_on_after(0);
 }
 
 # --- rounds of poll -------------------------------------------------------------------
@@ -515,15 +350,16 @@ sub _ask_for {
 
 sub _find_for {
     my ($self, $round) = @_;
-    $self->_listen_again;
+    my $fetcher = $self->{fetcher};
+    $fetcher->listen_again;
     $self->{delivery}->join($round);
-    my @nodes = $self->_nodes_to_ask(sub {
+    my @nodes = $fetcher->nodes_to_ask(sub {
         my (undef, $cursor) = @_;
         $round->joins;
         push @{ $cursor->{waiters} }, $round;
     });
     for my $node_id (@nodes) {
-        $self->_fetch_from($node_id, $round) unless $self->{delivery}->has_undelivered($node_id);
+        $fetcher->ask($node_id, $round) unless $self->{delivery}->has_undelivered($node_id);
     }
     return;
 }
@@ -576,9 +412,9 @@ EV::Kafka::Consumer - what an EV::Kafka client consumes
 
 =head1 DESCRIPTION
 
-A part of L<EV::Kafka::Client>, not for use by itself. It puts together what fetches, L<EV::Kafka::Consumer::Broker>,
-what an answer means, L<EV::Kafka::Consumer::Answer>, and what hands records to the program,
-L<EV::Kafka::Consumer::Delivery>.
+A part of L<EV::Kafka::Client>, not for use by itself. It puts together what fetches, L<EV::Kafka::Consumer::Fetcher>,
+what moves positions, L<EV::Kafka::Consumer::Position>, and what hands records to the program,
+L<EV::Kafka::Consumer::Delivery>; calls of C<poll> are its own affair.
 
 =head1 METHODS
 
@@ -599,9 +435,9 @@ What is assigned, and the L<EV::Kafka::Consumer::Cursor> of a partition.
 
 Where delivering stands, what the program is done with, and whether it is being called.
 
-=head2 replace(\@assigned), change(\@assigned, %cursors), rewind(\@positions), begin_at($assigned, $offset), move($assigned, $offset), void($cursor)
+=head2 replace(\@assigned), change(\@assigned, %cursors), begin_at($assigned, $offset), move($assigned, $offset), void($cursor)
 
-Another assignment, one in which partitions may stay, positions from before; where to go on in a
+Another assignment, one in which partitions may stay; where to go on in a
 partition; and that what was fetched of it is not delivered although C<poll> asked for it.
 
 =head2 hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_timestamp

@@ -77,21 +77,6 @@ sub change {
     return @rounds;
 }
 
-# Puts positions back to what positions() gave; nothing that was fetched before
-# is delivered any more.
-sub rewind {
-    my ($self, $positions) = @_;
-    my @rounds;
-    for my $position (@$positions) {
-        my $assigned = $self->find(@$position{qw(topic partition)}) or next;
-        my $old      = $self->cursor($assigned);
-        $assigned->{offset} = $position->{offset};
-        $self->{cursors}{"$assigned->{topic}:$assigned->{partition}"} = $old->successor($position->{leader_epoch});
-        push @rounds, $old->retire;
-    }
-    return @rounds;
-}
-
 # --- positions ----------------------------------------------------------------------
 
 # Exact also from within on_message: the message that is being delivered counts.
@@ -200,10 +185,10 @@ Publishes C<assignments> there.
 What is assigned: all of it, one partition, by C<topic:partition>; the cursors; and whether one of them
 still is its partition's.
 
-=head2 replace(\@assigned), change(\@assigned, %new), rewind(\@positions)
+=head2 replace(\@assigned), change(\@assigned, %new)
 
-Another assignment, one in which partitions may stay, and other positions. Each gives the rounds of
-C<poll> that waited for what has gone.
+Another assignment, and one in which partitions may stay. Each gives the rounds of C<poll> that waited for
+what has gone.
 
 =head2 position_of($assigned), positions, handled_positions
 

@@ -63,14 +63,6 @@ sub untold {
     return $self;
 }
 
-# For another position, with nothing that was fetched.
-sub successor {
-    my ($self, $epoch) = @_;
-    my $new = (ref $self)->new($epoch);
-    @$new{qw(paused untold reported)} = @$self{qw(paused untold reported)};
-    return $new;
-}
-
 # Nobody asks it any more: what was kept for it knows it. Gives what waited for it.
 sub retire {
     my ($self) = @_;
@@ -294,11 +286,10 @@ neither the client nor a connection, reads no clock, and calls nobody.
 
 =head1 METHODS
 
-=head2 new($epoch), untold($epoch), successor($epoch), retire
+=head2 new($epoch), untold($epoch), retire
 
-A cursor with the leader epoch of its position; one of which C<on_assign> is told first; one
-that takes this one's place at another position; its end, which gives the rounds of
-C<poll> that waited.
+A cursor with the leader epoch of its position; one of which C<on_assign> is told first; its end, which
+gives the rounds of C<poll> that waited.
 
 =head2 is_resolving, is_stopped, is_fetchable, wait_at($now), delay($now), leader_wait($now), leader_found
 
