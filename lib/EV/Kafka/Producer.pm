@@ -87,7 +87,8 @@ sub produce_many {
         if defined $cb && !EV::Kafka::Producer::Message::is_code($cb);
     # All are looked at before the first is produced: a croak sends nothing.
     my @messages = map { EV::Kafka::Producer::Message->of_element($self->{encoder}, $_) } @$elements;
-    my @is_heard = map { $self->{settings}->is_acknowledged($_->{acks}) } @messages;
+    my $is_usual = $self->{settings}->is_acknowledged;
+    my @is_heard = map { ref $_ eq 'ARRAY' ? $is_usual : $self->{settings}->is_acknowledged($_->{acks}) } @messages;
     my $left     = my $heard = grep { $_ } @is_heard;
     my @errors;
     my $delivered = sub {
@@ -96,7 +97,11 @@ sub produce_many {
         return if --$left;
         $cb->(@errors ? \@errors : undef) if $cb;
     };
-    $self->_take_one_of_many($messages[$_], $is_heard[$_] ? $delivered : undef) for 0 .. $#messages;
+    for my $place (0 .. $#messages) {
+        my ($message, $heard_by) = ($messages[$place], $is_heard[$place] ? $delivered : undef);
+        next if ref $message eq 'ARRAY' && $self->{accumulator}->take(@$message, $heard_by);
+        $self->_take_one_of_many($message, $heard_by);
+    }
     # Nobody waits for a message with acks 0.
     return $heard ? undef : $self->{outbox}->call($cb, undef);
 }
@@ -326,14 +331,9 @@ sub _take_one_of_many {
     # The partitioner has closed the client.
     return $self->_refuse($cb, 'EV::Kafka: client is closed') if $self->{has_ended};
     local $@;
-    return if eval {
-        my $is_taken = $message->{is_plain} && $self->{accumulator}->take(@$message{qw(topic key value)}, $cb);
-        if (!$is_taken) {
-            $message->{cb} = $cb;
-            $self->_take($message->encoded($self->{encoder}));
-        }
-        1;
-    };
+    $message = EV::Kafka::Producer::Message->of_texts($message) if ref $message eq 'ARRAY';
+    $message->{cb} = $cb;
+    return if eval { $self->_take($message->encoded($self->{encoder})); 1 };
     return $self->_refuse($cb, EV::Kafka::Error::reason($@));
 }
 

@@ -30,9 +30,11 @@ sub of_arguments {
 }
 
 # The same of an element of what produce_many gets. It is encoded when it is produced; what
-# cannot be is found here.
+# cannot be is found here. Strings alone, which most are, are just [topic, key, value].
 sub of_element {
     my ($class, $encoder, $element) = @_;
+    my @texts = _texts_alone($element);
+    return \@texts if @texts && (!$encoder || $encoder->is_text);
     my ($topic, $key, $value, $options);
     if (ref $element eq 'ARRAY') {
         ($topic, $key, $value, $options) = @$element;
@@ -40,7 +42,7 @@ sub of_element {
     elsif (ref $element eq 'HASH') {
         my %rest = %$element;
         ($topic, $key, $value) = delete @rest{qw(topic key value)};
-        $options = \%rest if %rest;
+        $options = \%rest;
     }
     else {
         Carp::croak('produce_many: message must be an arrayref or a hashref');
@@ -50,8 +52,13 @@ sub of_element {
     _check_options($topic, $options || {});
     my $self = bless { topic => $topic, key => $key, value => $value, %{ $options || {} } }, $class;
     (bless {%$self}, $class)->_encode($encoder, 'produce_many') if $encoder && !$encoder->is_text;
-    $self->{is_plain} = !defined $options;
     return $self;
+}
+
+# Of a list like that.
+sub of_texts {
+    my ($class, $texts) = @_;
+    return bless { topic => $texts->[0], key => $texts->[1], value => $texts->[2] }, $class;
 }
 
 # As produce would have it.
@@ -70,6 +77,18 @@ sub _encode {
     $self->{$_} = $encoder->encoded($method, $_, $self->{$_}) for qw(key value);
     $self->{headers} = $encoder->encoded_headers($method, $self->{headers});
     return;
+}
+
+# Topic, key and value of an element that has nothing else, if they are strings; else nothing.
+sub _texts_alone {
+    my ($element) = @_;
+    my @texts;
+    if    (ref $element eq 'ARRAY') { @texts = @$element }
+    elsif (ref $element eq 'HASH')  {
+        @texts = @$element{qw(topic key value)} if 3 == keys %$element && 3 == grep { exists $element->{$_} } qw(topic key value);
+    }
+    return if @texts != 3 || ref $texts[0] || ref $texts[1] || ref $texts[2] || !length($texts[0] // '');
+    return @texts;
 }
 
 # In either order, and undef in the place of either.
@@ -160,9 +179,10 @@ program.
 
 Of C<produce>.
 
-=head2 of_element($encoder, $element), encoded($encoder)
+=head2 of_element($encoder, $element), of_texts(\@texts), encoded($encoder)
 
-Of the list that C<produce_many> gets, which is not encoded before C<encoded> is called.
+Of the list that C<produce_many> gets, which is not encoded before C<encoded> is called. Where there
+is nothing but topic, key and value, C<of_element> gives just these.
 
 =head2 given_key
 
