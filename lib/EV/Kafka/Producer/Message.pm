@@ -69,7 +69,7 @@ sub encoded {
 }
 
 # The key as the program's partitioner sees it.
-sub given_key { my ($self) = @_; return exists $self->{given_key} ? $self->{given_key} : $self->{key} }
+sub given_key { my ($self) = @_; return $self->{ exists $self->{given_key} ? 'given_key' : 'key' } }
 
 sub _encode {
     my ($self, $encoder, $method) = @_;
