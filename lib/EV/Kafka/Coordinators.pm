@@ -66,12 +66,12 @@ sub request {
     my %op = (parks => delete $about{parks}, patience => delete $about{op_patience});
     weaken(my $weak = $self);
     my $send = $about{send};
-    $about{send} = sub { $weak ? $weak->_send_parked($kind, $key, $send, @_) : undef } if $op{parks};
+    $about{send} = sub { _send_parked($weak->{entries}{"$kind:$key"}, $send, @_) if $weak } if $op{parks};
     return $self->begin(
         %about,
         to      => sub { my ($request) = @_; $weak->_lead($request, $kind, $key, \%op) if $weak },
         refused => sub { my (undef, @codes) = @_; $weak->refused($kind, $key, @codes) if $weak },
-        lost    => sub { my ($where) = @_; $weak->lost($kind, $key, @$where{qw(purpose node_id)}) if $weak },
+        lost    => sub { my ($where) = @_; $weak->_lost($kind, $key, @$where{qw(purpose node_id)}) if $weak },
     );
 }
 
@@ -131,21 +131,7 @@ sub ask {
 # It has answered with one of these codes, which may mean that it is another one.
 sub refused {
     my ($self, $kind, $key, @codes) = @_;
-    return grep({ EV::Kafka::Error::is_from_other_coordinator($_) } @codes) ? $self->forget($kind, $key) : undef;
-}
-
-sub forget {
-    my ($self, $kind, $key) = @_;
-    my $entry = $self->{entries}{"$kind:$key"} or return;
-    delete $entry->{node_id};
-    return;
-}
-
-# A request was lost with its connection.
-sub lost {
-    my ($self, $kind, $key, @link) = @_;
-    $self->{cluster}->request_failed(@link);
-    return $self->forget($kind, $key);
+    return grep({ EV::Kafka::Error::is_from_other_coordinator($_) } @codes) ? $self->_forget($kind, $key) : undef;
 }
 
 sub node_id {
@@ -167,20 +153,6 @@ sub is_parked {
     my ($self, $kind, $key) = @_;
     my $entry = $self->{entries}{"$kind:$key"};
     return $entry && $entry->{parked} ? 1 : 0;
-}
-
-# One that waits, until it has been answered or will not be.
-sub park {
-    my ($self, $kind, $key, @link) = @_;
-    return $self->{entries}{"$kind:$key"}{parked} = \@link;
-}
-
-# The last one, or the one that park has given back.
-sub unpark {
-    my ($self, $kind, $key, $parked) = @_;
-    my $entry = $self->{entries}{"$kind:$key"} or return;
-    delete $entry->{parked} if !$parked || $parked == ($entry->{parked} || 0);
-    return;
 }
 
 # Behind what waits there nothing would be answered.
@@ -228,6 +200,20 @@ sub _request_over {
     my ($self, $id) = @_;
     delete $self->{requests}{$id};
     return $self->{outbox}->notice_over("request $id");
+}
+
+# A request was lost with its connection.
+sub _lost {
+    my ($self, $kind, $key, @link) = @_;
+    $self->{cluster}->request_failed(@link);
+    return $self->_forget($kind, $key);
+}
+
+sub _forget {
+    my ($self, $kind, $key) = @_;
+    my $entry = $self->{entries}{"$kind:$key"} or return;
+    delete $entry->{node_id};
+    return;
 }
 
 # To the coordinator.
@@ -328,15 +314,15 @@ sub _fail {
 
 # However its request has ended: until the broker answers, or the connection ends, it waits there.
 sub _send_parked {
-    my ($self, $kind, $key, $send, $conn, $answered, $where) = @_;
+    my ($entry, $send, $conn, $answered, $where) = @_;
     my ($parked, $is_answered);
-    weaken(my $weak = $self);
     $send->($conn, sub {
         $is_answered = 1;
-        $weak->unpark($kind, $key, $parked) if $weak && $parked;
+        # The next one may wait by now.
+        delete $entry->{parked} if $parked && $parked == ($entry->{parked} || 0);
         $answered->(@_);
     });
-    $parked = $self->park($kind, $key, @$where{qw(purpose node_id)}) unless $is_answered;
+    $parked = $entry->{parked} = [@$where{qw(purpose node_id)}] unless $is_answered;
     return;
 }
 
@@ -441,18 +427,17 @@ C<op_patience> is how many seconds each of its answers may take, a third of its 
 
 Runs an operation on a connection to the coordinator, once there is one.
 
-=head2 refused($kind, $key, @codes), lost($kind, $key, $purpose, $node_id), forget($kind, $key)
+=head2 refused($kind, $key, @codes)
 
-What was answered, that a request was lost with its connection, and that it is to be looked for again.
+What it has answered with, after which it may have to be looked for again.
 
 =head2 node_id($kind, $key), ready_conn($kind, $key)
 
 The coordinator as far as it is known, and a connection on which it listens now, or undef.
 
-=head2 is_parked($kind, $key), park($kind, $key, $purpose, $node_id), unpark($kind, $key, [$parked]), close_parked($kind, $key)
+=head2 is_parked($kind, $key), close_parked($kind, $key)
 
-Whether a request waits there for other members, that one does and that it does so no more, and
-the end of its connection.
+Whether a request waits there for other members, and the end of its connection.
 
 =head2 reasons($subject)
 
