@@ -60,7 +60,6 @@ sub _listener {
 
 sub leader           { my ($self, @partition) = @_; return $self->{topics}->leader(@partition) }
 sub leader_epoch     { my ($self, @partition) = @_; return $self->{topics}->leader_epoch(@partition) }
-sub has_leader       { my ($self, @wanted) = @_; return $self->{topics}->has_leader(@wanted) }
 sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_known(@wanted) }
 sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_gone(@partition) }
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
@@ -105,7 +104,7 @@ sub leaders_found { return $_[0]{metadata}->leaders_found }
 sub on_broker {
     my ($self, $purpose, $node_id, $op) = @_;
     return $self->{waiting}->fail('client closed', $op) if $self->{has_ended};
-    my $queued = { is_owners => 1, %$op, purpose => $purpose, node_id => $node_id };
+    my $queued = { %$op, is_owners => 1, purpose => $purpose, node_id => $node_id };
     if (my $conn = $self->ready_conn($purpose, $node_id)) {
         return $self->{waiting}->run($queued, $conn);
     }
@@ -117,7 +116,7 @@ sub on_broker {
 sub on_topic {
     my ($self, $op) = @_;
     my ($waiting, $topic) = ($self->{waiting}, $op->{topic});
-    my $queued = { is_owners => 1, %$op };
+    my $queued = { %$op, is_owners => 1 };
     return $waiting->run($queued) if $self->is_connected && $waiting->has_what_it_needs($op);
     my $invalid = $self->{has_ended} ? 'client closed' : EV::Kafka::Partitions::invalid_topic($topic);
     return $waiting->fail($invalid, $op) if defined $invalid;
@@ -127,12 +126,9 @@ sub on_topic {
 
 sub when_connected {
     my ($self, $op) = @_;
-    my $queued = { is_owners => 1, %$op };
+    my $queued = { %$op, is_owners => 1 };
     return $self->is_connected || $self->{has_ended} ? $self->{waiting}->run($queued) : $self->{waiting}->add($queued);
 }
-
-# As if they had waited.
-sub fail { my ($self, $error, @ops) = @_; return $self->{waiting}->fail($error, @ops) }
 
 # --- connections --------------------------------------------------------------------
 
@@ -314,7 +310,7 @@ L<EV::Kafka::Cluster::Connector>), and the operations that wait for either
 
 Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the code for news.
 
-=head2 leader($topic, $partition), leader_epoch($topic, $partition), has_leader($topic, [$partition])
+=head2 leader($topic, $partition), leader_epoch($topic, $partition)
 
 Who leads a partition.
 
@@ -342,10 +338,6 @@ Looks for leaders of partitions that have none, ever more slowly; there is no su
 
 Run an operation, C<< { run => sub { my ($op, $conn) = @_ }, cb => sub { my (undef, $error) = @_ } } >>, when there is
 the connection, the leader or the first metadata that it needs.
-
-=head2 fail($error, @ops)
-
-What has failed at once.
 
 =head2 ready_conn($purpose, $node_id), open($purpose, $node_id), close_link($purpose, $node_id)
 
