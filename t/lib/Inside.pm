@@ -13,7 +13,7 @@ use EV::Kafka;
 
 sub is_connected { my ($kafka) = @_; return $kafka->{cluster}->is_connected }
 
-sub is_closed { my ($kafka) = @_; return $kafka->{cfg}{closed} }
+sub is_closed { my ($kafka) = @_; return $kafka->_has_ended }
 
 # Seconds on the clock that the client's own waits go by.
 sub now { my ($kafka) = @_; return $kafka->{loop}->now }

@@ -17,6 +17,12 @@ use EV::Kafka::Outbox;
 use EV::Kafka::Producer;
 use EV::Kafka::Transactions;
 
+# The client itself knows
+#   cfg       the options, and what programs may look at, each of it kept by one owner
+#   waiters   the callbacks of connect that wait
+#   state     '', 'connected' when on_connect has been told, 'closed'; in a forked child 'left'
+# and the owners that it is made of.
+
 # A croak names the line of the program, whichever of these has found the mistake.
 $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
 
@@ -65,8 +71,7 @@ sub new {
     my $refusal = EV::Kafka::_thread_refusal();
     Carp::croak($refusal) if defined $refusal;
     my $cfg = EV::Kafka::Options->parse(@options);
-    %$cfg = (%$cfg, _nothing_under_way());
-    my $self = bless { cfg => $cfg }, $class;
+    my $self = bless { cfg => $cfg, waiters => [], state => '' }, $class;
     $self->_build;
     return $self;
 }
@@ -117,28 +122,17 @@ sub _public {
     return $self->{outbox}->enter($self->{$owner}, $method, @args);
 }
 
-# The state of a client that has done nothing yet.
-sub _nothing_under_way {
-    return (
-        connect_waiters => [],
-    );
-}
-
 sub connect {
     my ($self, $cb) = @_;
     $self->_check_open;
-    return $self->{outbox}->enter($self, '_connect', $cb);
+    return $self->{outbox}->enter($self, _connect => $cb);
 }
 
 sub _connect {
     my ($self, $cb) = @_;
-    my $cfg = $self->{cfg};
     my $is_connected = $self->{cluster}->is_connected;
-    if ($is_connected && $self->{producer}->has_identity) {
-        $self->{outbox}->call($cb, $cfg->{meta});
-        return;
-    }
-    push @{ $cfg->{connect_waiters} }, $cb if $cb;
+    return $self->{outbox}->call($cb, $self->{cfg}{meta}) if $is_connected && $self->{producer}->has_identity;
+    push @{ $self->{waiters} }, $cb if $cb;
     return $is_connected ? $self->{producer}->renew : $self->{cluster}->connect;
 }
 
@@ -151,27 +145,30 @@ sub _connected {
 # on_connect once, and every callback of connect that still waits.
 sub _announce_connected {
     my ($self) = @_;
-    my $cfg = $self->{cfg};
-    $self->{outbox}->call($cfg->{on_connect}) unless $cfg->{announced}++;
-    $self->{outbox}->call($_, $cfg->{meta}) for splice @{ $cfg->{connect_waiters} };
+    my ($cfg, $outbox) = @$self{qw(cfg outbox)};
+    $outbox->call($cfg->{on_connect}) if $self->{state} eq '';
+    $self->{state} = 'connected';
+    $outbox->call($_, $cfg->{meta}) for splice @{ $self->{waiters} };
     return;
 }
 
 sub _not_connected {
     my ($self, $error) = @_;
-    $self->{outbox}->call($_, undef, $error) for splice @{ $self->{cfg}{connect_waiters} };
+    $self->{outbox}->call($_, undef, $error) for splice @{ $self->{waiters} };
     return;
 }
 
 sub close {
     my ($self, $cb) = @_;
     my $refusal = $self->_unusable;
-    if    ($self->_is_foreign)    { $self->_leave_to_parent }
-    elsif (defined $refusal)      { Carp::croak($refusal) }
-    elsif (!$self->{cfg}{closed}) { $self->_shut_down }
+    if    ($self->_is_foreign) { $self->_leave_to_parent }
+    elsif (defined $refusal)   { Carp::croak($refusal) }
+    elsif (!$self->_has_ended) { $self->_shut_down }
     $self->{outbox}->call($cb);
     return;
 }
+
+sub _has_ended { return $_[0]{state} =~ /\A(?:closed|left)\z/ }
 
 sub _check_open {
     my ($self) = @_;
@@ -179,20 +176,19 @@ sub _check_open {
         $self->_leave_to_parent if $self->_is_foreign;
         Carp::croak($refusal);
     }
-    Carp::croak('EV::Kafka: client is closed') if $self->{cfg}{closed};
+    Carp::croak('EV::Kafka: client is closed') if $self->_has_ended;
     return;
 }
 
-sub subscribe   { my ($self, @args) = @_; return $self->_public(group => subscribe => @args) }
-sub unsubscribe { my ($self, @args) = @_; return $self->_public(group => unsubscribe => @args) }
-sub commit      { my ($self, @args) = @_; return $self->_public(group => commit => @args) }
-sub committed   { my ($self, @args) = @_; return $self->_public(group => committed => @args) }
+sub subscribe   { shift->_public(group => subscribe   => @_) }
+sub unsubscribe { shift->_public(group => unsubscribe => @_) }
+sub commit      { shift->_public(group => commit      => @_) }
+sub committed   { shift->_public(group => committed   => @_) }
 
 # Everything that waits is called back once; nothing is sent or opened after.
 sub _shut_down {
     my ($self) = @_;
-    my $cfg = $self->{cfg};
-    $cfg->{closed} = 1;
+    $self->{state} = 'closed';
     $self->{outbox}->mute;
     $self->{$_}->stop for qw(producer cluster);
     $self->{consumer}->close('client closed');
@@ -212,20 +208,17 @@ sub _shut_down {
 # is sent and nobody is called. Descriptors and memory are all there is to give up.
 sub _leave_to_parent {
     my ($self) = @_;
-    my $cfg = $self->{cfg};
-    return if $cfg->{left_to_parent}++;
-    $cfg->{closed} = 1;
+    return if $self->{state} eq 'left';
+    @$self{qw(state waiters)} = ('left', []);
     $self->{outbox}->forget;
     $self->{$_}->abandon for qw(transactions group producer consumer offsets coordinators cluster);
-    %$cfg = (%$cfg, _nothing_under_way());
     return;
 }
 
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
-    my $cfg = $self->{cfg} or return;
-    return if $cfg->{closed} || !$self->_is_here;
+    return if !$self->{transactions} || $self->_has_ended || !$self->_is_here;
     local ($@, $!, $?);
     $self->_shut_down;
     return;
@@ -277,7 +270,7 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 
 sub _flush_all_batches {
     my ($self) = @_;
-    return $self->{cfg}{closed} ? undef : $self->{outbox}->enter($self->{producer}, 'flush_all');
+    return $self->_has_ended ? undef : $self->{outbox}->enter($self->{producer}, 'flush_all');
 }
 
 sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->new($cfg)->merge($meta) }
@@ -303,33 +296,12 @@ EV::Kafka::Client - the cluster client that EV::Kafka->new returns
 
 =head1 DESCRIPTION
 
-The public methods are documented in L<EV::Kafka>. This class puts them together
-from modules with one task each:
-
-=over 4
-
-=item L<EV::Kafka::Options>, what C<new> accepts
-
-=item L<EV::Kafka::Cluster>, the brokers, topics and leaders, connections, and what waits for them
-
-=item L<EV::Kafka::Producer>, C<produce> to the delivery callback; L<EV::Kafka::Strings>, what goes out of its strings
-
-=item L<EV::Kafka::Transactions>, L<EV::Kafka::Transaction>, C<begin_transaction> to C<commit_transaction>
-
-=item L<EV::Kafka::Consumer>, C<assign> to C<on_message>; L<EV::Kafka::Offsets>, C<lag>
-
-=item L<EV::Kafka::Group>, C<subscribe> to C<unsubscribe>, assignments and committed offsets
-
-=item L<EV::Kafka::Coordinators>, L<EV::Kafka::Request>, L<EV::Kafka::Error>, requests until they are answered for good
-
-=item L<EV::Kafka::Loop>, L<EV::Kafka::Outbox>, timers and callbacks
-
-=back
-
-C<produce> itself, the batches and the delivery of records are native.
+The public methods are documented in L<EV::Kafka>. This class makes the owners that do
+the work, wires what they tell each other, hands the program's calls on to them, and
+ends them in order. L<EV::Kafka::Internals> has the picture, and what each file is for.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>
+L<EV::Kafka>, L<EV::Kafka::Internals>
 
 =cut

@@ -30,8 +30,8 @@ use EV::Kafka::Partitions;
 # {pending_ops}, is to run.
 sub new {
     my ($class, %about) = @_;
-    my $self  = bless { %about{qw(outbox tells)}, outage => '', has_ended => 0 }, $class;
-    my %ground = (%about{qw(loop outbox options)}, published => $about{options});
+    my $self  = bless { map({ $_ => $about{$_} } qw(outbox tells)), outage => '', has_ended => 0 }, $class;
+    my %ground = (map({ $_ => $about{$_} } qw(loop outbox options)), published => $about{options});
     $self->{topics}    = EV::Kafka::Cluster::Topics->new($about{options});
     $self->{topics}->clear;
     $ground{topics}    = $self->{topics};
@@ -40,7 +40,7 @@ sub new {
     $ground{connector} = $self->{connector};
     $self->{links}     = EV::Kafka::Cluster::Links->new(%ground, notify => $self->_listener('link'));
     $self->{control}   = EV::Kafka::Cluster::Control->new(%ground, notify => $self->_listener('control'));
-    $self->{metadata}  = EV::Kafka::Cluster::Metadata->new(%ground, %$self{qw(waiting control)},
+    $self->{metadata}  = EV::Kafka::Cluster::Metadata->new(%ground, map({ $_ => $self->{$_} } qw(waiting control)),
         notify => $self->_listener('metadata'));
     return $self;
 }

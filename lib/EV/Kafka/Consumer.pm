@@ -31,9 +31,9 @@ use EV::Kafka::Partitions;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop outbox options cluster tells)}, idle => [], polls => { calling => 0 },
+        map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), idle => [], polls => { calling => 0 },
     }, $class;
-    my %ground = %about{qw(loop outbox options cluster offsets)};
+    my %ground = map({ $_ => $about{$_} } qw(loop outbox options cluster offsets));
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
     $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },

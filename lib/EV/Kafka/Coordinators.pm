@@ -55,7 +55,7 @@ use constant CONNECTIONS => 3;
 
 sub new {
     my ($class, %below) = @_;
-    return bless { %below{qw(loop outbox options cluster)}, entries => {}, requests => {}, number => 0 }, $class;
+    return bless { map({ $_ => $below{$_} } qw(loop outbox options cluster)), entries => {}, requests => {}, number => 0 }, $class;
 }
 
 # An EV::Kafka::Request that goes to the coordinator. Besides what that takes:

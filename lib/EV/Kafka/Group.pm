@@ -55,7 +55,7 @@ my %TOLD = (
 # committed offset. $below{is_here}->(): whether this is the process that may speak.
 sub new {
     my ($class, %below) = @_;
-    my $self = bless { %below{qw(loop outbox options cluster coordinators consumer tells is_here)} }, $class;
+    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators consumer tells is_here)) }, $class;
     $self->{options}{group} = undef;
     $self->{last} = \my $last;
     return $self;

@@ -24,7 +24,7 @@ use constant UNKNOWN_TOPIC_OR_PARTITION => 3;
 
 sub new {
     my ($class, %below) = @_;
-    return bless { %below{qw(loop outbox options cluster coordinators)}, lookups => {} }, $class;
+    return bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators)), lookups => {} }, $class;
 }
 
 # The earliest and latest of all partitions.

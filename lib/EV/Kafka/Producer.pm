@@ -49,7 +49,7 @@ $Carp::Internal{ +__PACKAGE__ } = 1;
 sub new {
     my ($class, %about) = @_;
     my $options = $about{options};
-    my $self    = bless { %about{qw(loop outbox options cluster tells)}, rules => {}, has_ended => 0 }, $class;
+    my $self    = bless { map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), rules => {}, has_ended => 0 }, $class;
     @$options{qw(_linger_active _linger_timer)} = (0, undef);
     $self->{encoder}     = EV::Kafka::Strings->new($options->{strings}) if defined $options->{strings};
     $self->{accumulator} = EV::Kafka::Accumulator->new({
@@ -57,7 +57,7 @@ sub new {
             transactional_id buffer_memory strings)),
         timeout_ms => _produce_timeout_ms($options->{request_timeout}),
     });
-    my %ground = (%about{qw(loop outbox options cluster coordinators)}, %$self{qw(accumulator rules)});
+    my %ground = (map({ $_ => $about{$_} } qw(loop outbox options cluster coordinators)), map({ $_ => $self->{$_} } qw(accumulator rules)));
     my $part   = sub {
         my ($name, %below) = @_;
         return $self->{ lc $name } = "EV::Kafka::Producer::$name"->new(%ground, %below, notify => $self->_listener(lc $name));

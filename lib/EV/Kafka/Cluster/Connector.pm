@@ -13,7 +13,7 @@ use constant CONNECT_TIMEOUT => 10;
 # tells: opens, before there is one.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(outbox options tells)}, addresses => undef }, $class;
+    return bless { map({ $_ => $about{$_} } qw(outbox options tells)), addresses => undef }, $class;
 }
 
 # On the loop that is given, or on the client's.

@@ -38,7 +38,7 @@ use constant { STALE_ANSWERS => 3, STALE_DOUBLINGS => 6 };
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop outbox options topics connector published notify)},
+        map({ $_ => $about{$_} } qw(loop outbox options topics connector published notify)),
         attempt    => undef,
         tries      => 0,
         turn       => 0,

@@ -49,7 +49,7 @@ use constant { SILENCE => 5, SHORT_PATIENCE => 2 };
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(purpose node_id loop outbox options topics connector notify)},
+        map({ $_ => $about{$_} } qw(purpose node_id loop outbox options topics connector notify)),
         state     => 'idle',
         tries     => 0,
         has_ended => 0,

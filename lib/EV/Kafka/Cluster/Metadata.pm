@@ -48,7 +48,7 @@ use constant SLICE_MS => 5;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop outbox options topics waiting control published notify)},
+        map({ $_ => $about{$_} } qw(loop outbox options topics waiting control published notify)),
         due              => {},
         asked            => {},
         creates          => {},

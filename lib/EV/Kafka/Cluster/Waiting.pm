@@ -17,7 +17,7 @@ use EV::Kafka::Error;
 # tells: program_op($op).
 sub new {
     my ($class, %about) = @_;
-    my $self = bless { %about{qw(topics outbox published tells)}, has_ended => 0 }, $class;
+    my $self = bless { map({ $_ => $about{$_} } qw(topics outbox published tells)), has_ended => 0 }, $class;
     $self->{published}{pending_ops} = [];
     return $self;
 }

@@ -23,7 +23,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox cluster offsets assigned position log)} }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster offsets assigned position log)) }, $class;
 }
 
 # Gives the parts that have something to deliver.

@@ -41,7 +41,7 @@ use constant {
 # answer; unchecked($assigned, $cursor, $epoch), the leader's log has to be checked first.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(node_id loop outbox options cluster offsets assigned delivery news)}, failures => 0, turn => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(node_id loop outbox options cluster offsets assigned delivery news)), failures => 0, turn => 0 }, $class;
 }
 
 sub node_id { return $_[0]{node_id} }

@@ -34,7 +34,7 @@ use constant SLICE_MS => 5;
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(loop outbox options assigned news)},
+        map({ $_ => $about{$_} } qw(loop outbox options assigned news)),
         consuming => 0, answers => [], current => undef, active => 0, sated => -1, held => {}, unheard => 0,
     }, $class;
 }

@@ -21,7 +21,7 @@ our $RESOLVING_GRACE = 0.1;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop cluster assigned delivery position log answer)}, brokers => {}, keeps_positions => 0,
+        map({ $_ => $about{$_} } qw(loop cluster assigned delivery position log answer)), brokers => {}, keeps_positions => 0,
     }, $class;
     my %heard = (
         answered  => \&_answered,
@@ -29,7 +29,7 @@ sub new {
         unchecked => sub { my ($self, @partition) = @_; $self->{log}->check(@partition) },
     );
     weaken(my $weak = $self);
-    $self->{for_brokers} = { %about{qw(loop outbox options cluster offsets assigned delivery)}, news => sub {
+    $self->{for_brokers} = { map({ $_ => $about{$_} } qw(loop outbox options cluster offsets assigned delivery)), news => sub {
         my ($event, @about) = @_;
         my $self = $weak or return;
         $heard{$event}->($self, @about);

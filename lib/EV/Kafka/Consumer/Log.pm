@@ -12,7 +12,7 @@ use EV::Kafka::Consumer::Cursor;
 # news: void($cursor).
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox cluster assigned position news)} }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster assigned position news)) }, $class;
 }
 
 sub check {

@@ -17,7 +17,7 @@ use constant RETRY_SPACING => 0.02;
 # retried($seconds), all partitions may be looked at after them.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox offsets assigned news)}, reset => EV::Kafka::Offsets::EARLIEST() }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox offsets assigned news)), reset => EV::Kafka::Offsets::EARLIEST() }, $class;
 }
 
 sub resets_to {

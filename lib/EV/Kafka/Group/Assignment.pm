@@ -28,7 +28,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(member loop outbox options consumer session committed commits)},
+        map({ $_ => $about{$_} } qw(member loop outbox options consumer session committed commits)),
         assigned => [], assigned_generation => -1, had => {}, telling => 0,
     }, $class;
 }

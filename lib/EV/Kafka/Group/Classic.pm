@@ -31,7 +31,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(member loop coordinators consumer session assignment leader)}, lost => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member loop coordinators consumer session assignment leader)), lost => 0 }, $class;
 }
 
 # No timer of it fires any more.

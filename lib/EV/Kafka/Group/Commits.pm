@@ -53,7 +53,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(member loop outbox cluster coordinators consumer committed)},
+        map({ $_ => $about{$_} } qw(member loop outbox cluster coordinators consumer committed)),
         positions => EV::Kafka::Group::Positions->new,
         after => [], waiting => [], calls => {}, without_topic => {},
     }, $class;

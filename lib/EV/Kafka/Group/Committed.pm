@@ -15,7 +15,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(member outbox coordinators)} }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member outbox coordinators)) }, $class;
 }
 
 # $done->({ "topic:partition" => $offset, undef if there is none }, undef,

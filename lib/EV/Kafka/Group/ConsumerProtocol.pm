@@ -83,7 +83,7 @@ my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
 sub new {
     my ($class, %about) = @_;
     $about{session}->lasts(LEAST_SESSION);
-    return bless { %about{qw(member loop outbox cluster consumer session assignment commits)}, looks => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member loop outbox cluster consumer session assignment commits)), looks => 0 }, $class;
 }
 
 # No timer of it fires any more.

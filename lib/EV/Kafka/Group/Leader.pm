@@ -28,7 +28,7 @@ use constant {
 # $about{last}: a reference that outlives this one.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(member loop cluster last)}, led => undef, uncounted => [], shrunk => {}, looks => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member loop cluster last)), led => undef, uncounted => [], shrunk => {}, looks => 0 }, $class;
 }
 
 # No timer of it fires any more.

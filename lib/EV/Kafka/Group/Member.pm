@@ -32,7 +32,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        %about{qw(record loop outbox coordinators tells)},
+        map({ $_ => $about{$_} } qw(record loop outbox coordinators tells)),
         attempt => 0, is_out => 0, is_revoking => 0, has_ended => 0,
         refusals => {}, unknown => {}, delays => 0,
     }, $class;

@@ -22,7 +22,7 @@ my %IS_BEATING = map { $_ => 1 } qw(stable taking);
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(member consumer outbox)}, lasts => undef, awake_at => undef, overslept => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member consumer outbox)), lasts => undef, awake_at => undef, overslept => 0 }, $class;
 }
 
 sub lasts {

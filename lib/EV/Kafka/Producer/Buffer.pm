@@ -12,7 +12,7 @@ use constant FULL => 'producer buffer full';
 # notify: has_room, when there is room again.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox options accumulator notify)} }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox options accumulator notify)) }, $class;
 }
 
 # Messages and bytes that were accepted and are neither delivered nor failed.

@@ -16,7 +16,7 @@ use constant {
 # notify: expired($batches, $transactional, @texts), and the texts are of what nobody else hears of.
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop options accumulator notify)} }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop options accumulator notify)) }, $class;
 }
 
 # Something waits.

@@ -8,7 +8,7 @@ use warnings;
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox options cluster accumulator)}, waiters => [] }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox options cluster accumulator)), waiters => [] }, $class;
 }
 
 sub is_waited_for { return scalar @{ $_[0]{waiters} } }

@@ -22,7 +22,7 @@ use constant { INIT_PRODUCER_ID => 22, NEXT_EPOCH_SINCE => 3 };
 # notify: identified, failed($error, $had_one).
 sub new {
     my ($class, %about) = @_;
-    my $self = bless { %about{qw(options coordinators notify)} }, $class;
+    my $self = bless { map({ $_ => $about{$_} } qw(options coordinators notify)) }, $class;
     @{ $self->{options} }{qw(producer_id producer_epoch)} = (-1, -1);
     return $self;
 }

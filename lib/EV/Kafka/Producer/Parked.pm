@@ -19,7 +19,7 @@ use constant UNPARK_SLICE => 0.01;
 # notify: refused($cb, $error, $is_transactional), failed($error, $unheard, $is_transactional).
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(loop outbox cluster accumulator settings notify)}, topics => {}, beyond => {}, timers => {},
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster accumulator settings notify)), topics => {}, beyond => {}, timers => {},
         has_ended => 0 }, $class;
 }
 

@@ -18,7 +18,7 @@ $Carp::Internal{ +__PACKAGE__ } = 1;
 
 sub new {
     my ($class, %about) = @_;
-    return bless { %about{qw(options outbox cluster accumulator)}, applied => {}, has_warned => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(options outbox cluster accumulator)), applied => {}, has_warned => 0 }, $class;
 }
 
 # They count from the next batch. What cannot be is told, and stays as it was.

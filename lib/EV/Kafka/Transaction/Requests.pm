@@ -41,7 +41,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        %about{qw(loop outbox options coordinators subject identity on_quiet)},
+        map({ $_ => $about{$_} } qw(loop outbox options coordinators subject identity on_quiet)),
         may_have => 0, on_wire => 0, running => {}, number => 0,
     }, $class;
     weaken($self->{subject});
