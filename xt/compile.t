@@ -1,7 +1,8 @@
 use v5.14;
 use warnings;
 
-# Every Perl file compiles without a word under perl -wc.
+# Every Perl file compiles without a word under perl -wc, and the modules under the oldest
+# perl that Makefile.PL takes, 5.14, as far as that can be read.
 
 use File::Find qw(find);
 use Test::More;
@@ -18,6 +19,13 @@ for my $file (sort @files) {
     my @command = ($^X, qw(-Iblib/lib -Iblib/arch -Ilib -It/lib -Ixt/lib -Iscript/lib -Ibench/lib -wc), $file);
     open my $run, '-|', "@command 2>&1" or die "$^X: $!";
     is join('', <$run>), "$file syntax OK\n", $file;
+}
+
+# Slices of keys and values, and dereferencing behind an arrow, came with 5.20.
+for my $file (grep { m{^lib/} } sort @files) {
+    my $text = do { local (@ARGV, $/) = $file; <> };
+    my @newer = map { s/^__END__$.*//msr } $text =~ /%\$?\w+\{qw.*|%\w+\[.*|->[\@%]\*.*/g;
+    is_deeply \@newer, [], "$file: nothing that 5.14 does not know";
 }
 
 done_testing;
