@@ -55,6 +55,7 @@ sub members { my ($mock) = @_; return scalar @{ ($mock->group('g') || { members 
 
 for my $case (
     ['exit in on_message'         => 'start(sub { exit 3 if $n == 7 }); EV::run;',                          3 << 8, 6],
+    ['exit in on_message that has stopped' => 'start(sub { if ($n == 7) { $kafka->stop_consuming; exit 3 } }); EV::run;',  3 << 8, 6],
     ['exit in on_batch'           => '$new{on_batch} = sub { exit 0 }; start(); EV::run;',                  0,      0],
     ['EV::break'                  => 'start(sub { EV::break if $n == 7 }); EV::run; exit 4;',               4 << 8, 10],
     ['die after the loop'         => q(start(sub { EV::break if $n == 10 }); EV::run; open STDERR, '>', '/dev/null'; $! = 5; die;), 5 << 8, 10],
