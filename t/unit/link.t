@@ -49,12 +49,13 @@ sub linked {
     my $topics = EV::Kafka::Cluster::Topics->new({});
     $topics->adopt({ brokers => [{ node_id => 1, host => 'h', port => 9092 }], topics => [] });
     my $had = { topics => $topics, loop => SetLoop->new, conn => TestConn->new, said => [] };
+    $had->{outbox} = EV::Kafka::Outbox->new($had->{loop}, { on_notice => sub { push @{ $had->{said} }, 'notice' } }, sub { 0 });
     my %options = (request_timeout => 30, fetch_max_wait_ms => 500, %{ delete $about{options} || {} });
     $had->{link} = EV::Kafka::Cluster::Link->new(
         purpose   => 'main',
         node_id   => 1,
         loop      => $had->{loop},
-        outbox    => EV::Kafka::Outbox->new($had->{loop}, { on_notice => sub { push @{ $had->{said} }, 'notice' } }, sub { 0 }),
+        outbox    => $had->{outbox},
         options   => \%options,
         topics    => $topics,
         connector => $had->{conn},
@@ -203,14 +204,14 @@ subtest 'brokers that say nothing' => sub {
     ok !$had->{link}->is_silent, 'only where there is a connection';
 };
 
-subtest 'after stop' => sub {
+subtest 'the end of the client' => sub {
     my $had = ready();
     my ($link, $conn) = @$had{qw(link conn)};
     $link->stop;
+    $had->{outbox}->end;
     $conn->down('reset');
-    $link->open;
     is_deeply said($had), [], 'nothing is told';
-    is $conn->{connects}, 1, 'and nothing opened';
+    is_deeply [$conn->{connects}, scalar @{ $had->{loop}{timers} }], [1, 0], 'and nothing opened, now or later';
 };
 
 done_testing;

@@ -21,7 +21,7 @@ sub waiting {
         published => \%published,
         tells     => sub { push @programs, [@_] },
     );
-    return { waiting => $waiting, topics => $topics, published => \%published, errors => \@errors, programs => \@programs };
+    return { waiting => $waiting, outbox => $outbox, topics => $topics, published => \%published, errors => \@errors, programs => \@programs };
 }
 
 # Topics by name, with the leader of their only partition.
@@ -115,7 +115,9 @@ subtest 'the end' => sub {
     my @ran;
     $waiting->add(op(\@ran, 'a'));
     $waiting->add({ run => sub { } });
+    $had->{outbox}->mute;
     $waiting->close('client closed');
+    $had->{outbox}->end;
     $waiting->run(op(\@ran, 'b'));
     is_deeply \@ran, ['a: client closed', 'b: client closed'], 'whatever waits or comes is told';
     is_deeply $had->{errors}, [], 'on_error is not';

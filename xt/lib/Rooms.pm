@@ -276,8 +276,10 @@ sub _foreign_fields {
 sub _looks_at_closed {
     my ($self) = @_;
     my @places;
-    for my $module ($self->modules) {
-        my $count = () = $module->{text} =~ /\{closed\}(?!\s*=[^=])|->_?is_closed\b/g;
+    # A membership of a group that has ended is something else.
+    for my $module (grep { $_->{name} !~ /::Group::Member\z/ } $self->modules) {
+        my $text  = $module->{text} =~ s/^sub has_ended .*//mr;
+        my $count = () = $text =~ /\{(?:closed|is_closed|has_ended)\}(?!\s*=[^=])|->_?is_closed\b|->_has_ended\b|outbox\}->has_ended\b/g;
         push @places, ($module->{name}) x $count;
     }
     return @places;

@@ -163,7 +163,7 @@ sub close {
     my $refusal = $self->_unusable;
     if    ($self->_is_foreign) { $self->_leave_to_parent }
     elsif (defined $refusal)   { Carp::croak($refusal) }
-    elsif (!$self->_has_ended) { $self->_shut_down }
+    else                       { $self->_shut_down }
     $self->{outbox}->call($cb);
     return;
 }
@@ -188,6 +188,7 @@ sub committed   { shift->_public(group => committed   => @_) }
 # Everything that waits is called back once; nothing is sent or opened after.
 sub _shut_down {
     my ($self) = @_;
+    return if $self->_has_ended;
     $self->{state} = 'closed';
     $self->{outbox}->mute;
     $self->{$_}->stop for qw(producer cluster);
@@ -218,7 +219,7 @@ sub _leave_to_parent {
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
-    return if !$self->{transactions} || $self->_has_ended || !$self->_is_here;
+    return if !$self->{transactions} || !$self->_is_here;
     local ($@, $!, $?);
     $self->_shut_down;
     return;
@@ -270,7 +271,7 @@ sub error_name { EV::Kafka::_error_name($_[-1]) }
 
 sub _flush_all_batches {
     my ($self) = @_;
-    return $self->_has_ended ? undef : $self->{outbox}->enter($self->{producer}, 'flush_all');
+    return $self->{outbox}->enter($self->{producer}, 'flush_all');
 }
 
 sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->new($cfg)->merge($meta) }

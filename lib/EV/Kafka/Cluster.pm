@@ -30,7 +30,7 @@ use EV::Kafka::Partitions;
 # {pending_ops}, is to run.
 sub new {
     my ($class, %about) = @_;
-    my $self  = bless { map({ $_ => $about{$_} } qw(outbox tells)), outage => '', has_ended => 0 }, $class;
+    my $self  = bless { map({ $_ => $about{$_} } qw(outbox tells)), outage => '' }, $class;
     my %ground = (map({ $_ => $about{$_} } qw(loop outbox options)), published => $about{options});
     $self->{topics}    = EV::Kafka::Cluster::Topics->new($about{options});
     $self->{topics}->clear;
@@ -103,7 +103,6 @@ sub leaders_found { return $_[0]{metadata}->leaders_found }
 # On a ready connection, now or once there is one. The next failure to connect fails it.
 sub on_broker {
     my ($self, $purpose, $node_id, $op) = @_;
-    return $self->{waiting}->fail('client closed', $op) if $self->{has_ended};
     my $queued = { %$op, is_owners => 1, purpose => $purpose, node_id => $node_id };
     if (my $conn = $self->ready_conn($purpose, $node_id)) {
         return $self->{waiting}->run($queued, $conn);
@@ -118,7 +117,7 @@ sub on_topic {
     my ($waiting, $topic) = ($self->{waiting}, $op->{topic});
     my $queued = { %$op, is_owners => 1 };
     return $waiting->run($queued) if $self->is_connected && $waiting->has_what_it_needs($op);
-    my $invalid = $self->{has_ended} ? 'client closed' : EV::Kafka::Partitions::invalid_topic($topic);
+    my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
     return $waiting->fail($invalid, $op) if defined $invalid;
     $waiting->add($queued);
     return $op->{is_write} ? $self->want_to_write($topic) : $self->want($topic);
@@ -127,7 +126,7 @@ sub on_topic {
 sub when_connected {
     my ($self, $op) = @_;
     my $queued = { %$op, is_owners => 1 };
-    return $self->is_connected || $self->{has_ended} ? $self->{waiting}->run($queued) : $self->{waiting}->add($queued);
+    return $self->is_connected ? $self->{waiting}->run($queued) : $self->{waiting}->add($queued);
 }
 
 # --- connections --------------------------------------------------------------------
@@ -262,9 +261,8 @@ sub _metadata_adopted {
 # Nothing is asked for, opened or run any more, and there are no news.
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
     $self->{tells} = sub { };
-    $self->{$_}->stop for qw(metadata control links waiting);
+    $self->{$_}->stop for qw(metadata control links);
     return;
 }
 

@@ -294,7 +294,8 @@ sub _go {
         },
         cb => sub {
             my (undef, $error) = @_;
-            return defined $self->{ended} ? _fail($op, $error) : $self->_out_of_reach($entry, $node_id, $op);
+            my $known = $self->{entries}{"$entry->{kind}:$entry->{key}"};
+            return $known && $known == $entry ? $self->_out_of_reach($entry, $node_id, $op) : _fail($op, $error);
         },
     });
 }

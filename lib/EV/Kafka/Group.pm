@@ -83,7 +83,7 @@ sub commit {
     my $done = sub {
         my (undef, $error) = @_;
         return $self->{outbox}->call($cb, $error) if $cb;
-        return defined $error && !$self->{is_closed} ? $self->{outbox}->report("commit: $error") : undef;
+        return defined $error ? $self->{outbox}->report("commit: $error") : undef;
     };
     return $self->{member} ? $self->{commits}->commit($given, $done) : $done->(undef, 'not subscribed to a group');
 }
@@ -312,7 +312,6 @@ sub _stopped {
 # The client closes: what can be said without waiting is said, nothing else.
 sub close {
     my ($self, $error) = @_;
-    $self->{is_closed} = 1;
     delete $self->{next};
     return unless $self->{member};
     my @leavers = @{ $self->{leavers} };
@@ -338,7 +337,6 @@ sub _part_silently {
 # In a forked child nobody is told.
 sub abandon {
     my ($self) = @_;
-    $self->{is_closed} = 1;
     EV::Kafka::Farewell->forget($self);
     my $member = delete $self->{member} or return;
     $member->ends;

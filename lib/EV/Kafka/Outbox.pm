@@ -28,6 +28,7 @@ sub new {
         follows => 0,
         entered => 0,
         depth   => 0,
+        deepest => MAX_DEPTH,
         notices => {},
         turns   => {},
     }, $class;
@@ -38,10 +39,11 @@ sub new {
 
 # --- entries --------------------------------------------------------------------
 
-# Calls the method, and then what it left here.
+# Calls the method, and then what it left here. After the client's end neither timers nor
+# connections get in: no owner has to ask.
 sub enter {
     my ($self, $object, $method, @args) = @_;
-    return if $self->{abandon}->();
+    return if $self->{abandon}->() || $self->{has_ended};
     my @result;
     {
         local $self->{entered} = $self->{entered} + 1;
@@ -140,7 +142,7 @@ sub _put_in_turn {
 sub _put_off {
     my ($self, @items) = @_;
     push @{ $self->{later} }, @items;
-    return $self->_drain_on if $self->{is_ending};
+    return $self->_drain_on if $self->{has_ended};
     $self->{timer} ||= $self->{loop}->timer(0, $self, '_drain_on');
     return;
 }
@@ -160,7 +162,7 @@ sub drain {
     my ($self) = @_;
     my $queue = $self->{queue};
     while (@$queue) {
-        return $self->_put_off(splice @$queue) if $self->{depth} >= MAX_DEPTH && !$self->{is_ending};
+        return $self->_put_off(splice @$queue) if $self->{depth} >= $self->{deepest};
         my ($method, @args) = @{ shift @$queue };
         $self->$method(@args);
     }
@@ -180,9 +182,12 @@ sub mute { $_[0]{is_mute} = 1; return }
 # The client ends: whatever is put in is called however deep that goes.
 sub end {
     my ($self) = @_;
-    @$self{qw(is_ending is_mute)} = (1, 1);
+    @$self{qw(has_ended is_mute deepest)} = (1, 1, 9**9**9);
     return $self->_drain_on;
 }
+
+# For what has just run the program's code itself.
+sub has_ended { return $_[0]{has_ended} ? 1 : 0 }
 
 # In a forked child: nobody is called any more.
 sub forget {
@@ -307,6 +312,10 @@ For C<on_notice>, or a warning: once for each subject until its text changes or 
 =head2 then($object, $method, @args)
 
 What has to come after the calls that were put in before have returned.
+
+=head2 has_ended
+
+Whether the client has ended, for who has just run the program's code.
 
 =head2 drain, mute, end, forget
 

@@ -30,7 +30,6 @@ use EV::Kafka::Strings;
 #   rules        what the transaction, which is above, has told; see rules
 #   resting      timer: they go on when the loop has turned
 #   retrying     timer: a batch that was refused may leave again
-#   has_ended    the client is closed
 
 # Milliseconds a broker may take at most to have a Produce request replicated. It takes
 # no longer than request_timeout: a broker that says nothing costs that time once.
@@ -49,7 +48,7 @@ $Carp::Internal{ +__PACKAGE__ } = 1;
 sub new {
     my ($class, %about) = @_;
     my $options = $about{options};
-    my $self    = bless { map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), rules => {}, has_ended => 0 }, $class;
+    my $self    = bless { map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), rules => {} }, $class;
     @$options{qw(_linger_active _linger_timer)} = (0, undef);
     $self->{encoder}     = EV::Kafka::Strings->new($options->{strings}) if defined $options->{strings};
     $self->{accumulator} = EV::Kafka::Accumulator->new({
@@ -183,7 +182,7 @@ sub settled {
 # Delivery callbacks have taken long enough for one turn of the loop.
 sub rest {
     my ($self) = @_;
-    $self->{resting} = $self->{loop}->timer(0, $self, '_deliver_on') unless $self->{has_ended};
+    $self->{resting} = $self->{loop}->timer(0, $self, '_deliver_on');
     return;
 }
 
@@ -212,8 +211,7 @@ sub needs_broker {
 # Whatever can leave does.
 sub send_ready {
     my ($self) = @_;
-    # A delivery callback may have closed the client.
-    return if $self->{has_ended} || !$self->{cluster}->is_connected;
+    return unless $self->{cluster}->is_connected;
     return $self->{accumulator}->send_ready;
 }
 
@@ -245,7 +243,6 @@ sub renew {
 # There will never be an identity again.
 sub fail {
     my ($self, $text) = @_;
-    return if $self->{has_ended};
     $self->{identity}->end($text);
     return $self->_unidentified($text);
 }
@@ -287,7 +284,7 @@ sub fail_unsent {
 # Nothing is taken or sent any more.
 sub stop {
     my ($self) = @_;
-    @$self{qw(has_ended tells)} = (1, sub { });
+    @$self{qw(rules tells)} = ({ refusal => 'EV::Kafka: client is closed' }, sub { });
     $self->_divert;
     delete @$self{qw(resting retrying)};
     @{ $self->{options} }{qw(_linger_active _linger_timer)} = (0, undef);
@@ -328,8 +325,6 @@ sub _take {
 # Others have been produced before it: what dies, a partitioner say, ends this one only.
 sub _take_one_of_many {
     my ($self, $message, $cb) = @_;
-    # The partitioner has closed the client.
-    return $self->_refuse($cb, 'EV::Kafka: client is closed') if $self->{has_ended};
     local $@;
     $message = EV::Kafka::Producer::Message->of_texts($message) if ref $message eq 'ARRAY';
     $message->{cb} = $cb;
@@ -348,8 +343,8 @@ sub _append {
     my ($self, $message) = @_;
     my $topic     = $message->{topic};
     my $partition = $message->{partition} //= $self->{settings}->partition_of($message);
-    # A partitioner may do anything.
-    return $self->_refuse($message->{cb}, 'client closed') if $self->{has_ended};
+    # The partitioner may have closed the client.
+    return $self->_refuse($message->{cb}, 'client closed') if $self->{outbox}->has_ended;
     return $self->_park($message) unless $self->_is_direct($topic);
     my $refused = $self->{accumulator}->append($topic, $partition, @$message{qw(key value headers timestamp cb acks)});
     return defined $refused ? $self->_no_room($message, $refused) : $self->{parked}->watch($topic, $partition);
@@ -389,14 +384,13 @@ sub _refuse {
 sub _divert {
     my ($self) = @_;
     my $is_refused = defined($self->{identity}->error // $self->{rules}{refusal});
-    return $self->{accumulator}->divert($self->{has_ended} || $is_refused);
+    return $self->{accumulator}->divert($is_refused);
 }
 
 # --- what has been settled ----------------------------------------------------------------------
 
 sub _answered {
     my ($self, $node_id, $news) = @_;
-    return if $self->{has_ended};
     my $cluster = $self->{cluster};
     $self->settled;
     $cluster->request_failed(main => $node_id) if $news->{is_lost};
@@ -442,8 +436,6 @@ sub _deliver_on {
 
 sub _progress {
     my ($self) = @_;
-    # Delivery callbacks may have closed the client.
-    return if $self->{has_ended};
     $self->{buffer}->check;
     $self->{tells}->('progress');
     $self->{flush}->check;
@@ -521,7 +513,6 @@ sub _parked_refused {
 sub _parked_failed {
     my ($self, $error, $unheard, $is_transactional) = @_;
     $self->settled;
-    return if $self->{has_ended};
     $self->{outbox}->report($error) if $unheard;
     return $is_transactional ? $self->{tells}->(transaction_failed => abort => $error) : undef;
 }

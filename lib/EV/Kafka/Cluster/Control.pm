@@ -44,7 +44,6 @@ sub new {
         turn       => 0,
         is_doubted => 0,
         doubt      => undef,
-        has_ended  => 0,
     }, $class;
     $self->{published}{bootstrap_conn} = undef;
     return $self;
@@ -111,9 +110,8 @@ sub _candidates {
 
 sub _next_candidate {
     my ($self) = @_;
-    return if $self->{has_ended};
+    my $attempt = $self->{attempt} or return;
     $self->drop;
-    my $attempt = $self->{attempt} or return;    # what it called has closed the client
     my $address = shift @{ $attempt->{candidates} } or return $self->_nobody_answers;
     my $conn    = $attempt->{conn} = $self->{connector}->conn;
     $conn->request_timeout($self->answer_timeout);
@@ -159,7 +157,7 @@ sub _send {
 
 sub _answered {
     my ($self, $id, $answer, $error) = @_;
-    return if $self->{has_ended} || !$self->_is_asked($id);
+    return if !$self->_is_asked($id);
     my $head = $answer && $answer->head;
     $error = 'incomplete Metadata answer' if !defined $error && $head->{truncated};
     return $self->_failed($error) if defined $error;
@@ -183,7 +181,7 @@ sub _down {
 # request opens another.
 sub _reopen {
     my ($self) = @_;
-    return if $self->{has_ended} || !$self->{address};
+    return if !$self->{address};
     my ($now, $last) = ($self->{loop}->now, $self->{reopened_at});
     my $address = $self->{address};
     if (defined $last && $now - $last < REOPEN_INTERVAL) {
@@ -218,8 +216,8 @@ sub _try_next_address {
 # Nobody is asked any more.
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
     delete $self->{attempt}{retry} if $self->{attempt};
+    delete $self->{address};
     return;
 }
 

@@ -52,7 +52,6 @@ sub new {
         map({ $_ => $about{$_} } qw(purpose node_id loop outbox options topics connector notify)),
         state     => 'idle',
         tries     => 0,
-        has_ended => 0,
     }, $class;
     my ($outbox, $conn) = ($about{outbox}, $about{connector}->conn);
     $conn->on_connect($outbox->entry($self, '_connected'));
@@ -66,7 +65,7 @@ sub new {
 
 sub open {
     my ($self) = @_;
-    return if $self->{has_ended} || $self->{state} ne 'idle' || $self->{retry};
+    return if $self->{state} ne 'idle' || $self->{retry};
     my $broker = $self->{topics}->broker($self->{node_id});
     if (!$broker) {
         $self->_tell(failed => $self->departure);
@@ -113,7 +112,6 @@ sub give_up {
 # Not opened again, whatever happens.
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
     delete $self->{retry};
     return;
 }
@@ -198,7 +196,7 @@ sub _down {
     my ($was, $error, $needed) = @$self{qw(state error request_failed)};
     $self->{state} = 'idle';
     delete @$self{qw(error request_failed)};
-    return if $self->{has_ended} || $was eq 'idle';
+    return if $was eq 'idle';
 
     my $is_quiet = $was eq 'ready' && !defined $error && !$needed;
     my $unanswered = $self->{conn}->_unanswered_for;

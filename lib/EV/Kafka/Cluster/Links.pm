@@ -21,7 +21,6 @@ sub new {
         map({ $_ => $about{$_} } qw(loop outbox options topics connector published notify)),
         links     => {},
         lost      => {},
-        has_ended => 0,
     }, $class;
     $self->{published}{conns} = {};
     return $self;
@@ -34,7 +33,6 @@ sub link {
 
 sub open {
     my ($self, $purpose, $node_id) = @_;
-    return if $self->{has_ended};
     my $link = $self->{links}{"$purpose:$node_id"} ||= $self->_new_link($purpose, $node_id);
     return $link->open;
 }
@@ -94,7 +92,7 @@ sub _connected {
 
 sub _lost {
     my ($self, $link, $reason) = @_;
-    return if $self->{has_ended} || $self->{lost}{ $link->{address} }++;
+    return if $self->{lost}{ $link->{address} }++;
     return $self->{outbox}->report("broker $link->{node_id} ($link->{address}) lost: $reason; reconnecting");
 }
 
@@ -195,7 +193,6 @@ sub follow_moved {
 # Nothing is opened any more.
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
     delete @$self{qw(idle_timer silence_timer)};
     $_->stop for $self->_all;
     return;

@@ -54,7 +54,6 @@ sub new {
         creates          => {},
         is_started       => 0,
         is_connected     => 0,
-        has_ended        => 0,
         leaderless_tries => 0,
     }, $class;
     $self->{published}{_topic_meta_tries} = {};
@@ -74,7 +73,7 @@ sub start {
 # In so many seconds, or as soon as a topic may be asked for again.
 sub want {
     my ($self, $topic, $delay) = @_;
-    return if $self->{has_ended} || $self->is_wanted($topic);
+    return if $self->is_wanted($topic);
     my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
     return $self->{outbox}->notice("topic $topic", $invalid, topic => $topic) if defined $invalid;
     my $now = $self->{loop}->now + ($delay || 0);
@@ -127,7 +126,7 @@ sub _refresh {
 # At most one request is on its way; what is wanted meanwhile waits for its answer.
 sub pump {
     my ($self) = @_;
-    return if $self->{has_ended} || !$self->{is_started} || $self->is_under_way;
+    return if !$self->{is_started} || $self->is_under_way;
     my $due = $self->{due};
     my $now = $self->{loop}->now;
     my @now = sort grep { $due->{$_} <= $now } keys %$due;
@@ -258,7 +257,7 @@ sub _unavailable {
 
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
+    @$self{qw(is_started is_connected)} = (0, 0);
     delete @$self{qw(timer refresh_timer request adoption)};
     return;
 }

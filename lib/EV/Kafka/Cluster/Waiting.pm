@@ -17,7 +17,7 @@ use EV::Kafka::Error;
 # tells: program_op($op).
 sub new {
     my ($class, %about) = @_;
-    my $self = bless { map({ $_ => $about{$_} } qw(topics outbox published tells)), has_ended => 0 }, $class;
+    my $self = bless { map({ $_ => $about{$_} } qw(topics outbox published tells)) }, $class;
     $self->{published}{pending_ops} = [];
     return $self;
 }
@@ -31,7 +31,8 @@ sub add {
 # Runs it now. What dies in it fails it.
 sub run {
     my ($self, $op, $conn) = @_;
-    return $self->fail('client closed', $op) if $self->{has_ended};
+    # One before it, which a program has put here, may have closed the client.
+    return $self->fail('client closed', $op) if $self->{outbox}->has_ended;
     local $@;
     return if eval { $op->{is_owners} ? $op->{run}->($op, $conn) : $self->{tells}->(program_op => $op); 1 };
     return $self->fail(EV::Kafka::Error::reason($@), $op);
@@ -47,7 +48,7 @@ sub fail {
         if   ($op->{cb}) { $outbox->call_as($op->{label} || 'EV::Kafka: callback', $op->{cb}, undef, $error) }
         else             { $unheard = 1 }
     }
-    $outbox->report($error) if $unheard && !$self->{has_ended};
+    $outbox->report($error) if $unheard;
     return;
 }
 
@@ -75,9 +76,9 @@ sub run_on_broker {
     });
     my @left;
     for my $op (@ops) {
-        my $conn = $op->{purpose} && !$self->{has_ended} ? $conn_for->($op->{purpose}) : undef;
-        if   ($op->{purpose} && !$conn && !$self->{has_ended}) { push @left, $op }
-        else                                                   { $self->run($op, $conn) }
+        my $conn = $op->{purpose} ? $conn_for->($op->{purpose}) : undef;
+        if   ($op->{purpose} && !$conn) { push @left, $op }
+        else                            { $self->run($op, $conn) }
     }
     unshift @{ $self->{published}{pending_ops} }, @left;
     return map { $_->{purpose} } @left;
@@ -134,12 +135,8 @@ sub _take {
 
 # --- the end ------------------------------------------------------------------------
 
-# Nothing is run any more.
-sub stop { $_[0]{has_ended} = 1; return }
-
 sub close {
     my ($self, $error) = @_;
-    $self->stop;
     return $self->fail($error, splice @{ $self->{published}{pending_ops} });
 }
 
@@ -182,9 +179,9 @@ Fail what will not get what it waits for.
 
 What is waited for.
 
-=head2 stop, close($error), abandon
+=head2 close($error), abandon
 
-Nothing is run any more; what waits fails, or is dropped.
+What waits fails, or is dropped.
 
 =head1 SEE ALSO
 

@@ -251,7 +251,7 @@ sub _hold_partition {
     local $@;
     my $reason = eval { "$died" } // 'an error that has no text';
     my ($offset) = $part->{fetched}->position($part->{index});
-    if ($self->{is_closed} || !$self->{assigned}->is_current($assigned, $cursor)
+    if ($self->{outbox}->has_ended || !$self->{assigned}->is_current($assigned, $cursor)
         || $cursor->{generation} != $part->{generation} || $assigned->{offset} != $offset) {
         eval { warn "$name error: $reason" };
         return;
@@ -315,7 +315,6 @@ sub is_unheard {
 
 sub close {
     my ($self, $error) = @_;
-    $self->{is_closed} = 1;
     $self->{assigned}->interrupt;
     my @answers = grep { $_ } delete $self->{current}, splice @{ $self->{answers} };
     delete $self->{timer};

@@ -19,8 +19,7 @@ use constant UNPARK_SLICE => 0.01;
 # notify: refused($cb, $error, $is_transactional), failed($error, $unheard, $is_transactional).
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster accumulator settings notify)), topics => {}, beyond => {}, timers => {},
-        has_ended => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster accumulator settings notify)), topics => {}, beyond => {}, timers => {} }, $class;
 }
 
 # As long as older ones wait for their topic to be known the next ones wait behind them.
@@ -47,7 +46,6 @@ sub watch {
 
 sub stop {
     my ($self) = @_;
-    $self->{has_ended} = 1;
     @$self{qw(topics beyond timers)} = ({}, {}, {});
     return;
 }
@@ -77,8 +75,6 @@ sub _unpark {
         return $self->{timers}{$topic} = $loop->timer(0, $self, '_unpark', $topic) if $loop->now >= $until;
         my ($number, @keys) = $accumulator->unpark($topic);
         $self->_ask_partitioner($topic, $number, @keys) if defined $number;
-        # The partitioner may have closed the client.
-        return if $self->{has_ended};
     }
     # It may have gone again meanwhile.
     return $self->_wait_for($topic, undef, '_unpark') unless $self->{cluster}->is_known($topic);
@@ -95,7 +91,8 @@ sub _ask_partitioner {
         local $@;
         push @partitions, scalar eval { $self->{settings}->choose_partition($topic, $key) };
         push @errors, $@;
-        return if $self->{has_ended};
+        # It may have closed the client.
+        return if $self->{outbox}->has_ended;
     }
     for my $refused ($self->{accumulator}->unpark_answered($topic, $number, \@partitions)) {
         my ($index, $cb, $is_transactional) = @$refused;
