@@ -2,8 +2,6 @@ package EV::Kafka::Cluster;
 use strict;
 use warnings;
 
-use Scalar::Util qw(weaken);
-
 use EV::Kafka::Cluster::Connector;
 use EV::Kafka::Cluster::Control;
 use EV::Kafka::Cluster::Links;
@@ -38,22 +36,11 @@ sub new {
     $self->{waiting}   = EV::Kafka::Cluster::Waiting->new(%ground, tells => $about{tells});
     $self->{connector} = EV::Kafka::Cluster::Connector->new(%ground, tells => $about{tells});
     $ground{connector} = $self->{connector};
-    $self->{links}     = EV::Kafka::Cluster::Links->new(%ground, notify => $self->_listener('link'));
-    $self->{control}   = EV::Kafka::Cluster::Control->new(%ground, notify => $self->_listener('control'));
+    $self->{links}     = EV::Kafka::Cluster::Links->new(%ground, notify => $self->{outbox}->listener($self, 'link'));
+    $self->{control}   = EV::Kafka::Cluster::Control->new(%ground, notify => $self->{outbox}->listener($self, 'control'));
     $self->{metadata}  = EV::Kafka::Cluster::Metadata->new(%ground, map({ $_ => $self->{$_} } qw(waiting control)),
-        notify => $self->_listener('metadata'));
+        notify => $self->{outbox}->listener($self, 'metadata'));
     return $self;
-}
-
-# What one of the parts has to say goes to the method of this name.
-sub _listener {
-    my ($self, $part) = @_;
-    weaken(my $weak = $self);
-    return sub {
-        my ($event, @about) = @_;
-        my $method = "_${part}_$event";
-        return $weak ? $weak->$method(@about) : undef;
-    };
 }
 
 # --- what is known ------------------------------------------------------------------

@@ -71,6 +71,17 @@ sub hand_over {
     return $self->_outside($object->can($method), $object, @args);
 }
 
+# What a part of an owner tells goes to the owner's method _part_event, and does not keep it alive.
+sub listener {
+    my (undef, $owner, $part) = @_;
+    weaken(my $weak = $owner);
+    return sub {
+        my ($event, @about) = @_;
+        my $method = "_${part}_$event";
+        return $weak ? $weak->$method(@about) : undef;
+    };
+}
+
 # --- what is put in -------------------------------------------------------------
 
 sub call {
@@ -292,6 +303,10 @@ The same as a code reference, whose own arguments follow; it does not keep the o
 =head2 hand_over($object, $method, @args)
 
 A method that calls the program itself.
+
+=head2 listener($owner, $part)
+
+Through which a part tells its owner: C<< $notify->($event, @about) >> calls C<_part_event> there.
 
 =head2 call($cb, @args), call_as($label, $cb, @args), report($error)
 

@@ -59,7 +59,7 @@ sub new {
     my %ground = (map({ $_ => $about{$_} } qw(loop outbox options cluster coordinators)), map({ $_ => $self->{$_} } qw(accumulator rules)));
     my $part   = sub {
         my ($name, %below) = @_;
-        return $self->{ lc $name } = "EV::Kafka::Producer::$name"->new(%ground, %below, notify => $self->_listener(lc $name));
+        return $self->{ lc $name } = "EV::Kafka::Producer::$name"->new(%ground, %below, notify => $self->{outbox}->listener($self, lc $name));
     };
     $ground{settings} = $part->('Settings');
     $part->($_) for qw(Identity Expiry Buffer Parked Flush);
@@ -461,17 +461,6 @@ sub _unidentified {
 }
 
 # --- what the parts tell --------------------------------------------------------------------------
-
-# It goes to the method of that name.
-sub _listener {
-    my ($self, $part) = @_;
-    weaken(my $weak = $self);
-    return sub {
-        my ($event, @about) = @_;
-        my $method = "_${part}_$event";
-        return $weak ? $weak->$method(@about) : undef;
-    };
-}
 
 # Messages that have no sequence number yet leave under this id from now on.
 sub _identity_identified {
