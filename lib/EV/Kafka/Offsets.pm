@@ -8,7 +8,7 @@ use Scalar::Util qw(refaddr weaken);
 use EV::Kafka::Error;
 
 # Where partitions begin and end, and where they were at some time. Its state is lookups,
-# those that have not been told yet: { done, is_queued }.
+# those that have not been told yet: { topic, partition, timestamp, done, is_queued }.
 
 # ListOffsets' special timestamps.
 use constant {
@@ -24,7 +24,27 @@ use constant UNKNOWN_TOPIC_OR_PARTITION => 3;
 
 sub new {
     my ($class, %below) = @_;
-    return bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators)), lookups => {} }, $class;
+    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators)), lookups => {} }, $class;
+    $self->{asks} = $self->_asks;
+    return $self;
+}
+
+# What all lookups have in common: of a group's thousands each has but one piece of code of its own.
+sub _asks {
+    my ($self) = @_;
+    weaken(my $weak = $self);
+    return {
+        to      => sub { my ($request) = @_; $weak->_lead($request) if $weak },
+        send    => sub { my ($conn, $answered, $where) = @_; $weak->_send($conn, $answered, $where->{lookup}) if $weak },
+        again   => \&_is_moved,
+        refused => sub { my ($where) = @_; $weak->{cluster}->want($where->{lookup}{topic}) if $weak },
+        # Whoever asks may ask again, and hears why that may help.
+        lost    => sub {
+            my ($where, $error, $request) = @_;
+            $weak->{cluster}->request_failed(@$where{qw(purpose node_id)}) if $weak;
+            $request->refuse($error);
+        },
+    };
 }
 
 # The earliest and latest of all partitions.
@@ -69,28 +89,19 @@ sub lag {
 # $done->(undef, $error), an EV::Kafka::Error, once.
 sub lookup {
     my ($self, $topic, $partition, $timestamp, $done) = @_;
-    my $lookup = { done => $done };
+    my $lookup = { topic => $topic, partition => $partition, timestamp => $timestamp, done => $done };
     my $id     = refaddr $lookup;
     $self->{lookups}{$id} = $lookup;
     weaken(my $weak = $self);
     $self->{coordinators}->begin(
+        %{ $self->{asks} },
         name    => 'ListOffsets',
+        subject => $lookup,
         notice  => "ListOffsets for $topic:$partition",
         tries   => LOOKUP_TRIES,
-        to      => sub { $weak->_lead($_[0], $lookup, $topic, $partition) if $weak },
-        send    => sub { my ($conn, $answered) = @_; $weak->_send($conn, $answered, $topic, $partition, $timestamp) if $weak },
-        again   => sub { my ($code) = @_; $weak && $weak->_is_moved($code) },
-        refused => sub { $weak->{cluster}->want($topic) if $weak },
-        # Whoever asks may ask again, and hears why that may help.
-        lost    => sub {
-            my ($where, $error, $request) = @_;
-            $weak->{cluster}->request_failed(@$where{qw(purpose node_id)}) if $weak;
-            $request->refuse($error);
-        },
         done    => sub {
             my ($result, $error) = @_;
-            return $error ? $weak->_end($id, undef, $error->cause) : $weak->_found($id, $topic, $partition, $timestamp, $result)
-                if $weak;
+            return $error ? $weak->_end($id, undef, $error->cause) : $weak->_found($id, $lookup, $result) if $weak;
         },
     );
     return;
@@ -119,11 +130,11 @@ sub abandon {
 # --- one lookup -----------------------------------------------------------------
 
 sub _lead {
-    my ($self, $request, $lookup, $topic, $partition) = @_;
-    my $cluster = $self->{cluster};
-    my $leader  = $cluster->leader($topic, $partition);
+    my ($self, $request) = @_;
+    my ($cluster, $lookup) = ($self->{cluster}, $request->subject);
+    my $leader = $cluster->leader(@$lookup{qw(topic partition)});
     if (!defined $leader) {
-        $cluster->want($topic);
+        $cluster->want($lookup->{topic});
         return $request->refuse(EV::Kafka::Error->without_code('no connection to leader', 1));
     }
     $lookup->{is_queued} = 1;
@@ -131,32 +142,33 @@ sub _lead {
         run => sub {
             my (undef, $conn) = @_;
             delete $lookup->{is_queued};
-            $request->go($conn, purpose => 'main', node_id => $leader);
+            $request->go($conn, purpose => 'main', node_id => $leader, lookup => $lookup);
         },
         cb => sub { $request->refuse(EV::Kafka::Error->without_code($_[1], 1)) },
     });
 }
 
 sub _send {
-    my ($self, $conn, $answered, $topic, $partition, $timestamp) = @_;
-    return $conn->list_offsets($topic, $partition, $timestamp, $answered, {
+    my ($self, $conn, $answered, $lookup) = @_;
+    my @partition = @$lookup{qw(topic partition)};
+    return $conn->list_offsets(@partition, $lookup->{timestamp}, $answered, {
         isolation_level => $self->isolation,
-        leader_epoch    => $self->{cluster}->leader_epoch($topic, $partition),
+        leader_epoch    => $self->{cluster}->leader_epoch(@partition),
     });
 }
 
 sub _is_moved {
-    my ($self, $code) = @_;
+    my ($code) = @_;
     return EV::Kafka::Error::is_leader_error($code) || $code == UNKNOWN_TOPIC_OR_PARTITION;
 }
 
 sub _found {
-    my ($self, $id, $topic, $partition, $timestamp, $result) = @_;
-    my ($answer) = grep { $_->{partition} == $partition }
-        map { @{ $_->{partitions} } } grep { $_->{topic} eq $topic } @{ $result->{topics} };
+    my ($self, $id, $lookup, $result) = @_;
+    my ($answer) = grep { $_->{partition} == $lookup->{partition} }
+        map { @{ $_->{partitions} } } grep { $_->{topic} eq $lookup->{topic} } @{ $result->{topics} };
     my $error = !$answer ? 'ListOffsets answer lacks the partition'
         # Only of a time there may be no offset.
-        : $answer->{offset} < 0 && $timestamp < 0 ? "ListOffsets answers $answer->{offset}, which is no offset"
+        : $answer->{offset} < 0 && $lookup->{timestamp} < 0 ? "ListOffsets answers $answer->{offset}, which is no offset"
         : undef;
     return $self->_end($id, undef, EV::Kafka::Error->without_code($error)) if defined $error;
     return $self->_end($id, $answer->{offset}, undef, $answer);
