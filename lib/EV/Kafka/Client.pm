@@ -168,7 +168,7 @@ sub close {
     return;
 }
 
-sub _has_ended { return $_[0]{state} =~ /\A(?:closed|left)\z/ }
+sub _has_ended { return $_[0]{state} eq 'closed' || $_[0]{state} eq 'left' }
 
 sub _check_open {
     my ($self) = @_;

@@ -45,8 +45,9 @@ sub new {
 
 # --- what is known ------------------------------------------------------------------
 
-sub leader           { my ($self, @partition) = @_; return $self->{topics}->leader(@partition) }
-sub leader_epoch     { my ($self, @partition) = @_; return $self->{topics}->leader_epoch(@partition) }
+# Asked of every partition for every Fetch, hence without copies.
+sub leader           { return $_[0]{topics}->leader($_[1], $_[2]) }
+sub leader_epoch     { return $_[0]{topics}->leader_epoch($_[1], $_[2]) }
 sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_known(@wanted) }
 sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_gone(@partition) }
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
@@ -91,7 +92,7 @@ sub leaders_found { return $_[0]{metadata}->leaders_found }
 sub on_broker {
     my ($self, $purpose, $node_id, $op) = @_;
     my $queued = { %$op, is_owners => 1, purpose => $purpose, node_id => $node_id };
-    if (my $conn = $self->ready_conn($purpose, $node_id)) {
+    if (my $conn = $self->{links}->ready_conn($purpose, $node_id)) {
         return $self->{waiting}->run($queued, $conn);
     }
     $self->{waiting}->add($queued);
@@ -118,10 +119,7 @@ sub when_connected {
 
 # --- connections --------------------------------------------------------------------
 
-sub ready_conn {
-    my ($self, $purpose, $node_id) = @_;
-    return $self->{links}->ready_conn($purpose, $node_id);
-}
+sub ready_conn { return $_[0]{links}->ready_conn($_[1], $_[2]) }
 
 sub open {
     my ($self, $purpose, $node_id) = @_;

@@ -49,7 +49,7 @@ sub enter {
         local $self->{entered} = $self->{entered} + 1;
         @result = wantarray ? $object->$method(@args) : scalar $object->$method(@args);
     }
-    $self->drain unless $self->{entered};
+    $self->drain if @{ $self->{queue} } && !$self->{entered};
     return wantarray ? @result : $result[0];
 }
 
@@ -237,14 +237,19 @@ sub _call_program {
 # whatever comes behind that, waits until it has returned, also while it turns the loop.
 sub _outside {
     my ($self, $code, @args) = @_;
-    my $queue   = $self->{queue};
-    my $follows = $self->{follows} ? List::Util::first { $queue->[$_][0] eq '_go_on' } 0 .. $#$queue : undef;
-    my @waits   = defined $follows ? splice @$queue, $follows : ();
-    my @given   = do { local $self->{entered} = 0; $code->(@args) };
+    my $waits = $self->{follows} ? $self->_take_what_follows : undef;
+    my @given = do { local $self->{entered} = 0; $code->(@args) };
     # It may have forked: in the child nothing of what would follow is to happen.
     return if $self->{abandon}->();
-    push @$queue, @waits;
+    push @{ $self->{queue} }, @$waits if $waits;
     return @given;
+}
+
+sub _take_what_follows {
+    my ($self) = @_;
+    my $queue   = $self->{queue};
+    my $follows = List::Util::first { $queue->[$_][0] eq '_go_on' } 0 .. $#$queue;
+    return defined $follows ? [splice @$queue, $follows] : undef;
 }
 
 sub _make_in_turn {

@@ -39,7 +39,7 @@ sub open {
 
 sub ready_conn {
     my ($self, $purpose, $node_id) = @_;
-    my $link = $self->link($purpose, $node_id) or return;
+    my $link = $self->{links}{"$purpose:$node_id"} or return;
     return $link->ready_conn;
 }
 

@@ -123,11 +123,12 @@ sub _positions_by {
 
 # --- a part of an answer: EV::Kafka::Consumer::Delivery says what it is ----------------
 
+# Looked at several times for every part, hence without further calls.
 sub is_wanted {
     my ($self, $part) = @_;
-    my $cursor = $part->{cursor};
-    return $self->is_current($part->{assigned}, $cursor)
-        && ($part->{asked} || $cursor->{generation} == $part->{generation});
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    my $current = $self->{cursors}{"$assigned->{topic}:$assigned->{partition}"};
+    return $current && $current == $cursor && ($part->{asked} || $cursor->{generation} == $part->{generation});
 }
 
 # Hands its records over by a method of the native answer's, and gives what that gives.

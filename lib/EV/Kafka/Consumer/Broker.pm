@@ -12,6 +12,7 @@ use EV::Kafka::Consumer::Cursor;
 #   timer      which the latter has
 #   failures   in a row
 #   turn       which partition comes first in the next one
+#   op         sends it when there is a connection, the same for every Fetch
 # A Fetch is
 #   rounds      of poll, that take part in its answer
 #   is_ahead    it left before anybody called poll
@@ -58,9 +59,9 @@ sub ask {
     my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round, fetchable => \@fetchable };
     my $now   = $self->{loop}->now;
     my $delay = List::Util::min(map { $_->[1]->wait_at($now) } @fetchable) // 0;
-    $delay > 0 ? $self->_wait($delay, $fetch) : $self->{cluster}->on_broker(fetch => $self->{node_id}, {
-        run => $self->{outbox}->entry($self, _send => $fetch),
-        cb  => $self->{outbox}->entry($self, _unsent => $fetch),
+    $delay > 0 ? $self->_wait($delay, $fetch) : $self->{cluster}->on_broker(fetch => $self->{node_id}, $self->{op} ||= {
+        run => $self->{outbox}->entry($self, '_send'),
+        cb  => $self->{outbox}->entry($self, '_unsent'),
     });
     # Later it is looked at again.
     delete $fetch->{fetchable};
@@ -103,7 +104,8 @@ sub _wait {
 }
 
 sub _send {
-    my ($self, $fetch, undef, $conn) = @_;
+    my ($self, undef, $conn) = @_;
+    my $fetch = $self->{fetch} or return;
     my $now   = $self->{loop}->now;
     my $fetchable = delete $fetch->{fetchable} || [$self->_fetchable];
     my @parts = map { { assigned => $_->[0], cursor => $_->[1] } } grep { $_->[1]->wait_at($now) <= 0 } @$fetchable;
@@ -165,7 +167,7 @@ sub _to_fetch {
 
 sub _answered {
     my ($self, $fetch, $fetched, $error) = @_;
-    return unless $self->_is_current($fetch);
+    return unless ($self->{fetch} || 0) == $fetch;
     if (defined $error) {
         $self->{cluster}->request_failed(fetch => $self->{node_id});
         # A connection that is lost makes its own delay, an answer that is of no use does not.
@@ -180,19 +182,14 @@ sub _answered {
 }
 
 sub _unsent {
-    my ($self, $fetch, undef, $error) = @_;
-    return $self->_end($fetch, $error);
-}
-
-sub _is_current {
-    my ($self, $fetch) = @_;
-    return $self->{fetch} && $self->{fetch} == $fetch;
+    my ($self, undef, $error) = @_;
+    return $self->{fetch} ? $self->_end($self->{fetch}, $error) : undef;
 }
 
 # Its answer has been read: the next one may leave. True if it was under way at all.
 sub forget {
     my ($self, $fetch) = @_;
-    return 0 unless $self->_is_current($fetch);
+    return 0 unless ($self->{fetch} || 0) == $fetch;
     delete $self->{fetch};
     return 1;
 }

@@ -20,6 +20,7 @@ use constant SLICE_MS => 5;
 #   sated      the turn of the loop in which time was up last
 #   held       who does not want anything to be delivered, by name
 #   unheard    there was nobody to deliver to
+#   has_asked  for a listener: the program has been told that there is none
 #   pool       the arrays that on_batch is given are filled again, unless they were kept
 # An answer is { node_id?, parts, rounds, error? }, a part what it has of one partition:
 #   assigned, cursor, generation   whose it is, and before which seeks
@@ -275,7 +276,7 @@ sub listener {
     for my $name (qw(on_batch on_message)) {
         my $code = $options->{$name};
         next unless ref $code && reftype($code) eq 'CODE';
-        $self->{outbox}->notice_over('listener');
+        $self->{outbox}->notice_over('listener') if delete $self->{has_asked};
         return [$name, $code];
     }
     return;
@@ -283,6 +284,7 @@ sub listener {
 
 sub nobody_listens {
     my ($self) = @_;
+    $self->{has_asked} = 1;
     my @assigned = map { "$_->{topic}:$_->{partition}" } $self->{assigned}->all;
     return $self->{outbox}->notice(listener => 'records have nowhere to go: there is no on_message (or on_batch), though '
         . (@assigned == 1 ? "$assigned[0] is assigned" : @assigned . ' partitions are assigned'), partitions => \@assigned);
