@@ -55,7 +55,13 @@ use constant CONNECTIONS => 3;
 
 sub new {
     my ($class, %below) = @_;
-    return bless { map({ $_ => $below{$_} } qw(loop outbox options cluster)), entries => {}, requests => {}, number => 0 }, $class;
+    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster)), entries => {}, requests => {}, number => 0 }, $class;
+    weaken(my $weak = $self);
+    $self->{keeper} = {
+        delayed => sub { my ($request, $error) = @_; return $weak ? $weak->_tell_of_wait($request, $error) : undef },
+        ended   => sub { my ($request) = @_; return $weak ? $weak->_request_over($request) : undef },
+    };
+    return $self;
 }
 
 # An EV::Kafka::Request that goes to the coordinator. Besides what that takes:
@@ -95,23 +101,12 @@ sub any {
 sub begin {
     my ($self, %about) = @_;
     my $id = ++$self->{number};
-    weaken(my $weak = $self);
-    my ($over, $waits) = @about{qw(over waits)};
-    my $what  = delete $about{notice} // $about{name};
-    my $begun = $self->{loop}->now;
     my $request = $self->{requests}{$id} = EV::Kafka::Request->new(
         %about,
+        number => $id,
         loop   => $self->{loop},
         outbox => $self->{outbox},
-        waits  => sub {
-            my ($error) = @_;
-            $waits->($error) if $waits;
-            $weak->_tell_of_wait("request $id", $what, $begun, $error) if $weak;
-        },
-        over => sub {
-            $weak->_request_over($id) if $weak;
-            $over->() if $over;
-        },
+        keeper => $self->{keeper},
     );
     $request->start;
     return $request;
@@ -191,13 +186,15 @@ sub abandon {
 
 # Of connections others tell.
 sub _tell_of_wait {
-    my ($self, $subject, $what, $begun, $error) = @_;
-    return if !defined $error->code || $self->{loop}->now - $begun < SILENCE;
-    return $self->{outbox}->notice($subject, "$what: " . $error->text . '; it is tried again');
+    my ($self, $request, $error) = @_;
+    return if !defined $error->code || $request->age < SILENCE;
+    my $what = $request->notice;
+    return $self->{outbox}->notice("request ${\ $request->number }", "$what: " . $error->text . '; it is tried again');
 }
 
 sub _request_over {
-    my ($self, $id) = @_;
+    my ($self, $request) = @_;
+    my $id = $request->number;
     delete $self->{requests}{$id};
     return $self->{outbox}->notice_over("request $id");
 }

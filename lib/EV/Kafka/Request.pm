@@ -20,10 +20,15 @@ use EV::Kafka::Error;
 #   waits     $waits->($error) when it is to be tried again
 #   done      $done->($result, $error), once, unless nobody waits any more
 #   over      $over->() at the end in any case
+#   keeper    { delayed, ended }: $delayed->($request, $error) after waits, $ended->($request)
+#             before over, the same code for all requests of a keeper's
+#   number    by which the keeper has it
+#   notice    what is told of it while it has to be tried for long, its name if there is none
 #   loop      whose timers it has
 #   outbox    whose entries answers are
 #   round, tried, unknown   turns, times it was sent, and answers that said nothing
 #   why       the error of the last turn
+#   begun     when it was made
 # Whoever gives the code sees to it that it does not keep alive what holds the request.
 
 # Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms); less
@@ -50,7 +55,7 @@ sub new {
         alive   => sub { 1 },
         map({ $_ => sub { } } qw(refused lost waits over)),
         %about,
-        round => 0, tried => 0, unknown => 0,
+        round => 0, tried => 0, unknown => 0, begun => $about{loop}->now,
     }, $class;
 }
 
@@ -61,7 +66,12 @@ sub _backoff_after {
 
 sub round     { $_[0]{round} }
 sub subject   { $_[0]{subject} }
+sub number    { $_[0]{number} }
+sub notice    { $_[0]{notice} // $_[0]{name} }
 sub has_ended { $_[0]{ended} ? 1 : 0 }
+
+# Seconds since it was made.
+sub age { my ($self) = @_; return $self->{loop}->now - $self->{begun} }
 
 sub start {
     my ($self) = @_;
@@ -75,8 +85,10 @@ sub end {
     return if $self->{ended};
     $self->{ended} = 1;
     delete @$self{qw(clock pause)};
-    my $over = $self->{over};
+    my $over   = $self->{over};
+    my $keeper = delete $self->{keeper};
     delete @$self{@CODE};
+    $keeper->{ended}->($self) if $keeper;
     return $over->();
 }
 
@@ -128,6 +140,8 @@ sub again {
     return if $self->{ended};
     $self->why($error);
     $self->{waits}->($error);
+    my $keeper = $self->{keeper};
+    $keeper->{delayed}->($self, $error) if $keeper;
     my $tries = $self->{tries};
     return $self->_give_up("after $tries tries") if defined $tries && $self->{tried} >= $tries;
     my $wait = $self->{loop}->backoff($self->{round}, $self->{backoff}->($error->code));
@@ -263,6 +277,10 @@ Why it was not answered yet, as an error, or undef.
 =head2 round, has_ended, subject
 
 Which turn it is, counted from 1, whether there will be none any more, and whose it is.
+
+=head2 number, notice, age
+
+For its keeper: by what it is known there, what is told of it, and the seconds since it was made.
 
 =head1 FUNCTIONS
 
