@@ -64,7 +64,7 @@ for my $what (sort keys %MOST) {
 # What the documentation lets programs read and write, beside the options, and call.
 my %PUBLISHED = map { $_ => 1 } qw(bootstrap meta bootstrap_conn conns leaders broker_map assignments group producer_id producer_epoch
     pending_ops _linger_active _linger_timer _topic_meta_tries);
-my %SEAM = map { $_ => 1 } qw(_assign_partitions _merge_metadata _refresh_metadata_for_topic _drain_pending_for _flush_all_batches);
+my %SEAM = map { $_ => 1 } qw(_assign_partitions _merge_metadata _refresh_metadata _refresh_metadata_for_topic _drain_pending_for _flush_all_batches);
 
 subtest 'tests look into a client by one module only' => sub {
     my $options  = do { local (@ARGV, $/) = 'lib/EV/Kafka/Options.pm'; <> };

@@ -321,6 +321,15 @@ subtest 'pending_ops' => sub {
     is $message, 'ok', 'a list that is put in its place counts';
 };
 
+subtest '_refresh_metadata' => sub {
+    my $mock  = mocked(1, t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my $meta  = $kafka->{cfg}{meta};
+    $kafka->_refresh_metadata;
+    wait_until { $kafka->{cfg}{meta} != $meta } 'another meta';
+    is_deeply $kafka->{cfg}{leaders}, { 't:0' => 0 }, 'asks for all topics once more';
+};
+
 subtest '_drain_pending_for' => sub {
     my $kafka = client;
     my @ran;

@@ -33,7 +33,7 @@ sub notice_over { my ($kafka, @subjects) = @_; return $kafka->{outbox}->notice_o
 # --- metadata -----------------------------------------------------------------------
 
 # Asks for the metadata of all topics.
-sub refresh { my ($kafka) = @_; return $kafka->{cluster}->refresh }
+sub refresh { my ($kafka) = @_; return $kafka->_refresh_metadata }
 
 sub is_refreshing { my ($kafka) = @_; return $kafka->{cluster}{metadata}->is_under_way }
 

@@ -278,6 +278,8 @@ sub _merge_metadata { my ($cfg, $meta) = @_; return EV::Kafka::Cluster::Topics->
 
 sub _assign_partitions { my ($self, @group) = @_; return $self->{group}->share_out(@group) }
 
+sub _refresh_metadata { my ($self) = @_; return $self->{cluster}->refresh }
+
 sub _refresh_metadata_for_topic { my ($self, $topic) = @_; return $self->{cluster}->want($topic) }
 
 sub _drain_pending_for { my ($self, $node_id) = @_; return $self->{cluster}->run_on_broker($node_id) }
