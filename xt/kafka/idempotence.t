@@ -25,6 +25,9 @@ my ($OUTSTANDING, $RATE) = (5_000, 5_000);
 # One node killed, one stopped.
 my $ROUNDS = 2;
 
+# As often is the log read at the most, a second apart, until what was delivered is there.
+my $READINGS = 30;
+
 my $cluster = cluster(nodes => 3);
 my $brokers = $cluster->bootstrap;
 
@@ -77,10 +80,27 @@ for my $writer (@writers) {
     is $error, undef, "$writer->{name}: everything is settled";
 }
 
+# What kcat reads, once it reads all of these. A node that has just become a leader does not
+# know yet how far its log is replicated, and shows less of it until the others have fetched.
+sub log_of {
+    my ($topic, @values) = @_;
+    my @records;
+    for (1 .. $READINGS) {
+        @records = kcat_consume($brokers, $topic, $PARTITIONS);
+        my %there = map { $_->[3] => 1 } map { @$_ } @records;
+        my @missing = grep { !$there{$_} } @values or last;
+        diag scalar(@missing), ' of ', scalar(@values), " are not to be read (yet): $missing[0] to $missing[-1]; partitions end with ",
+            join ', ', map { @$_ ? "$_->[-1][3] at $_->[-1][0]" : 'nothing' } @records if $_ == 1;
+        sleep 1;
+    }
+    return @records;
+}
+
 for my $writer (@writers) {
     subtest $writer->{name} => sub {
         my ($topic, $total) = @$writer{qw(topic next)};
-        my @records   = kcat_consume($brokers, $topic, $PARTITIONS);
+        my @delivered = grep { $writer->{delivered}[$_] } 0 .. $total - 1;
+        my @records   = log_of($topic, @delivered);
         my (%copies, %offsets);
         for my $partition (0 .. $PARTITIONS - 1) {
             for my $record (@{ $records[$partition] }) {
@@ -88,7 +108,6 @@ for my $writer (@writers) {
                 push @{ $offsets{ $record->[3] }{$partition} }, $record->[0];
             }
         }
-        my @delivered = grep { $writer->{delivered}[$_] } 0 .. $total - 1;
         note sprintf '%d produced, %d delivered, %d failed, %d in the log, %d of them twice or more', $total,
             scalar @delivered, scalar @{ $writer->{errors} }, scalar(map { @$_ } @records),
             scalar grep { $_ > 1 } values %copies;
