@@ -59,8 +59,10 @@ subtest 'the next Fetch is on its way, and no more than that' => sub {
     });
     $kafka->consume;
     wait_until { $received >= 20 } 'the first answer';
-    is $outstanding[0], 1, 'the first message comes with the first answer';
-    is $outstanding[-1], 2, 'while it is delivered one more is fetched, and waits';
+    # The next one leaves before the first message is delivered, which the mock may see by then.
+    cmp_ok $outstanding[0], '<=', 2, 'the first message comes with the first answer';
+    is_deeply [grep { $_ > 2 } @outstanding], [], 'while it is delivered no more than one is fetched';
+    is $outstanding[-1], 2, 'and that one waits';
     wait_until { $received >= 200 } 'everything';
     is $received, 200, 'once';
 };
