@@ -50,8 +50,9 @@ sub _settle_unanswered {
     }
 }
 
+# With a last argument nothing lingers at the end.
 sub shared_callback {
-    my ($kafka, $topic, $value, $messages) = @_;
+    my ($kafka, $topic, $value, $messages, $at_end) = @_;
     my $on_delivery = sub {
         my ($result, $error) = @_;
         $failed++ if defined $error;
@@ -60,7 +61,7 @@ sub shared_callback {
     return _paced($messages, $BOUND, sub {
         my ($next, $end) = @_;
         for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, $on_delivery) }
-    });
+    }, $at_end && sub { $kafka->flush });
 }
 
 # Closures that know their message, at most $bound of them alive. With $at_bound
