@@ -301,7 +301,7 @@ with growing delays of up to a second, as one that cannot be reached. Passwords 
 tokens appear in no text of this module; the client keeps them where
 C<< $kafka->{cfg} >> does not show them.
 
-=item acks => Int (default -1)
+=item acks => -1 | 0 | 1 | 'all' (default -1, which is C<all>)
 
 When a message counts as delivered: C<-1> when all in-sync replicas have it, C<1>
 when the leader has it, C<0> as soon as it is written to the connection. With 0 the
@@ -513,6 +513,20 @@ After how many seconds without use the client closes a connection, and opens it 
 it is needed; 0 means never. Brokers do so after ten minutes by default
 (C<connections.max.idle.ms>), and may then close one to which a message is under way. The
 connection that metadata come by stays.
+
+=item librdkafka => \%properties
+
+Options by librdkafka's names, as Net::Kafka takes them and as configuration files have
+them:
+
+    my $kafka = EV::Kafka->new(librdkafka => {
+        'bootstrap.servers' => 'kafka-1:9092,kafka-2:9092',
+        'linger.ms'         => 20,
+        'group.id'          => 'readers',       # for subscribe
+    });
+
+L<EV::Kafka::Options::Librdkafka> has the table of all names. What has no counterpart croaks
+with its name; an option beside C<librdkafka> goes before what it says.
 
 =item loop => $ev_loop
 

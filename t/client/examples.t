@@ -90,7 +90,7 @@ subtest 'error_handling.pl' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);
     my $output = output_of('error_handling', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't' });
-    like $output, qr/^1\. wrong option: unknown option\(s\): ack at /m, 'a croak';
+    like $output, qr/^1\. wrong option: unknown option\(s\): ack \(did you mean 'acks'\?\) at /m, 'a croak';
     like $output, qr/^2\. no broker, on_error: \S/m, 'on_error';
     like $output, qr/^3\. a message too large: \S.*\n   the broker has answered, with code 10 MESSAGE_TOO_LARGE$/m,
         'an error of an operation';

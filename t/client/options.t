@@ -37,11 +37,31 @@ is(EV::Kafka->new(compression => $_)->{cfg}{compression}, undef, "compression '$
 
 like refused('colour', 1, 'acks', 1, 'apple', 2), qr/^unknown option\(s\): apple, colour at /,
     'unknown options are named, and the caller\'s line is';
+is(EV::Kafka->new(acks => 'all')->{cfg}{acks}, -1, "acks 'all' is -1");
+like refused(group_id => 'g', brokerz => 'a', tlsCaFile => 'f'),
+    qr/^unknown option\(s\): brokerz \(did you mean 'brokers'\?\), group_id, tlsCaFile \(did you mean 'tls_ca_file'\?\) at /,
+    'what may have been meant is said';
+for my $case (
+    [request_timeout => 30_000, 'seconds'], [delivery_timeout => 120_000, 'seconds'], [transaction_timeout => 60, 'milliseconds'],
+) {
+    my ($name, $value, $unit) = @$case;
+    my @warned;
+    local $SIG{__WARN__} = sub { push @warned, @_ };
+    EV::Kafka->new($name => $value);
+    is scalar @warned, 1, "$name => $value: a warning";
+    like $warned[0], qr/^EV::Kafka: option '$name' is in $unit: is $value what is meant\? at \Q$0\E line/, 'that names the unit';
+}
+{
+    my @warned;
+    local $SIG{__WARN__} = sub { push @warned, @_ };
+    EV::Kafka->new(request_timeout => 30, delivery_timeout => 86_400, flush_timeout => 3600, transaction_timeout => 900_000);
+    is_deeply \@warned, [], 'what is plausible is not warned of';
+}
 like refused('acks'), qr/^EV::Kafka: new takes option => value pairs/, 'odd number of arguments';
 
 for my $case (
     [brokers => ' , '], [brokers => 'a:b'], [brokers => '::1'], [brokers => 'a:0'], [brokers => 'a:65536'],
-    [acks => 2], [acks => 'all'], [acks => ''],
+    [acks => 2], [acks => 'ALL'], [acks => ''],
     [linger_ms => -1], [linger_ms => 'soon'], [linger_ms => 'inf'], [linger_ms => 'nan'],
     [batch_size => 0], [batch_size => 1.5], [batch_size => 2**31],
     [compression => 'lzma'],

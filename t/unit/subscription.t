@@ -26,7 +26,10 @@ for my $case (
     [['t', group_id => ''],                            qr/\Aoption 'group_id' requires a value/],
     [['t', 'group_id'],                                qr/\Aoption 'group_id' requires a value/],
     [['t', @GROUP, 'auto_commit'],                     qr/\Aoption 'auto_commit' requires a value/],
-    [['t', @GROUP, colour => 1],                       qr/\Aunknown option 'colour'/],
+    [['t', @GROUP, colour => 1],                       qr/\Aunknown option 'colour' at/],
+    [['t', @GROUP, autoCommit => 1],                   qr/\Aunknown option 'autoCommit' \(did you mean 'auto_commit'\?\) at/],
+    [['t', groupid => 'g'],
+        qr/\Aoption 'group_id' requires a value; 'groupid' was taken for a topic \(did you mean 'group_id'\?\) at/],
     [['a b', @GROUP],                                  qr/\Ainvalid topic name: 'a b'/],
     [['', @GROUP],                                     qr/\Ainvalid topic name: ''/],
     [['..', @GROUP],                                   qr/\Ainvalid topic name: '\.\.'/],
@@ -49,6 +52,15 @@ for my $case (
     like refusal(@$arguments), $text, "subscribe($name)";
 }
 is $kafka->{cfg}{group}, undef, 'what was refused left nothing behind';
+
+for my $case ([session_timeout => 30, 'milliseconds'], [heartbeat_interval => 3000, 'seconds'], [auto_commit_interval => 5000, 'seconds']) {
+    my ($name, $value, $unit) = @$case;
+    my @warned;
+    local $SIG{__WARN__} = sub { push @warned, @_ };
+    EV::Kafka->new(on_error => sub { die "@_\n" })->subscribe('t', @GROUP, $name => $value);
+    is scalar @warned, 1, "$name => $value: a warning";
+    like $warned[0], qr/^EV::Kafka: option '$name' is in $unit: is $value what is meant\? at \Q$0\E line/, 'that names the unit';
+}
 
 is refusal('a', 'b', 'a', group_id => 0, on_assign => undef), 'accepted', "a group may be called '0'";
 is $kafka->{cfg}{group}{group_id}, 0, 'and is known by that name';

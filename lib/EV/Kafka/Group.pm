@@ -65,7 +65,7 @@ sub new {
 
 sub subscribe {
     my ($self, @arguments) = @_;
-    my $subscription = EV::Kafka::Group::Subscription->parse(@arguments);
+    my $subscription = EV::Kafka::Group::Subscription->parse($self->{options}{subscription}, @arguments);
     return $self->_begin($subscription) unless $self->{member};
     $self->{next} = $subscription;
     return $self->_leave;

@@ -7,6 +7,8 @@ use List::Util ();
 use overload ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
+use EV::Kafka::Options::Hint;
+use EV::Kafka::Options::Librdkafka;
 use EV::Kafka::Security;
 
 # A croak names the line of the program, not one of ours.
@@ -91,7 +93,19 @@ my %CHECK = (
     sasl              => \&EV::Kafka::Security::check_sasl,
 );
 
-my %KNOWN = map { $_ => 1 } keys %CHECK;
+my %KNOWN = map { $_ => 1 } keys %CHECK, 'librdkafka';
+
+# Options in seconds, and from how many on they look like milliseconds.
+my %SECONDS = (
+    request_timeout      => 1_000,
+    delivery_timeout     => 10_000,
+    flush_timeout        => 10_000,
+    metadata_refresh     => 10_000,
+    connections_max_idle => 10_000,
+);
+
+# Options in milliseconds, and below how many they look like seconds.
+my %MILLISECONDS = (transaction_timeout => 500);
 
 # The configuration half of $client->{cfg}, from what the caller gave to new.
 sub parse {
@@ -100,16 +114,25 @@ sub parse {
     my %given = @pairs;
 
     if (my @unknown = sort grep { !$KNOWN{$_} } keys %given) {
-        Carp::croak('unknown option(s): ' . join ', ', @unknown);
+        Carp::croak('unknown option(s): ' . join ', ',
+            map { $_ . EV::Kafka::Options::Hint::did_you_mean($_, keys %KNOWN) } @unknown);
+    }
+    delete @given{ grep { !defined $given{$_} } keys %given };
+    my $group;
+    if (my $properties = delete $given{librdkafka}) {
+        (my $other, $group) = EV::Kafka::Options::Librdkafka->translate($properties);
+        %given = (%$other, %given);
     }
 
-    my %cfg = (%DEFAULT, map { $_ => $given{$_} } grep { defined $given{$_} } keys %given);
+    my %cfg = (%DEFAULT, %given);
+    $cfg{subscription} = $group if $group;
     # '' is no id.
     delete $cfg{transactional_id} unless length $cfg{transactional_id};
     for my $name (sort keys %cfg) {
         my $check = $CHECK{$name} or next;
         $cfg{$name} = $check->($name, $cfg{$name});
     }
+    EV::Kafka::Options::Hint::warn_of_units(\%given, \%SECONDS, \%MILLISECONDS);
     _force_idempotence(\%cfg, defined $given{idempotent}) if defined $cfg{transactional_id};
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     _bad(on_batch => 'takes the place of on_message: only one of them can be given')
@@ -185,7 +208,8 @@ sub _flag { $_[1] ? 1 : 0 }
 
 sub _acks {
     my ($name, $value) = @_;
-    _bad($name, "must be -1, 0 or 1, not '$value'") unless $value =~ /\A(?:-1|0|1)\z/;
+    return -1 if $value eq 'all';
+    _bad($name, "must be -1 (all), 0 or 1, not '$value'") unless $value =~ /\A(?:-1|0|1)\z/;
     return $value + 0;
 }
 

@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util qw(looks_like_number reftype);
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Options::Hint;
 
 my %DEFAULT = (
     session_timeout    => 30_000,
@@ -35,9 +36,15 @@ my %CHECK = (
     on_lost              => \&_callback,
 );
 
-# The topics come first; the first name of an option ends them.
+# Options in seconds, and from how many on they look like milliseconds; options in
+# milliseconds, and below how many they look like seconds.
+my %SECONDS      = (heartbeat_interval => 1_000, auto_commit_interval => 1_000);
+my %MILLISECONDS = (session_timeout => 500, rebalance_timeout => 500);
+
+# The topics come first; the first name of an option ends them. Defaults of the client's
+# own are what it was given by librdkafka's names.
 sub parse {
-    my ($class, @arguments) = @_;
+    my ($class, $own_default, @arguments) = @_;
     my @topics;
     push @topics, shift @arguments while @arguments && !(defined $arguments[0] && $CHECK{ $arguments[0] });
     defined && /\A[A-Za-z0-9._-]{1,249}\z/ && !/\A\.\.?\z/
@@ -48,20 +55,32 @@ sub parse {
     while (@arguments) {
         my $name = shift @arguments;
         Carp::croak("option '" . ($name // '') . "' requires a value") unless @arguments;
-        Carp::croak("unknown option '" . ($name // '') . "'") unless defined $name && $CHECK{$name};
+        Carp::croak("unknown option '" . ($name // '') . "'"
+            . EV::Kafka::Options::Hint::did_you_mean($name // '', keys %CHECK)) unless defined $name && $CHECK{$name};
         my $value = shift @arguments;
         $given{$name} = $value if defined $value;
     }
-    Carp::croak("option 'group_id' requires a value") unless length($given{group_id} // '');
-    my %option = (%DEFAULT, %given);
+    my %option = (%DEFAULT, %{ $own_default || {} }, %given);
+    Carp::croak("option 'group_id' requires a value" . _taken_for_topic(@topics)) unless length($option{group_id} // '');
     my %seen;
-    return {
+    my $subscription = {
         topics     => [grep { !$seen{$_}++ } @topics],
         member_id  => '',
         generation => -1,
         state      => 'joining',
         map { $_ => $CHECK{$_}->($_, $option{$_}) } keys %option,
     };
+    EV::Kafka::Options::Hint::warn_of_units(\%given, \%SECONDS, \%MILLISECONDS);
+    return $subscription;
+}
+
+# A name that is not quite an option's reads like one more topic.
+sub _taken_for_topic {
+    for my $topic (@_) {
+        my $hint = EV::Kafka::Options::Hint::did_you_mean($topic, keys %CHECK) or next;
+        return "; '$topic' was taken for a topic$hint";
+    }
+    return '';
 }
 
 sub _bad {
@@ -137,10 +156,10 @@ A part of L<EV::Kafka::Group>, not for use by itself.
 
 =head1 METHODS
 
-=head2 parse(@topics, %options)
+=head2 parse(\%defaults, @topics, %options)
 
 Turns what L<EV::Kafka/"subscribe(@topics, %opts)"> documents into the beginnings
-of C<< $kafka->{cfg}{group} >>: topics, options with their defaults, and a member
+of C<< $kafka->{cfg}{group} >>: topics, options with their defaults (those of the client first, which may be undef), and a member
 that has joined nothing yet. It croaks on what makes no sense, and names it.
 
 =head1 SEE ALSO
