@@ -12,7 +12,7 @@ use EV::Kafka::Consumer::Cursor;
 #   timer      which the latter has
 #   failures   in a row
 #   turn       which partition comes first in the next one
-#   op         sends it when there is a connection, the same for every Fetch
+#   op         sends it when there will be a connection, the same for every Fetch
 # A Fetch is
 #   rounds      of poll, that take part in its answer
 #   is_ahead    it left before anybody called poll
@@ -59,13 +59,22 @@ sub ask {
     my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round, fetchable => \@fetchable };
     my $now   = $self->{loop}->now;
     my $delay = List::Util::min(map { $_->[1]->wait_at($now) } @fetchable) // 0;
-    $delay > 0 ? $self->_wait($delay, $fetch) : $self->{cluster}->on_broker(fetch => $self->{node_id}, $self->{op} ||= {
-        run => $self->{outbox}->entry($self, '_send'),
-        cb  => $self->{outbox}->entry($self, '_unsent'),
-    });
+    $delay > 0 ? $self->_wait($delay, $fetch) : $self->_send_soon;
     # Later it is looked at again.
     delete $fetch->{fetchable};
     return;
+}
+
+sub _send_soon {
+    my ($self) = @_;
+    my @link = (fetch => $self->{node_id});
+    if (my $conn = $self->{cluster}->ready_conn(@link)) {
+        return $self->_send(undef, $conn);
+    }
+    return $self->{cluster}->on_broker(@link, $self->{op} ||= {
+        run => $self->{outbox}->entry($self, '_send'),
+        cb  => $self->{outbox}->entry($self, '_unsent'),
+    });
 }
 
 # What a seek has made void by now stays so; what comes with the answer otherwise
@@ -109,10 +118,9 @@ sub _send {
     my $now   = $self->{loop}->now;
     my $fetchable = delete $fetch->{fetchable} || [$self->_fetchable];
     my @parts = map { { assigned => $_->[0], cursor => $_->[1] } } grep { $_->[1]->wait_at($now) <= 0 } @$fetchable;
-    my $versions = $conn->api_versions || {};
-    my $checks   = ($versions->{ API_FETCH() } // 0) >= FETCH_CHECKS_FROM;
+    my $checks = $conn->_highest_version(API_FETCH) >= FETCH_CHECKS_FROM;
     @parts = $self->_checked(@parts)
-        if !$checks && ($versions->{ API_OFFSET_FOR_LEADER_EPOCH() } // 0) >= CONSUMERS_MAY_ASK_FROM;
+        if !$checks && $conn->_highest_version(API_OFFSET_FOR_LEADER_EPOCH) >= CONSUMERS_MAY_ASK_FROM;
     return $self->_end($fetch) unless @parts;
 
     # Brokers fill an answer in the order of the request: everyone is first once.

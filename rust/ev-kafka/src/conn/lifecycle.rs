@@ -17,6 +17,9 @@ const RECONNECT_DELAY_MS: u32 = 1000;
 /// A timeout of more seconds than this (some 30 years) is none.
 const LONGEST_TIMEOUT: f64 = 1e9;
 
+/// The version of an API that the broker does not have.
+const NOT_ADVERTISED: i16 = -1;
+
 /// A request's header has two bytes for the length of the client id.
 const MAX_CLIENT_ID: usize = i16::MAX as usize;
 
@@ -52,6 +55,10 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::api_versions",
         body: api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_highest_version",
+        body: highest_version,
     },
     XsubDef {
         name: "EV::Kafka::Conn::client_id",
@@ -205,6 +212,17 @@ fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
         })
     });
     frame.ret(result.unwrap_or_else(|| Sv::undef(perl)));
+    Ok(())
+}
+
+/// `_highest_version($api_key)`: the same of one API, which is asked for every Fetch; -1 when the broker did not advertise it.
+fn highest_version(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let key = frame.int(1)?.and_then(|key| i16::try_from(key).ok());
+    let highest = frame.object::<ConnHandle>()?.with_connection(|connection| {
+        let (_, highest) = connection.api_versions()?.get(&key?)?;
+        Some(*highest)
+    });
+    frame.ret_int(highest.unwrap_or(NOT_ADVERTISED).into());
     Ok(())
 }
 
