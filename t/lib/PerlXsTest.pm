@@ -88,6 +88,7 @@ package PerlXsTest::Log {
     sub new    { my ($class) = @_; return PerlXsTest::Log::_attach(bless {}, $class) }
     sub _began { my ($self) = @_; push @calls, ['_began', ref $self]; return }
     sub _full  { my ($self) = @_; push @calls, ['_full',  ref $self]; return }
+    sub _answered { push @calls, ['_answered', @_[1 .. $#_]]; return wantarray ? ('answered', 'list') : 'answered' }
     sub _slow  { push @calls, ['_slow', @_[1 .. $#_]]; return wantarray ? ('slow', 'list') : 'slow' }
 }
 

@@ -11,6 +11,14 @@ use PerlXsTest qw(leaks_nothing);
     package Tied;
     sub TIESCALAR { my ($class, $fetch) = @_; return bless { fetch => $fetch, count => 0 }, $class }
     sub FETCH { my ($self) = @_; $self->{count}++; return $self->{fetch}->() }
+    package TiedHash;
+    require Tie::Hash;
+    our @ISA = ('Tie::StdHash');
+    sub TIEHASH { my ($class, %of) = @_; return bless {%of}, $class }
+    package TiedArray;
+    require Tie::Array;
+    our @ISA = ('Tie::StdArray');
+    sub TIEARRAY { my ($class, @of) = @_; return bless [@of], $class }
     package Text;
     use overload '""' => sub { $_[0]{text}->() }, fallback => 1;
     sub new { my ($class, $text) = @_; return bless { text => $text }, $class }
@@ -160,6 +168,144 @@ subtest 'methods that destroy' => sub {
     ok !eval { PerlXsTest::Log->new->append('t', 'k', 'v'); 1 } && $@ eq "began\n", 'a die passes';
 };
 
+subtest 'options' => sub {
+    fresh();
+    my $code = sub { };
+    for my $rest ([{ number => 3 }], [{ number => 3 }, undef], [undef, { number => 3 }], [$code, { number => 3 }], [{ number => 3 }, $code]) {
+        $log->append('t', 'k', 'v', @$rest);
+        is entry(), 't|k|v|number 3|', scalar(@$rest) . ' more';
+    }
+    my @cases = (
+        [{}, ''],
+        [{ number => 0, other => '12' }, 'number 0|other 12|'],
+        [{ number => undef, other => 5.0, pairs => undef }, 'other 5|'],
+        [{ pairs => [[a => 1], ['', undef], [b => "\x{e9}"], ["\x{263a}", "\x{263a}"]] }, "a=1|=undef|b=\xe9|\xe2\x98\xba+=\xe2\x98\xba+|"],
+        [{ pairs => { a => 1.5 } }, 'a=1.5|'],
+        [{ pairs => { "\x{263a}" => undef } }, "\xe2\x98\xba+=undef|"],
+        [{ pairs => [] }, ''],
+        [{ pairs => {} }, ''],
+        [{ pairs => [map { [$_, $_] } 1 .. 50] }, join '', map { "$_=$_|" } 1 .. 50],
+        [{ number => '999999999999999999' }, 'number 999999999999999999|'],
+    );
+    for my $case (@cases) {
+        my ($options, $said) = @$case;
+        $log->append('t', 'k', 'v', $options);
+        is entry(), "t|k|v|$said", length $said ? $said : 'nothing said';
+    }
+    is_deeply calls(), [], 'all of them are for the fast path';
+    my $tied;
+    tie my $scalar, 'Tied', sub { 1 };
+    tie my %tied, 'TiedHash', number => 1;
+    tie my @tied, 'TiedArray', [a => 'b'];
+    my @no = (
+        { unknown => 1 }, { number => -1 }, { number => 1.5 }, { number => '' }, { number => '1 ' }, { number => '1' x 19 }, { number => [] },
+        { number => 1e15 }, { number => -0.0 }, { number => Text->new(sub { 1 }) }, { pairs => 1 }, { pairs => [1] }, { pairs => [[1]] }, { pairs => [[1, 2, 3]] },
+        { pairs => [[undef, 2]] }, { pairs => [[1, []]] }, { pairs => { a => [] } }, { pairs => [[Text->new(sub { 1 }), 1]] }, { pairs => bless [] }, { pairs => bless {} },
+        { pairs => [bless [1, 2]] }, { pairs => \%tied }, { pairs => \@tied }, { "numbe\x{263a}" => 1 }, \%tied, bless({ number => 1 }),
+        { number => *STDOUT }, { pairs => [[a => *STDOUT]] },
+    );
+    { my %magic = (number => 0); tie $magic{number}, 'Tied', sub { 1 }; push @no, \%magic }
+    for my $options (@no) {
+        is scalar($log->append('t', 'k', 'v', $options, $code)), 'slow', 'is not: ' . join ' ', map { $_ // 'undef' } tied %$options ? 'tied' : grep { !/[^ -~]/ } map { $_ // 'undef' } %$options;
+    }
+    is scalar(@{ calls() }), scalar(@no), 'the fallback gets them';
+    is scalar($log->append(Text->new(sub { 't' }), 'k', 'v', { number => 1 })), 'slow', 'nor are they with strings that have to be read';
+    isa_ok calls()->[0][1], 'Text';
+    $log->clear;
+};
+
+subtest 'what a callback is to be called with' => sub {
+    fresh();
+    my @got;
+    my $code = sub { push @got, [@_] };
+    my $object = Text->new(sub { 'text' });
+    my ($one, @many) = ('one', 1 .. 50);
+    my @withs = ([], ['x'], [undef], [$one], [\$one], [$object], [1, 2], [\@many, 'y'], [@many], [*STDOUT], [sub { }], [qr/x/, 1.5, "\x{263a}"]);
+    for my $with (@withs) {
+        my @given = @$with;
+        $log->append('t', 'k', 'v', undef, $code, @given);
+        $log->append('t', 'k', 'v', { number => 1 }, $code, @given);
+        $_ = 'changed' for @given;
+    }
+    is_deeply calls(), [], 'the fast path takes it';
+    $log->call_all;
+    is_deeply \@got, [map { ([17, @$_]) x 2 } @withs], 'is as it was';
+    @got = ();
+    tie my $scalar, 'Tied', sub { 1 };
+    for my $rest ([$code, undef, 'x'], [undef, undef, 'x'], [$code, 'x', 'y'], [{}, {}, 'x'], [{ unknown => 1 }, $code, 'x']) {
+        is scalar($log->append('t', 'k', 'v', @$rest)), 'slow', 'other forms do not';
+    }
+    is scalar($log->append('t', 'k', 'v', undef, $code, $scalar)), 'slow', 'nor does what has to be read';
+    is scalar($log->append('slow', 'k', 'v', undef, $code, 'x')), 'slow', 'nor does it take what the handler refuses';
+    is_deeply calls()->[-1], ['_slow', 'slow', 'k', 'v', undef, $code, 'x'], 'which has all';
+    $log->append('t', 'k', 'v', undef, sub { die "dead\n" }, Text->new(sub { 1 }), $_) for 1, 2;
+    $log->append('t', 'k', 'v', undef, $code, 'last');
+    my @warnings;
+    { local $SIG{__WARN__} = sub { push @warnings, @_ }; $log->call_all }
+    is_deeply \@warnings, ["kept: dead\n", "kept: dead\n"], 'a die is a warning';
+    is_deeply \@got, [[17, 'last']], 'and the next is called';
+    our $freed = 0;
+    { package Freed; sub DESTROY { $main::freed++ } }
+    $log->append('t', 'k', 'v', undef, sub { is $freed, 0, 'is there' }, bless([], 'Freed'));
+    $log->append('t', 'k', 'v', undef, sub { is $freed, 1, 'the one before is gone' }, bless([], 'Freed'), bless([], 'Freed'));
+    $log->call_all;
+    is $freed, 3, 'each is let go of once';
+};
+
+subtest 'somebody is asked' => sub {
+    fresh();
+    my @asked;
+    my $answer;
+    my $code = sub { push @asked, [@_]; return ref $answer eq 'CODE' ? $answer->(@_) : $answer };
+    for my $good (0, 1, '1', 1.0) {
+        $answer = $good;
+        is_deeply [$log->append('ask', 'k', 'v', $code)], [], 'returns nothing';
+        is entry(), 'ask|k|v|answer ' . int($good) . '|', "the handler gets $good";
+    }
+    is_deeply \@asked, [(['ask', 'k', 3]) x 4], 'once each, about two strings and the number';
+    $answer = 1;
+    $log->append('ask', undef, 'v', { number => 2, pairs => [[a => 'b']] }, $code, 'with');
+    is entry(), 'ask|undef|v|answer 1|number 2|a=b|', 'with everything else';
+    is_deeply calls(), [], 'all is fast';
+    for my $bad (2, 3, -1, undef, 'x', [], 1.5) {
+        $answer = $bad;
+        @asked  = ();
+        is_deeply [$log->append('ask', 'k', 'v', undef, $code, 'with')], ['answered', 'list'], 'not ' . ($bad // 'undef');
+        is_deeply calls(), [['_answered', $bad, 'ask', 'k', 'v', undef, $code, 'with']], 'whoever gets it has the answer';
+        is scalar(@asked), 1, 'which was asked for once';
+    }
+    $answer = sub { die "asked\n" };
+    ok !eval { $log->append('ask', 'k', 'v', $code); 1 }, 'a die';
+    is $@, "asked\n", 'passes';
+    $answer = sub { no warnings; last ASKED };
+    ASKED: { ok !eval { $log->append('ask', 'k', 'v', $code); 1 }, 'leaving a block' }
+    like $@, qr/^Label not found for "last ASKED"/, 'does not';
+
+    my ($key, $value, @with) = ('k' x 100, 'v' x 100, 'with');
+    my %options = (pairs => [[a => 'b' x 100]]);
+    my $callback = $code;
+    $answer = sub {
+        $_ = 'x' for @_;
+        undef $_ for $key, $value, @with, $callback;
+        my @fill = map { "fill$_" } 1 .. 1000;
+        my @many = PerlXsTest::echo((1) x 200_000);
+        return 1;
+    };
+    $log->append('ask', $key, $value, \%options, $callback, @with);
+    is entry(), join('|', 'ask', 'k' x 100, 'v' x 100, 'answer 1', 'a=' . 'b' x 100, ''), 'arguments are held';
+    $answer = sub { %options = (); 1 };
+    $log->append('ask', 'k', 'v', \%options, $code);
+    is entry(), 'ask|k|v|answer 1|', 'options are read when it has answered';
+    my $victim = PerlXsTest::Log->new;
+    $answer = sub { undef $victim; 1 };
+    $victim->append('ask', 'k', 'v', $code);
+    is_deeply calls(), [['_began', 'PerlXsTest::Log']], 'the object, too, is held';
+    $answer = sub { $log->append('inner', 'k', 'v'); 0 };
+    $log->append('ask', 'k', 'v', $code);
+    is entry(), 'ask|k|v|answer 0|', 'it may append itself';
+    $log->clear;
+};
+
 subtest 'no state' => sub {
     my $copy = bless {}, 'PerlXsTest::Log';
     is scalar($copy->append('t', 'k', 'v')), 'slow', 'goes to the fallback';
@@ -190,6 +336,12 @@ is leaks_nothing(sub {
     my $guard = [];
     $log->append('t', 'k', 'v', sub { $guard }) for 1 .. 10;
     $log->append('t', Text->new(sub { 'k' }), 1.5);
+    $log->append('t', 'k', 'v', { number => 1.0, pairs => [map { [a => 1.5] } 1 .. 20] }, sub { $guard }, @$_) for [$guard], [1, 'x', $guard];
+    $log->append('ask', 'k', 'v', { pairs => { a => 'b' } }, sub { 1 }, $guard, $guard);
+    $log->append('ask', 'k', 'v', undef, sub { 'x' }, $guard);
+    eval { $log->append('ask', 'k', 'v', undef, sub { die 'x' }, $guard, 1) };
+    $log->call_all if $guard;
+    $log->append('slow', 'k', 'v', undef, sub { $guard }, $guard);
     $log->append('slow', 1, 2, { a => 1 });
     eval { $log->append('panic', 'k', 'v') };
     eval { $log->append('t', Text->new(sub { die 'x' }), 'v') };

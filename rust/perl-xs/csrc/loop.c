@@ -4,6 +4,7 @@
 
 typedef struct {
     SV *callee;
+    SV *with; /* what comes behind the arguments: a value, or an array of several; its count is the loop's */
     int release;
     uint32_t nargs;
     pxs_arg args[PXS_MAX_SLOTS];
@@ -15,9 +16,20 @@ typedef struct {
     SV **slots;
     pxs_next next;
     void *data;
-    SV *releasing; /* the callee whose count is ours until its call is over */
+    SV *releasing[2]; /* whose counts are ours until the call is over: the callee, and what it is called with */
     pxs_loop_call call;
 } pxs_loop;
+
+/* Each is forgotten first: freeing may run code that dies. */
+#define RELEASE(loop, dec) \
+    STMT_START { \
+        int which; \
+        for (which = 0; which < 2; which++) { \
+            SV *held = (loop)->releasing[which]; \
+            (loop)->releasing[which] = NULL; \
+            if (held) dec(held); \
+        } \
+    } STMT_END
 
 PERL_STATIC_INLINE SV *slot_shared(pTHX_ SV **slot, SV *shared) {
     SV *sv = *slot;
@@ -42,6 +54,20 @@ PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
     }
 }
 
+/* Puts a value, or the elements of an array, on the stack. */
+static void push_with(pTHX_ SV *with) {
+    dSP;
+    if (SvTYPE(with) == SVt_PVAV) {
+        AV *several = (AV *)with;
+        SSize_t i;
+        EXTEND(SP, AvFILLp(several) + 1);
+        for (i = 0; i <= AvFILLp(several); i++) PUSHs(AvARRAY(several)[i]);
+    } else {
+        PUSHs(with);
+    }
+    PUTBACK;
+}
+
 static void loop_job(pTHX_ void *data) {
     pxs_loop *loop = (pxs_loop *)data;
     pxs_loop_call *call = &loop->call;
@@ -49,22 +75,22 @@ static void loop_job(pTHX_ void *data) {
         dSP;
         uint32_t i;
         const int is_call = loop->next(loop->data, call);
-        if (is_call && call->release) loop->releasing = call->callee;
+        if (is_call) {
+            loop->releasing[0] = call->release ? call->callee : NULL;
+            loop->releasing[1] = call->with;
+        }
         PXS_RESUME_EXIT;
         if (!is_call) return;
         PUSHMARK(SP);
-        EXTEND(SP, PXS_MAX_SLOTS);
+        EXTEND(SP, PXS_MAX_SLOTS + 1);
         for (i = 0; i < call->nargs; i++) {
             SV *sv = slot_arg(aTHX_ &loop->slots[i], &call->args[i]);
             PUSHs(sv);
         }
         PUTBACK;
+        if (call->with) push_with(aTHX_ call->with);
         call_sv(call->callee, G_VOID | G_DISCARD);
-        if (loop->releasing) {
-            SV *callee = loop->releasing;
-            loop->releasing = NULL;
-            SvREFCNT_dec_NN(callee);
-        }
+        RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;
     }
 }
@@ -76,15 +102,11 @@ int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *wh
     loop.slots = slots;
     loop.next = next;
     loop.data = data;
-    loop.releasing = NULL;
+    loop.releasing[0] = loop.releasing[1] = NULL;
     for (;;) {
         SV *error = NULL;
         int status = pxs_protect(aTHX_ loop_job, &loop, &error);
-        if (loop.releasing) {
-            SV *callee = loop.releasing;
-            loop.releasing = NULL;
-            pxs_dec(callee);
-        }
+        RELEASE(&loop, pxs_dec);
         if (status != PXS_DIED) return pxs_tls.exit_pending ? PXS_EXIT : status;
         if (died) {
             *died = error;

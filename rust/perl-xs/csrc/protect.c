@@ -132,7 +132,7 @@ static SV *mortal_arg(pTHX_ const pxs_arg *arg) {
     }
 }
 
-/* Calls code, or a method of callee. result NULL: void context; else a new SV goes there. */
+/* result NULL: void context; else a new SV goes there. */
 int pxs_call(PXS_PERL, SV *callee, const char *method, const pxs_arg *args, size_t nargs, SV **result, SV **err) {
     int jump, died = 0, status = PXS_OK;
     volatile int ended = PXS_OK;

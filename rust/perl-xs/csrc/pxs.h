@@ -96,6 +96,8 @@ int pxs_protect(pTHX_ pxs_job job, void *data, SV **err);
         if (UNLIKELY(pxs_tls.exit_pending)) JMPENV_JUMP(2); \
     } STMT_END
 void pxs_dec(SV *sv);
+/* Calls code, or a method of callee, so that neither die, exit nor last leaves it. */
+int pxs_call(PXS_PERL, SV *callee, const char *method, const pxs_arg *args, size_t nargs, SV **result, SV **err);
 int pxs_warn(PXS_PERL, const char *what, size_t what_len, SV *text);
 
 typedef struct pxs_template pxs_template;

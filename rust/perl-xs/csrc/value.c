@@ -22,6 +22,7 @@ int pxs_is_object(SV *sv) { return SvROK(sv) && SvOBJECT(SvRV(sv)); }
 SV *pxs_referent(SV *sv) { return SvROK(sv) ? SvRV(sv) : NULL; }
 int pxs_is_code(SV *sv) { return SvTYPE(SvROK(sv) ? SvRV(sv) : sv) == SVt_PVCV; }
 int pxs_is_array(SV *sv) { return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV; }
+int pxs_is_list(SV *sv) { return SvTYPE(sv) == SVt_PVAV; }
 int pxs_is_hash(SV *sv) { return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVHV; }
 
 typedef struct {

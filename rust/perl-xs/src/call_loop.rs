@@ -88,6 +88,13 @@ impl<'a> Slots<'a> {
         );
     }
 
+    /// What comes behind all other arguments: the value itself, or, if it is an array, its elements. The count is given up
+    /// right after the call.
+    #[inline]
+    pub fn with(&mut self, value: Sv) {
+        self.raw.with = value.into_raw();
+    }
+
     /// A reference to an array of the rows that `fill` describes.
     #[inline]
     pub fn rows(&mut self, rows: &'a mut Rows, fill: impl FnOnce(&mut RowSink<'a, '_>)) {
@@ -212,6 +219,7 @@ unsafe extern "C" fn next<C: Calls>(data: *mut c_void, call: *mut ffi::RawCall) 
     let run = &mut *data.cast::<Run<'_, C>>();
     let call = &mut *call;
     call.nargs = 0;
+    call.with = ptr::null_mut();
     let callee = panic::caught(|| {
         let mut slots = Slots {
             raw: &mut *call,

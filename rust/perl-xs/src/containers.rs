@@ -32,6 +32,11 @@ impl Av {
     pub fn into_ref(self, perl: Perl) -> Sv {
         Sv::new_ref(perl, &self.0)
     }
+
+    /// The finished array itself, which Perl code never sees as a value.
+    pub fn into_value(self) -> Sv {
+        self.0
+    }
 }
 
 /// A new hash that nobody else knows yet.
@@ -104,6 +109,13 @@ impl ArrayRef {
         } else {
             None
         }
+    }
+
+    /// An array that is the value itself; see [`Av::into_value`].
+    pub fn of_value(value: &Sv) -> Option<ArrayRef> {
+        // SAFETY: it only looks at the kind of value.
+        let is_list = unsafe { ffi::pxs_is_list(value.as_ptr()) != 0 };
+        is_list.then(|| ArrayRef(value.clone()))
     }
 
     /// How many elements it has now.

@@ -1,5 +1,6 @@
 //! The C half's interface (`csrc/`). Every function that may run Perl code is protected there: none of them longjmps.
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
 /// A Perl scalar, array, hash or code value, by address only.
@@ -83,6 +84,7 @@ pub const MAX_SLOTS: usize = 8;
 #[repr(C)]
 pub struct RawCall {
     pub callee: *mut SV,
+    pub with: *mut SV,
     pub release: c_int,
     pub nargs: u32,
     pub args: [RawArg; MAX_SLOTS],
@@ -153,7 +155,33 @@ pub struct RawFastArgs {
     pub c: RawBytes,
     pub callback: *mut SV,
     pub scalars: *const *mut SV,
+    pub with: Cell<*mut SV>,
+    pub options: *const RawFastOptions,
+    pub answer: i64,
+    pub asked: Cell<*mut SV>,
+    pub answers: Cell<i64>,
 }
+
+/// What was given by name. What C has behind it is nobody else's.
+#[repr(C)]
+pub struct RawFastOptions {
+    pub given: u32,
+    pub integers: [i64; FAST_INTEGERS],
+    pub pairs: *const RawPair,
+    pub npairs: usize,
+}
+
+pub const FAST_INTEGERS: usize = 2;
+
+#[repr(C)]
+pub struct RawPair {
+    pub name: RawBytes,
+    pub value: RawBytes,
+    pub utf8: u32,
+}
+
+pub const PAIR_NAME_UTF8: u32 = 1;
+pub const PAIR_VALUE_UTF8: u32 = 2;
 
 #[repr(C)]
 pub struct RawFast {
@@ -167,7 +195,10 @@ pub struct RawFast {
     ) -> u32,
     pub handler: *const c_void,
     pub fallback: *const c_char,
+    pub answered: *const c_char,
     pub methods: *const *const c_char,
+    pub integers: [RawBytes; FAST_INTEGERS],
+    pub pairs: RawBytes,
 }
 
 extern "C" {
@@ -201,6 +232,8 @@ extern "C" {
     pub fn pxs_referent(sv: *mut SV) -> *mut SV;
     pub fn pxs_is_code(sv: *mut SV) -> c_int;
     pub fn pxs_is_array(sv: *mut SV) -> c_int;
+    /// Whether the value is an array itself.
+    pub fn pxs_is_list(sv: *mut SV) -> c_int;
     pub fn pxs_is_hash(sv: *mut SV) -> c_int;
     pub fn pxs_derived_from(
         perl: Interp,

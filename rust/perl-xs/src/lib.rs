@@ -54,7 +54,7 @@ pub use call::{call, call_method, call_method_scalar, call_scalar, Arg, Flow, Ou
 pub use call_loop::{CallLoop, Callee, Calls, Slots};
 pub use containers::{ArrayRef, Av, HashRef, Hv};
 pub use croak::Croak;
-pub use fast::{register_fast3, FastArgs, FastOutcome, FastXsub};
+pub use fast::{register_fast3, FastArgs, FastOptions, FastOutcome, FastPair, FastXsub};
 pub use ffi::SV;
 pub use frame::{register, register_clone_skip, Frame, XsubDef};
 pub use in_place::InPlace;

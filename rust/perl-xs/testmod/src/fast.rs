@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use perl_xs::{
-    attach, call, register, register_fast3, Croak, FastArgs, FastOutcome, FastXsub, Frame, InPlace,
-    Native, Perl, Sv, XsubDef,
+    attach, call, register, register_fast3, CallLoop, Callee, Calls, Croak, FastArgs, FastOptions,
+    FastOutcome, FastXsub, Frame, InPlace, Native, Perl, Slots, Sv, XsubDef,
 };
 
 static XSUBS: &[XsubDef] = &[
@@ -20,6 +20,10 @@ static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "PerlXsTest::Log::callbacks",
         body: callbacks,
+    },
+    XsubDef {
+        name: "PerlXsTest::Log::call_all",
+        body: call_all,
     },
     XsubDef {
         name: "PerlXsTest::Log::clear",
@@ -86,6 +90,8 @@ struct Log {
     entries: RefCell<Vec<u8>>,
     count: Cell<usize>,
     callbacks: RefCell<Vec<Sv>>,
+    /// What each of them is called with.
+    withs: RefCell<Vec<Option<Sv>>>,
 }
 
 impl Native for Log {
@@ -102,6 +108,14 @@ fn append(log: &Log, args: &FastArgs<'_>) -> FastOutcome {
         Some(b"slow") => return FastOutcome::FALLBACK,
         Some(b"panic") => panic!("asked to"),
         Some(b"drop") => log.callbacks.borrow_mut().clear(),
+        Some(b"ask") if args.answer().is_none() => {
+            return match args.callback() {
+                Some(code) => args.ask(code, 3),
+                None => FastOutcome::FALLBACK,
+            }
+        }
+        // It changes its mind about the answer 2.
+        Some(b"ask") if args.answer() == Some(2) => return FastOutcome::FALLBACK,
         _ => {}
     }
     {
@@ -110,10 +124,17 @@ fn append(log: &Log, args: &FastArgs<'_>) -> FastOutcome {
             entries.extend_from_slice(text(part));
             entries.push(b'|');
         }
+        if let Some(answer) = args.answer() {
+            entries.extend_from_slice(format!("answer {answer}|").as_bytes());
+        }
+        if let Some(options) = args.options() {
+            entries.extend_from_slice(&said(&options));
+        }
         entries.push(b'\n');
     }
     if let Some(callback) = args.callback() {
         log.callbacks.borrow_mut().push(callback);
+        log.withs.borrow_mut().push(args.with());
     }
     let count = log.count.get() + 1;
     log.count.set(count);
@@ -123,6 +144,51 @@ fn append(log: &Log, args: &FastArgs<'_>) -> FastOutcome {
         (_, Some(b"full")) => FULL,
         _ => FastOutcome::DONE,
     }
+}
+
+/// Numbers by their places, and pairs with `+` at what is characters.
+fn said(options: &FastOptions<'_>) -> Vec<u8> {
+    let mut said = Vec::new();
+    for (index, name) in ["number", "other"].iter().enumerate() {
+        if let Some(number) = options.integer(index) {
+            said.extend_from_slice(format!("{name} {number}|").as_bytes());
+        }
+    }
+    for pair in options.pairs() {
+        said.extend_from_slice(pair.name());
+        said.extend_from_slice(if pair.name_is_utf8() { b"+=" } else { b"=" });
+        said.extend_from_slice(text(pair.value()));
+        said.extend_from_slice(if pair.value_is_utf8() { b"+|" } else { b"|" });
+    }
+    said
+}
+
+/// The callbacks that were kept, in order.
+struct Kept(std::vec::IntoIter<(Sv, Option<Sv>)>);
+
+impl Calls for Kept {
+    fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
+        let (code, with) = self.0.next()?;
+        slots.int(17);
+        if let Some(with) = with {
+            slots.with(with);
+        }
+        Some(Callee::Release(code))
+    }
+}
+
+/// `call_all`: calls what was kept with 17 and what it was kept with.
+fn call_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let log = frame.object::<Log>()?;
+    let kept: Vec<_> = log
+        .callbacks
+        .take()
+        .into_iter()
+        .zip(log.withs.take())
+        .collect();
+    CallLoop::new()
+        .run(frame.perl(), &mut Kept(kept.into_iter()), "kept")
+        .ok()
 }
 
 /// As cheap as a handler can be.
@@ -141,6 +207,9 @@ pub fn init(perl: Perl) {
             name: "PerlXsTest::Log::append",
             handler: append,
             fallback: "_slow",
+            answered: "_answered",
+            integers: &["number", "other"],
+            pairs: "pairs",
             methods,
         },
     );
@@ -150,6 +219,9 @@ pub fn init(perl: Perl) {
             name: "PerlXsTest::Log::nothing",
             handler: nothing,
             fallback: "_slow",
+            answered: "_answered",
+            integers: &["number", "other"],
+            pairs: "pairs",
             methods: &[],
         },
     );
@@ -185,8 +257,8 @@ fn clear(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let log = frame.object::<Log>()?;
     log.entries.borrow_mut().clear();
     log.count.set(0);
-    let callbacks = log.callbacks.take();
-    drop(callbacks);
+    let kept = (log.callbacks.take(), log.withs.take());
+    drop(kept);
     Ok(())
 }
 
