@@ -562,7 +562,7 @@ that metadata came by is an L<EV::Kafka::Conn|/LOW-LEVEL CONNECTION METHODS> for
 C<< $kafka->{cfg}{bootstrap_conn} >>, from here until the client is closed. If its broker closes it while it is idle it is
 opened again.
 
-=head2 produce($topic, $key, $value, [\%opts,] [$cb])
+=head2 produce($topic, $key, $value, [\%opts,] [$cb, [@args]])
 
     $kafka->produce('topic', 'key', 'value', sub {
         my ($result, $err) = @_;
@@ -572,6 +572,9 @@ opened again.
     $kafka->produce('topic', 'key', 'value', { headers => { 'h1' => 'v1' } }, sub { ... });
     $kafka->produce('topic', 'key', 'value', { partition => 3 }, sub { ... });
     $kafka->produce('topic', 'key', 'value');
+
+    $kafka->produce('topic', 'key', 'value', undef, \&delivered, $order, 'more');
+    sub delivered { my ($result, $err, $order, $more) = @_; ... }
 
 Puts a message into the open batch of its partition, which is sent to the
 partition's leader when it has C<batch_size> bytes or has waited for C<linger_ms>, and takes
@@ -633,9 +636,12 @@ own, in their place in the partition's order. With C<idempotent> it stays -1, wi
 Options and callback may come in either order; undef in the place of either is the same as
 nothing.
 
-Callbacks are cheapest when many messages share one code reference. A closure of
-its own for each message is fine for up to a few thousand outstanding ones; beyond
-that perl itself takes longer and longer to free them. Callbacks of many messages that
+What stands behind both, options or undef first, is what the callback gets behind result and error: copies that are
+made at the call and let go of when the callback has returned. References lead to what they led to.
+
+Callbacks are cheapest when many messages share one code reference. What belongs to one message goes into arguments of
+the callback: that costs next to nothing. A closure of its own for each message does: perl takes time to make it, and,
+to free it, time that grows with the number of closures that are alive. Callbacks of many messages that
 are settled together are called in slices of 20 ms, between which the event loop turns;
 C<close> calls all that are left.
 
@@ -659,7 +665,7 @@ C<buffer_memory> and no more than half of that is taken any more. undef clears i
 program that reads faster than brokers write stops reading when C<buffered> nears the
 limit, or at the first C<producer buffer full>, and goes on here.
 
-=head2 produce_many(\@messages, [$cb])
+=head2 produce_many(\@messages, [$cb, [@args]])
 
     $kafka->produce_many([
         ['my-topic', 'k1', 'v1'],
@@ -671,7 +677,7 @@ limit, or at the first C<producer buffer full>, and goes on here.
 
 Produces several messages and calls C<$cb> when all of them are settled: with a
 reference to an array of error texts, one for each message that failed, or with
-undef. A message is an array C<[$topic, $key, $value]>, with the options of
+undef, and C<@args> behind that. A message is an array C<[$topic, $key, $value]>, with the options of
 C<produce> as an optional fourth element, or a hash with the keys C<topic>, C<key>,
 C<value> and those options. If one of them is malformed it croaks and produces
 none. What a C<partitioner> dies of is the error of its message.
@@ -1321,7 +1327,7 @@ Metadata 4 and up). See L</Metadata result>.
 =head3 produce($topic, $partition, $key, $value, [\%opts,] [$cb])
 
 Sends one message. Options: C<acks> (default 1), C<headers> (as in
-L</produce($topic, $key, $value, [\%opts,] [$cb])>), C<timestamp> (milliseconds,
+L</produce($topic, $key, $value, [\%opts,] [$cb, [@args]])>), C<timestamp> (milliseconds,
 default now), C<compression>. With C<< acks => 0 >> the callback is called before the
 method returns, with an empty hash.
 

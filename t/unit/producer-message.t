@@ -23,6 +23,24 @@ subtest 'options and callback, in either order' => sub {
     }
 };
 
+subtest 'what the callback is to be called with' => sub {
+    my $cb = sub { };
+    for my $options (undef, {}, { partition => 3 }) {
+        my $with = sub { my (@with) = @_; return MESSAGE->of_arguments(undef, 't', 'k', 'v', $options, $cb, @with)->{cb} };
+        is $with->(), $cb, 'nothing';
+        is_deeply $with->(1), [$cb, 1], 'one';
+        is_deeply $with->(1, undef, [2]), [$cb, 1, undef, [2]], 'several';
+        my ($text, @copied) = 'as it was';
+        @copied = @{ $with->($text) };
+        $text   = 'changed';
+        is $copied[1], 'as it was', 'a copy';
+    }
+    for my $rest ([$cb, undef, 1], [$cb, {}, 1], [undef, undef, 1], [{}, undef, 1], [undef, 'cb', 1]) {
+        like died(sub { MESSAGE->of_arguments(undef, 't', 'k', 'v', @$rest) }), qr/\Aproduce: callback must be a code reference/, 'not otherwise';
+    }
+    like died(sub { MESSAGE->of_arguments(undef, 't', 'k', 'v', 'options', $cb, 1) }), qr/\Aproduce: options must be a hash reference/, 'nor with other options';
+};
+
 subtest 'what is wrong' => sub {
     my %wrong = (
         'key and value required'                    => ['t', 'k'],

@@ -232,6 +232,14 @@ sub _produce_slow {
     return shift->_public(producer => produce => @_);
 }
 
+# The program's partitioner has been asked, and has said this. It may have closed the client.
+sub _produce_placed {
+    my ($self, @arguments) = @_;
+    my ($producer, $outbox) = @$self{qw(producer outbox)};
+    return $producer->produce_placed(@arguments) if $outbox->has_ended;
+    return $outbox->enter($producer, produce_placed => @arguments);
+}
+
 sub _linger_begin { my ($self) = @_; return $self->{outbox}->enter($self->{producer}, 'linger_begin') }
 
 sub produce_many { shift->_public(producer => produce_many => @_) }

@@ -71,15 +71,25 @@ sub new {
 
 # --- the program ----------------------------------------------------------------------
 
-# Everything that the native produce does not do itself comes here: messages with options, topics
-# that are not known, a partitioner of the user's.
+# Everything that the native produce does not do itself comes here: topics that are not known,
+# acknowledgements of a message's own, strings that have to be encoded.
 sub produce {
     my ($self, @arguments) = @_;
     return $self->_take(EV::Kafka::Producer::Message->of_arguments($self->{encoder}, @arguments));
 }
 
+# Of the message with these arguments the partitioner, asked natively, has said this.
+sub produce_placed {
+    my ($self, $partition, @arguments) = @_;
+    my $message = EV::Kafka::Producer::Message->of_arguments($self->{encoder}, @arguments);
+    $message->{partition} = $self->{settings}->chosen($message->{topic}, $partition);
+    # There were none when the partitioner was asked.
+    delete $message->{acks};
+    return $self->_append($message);
+}
+
 sub produce_many {
-    my ($self, $elements, $cb) = @_;
+    my ($self, $elements, $cb, @with) = @_;
     ($elements, $cb) = ($cb, $elements) if ref $cb eq 'ARRAY' && ref $elements ne 'ARRAY';
     Carp::croak('produce_many: expected arrayref of messages') unless ref $elements eq 'ARRAY';
     Carp::croak('produce_many: callback must be a code reference')
@@ -88,21 +98,25 @@ sub produce_many {
     my @messages = map { EV::Kafka::Producer::Message->of_element($self->{encoder}, $_) } @$elements;
     my $is_usual = $self->{settings}->is_acknowledged;
     my @is_heard = map { ref $_ eq 'ARRAY' ? $is_usual : $self->{settings}->is_acknowledged($_->{acks}) } @messages;
-    my $left     = my $heard = grep { $_ } @is_heard;
-    my @errors;
-    my $delivered = sub {
-        my (undef, $error) = @_;
-        push @errors, $error if defined $error;
-        return if --$left;
-        $cb->(@errors ? \@errors : undef) if $cb;
-    };
+    my $heard    = grep { $_ } @is_heard;
+    my $delivered = [\&_one_of_many, { left => $heard, errors => [], cb => $cb, with => \@with }];
     for my $place (0 .. $#messages) {
         my ($message, $heard_by) = ($messages[$place], $is_heard[$place] ? $delivered : undef);
         next if ref $message eq 'ARRAY' && $self->{accumulator}->take(@$message, $heard_by);
         $self->_take_one_of_many($message, $heard_by);
     }
     # Nobody waits for a message with acks 0.
-    return $heard ? undef : $self->{outbox}->call($cb, undef);
+    return $heard ? undef : $self->{outbox}->call($cb, undef, @with);
+}
+
+# Of messages that were produced together one is settled.
+sub _one_of_many {
+    my (undef, $error, $many) = @_;
+    push @{ $many->{errors} }, $error if defined $error;
+    return if --$many->{left};
+    my ($cb, $errors) = @$many{qw(cb errors)};
+    $cb->(@$errors ? $errors : undef, @{ $many->{with} }) if $cb;
+    return;
 }
 
 # Waits for what was produced before it, and for nothing that comes after.
@@ -374,10 +388,16 @@ sub _no_room {
 sub _refuse {
     my ($self, $cb, $error) = @_;
     my ($outbox, $rules) = @$self{qw(outbox rules)};
-    if    ($cb)               { $outbox->call_in_turn(refusal => DELIVERY, $cb, undef, $error) }
+    if    ($cb)               { $outbox->call_in_turn(refusal => DELIVERY, _call_of($cb, undef, $error)) }
     elsif (!$rules->{joined}) { $outbox->report_in_turn(refusal => $error) }
     $self->{tells}->(transaction_failed => abort => $error, $rules->{transaction}) if $rules->{joined};
     return;
+}
+
+# A delivery callback, and all that it is to be called with.
+sub _call_of {
+    my ($cb, @about) = @_;
+    return ref $cb eq 'ARRAY' ? ($cb->[0], @about, @$cb[1 .. $#$cb]) : ($cb, @about);
 }
 
 # Whether the native produce takes messages.
@@ -494,7 +514,7 @@ sub _buffer_has_room { my ($self) = @_; return $self->{outbox}->call($self->{opt
 sub _parked_refused {
     my ($self, $cb, $error, $is_transactional) = @_;
     my $outbox = $self->{outbox};
-    if    ($cb)                { $outbox->call_as(DELIVERY, $cb, undef, $error) }
+    if    ($cb)                { $outbox->call_as(DELIVERY, _call_of($cb, undef, $error)) }
     elsif (!$is_transactional) { $outbox->report($error) }
     return $is_transactional ? $self->{tells}->(transaction_failed => abort => $error) : undef;
 }
@@ -524,8 +544,8 @@ EV::Kafka::Producer - what becomes of an EV::Kafka client's messages
 
 For L<EV::Kafka::Client>, not for use by itself. C<produce> itself is native and writes a message
 straight into its partition's open batch. This class owns those batches (C<EV::Kafka::Accumulator>,
-native) and does everything else: messages with options, topics that are not known yet, a
-partitioner of the program's, linger, the producer's identity, and what follows from requests.
+native) and does everything else: messages with acknowledgements of their own, topics that are not
+known yet, linger, the producer's identity, and what follows from requests.
 
 =head1 METHODS
 
@@ -534,9 +554,9 @@ partitioner of the program's, linger, the producer's identity, and what follows 
 It tells C<identified>, C<identity_failed>, C<failed>, C<epoch_needed>, C<transaction_failed> and
 C<progress>.
 
-=head2 produce(@arguments), produce_many(\@messages, [$cb]), flush([$cb]), buffered, on_drain($cb)
+=head2 produce(@arguments), produce_placed($partition, @arguments), produce_many(\@messages, [$cb, [@with]]), flush([$cb]), buffered, on_drain($cb)
 
-The program's.
+The program's; and C<produce> of a message whose partition has been chosen.
 
 =head2 accumulator, linger_begin, options_changed, must_register, send_to($node_id), leaderless($is_so), answered($node_id, $news), settled, rest, progress
 

@@ -10,7 +10,8 @@ use EV::Kafka::Strings;
 # What a program gives to produce, looked at and taken apart. A message is a hash of
 #   topic, key, value, partition, headers, timestamp, acks, cb
 # of which all but the topic may be undef, and given_key, the program's own key if the
-# option strings has made another one of it.
+# option strings has made another one of it. A callback with arguments of its own is an array of
+# it and them.
 
 my %OPTION = map { $_ => 1 } qw(partition headers timestamp acks);
 
@@ -91,9 +92,11 @@ sub _texts_alone {
     return @texts;
 }
 
-# In either order, and undef in the place of either.
+# In either order, and undef in the place of either; what the callback is to be called with comes behind
+# both, in this order.
 sub _options_and_callback {
-    my @rest = @_;
+    my ($given_options, $given_cb, @with) = @_;
+    my @rest = @_ > 2 ? ($given_options, $given_cb) : @_;
     my ($options, $cb);
     for my $place (0 .. $#rest) {
         my $given = $rest[$place];
@@ -106,8 +109,8 @@ sub _options_and_callback {
             Carp::croak('produce: callback must be a code reference');
         }
     }
-    Carp::croak('produce: callback must be a code reference') if @rest > 2;
-    return ($options || {}, $cb);
+    Carp::croak('produce: callback must be a code reference') if @_ > 2 && !is_code($given_cb);
+    return ($options || {}, @with ? [$cb, @with] : $cb);
 }
 
 sub is_code { return (Scalar::Util::reftype($_[0]) // '') eq 'CODE' }

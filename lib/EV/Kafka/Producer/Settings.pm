@@ -77,7 +77,17 @@ sub choose_partition {
     my $partitioner = $self->{options}{partitioner};
     return $self->{accumulator}->partition_for($topic, $key) unless ref $partitioner;
     my $count       = $self->{cluster}->partitions($topic);
-    my $partition   = EV::Kafka::_shielded_value($partitioner, $topic, $key, $count);
+    return $self->_checked($topic, $count, EV::Kafka::_shielded_value($partitioner, $topic, $key, $count));
+}
+
+# What the partitioner has answered, if it is a partition.
+sub chosen {
+    my ($self, $topic, $partition) = @_;
+    return $self->_checked($topic, $self->{cluster}->partitions($topic), $partition);
+}
+
+sub _checked {
+    my ($self, $topic, $count, $partition) = @_;
     Carp::croak("produce: partitioner must return a partition from 0 to ${\ ($count - 1)} for topic '$topic'")
         unless defined $partition && $partition =~ /\A[0-9]+\z/ && $partition < $count;
     return $partition;
@@ -133,9 +143,10 @@ Lets them count from the next batch on.
 
 What becomes of a message's own acks: undef if they are the client's; whether there will be an answer.
 
-=head2 has_partitioner, partition_of($message), choose_partition($topic, $key)
+=head2 has_partitioner, partition_of($message), choose_partition($topic, $key), chosen($topic, $partition)
 
-Where a message belongs. Calls the program's partitioner.
+Where a message belongs. Calls the program's partitioner; C<chosen> looks at what one has answered that
+was called natively.
 
 =head1 SEE ALSO
 

@@ -126,7 +126,7 @@ fn unpark(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `unpark_answered($topic, $number, \@partitions)`, undef for a message that gets none. Gives for each of these its
-/// index, its callback, and whether it is part of the open transaction.
+/// index, its callback as `append` takes it, and whether it is part of the open transaction.
 fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let topic = frame.bytes(1)?.unwrap_or_default();
@@ -154,7 +154,7 @@ fn unpark_answered(frame: &mut Frame<'_>) -> Result<(), Croak> {
         row.push(perl, Sv::int(perl, index as i64));
         row.push(
             perl,
-            callback.map_or_else(|| Sv::undef(perl), |code| Sv::new_ref(perl, &code)),
+            callback.map_or_else(|| Ok(Sv::undef(perl)), |callback| callback.into_perl(perl))?,
         );
         row.push(perl, Sv::int(perl, answered.is_transactional.into()));
         frame.ret(row.into_ref(perl));

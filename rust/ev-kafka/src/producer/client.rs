@@ -2,11 +2,14 @@
 
 use std::rc::Rc;
 
+use kafka_producer::Appended;
 use perl_xs::{
-    attach, Croak, FastArgs, FastOutcome, FastXsub, Frame, Native, ObjectError, Perl, XsubDef,
+    attach, Croak, FastArgs, FastOptions, FastOutcome, FastPair, FastXsub, Frame, Native,
+    ObjectError, Perl, XsubDef,
 };
 
-use super::{Plain, Producer};
+use super::callback::Callback;
+use super::{Plain, Producer, Said};
 use crate::strings::Strings;
 
 /// What a child of fork is told that uses its parent's client.
@@ -71,12 +74,19 @@ pub(super) fn register(perl: Perl) {
             name: "EV::Kafka::Client::produce",
             handler: produce,
             fallback: "_produce_slow",
+            answered: "_produce_placed",
+            integers: &["partition", "timestamp"],
+            pairs: "headers",
             methods: &["_linger_begin", "_send_due"],
         },
     );
 }
 
-/// `$client->produce($topic, $key, $value, [$cb])`, called once a message.
+/// Indices of the options that are numbers.
+const PARTITION: usize = 0;
+const TIMESTAMP: usize = 1;
+
+/// `$client->produce($topic, $key, $value, [\%options], [$cb, [@with]])`, called once a message.
 fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
     let Some(topic) = args.a() else {
         return FastOutcome::FALLBACK;
@@ -87,9 +97,22 @@ fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
         key: args.b(),
         value: args.c(),
         is_stored_so: || is_stored_so(producer.strings, args),
-        callback: || args.callback(),
+        callback: || Callback::from_fast(args),
     };
-    let Some(appended) = producer.take(message) else {
+    if producer.has_partitioner() {
+        return with_partitioner(producer, message, args);
+    }
+    match args.options() {
+        None => outcome(producer.take(message)),
+        Some(options) => {
+            let partition = options.integer(PARTITION);
+            outcome(with_options(producer, message, partition, Some(options)))
+        }
+    }
+}
+
+fn outcome(appended: Option<Appended>) -> FastOutcome {
+    let Some(appended) = appended else {
         return FastOutcome::FALLBACK;
     };
     let mut outcome = FastOutcome::DONE;
@@ -100,6 +123,56 @@ fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
         outcome = outcome.and(FastOutcome::call(SEND_DUE));
     }
     outcome
+}
+
+/// A message whose partition may be the program's partitioner to choose.
+#[inline(never)]
+fn with_partitioner<'a>(
+    producer: &Producer,
+    message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Callback>>,
+    args: &FastArgs<'a>,
+) -> FastOutcome {
+    let options = args.options();
+    let given = options.and_then(|options| options.integer(PARTITION));
+    if let Some(partition) = given.or(args.answer()) {
+        return outcome(with_options(producer, message, Some(partition), options));
+    }
+    let Some(partitions) = producer.partitions(&message) else {
+        return FastOutcome::FALLBACK;
+    };
+    match producer.options.partitioner(args.perl()) {
+        Some(code) => args.ask(code, partitions as i64),
+        None => FastOutcome::FALLBACK,
+    }
+}
+
+#[inline(never)]
+fn with_options<'a>(
+    producer: &Producer,
+    message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Callback>>,
+    partition: Option<i64>,
+    options: Option<FastOptions<'a>>,
+) -> Option<Appended> {
+    let pairs = options.map_or(&[][..], |options| options.pairs());
+    let strings = producer.strings;
+    let is_stored_so = |pair: &FastPair<'_>| {
+        strings.is_stored_so(pair.name(), pair.name_is_utf8())
+            && pair
+                .value()
+                .is_none_or(|value| strings.is_stored_so(value, pair.value_is_utf8()))
+    };
+    if strings != Strings::AsStored && !pairs.iter().all(is_stored_so) {
+        return None;
+    }
+    let headers = pairs.iter().map(|pair| (pair.name(), pair.value()));
+    producer.take_with(
+        message,
+        Said {
+            partition: partition.map(usize::try_from).transpose().ok()?,
+            timestamp: options.and_then(|options| options.integer(TIMESTAMP)),
+            headers,
+        },
+    )
 }
 
 /// Whether key and value go out as they are stored.

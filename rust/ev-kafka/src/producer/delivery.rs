@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 use kafka_producer::Place;
-use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
+use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Template};
 
+use super::callback::Callback;
 use crate::api::produce::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
 use crate::home::Home;
 
@@ -41,7 +42,7 @@ pub struct Settled {
     /// The topic's name.
     pub topic: Vec<u8>,
     /// See [`kafka_producer::Sealed::callbacks`].
-    pub callbacks: vec::IntoIter<Option<Sv>>,
+    pub callbacks: vec::IntoIter<Option<Callback>>,
     /// How it ended.
     pub end: End,
     /// See [`kafka_producer::Accumulator::end_generation`].
@@ -229,7 +230,7 @@ impl Delivery {
 struct BatchCalls {
     /// When a callback forks and returns, the rest is the parent's to call.
     home: Home,
-    callbacks: vec::IntoIter<Option<Sv>>,
+    callbacks: vec::IntoIter<Option<Callback>>,
     /// Offset of the record whose callback comes next; -1 when offsets are not known.
     offset: i64,
     result: Option<Template>,
@@ -299,6 +300,6 @@ impl Calls for BatchCalls {
             None => slots.undef(),
         }
         slots.bytes(self.error.as_deref().map(str::as_bytes));
-        Some(Callee::Release(callback))
+        Some(callback.into_call(slots))
     }
 }

@@ -9,6 +9,7 @@ use kafka_producer::verdict::{Cause, Harm, Hearer};
 use kafka_producer::{BatchId, Fate, Place, Sealed};
 use perl_xs::{Av, Hv, Perl, Sv};
 
+use super::callback::Callback;
 use super::delivery::{End, Settled};
 use super::{settled, unheard, Producer};
 
@@ -93,7 +94,7 @@ impl Producer {
 }
 
 impl News {
-    fn note(&mut self, batch: &Sealed<Sv>, text: &str, hearer: Hearer) {
+    fn note(&mut self, batch: &Sealed<Callback>, text: &str, hearer: Hearer) {
         match hearer {
             Hearer::Nobody => {}
             Hearer::Handler if unheard(batch) == 0 => {}

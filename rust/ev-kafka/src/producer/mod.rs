@@ -3,6 +3,7 @@
 
 mod brokers;
 mod buffer_xsubs;
+mod callback;
 mod client;
 mod delivery;
 mod failure;
@@ -23,6 +24,7 @@ use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
 use brokers::Brokers;
+use callback::Callback;
 use delivery::{Delivery, End, Pace, Settled};
 pub use natives::register;
 use options::Options;
@@ -52,7 +54,7 @@ fn clock() -> Duration {
 
 /// The native state of an `EV::Kafka::Accumulator`.
 pub struct Producer {
-    accumulator: RefCell<Accumulator<Sv>>,
+    accumulator: RefCell<Accumulator<Callback>>,
     config: Config,
     delivery: Delivery,
     brokers: Brokers,
@@ -73,7 +75,7 @@ pub struct Producer {
     listener: RefCell<Option<Sv>>,
 }
 
-/// A message without options.
+/// What every message has.
 struct Plain<'a, S, C> {
     topic: &'a [u8],
     key: Option<&'a [u8]>,
@@ -81,6 +83,14 @@ struct Plain<'a, S, C> {
     /// Whether key and value go out as they are stored.
     is_stored_so: S,
     callback: C,
+}
+
+/// What a message may have beside.
+struct Said<H> {
+    partition: Option<usize>,
+    /// Milliseconds since the epoch.
+    timestamp: Option<i64>,
+    headers: H,
 }
 
 impl Native for Producer {
@@ -120,13 +130,29 @@ impl Producer {
         partitioner.as_ref().is_some_and(Sv::is_ref)
     }
 
-    /// Puts the message into its batch, unless somebody else has to look at it first, or there is no room.
+    /// Puts the message into the batch of the partition that the default partitioner chooses, unless somebody else has to
+    /// look at it first, or there is no room.
     #[inline]
     fn take<'a>(
         &self,
-        message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Sv>>,
+        message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Callback>>,
     ) -> Option<Appended> {
-        if self.is_diverted.get() || self.has_partitioner() || !self.home.is_here() {
+        let said = Said {
+            partition: None,
+            timestamp: None,
+            headers: std::iter::empty(),
+        };
+        self.take_with(message, said)
+    }
+
+    /// The same for one of which more is said.
+    #[inline]
+    fn take_with<'a>(
+        &self,
+        message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Callback>>,
+        said: Said<impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone>,
+    ) -> Option<Appended> {
+        if !self.takes() {
             return None;
         }
         if self.strings != Strings::AsStored && !(message.is_stored_so)() {
@@ -134,15 +160,35 @@ impl Producer {
         }
         let mut accumulator = self.accumulator.borrow_mut();
         let topic = accumulator.routed_topic(message.topic)?;
-        let partition = accumulator.partition_for(topic, message.key);
+        let partition = match said.partition {
+            // A partition that the topic is not known to have is waited for.
+            Some(partition) if partition >= accumulator.partitions(topic) => return None,
+            Some(partition) => partition,
+            None => accumulator.partition_for(topic, message.key),
+        };
         let record = NewRecord {
-            timestamp: now_ms(),
+            timestamp: said.timestamp.unwrap_or_else(now_ms),
             key: message.key,
             value: message.value,
-            headers: std::iter::empty(),
+            headers: said.headers,
         };
         let appended = accumulator.append(topic, partition, record, (message.callback)());
         appended.ok()
+    }
+
+    /// How many partitions there are to choose from for a message that would be taken.
+    fn partitions<S: FnOnce() -> bool, C>(&self, message: &Plain<'_, S, C>) -> Option<usize> {
+        if !self.takes() {
+            return None;
+        }
+        let mut accumulator = self.accumulator.borrow_mut();
+        let topic = accumulator.routed_topic(message.topic)?;
+        Some(accumulator.partitions(topic))
+    }
+
+    #[inline]
+    fn takes(&self) -> bool {
+        !self.is_diverted.get() && self.home.is_here()
     }
 
     /// Calls a method of the Perl object that listens; `None` when it is gone.
@@ -172,7 +218,7 @@ impl Producer {
     }
 
     /// Settles batches that no accumulator knows any more.
-    fn fail(&self, batches: impl Iterator<Item = Sealed<Sv>>, reason: &str) {
+    fn fail(&self, batches: impl Iterator<Item = Sealed<Callback>>, reason: &str) {
         self.delivery.queue(batches.map(|batch| Settled {
             place: Place {
                 topic: 0,
@@ -188,7 +234,7 @@ impl Producer {
     }
 
     /// Where records that were given up belong, as texts name it.
-    fn place_name(&self, given_up: &GivenUp<Sv>) -> String {
+    fn place_name(&self, given_up: &GivenUp<Callback>) -> String {
         let accumulator = self.accumulator.borrow();
         let topic = String::from_utf8_lossy(accumulator.topic_name(given_up.topic));
         let Some(partition) = given_up.partition else {
@@ -204,7 +250,7 @@ impl Producer {
     }
 
     /// Settles what the accumulator has given up; the text is made of where that belongs.
-    fn give_up(&self, batches: Vec<GivenUp<Sv>>, text: impl Fn(&str) -> String) {
+    fn give_up(&self, batches: Vec<GivenUp<Callback>>, text: impl Fn(&str) -> String) {
         let accumulator = self.accumulator.borrow();
         self.delivery.queue(batches.into_iter().map(|given_up| {
             let end = End::Failed {
@@ -220,11 +266,16 @@ impl Producer {
 }
 
 /// Records of a batch that have no callback.
-fn unheard(batch: &Sealed<Sv>) -> usize {
+fn unheard(batch: &Sealed<Callback>) -> usize {
     batch.count - batch.callbacks.iter().flatten().count()
 }
 
-fn settled(accumulator: &Accumulator<Sv>, place: Place, batch: Sealed<Sv>, end: End) -> Settled {
+fn settled(
+    accumulator: &Accumulator<Callback>,
+    place: Place,
+    batch: Sealed<Callback>,
+    end: End,
+) -> Settled {
     Settled {
         topic: accumulator.topic_name(place.topic).to_vec(),
         place,

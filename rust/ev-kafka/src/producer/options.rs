@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use perl_xs::{Croak, HashRef, Perl};
+use perl_xs::{Croak, HashRef, Perl, Sv};
 
 /// Options that the program may change at any time, where they lie, and what they were when they were applied.
 #[derive(Default)]
@@ -17,13 +17,15 @@ enum Applied {
     Reference(usize),
 }
 
+const PARTITIONER: &str = "partitioner";
+
 /// Options that count from the next batch on.
 const NAMES: [&str; 5] = [
     "acks",
     "batch_size",
     "compression",
     "linger_ms",
-    "partitioner",
+    PARTITIONER,
 ];
 
 impl Options {
@@ -39,6 +41,15 @@ impl Options {
         let before = self.0.replace(options);
         drop(before);
         Ok(())
+    }
+
+    /// The program's partitioner, if it is code that can be called as it is.
+    pub fn partitioner(&self, perl: Perl) -> Option<Sv> {
+        let options = self.0.borrow();
+        let (hash, _) = options.as_ref()?;
+        // A tied option cannot be read from here: that is left to Perl code.
+        let partitioner = hash.get(perl, PARTITIONER).ok()??;
+        partitioner.is_ref().then(|| partitioner.code())?
     }
 
     /// Whether they are others by now.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
 use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
+use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
 use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
@@ -205,7 +206,8 @@ fn divert(frame: &mut Frame<'_>) -> Result<(), Croak> {
 }
 
 /// `append($topic, $partition, $key, $value, $headers, $timestamp_ms, $cb, $acks)`: gives why the record was not taken,
-/// nothing when it was. Without acks it has the client's.
+/// nothing when it was. $cb is a code reference, or an array of one and of what it is called with behind result and error. Without
+/// acks it has the client's.
 fn append(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let message = Message::read(frame)?;
     let producer = frame.object::<Producer>()?;
@@ -234,7 +236,7 @@ pub(super) struct Message {
     value: Option<Vec<u8>>,
     headers: Headers,
     timestamp: i64,
-    pub callback: Option<Sv>,
+    pub callback: Option<Callback>,
     pub acks: Option<i16>,
 }
 
@@ -251,7 +253,7 @@ impl Message {
             value: frame.bytes(4)?,
             headers: headers(values, frame.value(5)?.as_ref(), Strings::AsStored)?,
             timestamp: frame.int(6)?.unwrap_or_else(now_ms),
-            callback: frame.code(7)?,
+            callback: Callback::from_perl(frame, 7)?,
             acks: frame.int(8)?.map(|acks| acks as i16),
         })
     }
@@ -328,7 +330,7 @@ fn take(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let stored = |index| frame.arg(index).map_or(Ok(None), |sv| sv.to_stored(perl));
     let (key, value) = (stored(2)?, stored(3)?);
-    let callback = frame.code(4)?;
+    let callback = Callback::from_perl(frame, 4)?;
     let producer = frame.object::<Producer>()?;
     let message = Plain {
         topic: &topic,
@@ -345,7 +347,10 @@ fn take(frame: &mut Frame<'_>) -> Result<(), Croak> {
         },
         callback: || callback.clone(),
     };
-    let appended = producer.take(message);
+    let appended = match producer.has_partitioner() {
+        true => None,
+        false => producer.take(message),
+    };
     if let Some(appended) = appended {
         follow_up(frame, &producer, appended)?;
     }
@@ -465,7 +470,7 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let expired = producer.accumulator.borrow_mut().expire(patience(seconds));
     let counts = {
         let accumulator = producer.accumulator.borrow();
-        let is_transactional = |e: &&GivenUp<Sv>| accumulator.is_transactional(&e.batch);
+        let is_transactional = |e: &&GivenUp<Callback>| accumulator.is_transactional(&e.batch);
         [
             expired.len(),
             expired.iter().filter(is_transactional).count(),
@@ -504,7 +509,7 @@ fn forgive(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// What nobody else hears of the failure of these batches: a transaction says itself that it has failed.
 fn reports(
     producer: &Producer,
-    failed: &[GivenUp<Sv>],
+    failed: &[GivenUp<Callback>],
     text: impl Fn(&str) -> String,
 ) -> BTreeSet<String> {
     let accumulator = producer.accumulator.borrow();

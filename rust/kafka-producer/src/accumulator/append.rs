@@ -47,6 +47,12 @@ impl<C> Accumulator<C> {
         Some(index)
     }
 
+    /// How many partitions the topic is known to have.
+    #[inline]
+    pub fn partitions(&self, topic: usize) -> usize {
+        self.topics[topic].routed
+    }
+
     /// The default partitioner: murmur2 of the key over all partitions, as Java's; without a key round-robin over the
     /// partitions that have a leader (over all while none has).
     pub fn partition_for(&mut self, topic: usize, key: Option<&[u8]>) -> usize {

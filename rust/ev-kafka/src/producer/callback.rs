@@ -1,0 +1,71 @@
+//! A delivery callback, with what the program wants it to be called with.
+
+use perl_xs::{ArrayRef, Av, Callee, Croak, FastArgs, Frame, Perl, Slots, Sv};
+
+/// The code, and what it is called with behind result and error: a copy of the one argument, or an array of several. A
+/// scalar is never an array, so one pointer says which.
+#[derive(Clone, Debug)]
+pub struct Callback {
+    code: Sv,
+    with: Option<Sv>,
+}
+
+impl Callback {
+    /// That of a call of `produce`; its arguments can be taken once.
+    #[inline]
+    pub fn from_fast(args: &FastArgs<'_>) -> Option<Callback> {
+        let code = args.callback()?;
+        let with = args.with();
+        Some(Callback { code, with })
+    }
+
+    /// As Perl code of ours has it: the code, or an array of the code and its arguments.
+    pub fn from_perl(frame: &Frame<'_>, index: usize) -> Result<Option<Callback>, Croak> {
+        let perl = frame.perl();
+        let Some(given) = frame.value(index)? else {
+            return Ok(None);
+        };
+        let Some(array) = ArrayRef::new(&given) else {
+            return Ok(given.code().map(|code| Callback { code, with: None }));
+        };
+        let mut values = array.to_vec(perl)?.into_iter();
+        let code = values.next().and_then(|code| code.code());
+        let code = code.ok_or("expected a callback")?;
+        let with = match values.len() {
+            0 | 1 => values.next(),
+            several => {
+                let mut list = Av::with_capacity(perl, several);
+                values.for_each(|value| list.push(perl, value));
+                Some(list.into_value())
+            }
+        };
+        Ok(Some(Callback { code, with }))
+    }
+
+    /// The same the other way.
+    pub fn into_perl(self, perl: Perl) -> Result<Sv, Croak> {
+        let code = Sv::new_ref(perl, &self.code);
+        let Some(with) = self.with else {
+            return Ok(code);
+        };
+        let mut list = Av::new(perl);
+        list.push(perl, code);
+        match ArrayRef::of_value(&with) {
+            Some(several) => several
+                .to_vec(perl)?
+                .into_iter()
+                .for_each(|value| list.push(perl, value)),
+            None => list.push(perl, with),
+        }
+        Ok(list.into_ref(perl))
+    }
+
+    /// The call that it is for, behind result and error.
+    #[inline]
+    pub fn into_call<'a>(self, slots: &mut Slots<'a>) -> Callee<'a> {
+        if let Some(with) = self.with {
+            slots.with(with);
+        }
+        Callee::Release(self.code)
+    }
+}
