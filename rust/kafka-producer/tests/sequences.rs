@@ -1,22 +1,18 @@
 //! Idempotence as a property: whatever requests and answers are lost, refused, late or split, the logs of a model
 //! cluster, which checks sequence numbers as brokers do (KIP-98), end up with every record once and in order.
 
-use std::cell::Cell;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::iter::Empty;
+mod support;
+
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_producer::verdict::Cause;
-use kafka_producer::{
-    Accumulator, BatchId, Destination, Fate, Identity, NewRecord, Outgoing, Settings,
-};
-use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
-use kafka_wire::Codec;
+use kafka_producer::{Accumulator, BatchId, Destination, Fate, Identity, Outgoing};
 
-/// Name and value.
-type Header = (&'static [u8], Option<&'static [u8]>);
+use support::{follows, histories, numbers, record, scale, settings, stamp, wait};
+use support::{Dice, Records, TOPIC};
 
-const TOPIC: &[u8] = b"t";
 const PARTITIONS: usize = 2;
 const NODES: i32 = 2;
 const REQUESTS_IN_FLIGHT: usize = 5;
@@ -29,26 +25,6 @@ const NOT_ENOUGH_REPLICAS: i16 = 19;
 const OUT_OF_ORDER: i16 = 45;
 const INVALID_RECORD: i16 = 87;
 
-thread_local! {
-    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-}
-
-/// xorshift64*: the same seed gives the same history.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-}
-
 /// A partition of the cluster: all nodes share its log and what it knows of producers.
 #[derive(Default)]
 struct Log {
@@ -58,21 +34,19 @@ struct Log {
 }
 
 impl Log {
-    fn knows(&self, bytes: &bytes::Bytes) -> bool {
-        let (identity, first, last) = stamp(bytes);
+    fn knows(&self, bytes: &Bytes) -> bool {
+        let (identity, first, last) = stamp(bytes).expect("an identity");
         let known = self.known.get(&identity);
         known.is_some_and(|known| known.contains(&(first, last)))
     }
 
-    fn append(&mut self, bytes: &bytes::Bytes) -> i16 {
-        let (identity, first, last) = stamp(bytes);
-        assert!(identity.id >= 0, "left without an identity");
+    fn append(&mut self, bytes: &Bytes) -> i16 {
+        let (identity, first, last) = stamp(bytes).expect("an identity");
         match self.known.get(&identity) {
             Some(known) if known.contains(&(first, last)) => return 0,
             Some(known) => {
                 let (_, before) = *known.back().expect("never empty");
-                let next = ((i64::from(before) + 1) % (1 << 31)) as i32;
-                if first != next {
+                if !follows(first, before) {
                     return OUT_OF_ORDER;
                 }
             }
@@ -84,30 +58,9 @@ impl Log {
         if known.len() > REMEMBERED {
             known.pop_front();
         }
-        let batch = RecordBatches::new(bytes.clone())
-            .next()
-            .expect("a batch")
-            .expect("whole");
-        let records = batch.records(MAX_DECOMPRESSED_LEN).expect("sound");
-        self.values
-            .extend(records.iter().map(|r| number(r.value.expect("a value"))));
+        self.values.extend(numbers(bytes));
         0
     }
-}
-
-/// Who wrote a batch, and its first and last sequence number.
-fn stamp(bytes: &[u8]) -> (Identity, i32, i32) {
-    let header = batch_span(bytes).expect("a batch");
-    let identity = Identity {
-        id: header.producer_id,
-        epoch: header.producer_epoch,
-    };
-    let last = i64::from(header.base_sequence) + i64::from(header.last_offset_delta);
-    (identity, header.base_sequence, (last % (1 << 31)) as i32)
-}
-
-fn number(value: &[u8]) -> u32 {
-    u32::from_be_bytes(value[..4].try_into().expect("four bytes"))
 }
 
 struct InFlight {
@@ -135,33 +88,17 @@ struct World {
     /// Requests that a broker still has although their connection is gone.
     zombies: Vec<(i32, Vec<Outgoing>)>,
     next_producer: i64,
-    produced: Vec<u32>,
-    acknowledged: HashSet<u32>,
-    failed: HashSet<u32>,
-    offsets_seen: usize,
+    records: Records,
 }
 
 impl World {
     fn new(seed: u64, trouble: Trouble) -> World {
-        let mut accumulator = Accumulator::new(Settings {
-            batch_size: 200,
-            batch_limit: if seed % 2 == 0 { 200 } else { 600 },
-            codec: if seed % 3 == 0 {
-                Codec::Lz4
-            } else {
-                Codec::None
-            },
-            buffer_memory: usize::MAX,
-            max_request_size: usize::MAX,
-            patience: Duration::MAX,
-            sticky: false,
-            idempotent: true,
-            transactional: trouble.transactions,
-            clock: || NOW.get(),
-        });
+        let mut settings = settings(seed);
+        settings.transactional = trouble.transactions;
+        let mut accumulator = Accumulator::new(settings);
         accumulator.route(TOPIC, &[0; PARTITIONS]);
         World {
-            dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            dice: Dice::new(seed),
             trouble,
             calm: false,
             accumulator,
@@ -169,10 +106,7 @@ impl World {
             links: (0..NODES).map(|_| VecDeque::new()).collect(),
             zombies: Vec::new(),
             next_producer: 1000,
-            produced: vec![0; PARTITIONS],
-            acknowledged: HashSet::new(),
-            failed: HashSet::new(),
-            offsets_seen: 0,
+            records: Records::new(PARTITIONS),
         }
     }
 
@@ -181,11 +115,7 @@ impl World {
         if self.accumulator.in_transaction() {
             return;
         }
-        self.with_new_record(|accumulator, topic, partition, record, number| {
-            accumulator
-                .append(topic, partition, record, Some(number))
-                .expect("small");
-        });
+        self.records.append(&mut self.dice, &mut self.accumulator);
     }
 
     /// A transaction begins while records from before it wait for their topic to be known again.
@@ -193,36 +123,17 @@ impl World {
         self.accumulator.end_transaction();
         self.accumulator.route(TOPIC, &[]);
         for _ in 0..self.dice.below(8) {
-            self.with_new_record(|accumulator, topic, partition, record, number| {
-                let destination = Destination::Partition(partition as u32);
-                accumulator
-                    .park(topic, destination, record, Some(number))
-                    .expect("small");
-            });
+            let (partition, number, value) = self.records.next(&mut self.dice);
+            let topic = self.accumulator.topic_index(TOPIC);
+            let destination = Destination::Partition(partition as u32);
+            self.accumulator
+                .park(topic, destination, record(&value), Some(number))
+                .expect("small");
         }
         self.accumulator.begin_transaction();
         self.refresh_metadata();
         let topic = self.accumulator.topic_index(TOPIC);
         self.accumulator.unpark(topic, usize::MAX);
-    }
-
-    fn with_new_record(
-        &mut self,
-        take: impl Fn(&mut Accumulator<u32>, usize, usize, NewRecord<'_, Empty<Header>>, u32),
-    ) {
-        let partition = self.dice.below(PARTITIONS);
-        let number = self.produced[partition] * PARTITIONS as u32 + partition as u32;
-        self.produced[partition] += 1;
-        let mut value = number.to_be_bytes().to_vec();
-        value.resize(4 + self.dice.below(60), b'.');
-        let record = NewRecord {
-            timestamp: 5,
-            key: None,
-            value: Some(&value),
-            headers: std::iter::empty(),
-        };
-        let topic = self.accumulator.topic_index(TOPIC);
-        take(&mut self.accumulator, topic, partition, record, number);
     }
 
     fn send(&mut self) {
@@ -269,7 +180,7 @@ impl World {
         self.links[node as usize][index].answer = Some(answer);
     }
 
-    fn judge(&mut self, node: i32, partition: usize, bytes: &bytes::Bytes) -> i16 {
+    fn judge(&mut self, node: i32, partition: usize, bytes: &Bytes) -> i16 {
         if self.logs[partition].leader != node {
             return NOT_LEADER;
         }
@@ -329,9 +240,7 @@ impl World {
             return self.failed(id, Cause::Refused(code));
         }
         let (_, batch) = self.accumulator.acknowledge(id).expect("in flight");
-        for number in batch.callbacks.into_iter().flatten() {
-            assert!(self.acknowledged.insert(number), "called back twice");
-        }
+        self.records.acknowledge(batch.callbacks);
     }
 
     fn failed(&mut self, id: BatchId, cause: Cause) {
@@ -341,14 +250,7 @@ impl World {
             .failed(id, cause, "", random)
             .expect("in flight");
         if let Fate::Failed { batch, .. } = fate {
-            self.fail(batch.callbacks);
-        }
-    }
-
-    fn fail(&mut self, callbacks: Vec<Option<u32>>) {
-        for number in callbacks.into_iter().flatten() {
-            assert!(!self.acknowledged.contains(&number), "called back twice");
-            assert!(self.failed.insert(number), "called back twice");
+            self.records.fail(batch.callbacks);
         }
     }
 
@@ -402,7 +304,7 @@ impl World {
             true => 2_000,
             false => self.dice.below(1_000) as u64,
         };
-        NOW.set(NOW.get() + Duration::from_millis(most));
+        wait(Duration::from_millis(most));
         self.accumulator.resume();
     }
 
@@ -432,7 +334,7 @@ impl World {
             // no client can exclude.
             99 if self.trouble.losses && self.zombies.is_empty() && self.dice.one_in(4) => {
                 for given_up in self.accumulator.expire(Duration::ZERO) {
-                    self.fail(given_up.batch.callbacks);
+                    self.records.fail(given_up.batch.callbacks);
                 }
                 // Nor is there a request that no answer comes for any more.
                 self.accumulator.expire(Duration::MAX);
@@ -463,81 +365,49 @@ impl World {
         panic!("not settled: {:?} left", self.accumulator.queued());
     }
 
-    fn check(&mut self) {
+    /// Gives the number of records that went through.
+    fn check(&mut self) -> usize {
         while !self.zombies.is_empty() {
             self.zombie_awakes();
         }
-        for (partition, log) in self.logs.iter().enumerate() {
-            let mut once = HashSet::new();
-            for value in &log.values {
-                assert!(once.insert(*value), "{value} is in the log twice");
-            }
-            let kept: Vec<_> = log
-                .values
-                .iter()
-                .filter(|value| !self.failed.contains(value))
-                .copied()
-                .collect();
-            let expected: Vec<_> = (0..self.produced[partition])
-                .map(|n| n * PARTITIONS as u32 + partition as u32)
-                .filter(|value| !self.failed.contains(value))
-                .collect();
-            assert_eq!(kept, expected, "partition {partition}");
-            self.offsets_seen += kept.len();
-        }
-        let settled = self.acknowledged.len() + self.failed.len();
-        assert_eq!(settled as u32, self.produced.iter().sum::<u32>());
+        self.records.check_settled();
         assert_eq!(self.accumulator.queued(), (0, 0));
+        let logs = self.logs.iter().enumerate();
+        logs.map(|(partition, log)| self.records.check_log(partition, &log.values))
+            .sum()
     }
 }
 
-/// Plays so many histories and gives the number of records that went through.
-fn histories(seeds: std::ops::Range<u64>, trouble: Trouble) -> usize {
-    let mut records = 0;
-    for seed in seeds {
-        let played = std::panic::catch_unwind(|| {
-            let mut world = World::new(seed, trouble);
-            world.send();
-            assert_eq!(world.links.iter().flatten().count(), 0, "no identity yet");
-            world.identify();
-            for _ in 0..2_000 {
-                world.step();
-            }
-            world.settle();
-            world.check();
-            world.offsets_seen
-        });
-        records += played.unwrap_or_else(|_| panic!("seed {seed}"));
+/// Plays a history and gives the number of records that went through.
+fn play(seed: u64, trouble: Trouble) -> usize {
+    let mut world = World::new(seed, trouble);
+    world.send();
+    assert_eq!(world.links.iter().flatten().count(), 0, "no identity yet");
+    world.identify();
+    for _ in 0..2_000 {
+        world.step();
     }
-    records
-}
-
-fn scale() -> u64 {
-    let given = std::env::var("EV_KAFKA_HISTORIES").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or(150)
+    world.settle();
+    world.check()
 }
 
 #[test]
 fn every_record_is_in_the_log_once_and_in_order() {
-    let records = histories(
-        0..scale(),
-        Trouble {
-            losses: false,
-            transactions: false,
-        },
-    );
+    let trouble = Trouble {
+        losses: false,
+        transactions: false,
+    };
+    let records = histories(0..scale(), |seed| play(seed, trouble));
     assert!(records as u64 > scale() * 100, "{records}");
 }
 
 #[test]
 fn records_that_failed_neither_double_nor_disturb_the_others() {
-    let records = histories(
-        0..scale(),
-        Trouble {
-            losses: true,
-            transactions: false,
-        },
-    );
+    let trouble = Trouble {
+        losses: true,
+        transactions: false,
+    };
+    let records = histories(0..scale(), |seed| play(seed, trouble));
     assert!(records as u64 > scale() * 100, "{records}");
 }
 
@@ -547,6 +417,6 @@ fn records_that_failed_while_a_transaction_is_open_do_not_hold_up_the_others() {
         losses: true,
         transactions: true,
     };
-    let records = histories(0..scale(), trouble);
+    let records = histories(0..scale(), |seed| play(seed, trouble));
     assert!(records as u64 > scale() * 100, "{records}");
 }
