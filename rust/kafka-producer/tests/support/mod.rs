@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // No simulation needs all of it.
 
+pub mod cluster;
+
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::time::Duration;
