@@ -89,14 +89,15 @@ sub queued { my ($kafka) = @_; return ($kafka->{producer}{accumulator}->queued)[
 
 sub has_held_batches { my ($kafka) = @_; return $kafka->{producer}{retrying} ? 1 : 0 }
 
-# Calls $code->(\%batch) for each batch that an answer does not accept.
-sub on_refused_batch {
+# Calls $code->(\%batch, $is_lost) for each batch that no broker has taken: because an answer does
+# not accept it, or because the connection has ended.
+sub on_failed_batch {
     my ($code) = @_;
     my $failed = EV::Kafka::Producer->can('answered');
     no warnings qw(once redefine);
     *EV::Kafka::Producer::answered = sub {
         my ($news) = $_[2];
-        $code->($_) for $news->{is_lost} ? () : @{ $news->{failed} };
+        $code->($_, $news->{is_lost}) for @{ $news->{failed} };
         goto &$failed;
     };
     return;

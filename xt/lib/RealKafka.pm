@@ -16,7 +16,7 @@ use lib dirname(__FILE__) . '/../../script/lib';
 use KafkaCluster;
 
 our @EXPORT = qw(
-    await error_codes ask_while cluster shared_cluster create_topic connected_conn connected_client
+    await error_codes ask_while cluster shared_cluster create_topic await_readable connected_conn connected_client
     consume kcat kcat_produce kcat_consume java_produce header_text same_records
 );
 
@@ -124,6 +124,54 @@ sub create_topic {
     }
     $conn->disconnect;
     return $name;
+}
+
+# await_readable($cluster, $topic): until readers are shown all that was acknowledged.
+# Every node has to name the same leaders: who is sent to a former one by a node that
+# has not heard yet reads from a follower, and that shows less. And a node that has just
+# become a leader does not know how far its log is replicated before the others have
+# fetched from it: until then it shows less than its predecessor did, and refuses to say
+# where its log ends (KIP-207). Gives what was in the way, one line for each thing.
+sub await_readable {
+    my ($cluster, $topic) = @_;
+    my %conn     = map { $_ => connected_conn($cluster->address($_)) } $cluster->nodes;
+    my $deadline = EV::time + $PATIENCE;
+    my @obstacles;
+    while (defined(my $obstacle = _unreadable($topic, %conn))) {
+        push @obstacles, $obstacle unless @obstacles && $obstacles[-1] eq $obstacle;
+        croak "$topic cannot be read after $PATIENCE s: $obstacle" if EV::time > $deadline;
+        my $timer;
+        await('the next look', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, $done });
+    }
+    $_->disconnect for values %conn;
+    return @obstacles;
+}
+
+# What is in the way of that; undef when nothing is.
+sub _unreadable {
+    my ($topic, %conn) = @_;
+    my (%named, @partitions);
+    for my $node (sort keys %conn) {
+        my $metadata = _answer("metadata of $topic", sub { $conn{$node}->metadata([$topic], @_) });
+        @partitions = sort { $a->{partition} <=> $b->{partition} } @{ $metadata->{topics}[0]{partitions} };
+        push @{ $named{ join ', ', map { "$_->{leader} in epoch $_->{leader_epoch}" } @partitions } }, $node;
+    }
+    return join '; ', map { "@{ $named{$_} } say that leaders are $_" } sort keys %named if keys %named > 1;
+    for my $partition (@partitions) {
+        my ($number, $leader) = @$partition{qw(partition leader)};
+        return "partition $number has no leader" unless $conn{$leader};
+        my $end = _answer("the end of $topic-$number", sub { $conn{$leader}->list_offsets($topic, $number, -1, @_) });
+        my ($code) = grep { $_ } error_codes($end);
+        return "leader $leader of partition $number answers with error code $code" if $code;
+    }
+    return undef;
+}
+
+sub _answer {
+    my ($what, $ask) = @_;
+    my ($result, $error) = await($what, $ask);
+    croak "$what: $error" if defined $error;
+    return $result;
 }
 
 # consume($brokers, $topic, $partitions, $count) -> one list a partition, of

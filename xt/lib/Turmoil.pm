@@ -6,8 +6,9 @@ package Turmoil;
 use v5.14;
 use warnings;
 
-use Carp  qw(croak);
-use POSIX ();
+use Carp        qw(croak);
+use POSIX       ();
+use Time::HiRes qw(time);
 use KafkaCluster;
 use RealKafka;
 
@@ -27,7 +28,7 @@ sub start {
     POSIX::_exit(0);
 }
 
-# What has happened so far, one line each, finished rounds only.
+# What has happened so far, one line each with the time, finished rounds only.
 sub events {
     my ($self) = @_;
     open my $in, '<', $self->{log} or return;
@@ -47,7 +48,7 @@ sub finish {
 sub _note {
     my ($self, $line) = @_;
     open my $out, '>>', $self->{log} or die "$self->{log}: $!";
-    print {$out} $line =~ s/\s+\z//r, "\n";
+    printf {$out} "%s (%.3f)\n", $line =~ s/\s+\z//r, time;
     CORE::close $out;
     return;
 }
@@ -73,26 +74,33 @@ sub _go_on {
     return;
 }
 
-# Another one each round, as far as they lead anything.
+# The one that was spared for longest, of those that lead anything.
 sub _some_leader {
     my ($self, $cluster, $round) = @_;
-    my ($entry) = map { $cluster->address($_) } $cluster->nodes;
-    my %leads   = map { $_ => 1 } kcat('-L', '-b', $entry, '-t', $self->{topic}) =~ /leader (\d+)/g;
-    my @leaders = sort keys %leads;
-    return $leaders[ $round % @leaders ];
+    my ($entry)  = map { $cluster->address($_) } $cluster->nodes;
+    my %leads    = map { $_ => 1 } kcat('-L', '-b', $entry, '-t', $self->{topic}) =~ /leader (\d+)/g;
+    my $struck   = $self->{struck} ||= {};
+    my ($victim) = sort { ($struck->{$a} // -1) <=> ($struck->{$b} // -1) || $a <=> $b } keys %leads;
+    $struck->{$victim} = $round;
+    return $victim;
 }
 
+# Every node is asked: one that has just gone on after it hung still believes what was so before.
 sub _wait_in_sync {
     my ($self, $cluster) = @_;
-    my ($entry) = map { $cluster->address($_) } $cluster->nodes;
     my $deadline = time + 60;
     while (time < $deadline) {
-        my $listing = eval { kcat('-L', '-b', $entry, '-t', $self->{topic}) } // '';
-        my $in_sync = map { split /,/ } $listing =~ /isrs: ([\d,]+)/g;
-        return if $in_sync == $self->{replicas};
+        return if !grep { !$self->_is_in_sync($cluster->address($_)) } $cluster->nodes;
         select undef, undef, undef, 0.2;
     }
     die "not in sync after 60 s\n";
+}
+
+sub _is_in_sync {
+    my ($self, $address) = @_;
+    my $listing = eval { kcat('-L', '-b', $address, '-t', $self->{topic}) } // '';
+    my $in_sync = map { split /,/ } $listing =~ /isrs: ([\d,]+)/g;
+    return $in_sync == $self->{replicas};
 }
 
 1;
