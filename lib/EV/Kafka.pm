@@ -1628,9 +1628,11 @@ until C<connect> is called again.
 
 =head2 Lost brokers
 
-A broker that is lost while requests are under way to it, or that cannot be reached
+A broker that is lost while requests are under way to it, or that cannot be reached again
 when something is to be sent, is reported to C<on_error> once, with a text that
-contains C<lost>, however often reconnecting fails. It is reconnected to with growing
+contains C<lost>, however often reconnecting fails. One that was never reached is reported
+as such, with the address that the cluster gives for it: C<advertised.listeners> there may name one that
+is none in the program's network. Either is connected to with growing
 delays of up to a second. Brokers close connections that were idle for some minutes;
 that is not a loss and is not reported. When no broker of the cluster answers, the
 bootstrap list is tried again.

@@ -39,8 +39,10 @@ like refused('colour', 1, 'acks', 1, 'apple', 2), qr/^unknown option\(s\): apple
     'unknown options are named, and the caller\'s line is';
 is(EV::Kafka->new(acks => 'all')->{cfg}{acks}, -1, "acks 'all' is -1");
 like refused(group_id => 'g', brokerz => 'a', tlsCaFile => 'f'),
-    qr/^unknown option\(s\): brokerz \(did you mean 'brokers'\?\), group_id, tlsCaFile \(did you mean 'tls_ca_file'\?\) at /,
+    qr/^unknown option\(s\): brokerz \(did you mean 'brokers'\?\), group_id \(an option of subscribe\), tlsCaFile \(did you mean 'tls_ca_file'\?\) at /,
     'what may have been meant is said';
+like refused('linger.ms' => 5), qr/^unknown option\(s\): linger\.ms \(librdkafka's name; here it is linger_ms, or librdkafka =>/,
+    'as is where a name of another client belongs';
 for my $case (
     [request_timeout => 30_000, 'seconds'], [delivery_timeout => 120_000, 'seconds'], [transaction_timeout => 60, 'milliseconds'],
 ) {

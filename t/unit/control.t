@@ -53,6 +53,7 @@ use SetLoop;
 
     sub new     { return bless { conns => [], at => [] }, shift }
     sub conn    { my ($self) = @_; push @{ $self->{conns} }, TestConn->new; return $self->{conns}[-1] }
+    sub closed_early { return 'closed early' }
     sub connect { my ($self, undef, $host, $port) = @_; push @{ $self->{at} }, "$host:$port"; return }
 }
 
@@ -134,7 +135,11 @@ subtest 'brokers that do not answer' => sub {
     conn($had)->down for 1 .. 3;
     ($said) = said($had);
     cmp_ok $said->[2], '>', $delay, 'the next time the delay is longer';
-    like $said->[1], qr/connection closed by broker/, 'without a word that is said, too';
+    is $said->[1], join('; ', map { "$_: closed early" } 'h1:9092', 'boot:1', 'boot:2'), 'without a word that is said, too';
+    $had->{control}->ask(undef, 0);
+    for (1 .. 3) { conn($had)->up; conn($had)->down }
+    ($said) = said($had);
+    like $said->[1], qr/\Ah1:9092: connection closed by broker;/, 'and another way if it was ready before';
 };
 
 subtest 'several addresses' => sub {

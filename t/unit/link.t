@@ -24,6 +24,7 @@ use SetLoop;
     sub on_disconnect { $_[0]{on_disconnect} = $_[1]; return }
     sub metadata      { $_[0]{checked} = $_[2]; return }
     sub connected     { return $_[0]{is_up} }
+    sub closed_early  { return 'closed early' }
     sub _is_usable    { return $_[0]{is_up} }
     sub _idle         { return $_[0]{idle} }
     sub _silent       { return $_[0]{silent} || 0 }
@@ -118,6 +119,16 @@ subtest 'a loss' => sub {
     is +(said($had))->[-1], 'lost it does not answer', 'and one that is given up';
 };
 
+subtest 'a broker that was never reached' => sub {
+    my $had = linked();
+    $had->{link}->open;
+    $had->{conn}->down('refused');
+    is +(said($had))->[-1], 'unreachable refused', 'is not lost';
+    $had->{loop}->fire;
+    $had->{conn}->down;
+    is +(said($had))->[-1], 'unreachable closed early', 'one that closes the connection at once says no reason';
+};
+
 subtest 'the end of an idle connection' => sub {
     my $had = ready();
     my ($link, $conn, $loop) = @$had{qw(link conn loop)};
@@ -187,7 +198,7 @@ subtest 'several addresses' => sub {
     is_deeply said($had), [], 'one that is of no use says nothing';
     is $conn->{connects}, 2, 'the next one is tried';
     $conn->down('refused');
-    is +(said($had))->[-1], 'lost refused', 'the last one is a loss';
+    is +(said($had))->[-1], 'unreachable refused', 'the last one says that it cannot be reached';
 };
 
 subtest 'brokers that say nothing' => sub {

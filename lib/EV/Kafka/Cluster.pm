@@ -184,6 +184,7 @@ sub _control_answered {
     my ($self, $head, $answer) = @_;
     $self->{links}->none_is_lost if $self->{outage} eq 'connected';
     $self->{outage} = '';
+    $self->{links}->answered_at($self->{control}->address);
     return $self->{metadata}->answered($head, $answer);
 }
 

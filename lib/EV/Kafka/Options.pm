@@ -7,6 +7,7 @@ use List::Util ();
 use overload ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
+use EV::Kafka::Group::Subscription;
 use EV::Kafka::Options::Hint;
 use EV::Kafka::Options::Librdkafka;
 use EV::Kafka::Security;
@@ -115,7 +116,7 @@ sub parse {
 
     if (my @unknown = sort grep { !$KNOWN{$_} } keys %given) {
         Carp::croak('unknown option(s): ' . join ', ',
-            map { $_ . EV::Kafka::Options::Hint::did_you_mean($_, keys %KNOWN) } @unknown);
+            map { $_ . _hint($_) } @unknown);
     }
     delete @given{ grep { !defined $given{$_} } keys %given };
     my $group;
@@ -143,6 +144,15 @@ sub parse {
     $cfg{on_error} ||= \&die_of;
     $cfg{security} = EV::Kafka::Security->model(\%cfg, defined $given{tls});
     return \%cfg;
+}
+
+# Where the name belongs, or which one may be meant.
+sub _hint {
+    my ($name) = @_;
+    my $own = EV::Kafka::Options::Librdkafka->option_of($name);
+    return " (librdkafka's name; here it is $own, or librdkafka => { '$name' => ... })" if defined $own && $KNOWN{$own};
+    return ' (an option of subscribe)' if EV::Kafka::Group::Subscription->is_option($name);
+    return EV::Kafka::Options::Hint::did_you_mean($name, keys %KNOWN);
 }
 
 # What parse does for one option, for what a program writes into {cfg} later; undef is

@@ -21,8 +21,9 @@ pub(crate) enum ConnectionError {
         /// The request's version.
         version: i16,
     },
-    /// A response's size is negative or above `MAX_RESPONSE_SIZE`.
-    InvalidResponseSize,
+    /// A response's size is negative or above `MAX_RESPONSE_SIZE`: whoever sent it may speak
+    /// something else.
+    InvalidResponseSize(Peer),
     /// A response ends inside its header.
     ResponseTooShort,
     /// A response does not belong to the oldest unanswered request.
@@ -54,7 +55,7 @@ impl fmt::Display for ConnectionError {
             Self::RequestTimeout { api, version } => {
                 write!(f, "request timed out: {} v{version}", api.name())
             }
-            Self::InvalidResponseSize => f.write_str("invalid response size"),
+            Self::InvalidResponseSize(peer) => write!(f, "invalid response size{}", peer.hint()),
             Self::ResponseTooShort => f.write_str("response too short"),
             Self::CorrelationIdMismatch {
                 expected: Some(expected),
@@ -79,6 +80,36 @@ impl fmt::Display for ConnectionError {
 }
 
 impl std::error::Error for ConnectionError {}
+
+/// What speaks on the other side, as far as four bytes tell that are no response's size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Nothing that is known here.
+    Unknown,
+    /// A TLS record (RFC 8446, section 5.1): an alert, as an answer to what is not encrypted.
+    Tls,
+    /// A status line (RFC 9112, section 4).
+    Http,
+}
+
+impl Peer {
+    pub(crate) fn of(bytes: [u8; 4]) -> Self {
+        match &bytes {
+            [0x14..=0x17, 3, 0..=4, _] => Self::Tls,
+            b"HTTP" => Self::Http,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// What follows in the text of an error.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Unknown => "",
+            Self::Tls => ": the peer speaks TLS; is this a TLS listener (tls => 1)?",
+            Self::Http => ": the peer speaks HTTP, it is no Kafka broker",
+        }
+    }
+}
 
 /// Why a driver could not make the TCP connection that [`Event::Dial`](crate::Event::Dial) asked
 /// for.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::error::ConnectionError;
+use crate::error::{ConnectionError, Peer};
 
 /// The largest response that is accepted, in bytes without its size field: 256 MiB. It protects
 /// the process against a peer that is no Kafka broker; brokers send answers of this size only
@@ -168,7 +168,7 @@ impl FrameBuffer {
         match usize::try_from(i32::from_be_bytes(*field)) {
             Ok(size) if size < CORRELATION_ID => Err(ConnectionError::ResponseTooShort),
             Ok(size) if size <= self.max_size => Ok(Some(size)),
-            _ => Err(ConnectionError::InvalidResponseSize),
+            _ => Err(ConnectionError::InvalidResponseSize(Peer::of(*field))),
         }
     }
 }

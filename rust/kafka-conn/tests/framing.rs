@@ -71,11 +71,29 @@ fn a_driver_may_read_into_the_connections_own_buffer() {
 #[test]
 fn a_size_that_is_negative_or_above_the_limit_is_invalid_in_every_state() {
     let above = i32::try_from(MAX_RESPONSE_SIZE + 1).expect("fits");
-    for size in [-1, i32::MIN, above, i32::MAX, i32::from_be_bytes(*b"HTTP")] {
+    for size in [-1, i32::MIN, above, i32::MAX] {
         for mut driver in Driver::with_socket() {
             driver.feed(&size.to_be_bytes());
             assert_eq!(driver.events(), lost("invalid response size"), "{size}");
         }
+    }
+}
+
+#[test]
+fn a_peer_that_speaks_something_else_is_named() {
+    let tls = ": the peer speaks TLS; is this a TLS listener (tls => 1)?";
+    let http = ": the peer speaks HTTP, it is no Kafka broker";
+    for (bytes, hint) in [
+        (b"\x15\x03\x03\x00", tls),
+        (b"\x15\x03\x01\x00", tls),
+        (b"HTTP", http),
+        (b"SSH-", ""),
+        (b"\x15\x04\x00\x00", ""),
+    ] {
+        let mut driver = Driver::shaking_hands();
+        driver.feed(bytes);
+        let text = format!("invalid response size{hint}");
+        assert_eq!(driver.events(), lost(&text), "{bytes:?}");
     }
 }
 

@@ -36,6 +36,16 @@ sub connect {
     return $conn->connect($host, $port, CONNECT_TIMEOUT);
 }
 
+# The text for a connection that the broker has closed before it was ready, which is all that
+# some say to what they take for a stranger.
+sub closed_early {
+    my ($self) = @_;
+    my $options = $self->{options};
+    my @missing = ($options->{tls} ? () : 'TLS (tls => 1)', $options->{sasl} ? () : 'SASL (sasl => {...})');
+    return 'connection closed by broker' unless @missing;
+    return 'connection closed by broker before it was ready; does this listener want ' . join(' or ', @missing) . '?';
+}
+
 sub _bare { return EV::Kafka::Conn::_new('EV::Kafka::Conn', $_[0]) }
 
 sub _noticed {
@@ -77,6 +87,10 @@ A connection that is not connected yet.
 =head2 connect($conn, $host, $port)
 
 With the time that a client lets it take.
+
+=head2 closed_early
+
+What to say of a connection that a broker has closed while it was being made.
 
 =head2 close
 

@@ -86,6 +86,9 @@ sub answered_about_topics {
     return;
 }
 
+# HOST:PORT of the broker that has answered last.
+sub address { my ($self) = @_; return $self->{address} && join ':', @{ $self->{address} } }
+
 # The connection is let go of first: what it then calls finds nothing to do.
 sub drop {
     my ($self) = @_;
@@ -115,7 +118,7 @@ sub _next_candidate {
     my $address = shift @{ $attempt->{candidates} } or return $self->_nobody_answers;
     my $conn    = $attempt->{conn} = $self->{connector}->conn;
     $conn->request_timeout($self->answer_timeout);
-    @$attempt{qw(name address)} = (join(':', @$address), $address);
+    @$attempt{qw(name address is_sent)} = (join(':', @$address), $address, 0);
     my ($outbox, $id) = ($self->{outbox}, refaddr $conn);
     $conn->on_connect($outbox->entry($self, '_ready', $id));
     $conn->on_error($outbox->entry($self, '_said', $id));
@@ -150,6 +153,7 @@ sub _said {
 sub _send {
     my ($self, $conn) = @_;
     my $attempt = $self->{attempt};
+    $attempt->{is_sent} = 1;
     $conn->_metadata($attempt->{topics}, $self->{outbox}->entry($self, '_answered', refaddr $conn),
         { allow_auto_topic_creation => $attempt->{creates} });
     return;
@@ -171,7 +175,10 @@ sub _down {
     my ($self, $id) = @_;
     if ($self->_is_asked($id)) {
         my $attempt = $self->{attempt};
-        return $attempt->{retry} ? undef : $self->_failed($attempt->{error} // 'connection closed by broker');
+        return if $attempt->{retry};
+        my $reason = $attempt->{error}
+            // ($attempt->{is_sent} ? 'connection closed by broker' : $self->{connector}->closed_early);
+        return $self->_failed($reason);
     }
     my $conn = $self->conn;
     return $conn && refaddr($conn) == $id ? $self->_reopen : undef;
@@ -254,7 +261,7 @@ The fields are listed at the head of the module.
 
 One request, undef for all topics.
 
-=head2 conn, answer_timeout, drop
+=head2 conn, address, answer_timeout, drop
 
 The connection, the seconds that an answer may take, and how to be rid of it.
 

@@ -213,10 +213,10 @@ sub _down {
     }
 
     $self->_retry_after(++$self->{tries}, '_retry');
-    my $reason = $error // 'connection closed by broker';
+    my $reason = $error // ($was eq 'connecting' ? $self->{connector}->closed_early : 'connection closed by broker');
     $self->_tell(failed => "no connection to leader: $reason");
     $self->_tell('doubted');
-    return $self->_tell(lost => $reason);
+    return $self->_tell(defined $self->{ready_at} ? 'lost' : 'unreachable', $reason);
 }
 
 sub _retry_after {

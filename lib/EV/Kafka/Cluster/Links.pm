@@ -9,6 +9,7 @@ use EV::Kafka::Cluster::Link;
 # All connections to brokers, but for the one that Metadata has.
 #   links          by "purpose:node_id"
 #   lost           by address: brokers of whose loss on_error has heard
+#   answered_at    the address that metadata came from last
 #   idle_timer     until the first connection has been idle for too long
 #   silence_timer  until brokers that owe an answer are looked at
 # Published: {conns}, node_id => the connection for everything but Fetch and coordinators.
@@ -79,7 +80,8 @@ sub _new_link {
 sub _told {
     my ($self, $event, $link, @about) = @_;
     return $self->_connected($link)    if $event eq 'connected';
-    return $self->_lost($link, @about) if $event eq 'lost';
+    return $self->_lost($link, "lost: @about; reconnecting") if $event eq 'lost';
+    return $self->_unreachable($link, @about) if $event eq 'unreachable';
     return $self->{notify}->($event, $link, @about);
 }
 
@@ -91,10 +93,23 @@ sub _connected {
 }
 
 sub _lost {
-    my ($self, $link, $reason) = @_;
+    my ($self, $link, $what) = @_;
     return if $self->{lost}{ $link->{address} }++;
-    return $self->{outbox}->report("broker $link->{node_id} ($link->{address}) lost: $reason; reconnecting");
+    return $self->{outbox}->report("broker $link->{node_id} ($link->{address}) $what");
 }
+
+# Where nothing has ever been reached the address may be none for this network.
+sub _unreachable {
+    my ($self, $link, $reason) = @_;
+    my $address = $link->{address};
+    my $is_known = ($self->{answered_at} // '') eq $address || grep { $_->{address} eq $address && $_->{ready_at} } $self->_all;
+    return $self->_lost($link, "lost: $reason; reconnecting") if $is_known;
+    return $self->_lost($link, "cannot be reached: $reason; it is tried again. The cluster gives this address for it:"
+        . ' see advertised.listeners there');
+}
+
+# Metadata came from this address.
+sub answered_at { $_[0]{answered_at} = $_[1]; return }
 
 # --- connections that nobody uses ---------------------------------------------------
 
@@ -240,6 +255,10 @@ Opens the link, which is made when there is none; its connection if something ma
 =head2 longest_quiet
 
 Seconds for which nothing may have moved on a connection that something is entrusted to.
+
+=head2 answered_at($address)
+
+Where metadata came from: an address that can be reached.
 
 =head2 is_any_lost, all_are_lost, none_is_lost
 

@@ -74,6 +74,8 @@ sub parse {
     return $subscription;
 }
 
+sub is_option { return exists $CHECK{ $_[1] } }
+
 # A name that is not quite an option's reads like one more topic.
 sub _taken_for_topic {
     for my $topic (@_) {
@@ -161,6 +163,10 @@ A part of L<EV::Kafka::Group>, not for use by itself.
 Turns what L<EV::Kafka/"subscribe(@topics, %opts)"> documents into the beginnings
 of C<< $kafka->{cfg}{group} >>: topics, options with their defaults (those of the client first, which may be undef), and a member
 that has joined nothing yet. It croaks on what makes no sense, and names it.
+
+=head2 is_option($name)
+
+Whether subscribe has such an option.
 
 =head1 SEE ALSO
 
