@@ -2,375 +2,323 @@
 
 =head1 NAME
 
-benchmark.pl - rates and CPU time of EV::Kafka beside librdkafka in C
+benchmark.pl - rates and CPU time of EV::Kafka beside librdkafka in C and franz-go in Go
 
 =head1 SYNOPSIS
 
   perl bench/benchmark.pl
-  perl bench/benchmark.pl --json figures.json produce consume
-  KAFKA_BROKER=host:port BENCH_MESSAGES=1000000 perl bench/benchmark.pl produce
+  perl bench/benchmark.pl --json figures.json --svg figures.svg
+  perl bench/benchmark.pl produce consume
+  KAFKA_BROKER=host:port BENCH_MESSAGES=100000 perl bench/benchmark.pl codecs
   perl bench/benchmark.pl --against ../before produce consume
 
 =head1 DESCRIPTION
 
-Prints messages a second, megabytes (of values) a second and the CPU time that the
-client took for each message: user and system, of all its threads. Beside them stand the
-ratios to the C program F<bench/rdkafka_bench.c>, which does the same with librdkafka.
-Every run is a process of its own; the contestants of a section take turns, so that what
-the machine does otherwise meets all of them, and the figures are medians. C<--json>
-writes them, and those of each run, to a file.
+Prints messages a second, megabytes (of values) a second and the CPU time that the client took
+for each message: user and system, of all its threads. The last two columns are the rate
+against the better of the peers, and the CPU time against the smaller. All of it takes about
+twenty minutes.
+
+=head2 Who takes part
+
+=over 4
+
+=item EV::Kafka: F<bench/ev_kafka_bench.pl>, on the build of this checkout.
+
+=item librdkafka: F<bench/rdkafka_bench.c>, compiled against the newest librdkafka there is, which
+is in the wheel of C<confluent-kafka> on PyPI (by C<python3 -m pip>), or against the system's where
+there is no PyPI or C<BENCH_LIBRDKAFKA> is C<system>. Needs a C compiler and the header of Debian's
+F<librdkafka-dev>.
+
+=item franz-go: F<bench/franz>, where there is a Go as new as its F<go.mod> asks for.
+
+=back
+
+What is missing is left out, with a word on STDERR.
+
+=head2 How they are measured
+
+Every run is a process of its own. The contestants of a row take turns, in another order each
+round, so that what the machine does otherwise meets all of them, and the figures are medians. A broker
+that was started for it is warmed up first. Before the clock starts a client is connected, has
+the metadata of its topic, and, as a producer, has delivered a message. One that fails, or
+does not end, costs its own row only.
+
+All get the same settings, said in the terms of each:
+
+=over 4
+
+=item Producers: C<acks> 1, a linger time of 5 ms, batches of up to 1,000,000 bytes and any number of
+messages, five requests in flight to a broker (EV::Kafka's own number), murmur2 of the key as
+partitioner, no idempotence, no compression, and at most 100,000 messages, or 100 MB of values, outstanding. Each
+codec at its library's default level: the size of a record on the broker's log stands beside. Callbacks: one for all.
+
+=item Consumers: partitions assigned by hand, read from the beginning; fetches of up to 4 MiB; nothing is
+committed. That is one MiB of each of four partitions, which is the peers' default. librdkafka gives its messages one by one and,
+as C<by batches>, a thousand at a time; it gets a queue of a million messages and 1 GiB,
+since it pauses when its queue is full. The topic was written by librdkafka, where it is there, and
+read once before, so that it is in the page cache. Each value's length is looked at.
+
+=item Section C<defaults>, and one row of C<consume>: none of these, but each library's own defaults.
+
+=back
+
+Keys are short and all different. Values are bytes C<v>; those of more than 300 bytes come
+from 64 buffers in turn. JSON records are those of F<bench/lib/Records.pm>, 200,000 different ones, the same for
+all.
 
 With C<--against> and the folder of another checkout that was built, EV::Kafka races that
-build of itself instead of librdkafka: what a change costs, row by row.
+build of itself instead: what a change costs, row by row.
 
-Sections, all of them unless some are named:
+=head1 SECTIONS
+
+All of them unless some are named:
 
 =over 4
 
 =item produce
 
-Messages with a short key, pipelined: C<acks> 1, a linger time of 5 ms and batches of up
-to 1,000,000 bytes for both. librdkafka has one delivery callback. EV::Kafka is measured
-without a callback, with one that all messages share, and with a fresh closure for each
-message, which knows its number and of which only so many are outstanding; beside that,
-with its own default options; and both as idempotent producers.
+Messages pipelined, without a callback and with one that all messages share. librdkafka and
+franz-go have one callback.
 
-A producer that stops at so few messages that they fill no batch waits for the linger
-time again and again, whoever it is; C<flushing> is one that calls C<flush> when it
-stops, since nothing more will come. C<perl alone> makes, calls and frees the same
-closures and produces nothing: the least that they can take.
+=item callbacks
 
-=item fire-and-forget
+By what is called for each message: one callback, one callback with an argument, or a fresh closure, which knows its
+number and of which only so many are outstanding. A producer that stops at so few messages that they fill no
+batch waits for the linger time again and again, whoever it is; C<flushing> is one that
+calls C<flush> when it stops, since nothing more will come. C<perl alone> makes, calls and frees the
+same closures and produces nothing: the least that they can take.
 
-The same under C<acks> 0, until the broker has taken everything.
+=item defaults, idempotent, fire-and-forget
+
+With default options; as an idempotent producer; under C<acks> 0, until the broker has taken everything.
+
+=item sizes, consume-sizes
+
+Both ways by the size of values.
+
+=item codecs, consume-codecs
+
+Both ways with gzip, snappy, lz4 and zstd and JSON records of 250 bytes, each another.
+
+=item repeated
+
+Both ways with gzip and snappy and one value again and again.
+
+=item partitions
+
+Both ways with 200 partitions.
+
+=item tls
+
+Both ways over TLS.
+
+=item consume
+
+A topic from its beginning, polled without end: with C<on_message>, which takes its six arguments apart and looks at
+the value, and with C<on_batch>, which does so for each record of a batch.
+
+=item latency
+
+200 messages a second to 1000 partitions and back: the time from produce to the same
+process's consumer, the median and the 99th percentile. No linger time. The last columns are the median against the smaller of
+the peers', and CPU time.
 
 =item sequential
 
-One message, and the next when it was answered: what a round trip takes.
+One message, and the next when it was answered: what a round trip takes, for the client and
+for an C<EV::Kafka::Conn> without the client around it.
 
 =item metadata
 
 Requests for the metadata of a topic, one after the other.
 
-=item sizes
+=back
 
-Throughput by the size of values: as C<produce>, with one shared callback.
+=head1 OPTIONS
 
-=item consume
+=over 4
 
-A topic from its beginning, partitions assigned by hand and polled without end: with
-C<on_message>, which takes its six arguments apart and looks at the value, and with
-C<on_batch>, which does so for each record of a batch.
+=item --json FILE
+
+Writes all figures, those of each run among them, after each section.
+
+=item --svg FILE
+
+Draws them, as F<bench/plot.pl> does from that JSON.
+
+=item --against CHECKOUT
+
+See above.
+
+=item --help
+
+This text.
 
 =back
 
 =head1 ENVIRONMENT
 
   BENCH_BROKER       broker (or KAFKA_BROKER); without one a Kafka is started
-  BENCH_MESSAGES     messages of a run, 300000; of one thing after the other, and of
-                     large values, less
+  BENCH_TLS_BROKER, BENCH_TLS_CA
+                     for section tls with such a broker, its address for TLS and a file with
+                     the authority to trust
+  BENCH_MESSAGES     messages of a run, 1000000; of what takes longer less, of what is
+                     consumed more
   BENCH_VALUE_SIZE   bytes of a value, 100
-  BENCH_TOPIC        topic to use for everything, instead of a fresh one for each run
+  BENCH_TOPIC        topic to use for everything, instead of fresh ones; sections that want a
+                     number of partitions are left out, and what is consumed has to be there
   BENCH_ROUNDS       runs of each contestant, 5
   BENCH_PARTITIONS   partitions of fresh topics, 4
   BENCH_LINGER_MS, BENCH_BATCH_SIZE, BENCH_ACKS
-                     for section produce, 5, 1000000 and 1
+                     of producers, 5, 1000000 and 1
+  BENCH_SECONDS      of section latency, 5
+  BENCH_LIBRDKAFKA   newest, system or none
+  BENCH_FRANZ_GO     0: without it
 
 =cut
 
 use v5.14;
 use warnings;
 
-use EV;
 use File::Basename qw(dirname);
-use JSON::PP ();
 use lib map { dirname(__FILE__) . "/$_" } qw(lib ../blib/lib ../blib/arch);
 
+use EV;
 use EV::Kafka;
+use Getopt::Long qw(GetOptions);
 use KafkaBench;
-use KafkaBench::Consume;
-use KafkaBench::Metadata;
-use KafkaBench::Produce;
+use KafkaBench::Broker;
+use KafkaBench::Contestant;
+use KafkaBench::Plot;
 use KafkaBench::Race;
-use KafkaBench::Yardstick;
+use KafkaBench::Report;
+use KafkaBench::Sections;
+use POSIX qw(strftime uname);
 
-# What one of our processes does, by the name it is told: $what->($kafka, $topic, $value,
-# $messages, @arguments) gives the number of failures.
-my %DOES = (
-    no_callback     => \&KafkaBench::Produce::no_callback,
-    shared_callback => \&KafkaBench::Produce::shared_callback,
-    fresh_closures  => \&KafkaBench::Produce::fresh_closures,
-    closures_alone  => \&KafkaBench::Produce::closures_alone,
-    sequential      => \&KafkaBench::Produce::sequential,
-    metadata        => sub { KafkaBench::Metadata::requests(@_[0, 1, 3]) },
-    consume         => sub { KafkaBench::Consume::assign_and_poll(@_[0, 1, 3]) },
-    consume_batches => sub { KafkaBench::Consume::assign_and_poll(@_[0, 1, 3]) },
-);
+# Runs before any counts, for a broker that has just been started.
+use constant WARM_UP => 3;
 
-# The most messages where one comes after the other, and the most bytes of values in
-# one run of section sizes.
-my $MAX_SEQUENTIAL = 20_000;
-my $MAX_BYTES      = 100_000_000;
+my %option;
+GetOptions(\%option, 'json=s', 'svg=s', 'against=s', 'help') or help(2);
+help() if $option{help};
+my @names    = @ARGV ? @ARGV : section_names();
+my %is_known = map { $_ => 1 } section_names();
+die "no section $_; there are @{[section_names()]}\n" for grep { !$is_known{$_} } @names;
+die "--against: $option{against} has no build (perl Makefile.PL && make)\n"
+    if defined $option{against} && !-e "$option{against}/blib/arch/auto/EV/Kafka/Kafka.so";
 
-my $RDKAFKA = 'librdkafka in C';
-my $against;
-my $librdkafka_version;
-
-if (@ARGV && $ARGV[0] eq '--one') { one(JSON::PP->new->decode($ARGV[1])) }
-else                              { main(@ARGV) }
-
-sub main {
-    my (@arguments) = @_;
-    my ($file, @names, @sections);
-    while (defined(my $argument = shift @arguments)) {
-        if    ($argument eq '--json')    { $file = shift @arguments // usage() }
-        elsif ($argument eq '--against') { $against = shift @arguments // usage() }
-        else                             { push @names, $argument }
+my %report = (about => about(), sections => []);
+printf "%d messages of %d bytes, %d partitions, median of %d runs\n",
+    map { setting($_) } qw(MESSAGES VALUE_SIZE PARTITIONS ROUNDS);
+warm_up();
+for my $name (@names) {
+    my $section = section($name);
+    push @{ $report{sections} }, $section;
+    for my $row (@{ $section->{rows} }) {
+        print STDERR "$name: $row->{name}\n";
+        eval { run_row($row); 1 } or chomp($row->{error} = $@);
     }
-    my @known = (
-        produce           => \&produce_section,
-        'fire-and-forget' => \&fire_and_forget_section,
-        sequential        => \&sequential_section,
-        metadata          => \&metadata_section,
-        sizes             => \&sizes_section,
-        consume           => \&consume_section,
-    );
-    my %section = @known;
-    @names = grep { !ref } @known unless @names;
-    usage() if grep { !$section{$_} } @names;
-    die "--against: $against has no build (perl Makefile.PL && make)\n"
-        if defined $against && !-e "$against/blib/arch/auto/EV/Kafka/Kafka.so";
-
-    printf "%d messages of %d bytes, %d partitions, median of %d runs\n",
-        map { setting($_) } qw(MESSAGES VALUE_SIZE PARTITIONS ROUNDS);
-    for my $name (@names) {
-        push @sections, race({ name => $name, $section{$name}->() });
-        print_section($sections[-1]);
-    }
-    report($file, \@sections, about()) if defined $file;
+    print_section($section);
+    note_versions($section);
+    write_json($option{json}, \%report) if defined $option{json};
+    write_svg($option{svg}, \%report)   if defined $option{svg};
 }
 
-sub usage { die "usage: $0 [--json FILE] [--against CHECKOUT] [SECTION]...; perldoc $0\n" }
-
+# When, on what and by whom.
 sub about {
-    return (
-        librdkafka => $librdkafka_version,
-        ev_kafka   => "$EV::Kafka::VERSION",
-        perl       => sprintf('%vd', $^V),
-        settings   => {
-            map { lc() => 0 + setting($_) } qw(MESSAGES VALUE_SIZE PARTITIONS ROUNDS LINGER_MS BATCH_SIZE ACKS)
-        },
-    );
-}
-
-# --- the sections -----------------------------------------------------------------
-
-# Settings that mean the same to both.
-sub equal {
-    my ($acks, $linger_ms, $batch_size) = @_;
-    return (
-        { acks => $acks, linger_ms => $linger_ms, batch_size => $batch_size },
-        { acks => $acks, 'linger.ms' => $linger_ms, 'batch.size' => $batch_size },
-    );
-}
-
-sub produce_section {
-    my ($ours, $theirs) = equal(map { setting($_) } qw(ACKS LINGER_MS BATCH_SIZE));
-    my @beside = (beside => "$RDKAFKA, one callback");
-    return (
-        title => sprintf('produce: acks %s, linger %s ms, batches of up to %s bytes',
-            map { setting($_) } qw(ACKS LINGER_MS BATCH_SIZE)),
-        contestants => [
-            theirs("$RDKAFKA, one callback", 'produce', $theirs),
-            ours('EV::Kafka, no callback', ['no_callback'], $ours, @beside),
-            ours('EV::Kafka, one shared callback', ['shared_callback'], $ours, @beside),
-            ours('EV::Kafka, closures, 2,000 at a time', [fresh_closures => 2_000], $ours, @beside),
-            ours('EV::Kafka, closures, 2,000, flushing', [fresh_closures => 2_000, 'flush'], $ours, @beside),
-            ours('EV::Kafka, closures, 20,000 at a time', [fresh_closures => 20_000], $ours, @beside),
-            ours('EV::Kafka, closures, 200,000 at a time', [fresh_closures => 200_000], $ours, @beside),
-            ours('perl alone, closures, 2,000 at a time', [closures_alone => 2_000], $ours, @beside),
-            ours('EV::Kafka, its default options', ['shared_callback'], {}, @beside),
-            theirs("$RDKAFKA, idempotent", 'produce', { %$theirs, acks => -1, 'enable.idempotence' => 'true' }),
-            ours('EV::Kafka, idempotent, one shared callback', ['shared_callback'],
-                { %$ours, acks => -1, idempotent => 1 }, beside => "$RDKAFKA, idempotent"),
-        ],
-    );
-}
-
-sub fire_and_forget_section {
-    my ($ours, $theirs) = equal(0, setting('LINGER_MS'), setting('BATCH_SIZE'));
-    return (
-        title       => 'fire-and-forget: acks 0',
-        contestants => [
-            theirs($RDKAFKA, 'produce', $theirs),
-            ours('EV::Kafka', ['no_callback'], $ours, beside => $RDKAFKA),
-        ],
-    );
-}
-
-sub sequential_section {
-    my ($ours, $theirs) = equal(1, 0, setting('BATCH_SIZE'));
-    my @equal = (messages => sequential_messages());
-    return (
-        title       => "sequential: one message after the other, acks 1, $equal[1] of them",
-        latency     => 1,
-        contestants => [
-            theirs($RDKAFKA, 'sequential', $theirs, @equal),
-            ours('EV::Kafka', ['sequential'], $ours, @equal, beside => $RDKAFKA),
-        ],
-    );
-}
-
-sub metadata_section {
-    my @equal = (messages => sequential_messages(), value_size => 0);
-    return (
-        title       => "metadata: one request after the other, $equal[1] of them",
-        latency     => 1,
-        contestants => [
-            theirs($RDKAFKA, 'metadata', {}, @equal),
-            ours('EV::Kafka', ['metadata'], {}, @equal, beside => $RDKAFKA),
-        ],
-    );
-}
-
-sub sequential_messages {
-    return setting('MESSAGES') < $MAX_SEQUENTIAL ? setting('MESSAGES') : $MAX_SEQUENTIAL;
-}
-
-sub sizes_section {
-    my ($ours, $theirs) = equal(1, setting('LINGER_MS'), setting('BATCH_SIZE'));
-    my @contestants;
-    for my $size (10, 100, 1_000, 10_000) {
-        my $messages = setting('MESSAGES');
-        $messages = $MAX_BYTES / $size if $messages > $MAX_BYTES / $size;
-        my @equal = (messages => $messages, value_size => $size);
-        push @contestants,
-            theirs("$size bytes, $RDKAFKA", 'produce', $theirs, @equal),
-            ours("$size bytes, EV::Kafka", ['shared_callback'], $ours, @equal, beside => "$size bytes, $RDKAFKA");
-    }
-    return (
-        title       => 'sizes: throughput by the size of values, acks 1, one shared callback',
-        contestants => \@contestants,
-    );
-}
-
-sub consume_section {
-    my $topic = new_topic();
-    fill($topic) unless defined $ENV{BENCH_TOPIC};
-    my @equal  = (topic => $topic, argument => setting('PARTITIONS'));
-    my @beside = (beside => "$RDKAFKA, larger queue");
-    return (
-        title       => 'consume: assigned partitions from the beginning',
-        contestants => [
-            # Without it, librdkafka pauses whenever its queue is full.
-            theirs("$RDKAFKA, larger queue", 'consume', { 'queued.min.messages' => 1_000_000 }, @equal),
-            theirs("$RDKAFKA, its default options", 'consume', {}, @equal, @beside),
-            ours('EV::Kafka, on_message, poll', ['consume'], {}, @equal, @beside),
-            ours('EV::Kafka, on_batch, poll', ['consume_batches'], {}, @equal, @beside),
-            ours('EV::Kafka, on_message, fetches of up to 8 MB', ['consume'], { fetch_max_bytes => 8 << 20 },
-                @equal, @beside),
-            ours('EV::Kafka, on_batch, fetches of up to 8 MB', ['consume_batches'], { fetch_max_bytes => 8 << 20 },
-                @equal, @beside),
-        ],
-    );
-}
-
-sub fill {
-    my ($topic) = @_;
-    print STDERR "consume: writing the topic ...\n";
-    my %option = (acks => 1, batch_size => setting('BATCH_SIZE'));
-    run_one({ topic => $topic, does => ['no_callback'], options => \%option });
-}
-
-# --- the contestants --------------------------------------------------------------
-
-# What both take: topic (else a fresh one for each run), messages, value_size, beside.
-
-sub ours {
-    my ($name, $does, $options, %rest) = @_;
-    my %run = (does => $does, options => $options);
-    return our_build($name, %rest, %run) unless defined $against;
-    my $other = "$name, $against";
-    return (our_build($other, %rest, %run, build => $against, beside => undef),
-        our_build($name, %rest, %run, beside => $other));
-}
-
-sub our_build {
-    my ($name, %about) = @_;
-    return contestant($name, %about, on_topic => sub {
-        my ($topic) = @_;
-        return run_one({ %about, topic => $topic });
-    });
-}
-
-# argument: see bench/rdkafka_bench.c; nothing at all without librdkafka.
-sub theirs {
-    my ($name, $mode, $properties, %rest) = @_;
-    return if defined $against;
-    my $program = yardstick() // return;
-    my $argument = $rest{argument} // $rest{value_size} // setting('VALUE_SIZE');
-    return contestant($name, %rest, on_topic => sub {
-        my ($topic) = @_;
-        my $result = run_json($program, $mode, brokers(), $topic, $rest{messages} // setting('MESSAGES'), $argument,
-            map { "$_=$properties->{$_}" } sort keys %$properties);
-        $librdkafka_version = $result->{librdkafka};
-        return $result;
-    });
-}
-
-sub contestant {
-    my ($name, %rest) = @_;
+    my ($system, undef, $release, undef, $machine) = uname();
+    my ($commit)    = eval { open my $git, '-|', qw(git -C), dirname(__FILE__), qw(rev-parse --short HEAD) or die; readline $git };
+    my ($processor) = eval { local @ARGV = '/proc/cpuinfo'; map { /^model name\s*:\s*(.*\S)/ ? $1 : () } readline };
+    my $cores = eval { local @ARGV = '/proc/cpuinfo'; grep { /^processor\s*:/ } readline };
+    chomp $commit if defined $commit;
     return {
-        name       => $name,
-        beside     => $rest{beside},
-        value_size => $rest{value_size} // setting('VALUE_SIZE'),
-        run        => sub {
-            return $rest{on_topic}->($rest{topic}) if defined $rest{topic};
-            my $topic  = new_topic();
-            my $result = $rest{on_topic}->($topic);
-            drop_topic($topic);
-            return $result;
+        date      => strftime('%Y-%m-%d', gmtime),
+        machine   => join(', ', grep { defined } $processor, $cores && "$cores cores", "$system $release $machine"),
+        commit    => $commit,
+        perl      => sprintf('%vd', $^V),
+        ev_kafka  => "$EV::Kafka::VERSION",
+        kafka     => kafka_version(),
+        against   => $option{against},
+        versions  => {},
+        settings  => {
+            map { lc() => 0 + setting($_) } qw(MESSAGES VALUE_SIZE PARTITIONS ROUNDS LINGER_MS BATCH_SIZE ACKS SECONDS)
         },
     };
 }
 
-sub run_one {
-    my ($run) = @_;
-    my %told = (
-        brokers    => brokers(),
-        messages   => $run->{messages} // setting('MESSAGES'),
-        value_size => $run->{value_size} // setting('VALUE_SIZE'),
-        map { $_ => $run->{$_} } qw(topic does options),
-    );
-    # Its own script finds its own build.
-    my @program = defined $run->{build} ? "$run->{build}/bench/benchmark.pl" : ((map {"-I$_"} grep { !ref } @INC), $0);
-    return run_json($^X, @program, '--one', JSON::PP->new->encode(\%told));
+sub note_versions {
+    my ($section) = @_;
+    for my $entry (map { @{ $_->{entries} // [] } } @{ $section->{rows} }) {
+        my $version = delete $entry->{version} // next;
+        $report{about}{versions}{ $entry->{client} } = $version;
+    }
+    return;
 }
 
-# One run in this process; prints JSON.
-sub one {
-    my ($run) = @_;
-    my ($what, @arguments) = @{ $run->{does} };
-    my $kafka = EV::Kafka->new(
-        brokers  => $run->{brokers},
-        on_error => \&give_up,
-        $what eq 'consume_batches'
-            ? (on_batch => \&KafkaBench::Consume::batch)
-            : (on_message => \&KafkaBench::Consume::message),
-        %{ $run->{options} },
-    );
-    await(sub { $kafka->connect(@_) });
+# A JVM that has just been started is slow.
+sub warm_up {
+    return unless kafka_version();
+    print STDERR "warming up ...\n";
+    for my $name (('produce', 'consume') x WARM_UP) {
+        my ($row) = @{ section($name)->{rows} };
+        my ($ours) = grep { $_->{client} eq 'EV::Kafka' } contestants($row);
+        on_topic($row, sub { $ours->{run}->(brokers(), $_[0]) });
+    }
+    return;
+}
 
-    # Routed and connected before the clock starts, as on the other side of the race.
-    my (undef, $error) = await(sub { $kafka->offsets_for($run->{topic}, @_) });
-    (undef, $error) = await(sub { $kafka->produce($run->{topic}, 'k', 'routed', @_) })
-        unless defined $error || $what =~ /^consume/;
-    die "$run->{topic}: $error\n" if defined $error;
+# Gives the row its {entries}.
+sub run_row {
+    my ($row) = @_;
+    die "BENCH_TOPIC has its own number of partitions\n"
+        if defined $ENV{BENCH_TOPIC} && $row->{partitions} != setting('PARTITIONS');
+    my $brokers = $row->{over_tls} ? undef : brokers();
+    ($brokers, $row->{settings}{tls_ca}) = tls_brokers() if $row->{over_tls};
+    my @contestants = contestants($row, $option{against});
+    my $measured    = sub {
+        my ($contestant, $topic) = @_;
+        return { %{ $contestant->{run}->($brokers, $topic) }, value_size => $row->{value_size} };
+    };
+    if ($row->{reads} || $row->{one_topic}) {
+        on_topic($row, sub {
+            my ($topic) = @_;
+            my $bytes = $row->{reads} ? record_bytes($row, $topic) : undef;
+            # Into the page cache.
+            eval { $measured->($contestants[-1], $topic) } if $row->{reads};
+            $row->{entries} = race(\@contestants, sub { return { %{ $measured->($_[0], $topic) }, record_bytes => $bytes } });
+        });
+    }
+    else {
+        $row->{entries} = race(\@contestants, sub {
+            my ($contestant) = @_;
+            return on_topic($row, sub {
+                my ($topic) = @_;
+                my $result = $measured->($contestant, $topic);
+                return { %$result, record_bytes => record_bytes({ %$row, messages => $result->{messages} }, $topic) };
+            });
+        });
+    }
+    return;
+}
 
-    my $value  = 'v' x $run->{value_size};
-    my $watch  = stopwatch();
-    my $failed = $DOES{$what}->($kafka, $run->{topic}, $value, $run->{messages}, @arguments);
-    my ($wall, $cpu) = $watch->();
-    die "$what: $failed of $run->{messages} failed\n" if $failed;
-    print JSON::PP->new->encode({ messages => $run->{messages}, wall_s => $wall, cpu_s => $cpu }), "\n";
+# $run->($topic) on a topic for this row, which is gone afterwards whatever happens.
+sub on_topic {
+    my ($row, $run) = @_;
+    my $topic  = new_topic($row->{partitions});
+    my $result = eval {
+        produce_all({ %$row, settings => $row->{reads} }, brokers(), $topic) if $row->{reads} && !defined $ENV{BENCH_TOPIC};
+        $run->($topic);
+    };
+    my $error = $@;
+    drop_topic($topic);
+    die $error if !defined $result && $error;
+    return $result;
+}
+
+# What a record takes on the broker's log; the one that warms up does not count.
+sub record_bytes {
+    my ($row, $topic) = @_;
+    my $bytes = log_bytes($topic);
+    return defined $bytes && !defined $ENV{BENCH_TOPIC} ? $bytes / $row->{messages} : undef;
 }

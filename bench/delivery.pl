@@ -33,12 +33,14 @@ use lib map { dirname(__FILE__) . "/$_" } qw(lib ../blib/lib ../blib/arch);
 
 use EV::Kafka;
 use KafkaBench;
+use KafkaBench::Broker;
 
 use constant {
     WARM_UP   => 100,     # messages before any counts
     MAX_PAUSE => 0.002,
 };
 
+help() if grep { $_ eq '--help' } @ARGV;
 my $messages = $ENV{BENCH_MESSAGES} // 1000;
 my $brokers  = brokers();
 my $topic    = new_topic();

@@ -86,12 +86,12 @@ my %sequential = (acks => 1, linger_ms => 0);
 # name, what it is, what one process does with how many messages, and the client's options.
 my @PATHS = (
     ['produce-no-callback',     'produce, no callback',               [no_callback => 20_000], \%full],
-    ['produce-shared',          'produce, one shared callback',       [shared_callback => 20_000, 'flush'], \%full],
-    ['produce-closures-2000',   'produce, closures, 2,000 at a time', [fresh_closures => 20_000, 2_000, 'flush'], \%full],
-    ['produce-closures-20000',  'produce, closures, 20,000 at a time', [fresh_closures => 40_000, 20_000, 'flush'], \%full],
-    ['produce-default',         'produce, batches of the default size', [shared_callback => 20_000, 'flush'],
+    ['produce-shared',          'produce, one shared callback',       [shared_callback => 20_000, flushes => 1], \%full],
+    ['produce-closures-2000',   'produce, closures, 2,000 at a time', [fresh_closures => 20_000, bound => 2_000, flushes => 1], \%full],
+    ['produce-closures-20000',  'produce, closures, 20,000 at a time', [fresh_closures => 40_000, bound => 20_000, flushes => 1], \%full],
+    ['produce-default',         'produce, batches of the default size', [shared_callback => 20_000, flushes => 1],
         { linger_ms => $NEVER_MS }],
-    ['produce-idempotent',      'produce, idempotent',                [shared_callback => 20_000, 'flush'],
+    ['produce-idempotent',      'produce, idempotent',                [shared_callback => 20_000, flushes => 1],
         { %full, acks => -1, idempotent => 1 }],
     ['sequential-client',       'one after the other, client',        [sequential => 1_000], \%sequential],
     ['sequential-connection',   'one after the other, connection',    [sequential_connection => 1_000], {}],
@@ -106,9 +106,9 @@ my %DOES = (
     shared_callback       => \&KafkaBench::Produce::shared_callback,
     fresh_closures        => \&KafkaBench::Produce::fresh_closures,
     sequential            => \&KafkaBench::Produce::sequential,
-    sequential_connection => \&sequential_connection,
-    consume               => \&consume,
-    consume_batches       => \&consume,
+    sequential_connection => \&KafkaBench::Produce::sequential_on_a_connection,
+    consume               => \&KafkaBench::Consume::assign_and_poll,
+    consume_batches       => \&KafkaBench::Consume::assign_and_poll,
     poll_nothing          => \&poll_nothing,
     poll_one              => \&poll_one,
 );
@@ -118,9 +118,8 @@ else                              { main() }
 
 sub main {
     my %setting = (times => 1, calls => 1);
-    GetOptions(\%setting, qw(against=s keep=s times=i calls! list help))
-        or pod2usage(-exitval => 2, -verbose => 0);
-    pod2usage(-exitval => 0, -verbose => 2, -noperldoc => 1) if $setting{help};
+    GetOptions(\%setting, qw(against=s keep=s times=i calls! list help)) or help(2);
+    help() if $setting{help};
     my @paths = grep { is_asked_for($_->[0]) } @PATHS;
     pod2usage(-message => "no path begins with that; see --list\n", -exitval => 2, -verbose => 0) unless @paths;
     return printf '%1$-24s %2$s' . "\n", @$_ for $setting{list} ? @paths : ();
@@ -234,7 +233,6 @@ sub fill {
 
 sub one {
     my ($run) = @_;
-    $ENV{BENCH_PARTITIONS} = $PARTITIONS;
     my $kafka = EV::Kafka->new(
         brokers  => $run->{brokers},
         on_error => \&give_up,
@@ -245,44 +243,25 @@ sub one {
     );
     await(sub { $kafka->connect(@_) });
     my (undef, $error) = await(sub { $kafka->offsets_for('hot', @_) });
-    my $failed = $DOES{ $run->{does} }->($kafka, 'hot', 'v' x $VALUE_SIZE, $run->{messages}, @{ $run->{arguments} });
+    my ($conn) = grep { $_->connected } values %{ $kafka->{cfg}{conns} };
+    my $failed = $DOES{ $run->{does} }->({
+        kafka => $kafka, conn => $conn, topic => 'hot', values => ['v' x $VALUE_SIZE], partitions => $PARTITIONS,
+        messages => $run->{messages}, @{ $run->{arguments} },
+    });
     die $error // "$failed have failed", "\n" if defined $error || $failed;
     print "done\n";
     return;
 }
 
-sub consume {
-    my ($kafka, $topic, undef, $messages) = @_;
-    return KafkaBench::Consume::assign_and_poll($kafka, $topic, $messages);
-}
-
-sub sequential_connection {
-    my ($kafka, $topic, $value, $messages) = @_;
-    my ($conn) = grep { $_->connected } values %{ $kafka->{cfg}{conns} };
-    my ($next, $failed) = (0, 0);
-    await(sub {
-        my ($done) = @_;
-        my $produce;
-        $produce = sub {
-            my ($result, $error) = @_;
-            $failed++ if defined $error;
-            return $done->(undef $produce) if $next == $messages;
-            my $number = $next++;
-            $conn->produce($topic, $number % $PARTITIONS, "k$number", $value, { acks => 1 }, $produce);
-        };
-        $produce->();
-    });
-    return $failed;
-}
-
 sub poll_nothing {
-    my ($kafka, $topic, undef, $rounds) = @_;
+    my ($kafka, $topic, $rounds) = @{ $_[0] }{qw(kafka topic messages)};
     $kafka->assign([{ topic => $topic, partition => 0, offset => 0 }]);
     return scalar grep { defined await(sub { $kafka->poll(@_) }) } 1 .. $rounds;
 }
 
 sub poll_one {
-    my ($kafka, $topic, $value, $messages) = @_;
+    my ($run) = @_;
+    my ($kafka, $topic, $messages, $value) = (@$run{qw(kafka topic messages)}, $run->{values}[0]);
     my ($seen, $failed) = (0, 0);
     $kafka->{cfg}{on_message} = sub { $seen++ };
     $kafka->assign([{ topic => $topic, partition => 0, offset => 0 }]);

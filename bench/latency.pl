@@ -46,17 +46,20 @@ use lib map { dirname(__FILE__) . "/$_" } qw(lib ../blib/lib ../blib/arch);
 
 use EV::Kafka;
 use KafkaBench;
+use KafkaBench::Broker;
+use KafkaBench::Connection;
 
+help() if grep { $_ eq '--help' } @ARGV;
 my $MESSAGES = $ENV{BENCH_MESSAGES} // 20_000;
 my $WARM_UP  = int($MESSAGES / 10);
 my $KEY      = 'key';
 my $VALUE    = 'v' x setting('VALUE_SIZE');
 
 my $topic = new_topic();
-my ($host, $port) = leader($topic);
+my ($host, $port) = leader(brokers(), $topic);
 my $conn  = connection($host, $port);
 my $bytes = request_bytes($conn->api_versions);
-settle($conn);
+settled($conn, $topic);
 
 my @turns = (kafka_turn($conn), bare_turn($host, $port, $bytes));
 my @times = ([], []);
@@ -68,45 +71,6 @@ for my $number (1 .. $WARM_UP + $MESSAGES) {
 }
 drop_topic($topic);
 report(@times);
-
-sub connection {
-    my ($host, $port) = @_;
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
-    $conn->on_error(sub { give_up("$host:$port: @_") });
-    await(sub { $conn->on_connect($_[0]); $conn->connect($host, $port, 10) });
-    return $conn;
-}
-
-# Where the leader of partition 0 is.
-sub leader {
-    my ($topic) = @_;
-    my $bootstrap = connection((split /,/, brokers())[0] =~ /^\[?(.*?)\]?:(\d+)$/);
-    while (1) {
-        my ($meta, $error) = await(sub { $bootstrap->metadata([$topic], @_) });
-        die "metadata: $error\n" if defined $error;
-        my ($partition) = grep { $_->{partition} == 0 } @{ $meta->{topics}[0]{partitions} };
-        my ($broker) = grep { $partition && $_->{node_id} == $partition->{leader} } @{ $meta->{brokers} };
-        return @$broker{qw(host port)} if $broker;
-
-        # The topic is new.
-        pause();
-    }
-}
-
-sub pause { await(sub { state $timer; $timer = EV::timer 0.05, 0, $_[0] }) }
-
-# A leader that was named may still have to learn that it is one.
-sub settle {
-    my ($conn) = @_;
-    while (1) {
-        my ($result, $error) = await(sub { send_message($conn, @_) });
-        die "produce: $error\n" if defined $error;
-        my $code = $result->{topics}[0]{partitions}[0]{error_code};
-        return unless $code;
-        die 'produce: ', EV::Kafka::_error_name($code), "\n" unless $code == 3 || $code == 6;
-        pause();
-    }
-}
 
 sub send_message {
     my ($conn, $on_answer) = @_;

@@ -23,8 +23,12 @@ use warnings;
 
 use EV;
 use EV::Kafka;
-use Time::HiRes qw(time);
+use File::Basename qw(dirname);
+use Time::HiRes    qw(time);
+use lib dirname(__FILE__) . '/lib';
+use KafkaBench;
 
+help() if grep { $_ eq '--help' } @ARGV;
 my $count = shift // 200_000;
 
 sub cpu { my ($user, $system) = times; return $user + $system }

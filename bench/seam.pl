@@ -41,10 +41,11 @@ use B ();
 use EV;
 use File::Basename qw(dirname);
 use Getopt::Long   qw(GetOptions);
-use lib map { dirname(__FILE__) . "/$_" } qw(../blib/lib ../blib/arch);
+use lib map { dirname(__FILE__) . "/$_" } qw(lib ../blib/lib ../blib/arch);
 
 use EV::Kafka;
 use EV::Kafka::Mock;
+use KafkaBench;
 
 # Calls by direction and name.
 my %count;
@@ -54,8 +55,8 @@ my %count;
 our $is_native = 0;
 
 my %setting = (messages => 20_000, 'value-size' => 100, partitions => 4, nodes => 1, burst => 1_000, topic => 'seam');
-GetOptions(\%setting, qw(messages=i value-size=i partitions=i nodes=i burst=i broker=s topic=s))
-    or die "usage: $0 [--messages N] [--burst N] [--broker HOST:PORT] [OPTION=VALUE]...; perldoc $0\n";
+GetOptions(\%setting, qw(messages=i value-size=i partitions=i nodes=i burst=i broker=s topic=s help)) or help(2);
+help() if $setting{help};
 my %option = map { /\A(\w+)=(.*)\z/s ? ($1 => $2) : die "$0: '$_' is no OPTION=VALUE\n" } @ARGV;
 
 my $mock = $setting{broker} ? undef : EV::Kafka::Mock->new(brokers => $setting{nodes});

@@ -1879,13 +1879,15 @@ calls C<< $loop->loop_fork >> before it uses the loop (L<EV>).
 =head1 BENCHMARKS
 
 F<bench/benchmark.pl> prints messages and megabytes a second and the client's CPU time
-for each message: pipelined, fire-and-forget, sequential, by the size of values, and
-consumed, and for metadata requests; beside a C program on librdkafka in the same run,
-against a broker of your own or one that it starts. F<bench/latency.pl> prints how long
-round trips take. Figures from another machine would tell little; run them:
+for each message: pipelined, by what is called back, by the size of values, by codec, with many
+partitions, over TLS, idempotent, fire-and-forget, sequential, and consumed, and for metadata
+requests; beside a C program on the newest librdkafka and a Go program on franz-go in the
+same run, against a broker of your own or one that it starts. It writes JSON, and draws
+it. F<bench/latency.pl> prints how long round trips take. Figures from another machine
+would tell little; run them:
 
     perl bench/benchmark.pl
-    perl bench/benchmark.pl --json figures.json produce consume
+    perl bench/benchmark.pl --json figures.json --svg figures.svg produce consume
     perl bench/latency.pl
 
 F<bench/latency.pl> sends one message after the other on an C<EV::Kafka::Conn>, each when
@@ -1894,7 +1896,7 @@ bytes. It prints the least, the average and the most time of a round trip, its m
 its percentiles 90, 95 and 99, and how much more the connection takes than the socket.
 
 C<BENCH_BROKER>, C<BENCH_MESSAGES>, C<BENCH_VALUE_SIZE> and C<BENCH_TOPIC> set what
-they do.
+they do; C<--help> says what else does.
 
 What to expect in kind: C<produce> costs least without a callback, little more with
 one that all messages share, and most with a new closure each time. Larger batches

@@ -1,8 +1,7 @@
 package KafkaBench::Consume;
 
-# What a consuming process does between its two looks at the clock. Each takes a
-# connected client, a topic that holds enough, and the number of messages, and comes
-# back when so many have been seen, with the number of those that were empty.
+# What a consuming process does between its two looks at the clock: read a topic that
+# holds enough until so many messages have been seen.
 
 use v5.14;
 use warnings;
@@ -31,19 +30,29 @@ sub batch {
     $done->() if $before < $wanted && $seen >= $wanted;
 }
 
+# assign_and_poll(\%run) -> the number of messages that were empty.
 sub assign_and_poll {
-    my ($kafka, $topic, $messages) = @_;
-    $wanted = $messages;
-    $kafka->assign([map { { topic => $topic, partition => $_, offset => 0 } } 0 .. setting('PARTITIONS') - 1]);
+    my ($run) = @_;
+    $wanted = $run->{messages};
+    my $stop = poll_until($run, sub { ($done) = @_ });
+    $stop->();
+    return $empty;
+}
+
+# poll_until(\%run, $begin): polls all partitions from their beginning, until the callback
+# that $begin gets is called; gives what ends it for good.
+sub poll_until {
+    my ($run, $begin) = @_;
+    my $kafka = $run->{kafka};
+    $kafka->assign([map { { topic => $run->{topic}, partition => $_, offset => 0 } } 0 .. $run->{partitions} - 1]);
     my ($turn, $poll);
     $poll = sub {
         my ($error) = @_;
         give_up("poll: $error") if defined $error;
         $turn = EV::timer 0, 0, sub { $kafka->poll($poll) if $poll };
     };
-    await(sub { ($done) = @_; $poll->() });
-    undef $poll;
-    return $empty;
+    await(sub { $begin->(@_); $poll->() });
+    return sub { undef $poll };
 }
 
 1;

@@ -9,10 +9,11 @@ use warnings;
 use EV;
 use KafkaBench;
 
-# Comes back with the number of requests that failed.
+# requests(\%run) -> the number of requests that failed.
 sub requests {
-    my ($kafka, $topic, $requests) = @_;
-    my $conn = $kafka->{cfg}{bootstrap_conn};
+    my ($run) = @_;
+    my ($topic, $requests) = @$run{qw(topic messages)};
+    my $conn = $run->{kafka}{cfg}{bootstrap_conn};
     my ($asked, $failed) = (0, 0);
     await(sub {
         my ($done) = @_;

@@ -1,8 +1,13 @@
 package KafkaBench::Produce;
 
-# What a producing process does between its two looks at the clock. Each of these
-# takes a connected client, a topic, a value and the number of messages, and comes
-# back when all of them are settled, with the number of those that failed.
+# What a producing process does between its two looks at the clock. Each of these takes
+# a run and comes back when all messages are settled, with the number of those that
+# failed. A run:
+#   kafka, topic, messages
+#   values   the values, in turn
+#   bound    how many messages may be outstanding, 100,000
+#   flushes  true: nothing lingers once the bound, or the end, is reached, since nothing more
+#            will come
 
 use v5.14;
 use warnings;
@@ -10,8 +15,10 @@ use warnings;
 use EV;
 use KafkaBench;
 
-# librdkafka's own bound on messages that are not settled yet.
-my $BOUND = 100_000;
+use constant {
+    BOUND    => 100_000,    # librdkafka's own
+    PATIENCE => 5,          # seconds in which a message is delivered
+};
 
 # How many messages one turn of the event loop produces.
 my $SLICE = 1_000;
@@ -22,7 +29,8 @@ my ($settled, $failed, $wake) = (0, 0, 0);
 my $go_on;
 
 sub no_callback {
-    my ($kafka, $topic, $value, $messages) = @_;
+    my ($run) = @_;
+    my ($kafka, $topic, $messages, $value) = (@$run{qw(kafka topic messages)}, $run->{values}[0]);
     my $next = 0;
     await(sub {
         my ($done) = @_;
@@ -50,25 +58,58 @@ sub _settle_unanswered {
     }
 }
 
-# With a last argument nothing lingers at the end.
-sub shared_callback {
-    my ($kafka, $topic, $value, $messages, $at_end) = @_;
-    my $on_delivery = sub {
-        my ($result, $error) = @_;
-        $failed++ if defined $error;
-        $go_on->() if ++$settled == $wake;
-    };
-    return _paced($messages, $BOUND, sub {
-        my ($next, $end) = @_;
-        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, $on_delivery) }
-    }, $at_end && sub { $kafka->flush });
+sub _on_delivery {
+    my ($result, $error) = @_;
+    $failed++ if defined $error;
+    $go_on->() if ++$settled == $wake;
 }
 
-# Closures that know their message, at most $bound of them alive. With $at_bound
-# 'flush' nothing lingers once the bound is reached, since nothing more will come.
+sub shared_callback {
+    my ($run) = @_;
+    my ($kafka, $topic, $values) = @$run{qw(kafka topic values)};
+    my ($count, $value, $on_delivery) = (scalar @$values, $values->[0], \&_on_delivery);
+    return _paced($run, $count == 1 ? sub {
+        my ($next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, $on_delivery) }
+    } : sub {
+        my ($next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $values->[$next % $count], $on_delivery) }
+    });
+}
+
+# One callback that is told which message it is called for.
+sub with_argument {
+    my ($run) = @_;
+    my ($kafka, $topic, $value) = (@$run{qw(kafka topic)}, $run->{values}[0]);
+    my $on_delivery = sub {
+        my ($result, $error, $number) = @_;
+        $failed++ if defined $error;
+        $go_on->($number) if ++$settled == $wake;
+    };
+    return _paced($run, sub {
+        my ($next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, undef, $on_delivery, $next) }
+    });
+}
+
+# Dies when callbacks are told nothing, as in builds that do not know of it.
+sub try_argument {
+    my ($run) = @_;
+    my ($late, $told);
+    await(sub {
+        my ($done) = @_;
+        $late = EV::timer PATIENCE, 0, sub { $done->() };
+        $run->{kafka}->produce($run->{topic}, 'k', 'told', undef, sub { $told = $_[2]; $done->() }, 'told');
+    });
+    die "callbacks get no arguments\n" unless defined $told && $told eq 'told';
+    return;
+}
+
+# Closures that know their message, at most {bound} of them alive.
 sub fresh_closures {
-    my ($kafka, $topic, $value, $messages, $bound, $at_bound) = @_;
-    return _paced($messages, $bound, sub {
+    my ($run) = @_;
+    my ($kafka, $topic, $value) = (@$run{qw(kafka topic)}, $run->{values}[0]);
+    return _paced($run, sub {
         my ($next, $end) = @_;
         for (; $next < $end; $next++) {
             my $number = $next;
@@ -78,12 +119,13 @@ sub fresh_closures {
                 $go_on->($number) if ++$settled == $wake;
             });
         }
-    }, $at_bound && sub { $kafka->flush });
+    });
 }
 
-# What perl itself takes for the closures of fresh_closures: made, called and freed, $bound of them alive.
+# What perl itself takes for the closures of fresh_closures: made, called and freed, {bound} of them alive.
 sub closures_alone {
-    my (undef, undef, undef, $messages, $bound) = @_;
+    my ($run) = @_;
+    my ($messages, $bound) = @$run{qw(messages bound)};
     my $result = { topics => [{ topic => 't', partitions => [{ partition => 0, error_code => 0, base_offset => 0 }] }] };
     my @outstanding;
     for (my $next = 0; $next < $messages; $next++) {
@@ -99,11 +141,11 @@ sub closures_alone {
     return $failed;
 }
 
-# Calls $produce->($from, $to) once a turn of the loop while less than $bound messages
+# Calls $produce->($from, $to) once a turn of the loop while less than {bound} messages
 # are outstanding; at the bound it waits until half of them are settled.
 sub _paced {
-    my ($messages, $bound, $produce, $at_bound) = @_;
-    my $next = 0;
+    my ($run, $produce) = @_;
+    my ($messages, $bound, $next) = ($run->{messages}, $run->{bound} // BOUND, 0);
     await(sub {
         my ($done) = @_;
         state $turn;
@@ -116,7 +158,7 @@ sub _paced {
             elsif ($next - $settled >= $bound) { $wake = $settled + int($bound / 2) }
             else                               { return }
             $turn->stop;
-            $at_bound->() if $at_bound;
+            $run->{kafka}->flush if $run->{flushes};
         };
         $go_on = sub { $settled == $messages ? $done->() : $turn->start };
     });
@@ -131,18 +173,34 @@ sub _end_of_slice {
 
 # Each message after the one before it was answered.
 sub sequential {
-    my ($kafka, $topic, $value, $messages) = @_;
-    my $next = 0;
+    my ($run) = @_;
+    my ($kafka, $topic, $value) = (@$run{qw(kafka topic)}, $run->{values}[0]);
+    return _one_by_one($run, sub { my ($number, $answered) = @_; $kafka->produce($topic, "k$number", $value, $answered) });
+}
+
+# The same on a connection, without the client around it.
+sub sequential_on_a_connection {
+    my ($run) = @_;
+    my ($conn, $topic, $value) = (@$run{qw(conn topic)}, $run->{values}[0]);
+    my %option = (acks => 1);
+    return _one_by_one($run, sub { my ($number, $answered) = @_; $conn->produce($topic, 0, "k$number", $value, \%option, $answered) });
+}
+
+# $produce->($number, $answered) sends the message with that number.
+sub _one_by_one {
+    my ($run, $produce) = @_;
+    my $messages = $run->{messages};
+    my $next     = 0;
     await(sub {
         my ($done) = @_;
-        my $produce;
-        $produce = sub {
+        my $answered;
+        $answered = sub {
             my ($result, $error) = @_;
-            $failed++ if defined $error;
-            return $done->(undef $produce) if $next == $messages;
-            $kafka->produce($topic, 'k' . $next++, $value, $produce);
+            $failed++ if defined $error || $result && $result->{topics}[0]{partitions}[0]{error_code};
+            return $done->(undef $answered) if $next == $messages;
+            $produce->($next++, $answered);
         };
-        $produce->();
+        $answered->();
     });
     return $failed;
 }

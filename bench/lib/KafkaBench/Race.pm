@@ -6,90 +6,84 @@ package KafkaBench::Race;
 use v5.14;
 use warnings;
 
-use Exporter qw(import);
-use JSON::PP ();
+use Exporter   qw(import);
+use List::Util qw(max min sum0);
 use KafkaBench;
 
-our @EXPORT = qw(run_json race print_section report);
+our @EXPORT = qw(race);
 
-# run_json(@command) -> the hash that the command prints as JSON.
-sub run_json {
-    my (@command) = @_;
-    open my $run, '-|', @command or die "$command[0]: $!\n";
-    my $text = do { local $/; readline $run };
-    close $run or die "@command failed\n";
-    return JSON::PP->new->decode($text);
-}
+# One that has failed so often does not run again.
+my $TRIES = 2;
 
-# race(\%section) runs each of its contestants once a round and gives the section its
-# {rows}. A section:
-#   name, title  of which the first is a word
-#   latency      true: what takes part does one thing after the other
-#   contestants  each { name, value_size, run, beside }: run gives { messages, wall_s,
-#                cpu_s } of one process, value_size is for MB/s, beside names an earlier
-#                one whose figures are the measure
+# race(\@contestants, $run): runs each of KafkaBench::Contestant's once a round, by
+# $run->($contestant), in another order each round; gives an entry for each:
+#   { name, client, variant, runs => [figures], medians, beside, rate_ratio, cpu_ratio,
+#     latency_ratio, error }
+# A run of one that fails costs only itself.
 sub race {
-    my ($section) = @_;
-    my @contestants = @{ delete $section->{contestants} };
-    my %runs;
-    for my $round (1 .. setting('ROUNDS')) {
-        print STDERR "$section->{name}: round $round of ", setting('ROUNDS'), "\n";
-        push @{ $runs{ $_->{name} } }, _figures($_->{value_size}, $_->{run}->()) for @contestants;
-    }
-    my %row;
-    for my $contestant (@contestants) {
-        my ($name, $beside) = @$contestant{qw(name beside)};
-        my $row = $row{$name} = { name => $name, runs => $runs{$name}, _medians($runs{$name}) };
-        if (my $measure = defined $beside && $row{$beside}) {
-            @$row{qw(beside rate_ratio cpu_ratio)}
-                = ($beside, $row->{msg_s} / $measure->{msg_s}, $row->{cpu_us} / $measure->{cpu_us});
+    my ($contestants, $run) = @_;
+    my @entries = map {
+        my $about = $_;
+        { runs => [], failures => 0, map { ($_ => $about->{$_}) } qw(name client variant beside) };
+    } @$contestants;
+    for my $round (0 .. setting('ROUNDS') - 1) {
+        for my $turn (0 .. $#entries) {
+            my $at    = ($round + $turn) % @entries;
+            my $entry = $entries[$at];
+            next if $entry->{failures} >= $TRIES;
+            my $result = eval { $run->($contestants->[$at]) };
+            if ($result) {
+                $entry->{version} = $result->{client};
+                push @{ $entry->{runs} }, _figures($result);
+                next;
+            }
+            $entry->{failures}++;
+            chomp($entry->{error} = $@);
+            print STDERR "$entry->{name}: $entry->{error}\n";
         }
-        push @{ $section->{rows} }, $row;
     }
-    return $section;
+    my %entry = map { $_->{name} => $_ } @entries;
+    $_->{medians} = _medians($_->{runs}) for @entries;
+    _measure($_, map { $entry{$_} // () } @{ $_->{beside} // [] }) for @entries;
+    return \@entries;
 }
 
 # Of one run. No run is free, even where the clock that counts CPU time is a coarse one.
 sub _figures {
-    my ($value_size, $run) = @_;
+    my ($run) = @_;
     my ($messages, $wall, $cpu) = @$run{qw(messages wall_s cpu_s)};
     return {
         msg_s  => $messages / $wall,
-        mb_s   => $messages / $wall * ($value_size || 0) / 1e6,
+        mb_s   => $messages / $wall * ($run->{value_size} // 0) / 1e6,
         avg_us => $wall / $messages * 1e6,
         cpu_us => ($cpu || 1e-6) / $messages * 1e6,
+        map { defined $run->{$_} ? ($_ => $run->{$_}) : () } qw(median_ms p99_ms record_bytes),
     };
 }
 
 sub _medians {
     my ($runs) = @_;
-    return map {
+    return {} unless @$runs;
+    return { map {
         my $figure = $_;
         my @sorted = sort { $a <=> $b } map { $_->{$figure} } @$runs;
-        ($figure => $sorted[@sorted / 2]);
-    } keys %{ $runs->[0] };
+        ($figure => sum0(@sorted[ $#sorted / 2, @sorted / 2 ]) / 2);
+    } keys %{ $runs->[0] } };
 }
 
-# A table of the medians. The ratios are to the row that a row is measured by, which
-# has 1.
-sub print_section {
-    my ($section) = @_;
-    my ($third, $head) = $section->{latency} ? ('avg_us', 'avg us') : ('mb_s', 'MB/s');
-    my %measure = map { $_->{beside} => 1 } grep { defined $_->{beside} } @{ $section->{rows} };
-    printf "\n%s\n%-46s %10s %8s %8s %8s %8s\n", $section->{title}, '', 'per second', $head, 'CPU us', 'rate', 'CPU';
-    for my $row (@{ $section->{rows} }) {
-        my @ratios = defined $row->{beside} ? map { sprintf '%.2f x', $_ } @$row{qw(rate_ratio cpu_ratio)}
-            : ($measure{ $row->{name} } ? '1' : '-') x 2;
-        printf "  %-44s %10.0f %8.1f %8.3f %8s %8s\n", @$row{ 'name', 'msg_s', $third, 'cpu_us' }, @ratios;
-    }
-}
-
-# report($file, \@sections, %about): all figures, those of each round among them.
-sub report {
-    my ($file, $sections, %about) = @_;
-    open my $out, '>', $file or die "$file: $!\n";
-    print {$out} JSON::PP->new->pretty->canonical->encode({ %about, sections => $sections });
-    close $out or die "$file: $!\n";
+# The rate against the best of those beside it, CPU time and latency against the least.
+sub _measure {
+    my ($entry, @beside) = @_;
+    my $own = $entry->{medians};
+    my $others = sub { my ($figure) = @_; return grep { defined } map { $_->{medians}{$figure} } @beside };
+    my $rate   = max $others->('msg_s');
+    my $cpu    = min $others->('cpu_us');
+    my $median = min $others->('median_ms');
+    return unless defined $own->{msg_s} && defined $rate;
+    $entry->{rate_ratio}    = $own->{msg_s} / $rate;
+    $entry->{cpu_ratio}     = $own->{cpu_us} / $cpu;
+    $entry->{latency_ratio} = $own->{median_ms} / $median if defined $own->{median_ms} && $median;
+    return;
 }
 
 1;
