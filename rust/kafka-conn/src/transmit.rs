@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Segments shorter than this are copied together: a copy costs less than an `iovec`.
 const COPY_BELOW: usize = 4 << 10;
@@ -17,9 +17,8 @@ const KEEP: usize = 4 << 10;
 #[derive(Default)]
 pub(crate) struct TransmitQueue {
     segments: VecDeque<Bytes>,
-    /// Small segments after the last of `segments`, of which so many bytes are written already.
-    gathered: Vec<u8>,
-    written: usize,
+    /// Small segments after the last of `segments`.
+    gathered: BytesMut,
     len: usize,
 }
 
@@ -49,13 +48,13 @@ impl TransmitQueue {
     }
 
     /// Queues `len` bytes, few enough to be copied, which the caller appends to the returned buffer.
-    pub(crate) fn append(&mut self, len: usize) -> &mut Vec<u8> {
+    pub(crate) fn append(&mut self, len: usize) -> &mut BytesMut {
         self.len += len;
         self.gather(len)
     }
 
     /// The buffer with room for `len` bytes.
-    fn gather(&mut self, len: usize) -> &mut Vec<u8> {
+    fn gather(&mut self, len: usize) -> &mut BytesMut {
         if self.gathered.len() + len > GATHER {
             self.seal();
         }
@@ -70,23 +69,10 @@ impl TransmitQueue {
         self.segments.push_back(segment);
     }
 
-    /// Takes out the bytes at the front: a segment, or `most` of its bytes.
-    pub(crate) fn take(&mut self, most: usize) -> Option<Bytes> {
-        self.seal();
-        let front = self.segments.front_mut()?;
-        let piece = match front.len() > most {
-            true => front.split_to(most),
-            false => self.segments.pop_front()?,
-        };
-        self.len -= piece.len();
-        self.shrink_if_empty();
-        Some(piece)
-    }
-
     pub(crate) fn poll(&self) -> Option<Transmit<'_>> {
         (self.len > 0).then_some(Transmit {
             segments: &self.segments,
-            gathered: &self.gathered[self.written..],
+            gathered: &self.gathered,
             len: self.len,
         })
     }
@@ -102,7 +88,7 @@ impl TransmitQueue {
             left -= front.len();
             self.segments.pop_front();
         }
-        self.written += left;
+        self.gathered.advance(left);
         self.shrink_if_empty();
     }
 
@@ -113,18 +99,14 @@ impl TransmitQueue {
         if self.segments.capacity() > 256 {
             self.segments = VecDeque::new();
         }
-        self.written = 0;
-        match self.gathered.capacity() > KEEP {
-            true => self.gathered = Vec::new(),
-            false => self.gathered.clear(),
+        if self.gathered.capacity() > KEEP {
+            self.gathered = BytesMut::new();
         }
     }
 
     fn seal(&mut self) {
-        let mut gathered = Bytes::from(std::mem::take(&mut self.gathered));
-        gathered.advance(std::mem::take(&mut self.written));
-        if !gathered.is_empty() {
-            self.segments.push_back(gathered);
+        if !self.gathered.is_empty() {
+            self.segments.push_back(self.gathered.split().freeze());
         }
     }
 }
@@ -174,10 +156,20 @@ impl<'a> Transmit<'a> {
     /// Puts as many of the segments as fit into `slices`, from the first on, and returns how
     /// many; `&slices[..n]` is then ready for `write_vectored`.
     pub fn io_slices(&self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut fitting = 0;
+        self.io_slices_within(slices, usize::MAX)
+    }
+
+    /// The same with at most so many bytes.
+    pub(crate) fn io_slices_within(&self, slices: &mut [IoSlice<'a>], most: usize) -> usize {
+        let (mut fitting, mut left) = (0, most);
         for (slice, segment) in slices.iter_mut().zip(self.segments()) {
+            if left == 0 {
+                break;
+            }
+            let segment = &segment[..segment.len().min(left)];
             *slice = IoSlice::new(segment);
             fitting += 1;
+            left -= segment.len();
         }
         fitting
     }

@@ -353,6 +353,40 @@ fn large_bodies_are_sent_without_being_copied() {
 }
 
 #[test]
+fn pieces_of_a_body_may_be_written_in_any_parts() {
+    for step in [1, 3, 61, 4_095, 4_096, 4_097, 20_011, usize::MAX] {
+        let mut driver = Driver::ready();
+        let mut expected = Vec::new();
+        for request in 0..3u8 {
+            let mut body = Writer::new();
+            for len in [5, 5_000, 20, 9_000, 1, 4_095, 4_096] {
+                let piece = vec![request ^ len as u8; len];
+                expected.extend_from_slice(&piece);
+                body.put_shared(piece.into());
+            }
+            let sent = driver.conn.send(ApiKey::Produce, 3, body, None, driver.now);
+            sent.expect("ready");
+        }
+        let mut written: Vec<u8> = Vec::new();
+        while let Some(transmit) = driver.conn.poll_transmit() {
+            let mut slices = [IoSlice::new(&[]); 2];
+            let count = transmit.io_slices(&mut slices);
+            let offered = slices[..count].iter().flat_map(|slice| slice.iter());
+            let before = written.len();
+            written.extend(offered.take(step));
+            let n = written.len() - before;
+            driver.conn.transmitted(n, driver.now);
+        }
+        let request = written.len() / 3;
+        let header = request - expected.len() / 3;
+        let bodies = written
+            .chunks(request)
+            .flat_map(|request| &request[header..]);
+        assert!(bodies.eq(&expected), "{step} bytes at a time");
+    }
+}
+
+#[test]
 fn many_small_requests_leave_in_few_segments() {
     let mut driver = Driver::ready();
     for _ in 0..1000 {

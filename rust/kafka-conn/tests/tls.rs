@@ -118,6 +118,35 @@ fn large_requests_and_answers_pass_whole() {
 }
 
 #[test]
+fn pieces_of_a_request_are_encrypted_together() {
+    let (mut driver, mut peer) = attempt(&usual(), HOST, &Listener::usual());
+    assert_works(&mut driver, &mut peer);
+    peer.heard.clear();
+    let mut body = kafka_wire::Writer::new();
+    let mut expected = Vec::new();
+    for number in 0..200u32 {
+        for len in [20, 10_000] {
+            let piece: Vec<u8> = (0..len).map(|n| ((n + number) % 251) as u8).collect();
+            expected.extend_from_slice(&piece);
+            body.put_shared(piece.into());
+        }
+    }
+    let api = kafka_wire::ApiKey::Produce;
+    let sent = driver.conn.send(api, 3, body, None, driver.now);
+    sent.expect("ready");
+    let mut encrypted = 0;
+    while let Some(transmit) = driver.conn.poll_transmit() {
+        let bytes: Vec<u8> = transmit.segments().flatten().copied().collect();
+        encrypted += bytes.len();
+        driver.conn.transmitted(bytes.len(), driver.now);
+        peer.hear(&bytes);
+    }
+    assert!(peer.heard.ends_with(&expected));
+    // A record of 16 KiB has some 22 bytes of its own.
+    assert!(encrypted < expected.len() + expected.len() / 300);
+}
+
+#[test]
 fn a_driver_may_read_into_the_connections_own_buffer() {
     let mut driver = Driver::new();
     let mut peer = Listener::usual().accept();

@@ -162,7 +162,7 @@ fn batch(value: &[u8]) -> Bytes {
 fn produce(value: &[u8]) -> ProduceRequest {
     let partition_data = vec![PartitionProduceData {
         index: 0,
-        records: Some(batch(value)),
+        records: Some(batch(value).into()),
     }];
     let topic = TopicProduceData {
         name: "orders".into(),

@@ -19,6 +19,8 @@ const MAX_READ: usize = 256 << 10;
 /// Plaintext is encrypted when less ciphertext than this waits, and in pieces of this size, so
 /// that a long queue is not held twice.
 const ENCRYPT_AHEAD: usize = 256 << 10;
+/// Most segments that are handed over together.
+const MAX_SLICES: usize = 64;
 
 /// One TLS connection. What goes wrong is given as text without the prefix `TLS: `.
 pub(crate) struct TlsStream {
@@ -164,16 +166,20 @@ impl TlsStream {
     /// Encrypts what waits in `plaintext`, within bounds, and offers the ciphertext.
     pub(crate) fn poll_transmit(&mut self, plaintext: &mut TransmitQueue) -> Option<Transmit<'_>> {
         while !self.broken && self.outgoing.len() < ENCRYPT_AHEAD {
-            let Some(piece) = plaintext.take(ENCRYPT_AHEAD) else {
+            let Some(Ok(n @ 1..)) = plaintext.poll().map(|waiting| self.encrypt(&waiting)) else {
                 break;
             };
-            // Without a limit the writer takes all; it does no I/O that could fail.
-            if self.tls.writer().write_all(&piece).is_err() {
-                break;
-            }
+            plaintext.advance(n);
             self.collect();
         }
         self.outgoing.poll()
+    }
+
+    /// Hands over the first of what waits, together, so that small segments get no records of their own.
+    fn encrypt(&mut self, waiting: &Transmit<'_>) -> io::Result<usize> {
+        let mut slices = [io::IoSlice::new(&[]); MAX_SLICES];
+        let count = waiting.io_slices_within(&mut slices, ENCRYPT_AHEAD);
+        self.tls.writer().write_vectored(&slices[..count])
     }
 
     pub(crate) fn transmitted(&mut self, n: usize) {
