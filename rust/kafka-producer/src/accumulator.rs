@@ -28,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_wire::Codec;
+use kafka_wire::{Codec, Pieces};
 
 use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
 use crate::buffers::Buffers;
@@ -68,7 +68,7 @@ pub struct Outgoing {
     /// Its topic and partition.
     pub place: Place,
     /// The encoded record batch.
-    pub bytes: Bytes,
+    pub bytes: Pieces,
     /// See [`Sealed::acks`]; the same for all batches of a request.
     pub acks: Option<i16>,
 }
@@ -224,7 +224,7 @@ impl<C> Accumulator<C> {
             return;
         };
         let size = open.builder.len();
-        state.usual_size.learn(size);
+        state.usual_size.learn(open.builder.written_len());
         if !state.sealed.is_empty() && self.settings.codec == Codec::None {
             open.builder.shrink_to_fit();
         }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_wire::records::{
-    assign_producer, AppendError, BatchBuilder, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
+    AppendError, BatchBuilder, EncodedBatch, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
 };
 use kafka_wire::Codec;
 
@@ -12,6 +11,10 @@ use crate::record::NewRecord;
 
 /// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
 pub type BatchId = u64;
+
+/// A value of at least this many bytes is not copied if it can be borrowed: below it the copy into memory that is warm
+/// costs less than a piece of its own in the request.
+pub const LEND_FROM: usize = 8 << 10;
 
 /// How far apart the ids of batches lie: the halves of a batch that was split share the range of the whole.
 pub(crate) const ID_SPAN: u64 = 1 << 20;
@@ -101,9 +104,24 @@ impl<C> Open<C> {
     where
         H: Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     {
-        let index =
-            self.builder
-                .append(record.timestamp, record.key, record.value, record.headers)?;
+        let NewRecord {
+            timestamp,
+            key,
+            value,
+            headers,
+            lend,
+        } = record;
+        let lent = match (value, lend) {
+            (Some(value), Some(lend)) if value.len() >= LEND_FROM => {
+                let again = self.builder.lent_again(value);
+                again.or_else(lend)
+            }
+            _ => None,
+        };
+        let index = match lent {
+            Some(value) => self.builder.append_lent(timestamp, key, value, headers)?,
+            None => self.builder.append(timestamp, key, value, headers)?,
+        };
         if let Some(callback) = callback {
             if self.callbacks.len() < index {
                 self.callbacks.resize_with(index, || None);
@@ -122,7 +140,7 @@ impl<C> Open<C> {
         now: Duration,
     ) -> (Sealed<C>, Vec<u8>) {
         let count = self.builder.count();
-        let bytes = self.builder.seal(SealOptions {
+        let bytes = self.builder.encode(SealOptions {
             codec,
             transactional: transaction.is_some(),
             ..SealOptions::default()
@@ -157,7 +175,7 @@ pub struct Sealed<C> {
     /// How many ids, from its own on, are its to give to parts of it.
     pub(crate) span: u64,
     /// The encoded record batch.
-    pub bytes: Bytes,
+    pub bytes: EncodedBatch,
     /// Records in it.
     pub count: usize,
     /// One entry a record up to the last record that has one; empty when no record has a callback.
@@ -191,15 +209,11 @@ impl<C> Sealed<C> {
         now.saturating_sub(self.origin.youngest.unwrap_or(now))
     }
 
-    /// Writes identity and sequence into the bytes. Nobody else holds these yet, so nothing is copied.
+    /// Writes identity and sequence into the bytes. Nobody else holds these yet, so no record is copied.
     pub(crate) fn stamp(&mut self, stamp: Stamp) {
         self.stamp = Some(stamp);
-        self.bytes = assign_producer(
-            std::mem::take(&mut self.bytes),
-            stamp.identity.id,
-            stamp.identity.epoch,
-            stamp.base_sequence,
-        );
+        let Identity { id, epoch } = stamp.identity;
+        self.bytes.assign_producer(id, epoch, stamp.base_sequence);
     }
 
     /// Two batches with the first and the second half of the records, in this order, and the size of the larger one
@@ -239,7 +253,7 @@ impl<C> Sealed<C> {
         id_offset: u64,
         span: u64,
         count: usize,
-        bytes: Bytes,
+        bytes: EncodedBatch,
         callbacks: Vec<Option<C>>,
     ) -> Sealed<C> {
         Sealed {
@@ -260,8 +274,13 @@ impl<C> Sealed<C> {
         }
     }
 
-    fn reencode(&self, first_count: usize, codec: Codec) -> Option<((Bytes, Bytes), usize)> {
-        let batch = RecordBatches::new(self.bytes.clone()).next()?.ok()?;
+    fn reencode(
+        &self,
+        first_count: usize,
+        codec: Codec,
+    ) -> Option<((EncodedBatch, EncodedBatch), usize)> {
+        let whole = self.bytes.clone().into_bytes();
+        let batch = RecordBatches::new(whole).next()?.ok()?;
         let records = batch.records(MAX_DECOMPRESSED_LEN).ok()?;
         let mut halves = [BatchBuilder::new(), BatchBuilder::new()];
         for (index, record) in records.iter().enumerate() {
@@ -277,7 +296,7 @@ impl<C> Sealed<C> {
             ..SealOptions::default()
         };
         let [first, second] = &mut halves;
-        Some(((first.seal(options), second.seal(options)), size))
+        Some(((first.encode(options), second.encode(options)), size))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Chunks: records that wait for their topic to be known lie in them, in the form in which they lie in batches.
 
 use bytes::Bytes;
-use kafka_wire::records::{BatchBuilder, Record, RecordBatches, MAX_DECOMPRESSED_LEN};
+use kafka_wire::records::{
+    BatchBuilder, EncodedBatch, Record, RecordBatches, MAX_DECOMPRESSED_LEN,
+};
 
 use crate::batch::{BatchId, Open, Origin, Sealed};
 use crate::record::Appended;
@@ -98,8 +100,8 @@ pub(crate) fn chunk_builder() -> BatchBuilder {
 }
 
 /// Reads the records of a chunk, which no one has written but us.
-pub(crate) fn for_each_record(chunk: Bytes, mut visit: impl FnMut(usize, &Record<'_>)) {
-    let batch = RecordBatches::new(chunk).next();
+pub(crate) fn for_each_record(chunk: EncodedBatch, mut visit: impl FnMut(usize, &Record<'_>)) {
+    let batch = RecordBatches::new(chunk.into_bytes()).next();
     let records = batch
         .and_then(Result::ok)
         .and_then(|batch| batch.records(MAX_DECOMPRESSED_LEN).ok());

@@ -24,7 +24,7 @@ mod topic;
 pub mod verdict;
 
 pub use accumulator::{Accumulator, Fate, GivenUp, Outgoing, Place};
-pub use batch::{BatchId, Identity, Sealed, Stamp};
+pub use batch::{BatchId, Identity, Sealed, Stamp, LEND_FROM};
 pub use chunk::{Answered, Destination, Question};
 pub use partition::NO_LEADER;
 pub use record::{Appended, NewRecord, Refused};

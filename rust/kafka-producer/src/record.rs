@@ -1,5 +1,6 @@
 //! Records as they come, and what is said to whoever brings them.
 
+use bytes::Bytes;
 use kafka_wire::records::BatchBuilder;
 
 /// What a header costs beside its name and value, at the most: their two lengths.
@@ -15,6 +16,8 @@ pub struct NewRecord<'a, H> {
     pub value: Option<&'a [u8]>,
     /// Header names and values, in order.
     pub headers: H,
+    /// Borrows the value until its batch is settled, if that is possible. Asked for large values only.
+    pub lend: Option<&'a dyn Fn() -> Option<Bytes>>,
 }
 
 /// What the caller has to do after an append.

@@ -3,12 +3,14 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_producer::verdict::Cause;
 use kafka_producer::{
-    Accumulator, Appended, BatchId, Destination, Fate, NewRecord, Refused, Settings, NO_LEADER,
+    Accumulator, Appended, BatchId, Destination, Fate, Identity, NewRecord, Refused, Settings,
+    LEND_FROM, NO_LEADER,
 };
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
-use kafka_wire::{murmur2, Codec, ErrorCode};
+use kafka_wire::{murmur2, Codec, ErrorCode, Pieces};
 
 const BATCH_SIZE: usize = 1000;
 const MAX_REQUEST_SIZE: usize = 20 * BATCH_SIZE;
@@ -64,14 +66,15 @@ fn append(
         key: None,
         value: Some(value),
         headers: NO_HEADERS.into_iter(),
+        lend: None,
     };
     accumulator
         .append(topic, partition, record, callback)
         .expect("small enough")
 }
 
-fn values(bytes: bytes::Bytes) -> Vec<Vec<u8>> {
-    let batches: Vec<_> = RecordBatches::new(bytes)
+fn values(bytes: Pieces) -> Vec<Vec<u8>> {
+    let batches: Vec<_> = RecordBatches::new(bytes.into_bytes())
         .map(|b| b.expect("whole"))
         .collect();
     batches
@@ -540,6 +543,7 @@ fn what_was_parked_stays_in_its_generation() {
         key: None,
         value: Some(value),
         headers: NO_HEADERS.into_iter(),
+        lend: None,
     };
     for _ in 0..3 {
         let park = accumulator.park(topic, Destination::Partition(0), record(&[b'x'; 700]), None);
@@ -569,6 +573,7 @@ fn a_record_that_is_too_large_leaves_no_trace() {
         key: None,
         value: Some(value),
         headers: NO_HEADERS.into_iter(),
+        lend: None,
     };
     let large = vec![b'x'; MAX_REQUEST_SIZE];
     for _ in 0..2 {
@@ -613,4 +618,120 @@ fn each_partition_rests_until_its_next_try_and_longer_each_time() {
     pass(170);
     accumulator.resume();
     assert_eq!(accumulator.next_try(), None);
+}
+
+/// A producer with batches of a megabyte.
+fn for_large_values(codec: Codec) -> Accumulator<u32> {
+    let mut accumulator = Accumulator::new(Settings {
+        batch_size: 1 << 20,
+        batch_limit: 1 << 20,
+        codec,
+        buffer_memory: usize::MAX,
+        max_request_size: 1 << 20,
+        patience: Duration::MAX,
+        sticky: false,
+        idempotent: true,
+        transactional: false,
+        clock: || NOW.get(),
+    });
+    accumulator.route(b"t", &[1]);
+    accumulator.set_identity(Identity { id: 7, epoch: 0 });
+    accumulator
+}
+
+/// Appends a value that can be borrowed, and gives how often that was done.
+fn append_lent(accumulator: &mut Accumulator<u32>, value: &Bytes) -> usize {
+    let topic = accumulator.topic_index(b"t");
+    let asked = Cell::new(0);
+    let lend = || {
+        asked.set(asked.get() + 1);
+        Some(value.clone())
+    };
+    let record = NewRecord {
+        timestamp: 5,
+        key: None,
+        value: Some(value),
+        headers: NO_HEADERS.into_iter(),
+        lend: Some(&lend),
+    };
+    accumulator.append(topic, 0, record, None).expect("room");
+    asked.get()
+}
+
+#[test]
+fn only_large_values_are_borrowed_and_each_once_in_a_row() {
+    let mut accumulator = for_large_values(Codec::None);
+    let (large, small) = (vec![b'x'; LEND_FROM], vec![b'y'; LEND_FROM - 1]);
+    let (large, small) = (Bytes::from(large), Bytes::from(small));
+    let asked =
+        [&small, &large, &large, &small, &large].map(|value| append_lent(&mut accumulator, value));
+    assert_eq!(asked, [0, 1, 0, 0, 0]);
+    accumulator.all_due();
+    let sent = accumulator.take_request(1).remove(0);
+    assert_eq!(
+        values(sent.bytes),
+        [&small[..], &large[..], &large[..], &small[..], &large[..]]
+    );
+    assert!(small.is_unique() && !large.is_unique());
+    accumulator.acknowledge(sent.id).expect("in flight");
+    assert!(large.is_unique(), "it is let go when its batch is settled");
+    assert_eq!(accumulator.queued(), (0, 0));
+}
+
+#[test]
+fn values_that_are_compressed_are_not_borrowed() {
+    let mut accumulator = for_large_values(Codec::Lz4);
+    let value = Bytes::from(vec![b'x'; LEND_FROM]);
+    assert_eq!(append_lent(&mut accumulator, &value), 0);
+    accumulator.set_codec(Codec::None);
+    assert_eq!(append_lent(&mut accumulator, &value), 1);
+    // What was borrowed before is compressed with the others.
+    accumulator.set_codec(Codec::Lz4);
+    accumulator.all_due();
+    let sent = accumulator.take_request(1).remove(0);
+    assert_eq!(values(sent.bytes), [&value[..], &value[..]]);
+    assert!(value.is_unique());
+}
+
+#[test]
+fn a_batch_of_borrowed_values_is_sent_again_as_it_was_and_can_be_halved() {
+    let mut accumulator = for_large_values(Codec::None);
+    let lent = [1, 2, 3].map(|byte| Bytes::from(vec![byte; LEND_FROM]));
+    for value in &lent {
+        assert_eq!(append_lent(&mut accumulator, value), 1);
+    }
+    accumulator.all_due();
+    let first = accumulator.take_request(1).remove(0);
+    accumulator.requeue(first.id);
+    let again = accumulator.take_request(1).remove(0);
+    assert_eq!(again.bytes.into_bytes(), first.bytes.into_bytes());
+    refuse(&mut accumulator, again.id, ErrorCode::MessageTooLarge);
+    let mut sent = Vec::new();
+    loop {
+        let request = accumulator.take_request(1);
+        let Some(batch) = request.into_iter().next() else {
+            break;
+        };
+        sent.extend(values(batch.bytes));
+        accumulator.acknowledge(batch.id).expect("in flight");
+    }
+    assert_eq!(sent, lent);
+    assert!(lent.iter().all(|value| value.is_unique()));
+}
+
+#[test]
+fn the_memory_of_a_batch_serves_the_next_one() {
+    let mut accumulator = accumulator();
+    let mut places = Vec::new();
+    for round in 0..4u8 {
+        append(&mut accumulator, 0, &[round; 900], None);
+        accumulator.all_due();
+        let sent = accumulator.take_request(1).remove(0);
+        places.push(sent.bytes.iter().next().expect("a piece").as_ptr());
+        // The request is written, and its bytes dropped, before it is answered.
+        let id = sent.id;
+        drop(sent);
+        accumulator.acknowledge(id).expect("in flight");
+    }
+    assert!(places.windows(2).skip(1).all(|two| two[0] == two[1]));
 }

@@ -70,6 +70,7 @@ fn park(
             .headers
             .iter()
             .map(|(name, value)| (&name[..], value.as_deref())),
+        lend: None,
     };
     accumulator.park(topic, Destination::ByKey, record, callback)
 }
@@ -102,9 +103,9 @@ fn leave(accumulator: &mut Accumulator<u32>) -> Vec<Left> {
             return left;
         }
         for outgoing in request {
-            let is_transactional =
-                batch_span(&outgoing.bytes).expect("a batch").attributes & 0x10 != 0;
-            let batch = RecordBatches::new(outgoing.bytes)
+            let bytes = outgoing.bytes.into_bytes();
+            let is_transactional = batch_span(&bytes).expect("a batch").attributes & 0x10 != 0;
+            let batch = RecordBatches::new(bytes)
                 .next()
                 .expect("a batch")
                 .expect("whole");
@@ -375,6 +376,7 @@ fn records_without_a_leader_are_given_up_at_their_time() {
             key: None,
             value: Some(&value),
             headers: std::iter::empty(),
+            lend: None,
         };
         accumulator.append(topic, 0, record, Some(n)).expect("room");
     });

@@ -123,8 +123,13 @@ impl World {
         let cluster = &mut self.cluster;
         let progress = match request.progress.take() {
             None => {
-                let read =
-                    |batch: &Outgoing| cluster.produce(node, batch.place.partition, &batch.bytes);
+                let read = |batch: &Outgoing| {
+                    cluster.produce(
+                        node,
+                        batch.place.partition,
+                        &batch.bytes.clone().into_bytes(),
+                    )
+                };
                 request.batches.iter().map(read).collect()
             }
             Some(before) => {
@@ -220,8 +225,11 @@ impl World {
         };
         let (node, batches) = self.orphans.remove(index);
         for batch in batches {
-            self.cluster
-                .produce(node, batch.place.partition, &batch.bytes);
+            self.cluster.produce(
+                node,
+                batch.place.partition,
+                &batch.bytes.clone().into_bytes(),
+            );
         }
     }
 

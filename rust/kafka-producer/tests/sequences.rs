@@ -171,7 +171,7 @@ impl World {
         let batches: Vec<_> = self.links[node as usize][index]
             .batches
             .iter()
-            .map(|batch| (batch.place.partition, batch.bytes.clone()))
+            .map(|batch| (batch.place.partition, batch.bytes.clone().into_bytes()))
             .collect();
         let answer = batches
             .iter()
@@ -280,7 +280,7 @@ impl World {
         for batch in batches {
             let partition = batch.place.partition;
             if self.logs[partition].leader == node {
-                self.logs[partition].append(&batch.bytes);
+                self.logs[partition].append(&batch.bytes.into_bytes());
             }
         }
     }

@@ -179,8 +179,8 @@ impl Field {
 /// ```
 /// A field is `name: type, "versions"` with, in this order, `nullable "versions"`, `default value`, `tag number`
 /// and `ignorable true`, ended by a semicolon; the words mean what they mean in Kafka's definitions. Types are
-/// bool, int8 to int64, uuid, string, bytes, records, the name of a part, or one of these in brackets: an
-/// array. A nullable field is an `Option`; unless `default None` is given, its default is empty, not null.
+/// bool, int8 to int64, uuid, string, bytes, records (pieces where they go out as such), the name of a part, or one
+/// of these in brackets: an array. A nullable field is an `Option`; unless `default None` is given, its default is empty, not null.
 macro_rules! kafka_message {
     ($(
         $(#[$meta:meta])*
@@ -307,6 +307,7 @@ macro_rules! kafka_message {
     (@type string) => { bytes::Bytes };
     (@type bytes) => { bytes::Bytes };
     (@type records) => { bytes::Bytes };
+    (@type pieces) => { $crate::pieces::Pieces };
     (@type [$ty:tt]) => { Vec<kafka_message!(@type $ty)> };
     (@type $ty:ident) => { $ty };
 
@@ -314,6 +315,7 @@ macro_rules! kafka_message {
     (@wire string) => { $crate::wire::Str };
     (@wire bytes) => { $crate::wire::Blob };
     (@wire records) => { $crate::wire::Blob };
+    (@wire pieces) => { $crate::pieces::Pieces };
     (@wire [$ty:tt]) => { $crate::wire::Array<kafka_message!(@wire $ty)> };
     (@wire $ty:ident) => { kafka_message!(@type $ty) };
 

@@ -28,3 +28,8 @@ pub fn murmur2(bytes: &[u8]) -> u32 {
 pub fn crc32c(bytes: &[u8]) -> u32 {
     ::crc32c::crc32c(bytes)
 }
+
+/// The same of bytes that follow others, whose CRC is given.
+pub(crate) fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
+    ::crc32c::crc32c_append(crc, bytes)
+}

@@ -8,6 +8,7 @@ use bytes::Bytes;
 #[cfg(feature = "arbitrary")]
 use crate::arbitrary::Entropy;
 use crate::malformed::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
+use crate::pieces::Pieces;
 use crate::primitives::{Reader, Writer};
 
 /// Arrays reserve room for at most this many elements before the first of them was decoded: a count is only
@@ -157,6 +158,36 @@ impl NullableWire for Blob {
     }
     fn get_nullable(r: &mut Reader, f: Format) -> Result<Option<Bytes>, DecodeError> {
         r.get_nullable_bytes(f.flexible)
+    }
+}
+
+/// RECORDS as they go out. What is read is one piece.
+impl Wire for Pieces {
+    type Value = Pieces;
+    fn put(w: &mut Writer, value: &Pieces, f: Format) -> Result<(), PutError> {
+        Self::put_nullable(w, Some(value), f)
+    }
+    fn get(r: &mut Reader, f: Format) -> Result<Pieces, DecodeError> {
+        Blob::get(r, f).map(Pieces::from)
+    }
+    #[cfg(feature = "arbitrary")]
+    fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Pieces {
+        let mut pieces = Pieces::from(entropy.blob());
+        (0..entropy.below(3)).for_each(|_| pieces.push(entropy.blob()));
+        pieces
+    }
+}
+
+impl NullableWire for Pieces {
+    fn put_nullable(w: &mut Writer, value: Option<&Pieces>, f: Format) -> Result<(), PutError> {
+        w.put_len(value.map(Pieces::len), f.flexible)?;
+        for piece in value.into_iter().flat_map(Pieces::iter) {
+            w.put_shared(piece.clone());
+        }
+        Ok(())
+    }
+    fn get_nullable(r: &mut Reader, f: Format) -> Result<Option<Pieces>, DecodeError> {
+        Ok(Blob::get_nullable(r, f)?.map(Pieces::from))
     }
 }
 

@@ -212,7 +212,7 @@ fn a_large_record_batch_is_shared_and_a_small_one_copied() {
             name: Bytes::from_static(b"topic"),
             partition_data: vec![PartitionProduceData {
                 index: 0,
-                records: Some(records.clone()),
+                records: Some(records.clone().into()),
             }],
             ..Default::default()
         }],

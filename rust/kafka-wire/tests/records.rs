@@ -73,6 +73,19 @@ impl Message {
             .expect("there is room");
     }
 
+    fn lend_to(&self, builder: &mut BatchBuilder) {
+        let Some(value) = self.value.clone() else {
+            return self.append_to(builder);
+        };
+        let headers = self
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_bytes(), value.as_deref()));
+        builder
+            .append_lent(self.timestamp, self.key.as_deref(), value.into(), headers)
+            .expect("there is room");
+    }
+
     fn to_theirs(&self, index: usize) -> TheirRecord {
         TheirRecord {
             transactional: false,
@@ -171,6 +184,32 @@ proptest! {
                 prop_assert_eq!(record.offset, i as i64);
                 prop_assert_eq!((record.producer_id, record.producer_epoch), (77, 5));
                 prop_assert!(record.transactional && !record.control);
+            }
+        }
+    }
+
+    #[test]
+    fn values_that_are_lent_make_the_same_bytes(messages in messages(), lent in any::<u16>()) {
+        for (codec, _) in CODECS {
+            let options = SealOptions { codec, ..SealOptions::default() };
+            let expected = sealed(&messages, options);
+            let mut builder = BatchBuilder::new();
+            for _ in 0..2 {
+                for (i, message) in messages.iter().enumerate() {
+                    match lent >> i & 1 {
+                        0 => message.append_to(&mut builder),
+                        _ => message.lend_to(&mut builder),
+                    }
+                }
+                prop_assert_eq!(builder.len(), sealed(&messages, SealOptions::default()).len());
+                let mut batch = builder.encode(options);
+                prop_assert!(builder.is_empty() && builder.len() == 0);
+                prop_assert_eq!(batch.len(), expected.len());
+                prop_assert_eq!(&batch.pieces().clone().into_bytes(), &expected);
+                batch.assign_producer(7, 3, 11);
+                let batch = only_batch(batch.into_bytes());
+                prop_assert_eq!((batch.producer_id, batch.base_sequence), (7, 11));
+                prop_assert!(batch.verify().is_ok());
             }
         }
     }
@@ -388,34 +427,84 @@ fn a_broker_assigns_the_base_offset_without_touching_the_rest() {
 }
 
 #[test]
+fn a_value_that_is_lent_is_sent_from_where_it_lies() {
+    let value = Bytes::from(vec![b'x'; 10_000]);
+    let mut builder = BatchBuilder::new();
+    for _ in 0..3 {
+        let again = builder.lent_again(&value);
+        assert_eq!(again.is_some(), !builder.is_empty());
+        let lent = again.unwrap_or_else(|| value.clone());
+        builder
+            .append_lent(1, None, lent, NO_HEADERS)
+            .expect("fits");
+    }
+    assert!(builder.lent_again(&value[1..]).is_none());
+    assert!(builder.lent_again(&value[..9_999]).is_none());
+    assert!(builder.written_len() < 1_000 && builder.len() > 30_000);
+    let mut batch = builder.encode(SealOptions::default());
+    let lent = |piece: &&Bytes| piece.as_ptr() == value.as_ptr();
+    assert_eq!(batch.pieces().iter().filter(lent).count(), 3);
+    assert!(batch.into_memory().is_none());
+    assert!(value.is_unique(), "it is let go with the batch");
+}
+
+#[test]
+fn values_that_are_lent_count_towards_the_largest_batch() {
+    let value = Bytes::from(vec![b'x'; 16 << 20]);
+    let mut builder = BatchBuilder::new();
+    let mut appended = 0;
+    while builder
+        .append_lent(1, None, value.clone(), NO_HEADERS)
+        .is_ok()
+    {
+        appended += 1;
+    }
+    assert_eq!(appended, 127);
+    assert!(builder.len() <= i32::MAX as usize);
+    assert_eq!(builder.count(), appended);
+    assert!(builder.append(1, None, Some(&value), NO_HEADERS).is_err());
+    assert_eq!(builder.append(1, None, Some(b"small"), NO_HEADERS), Ok(127));
+}
+
+#[test]
 fn a_batch_can_move_to_another_producer() {
-    let bytes = sealed(
-        &[Message {
-            timestamp: 1,
-            key: None,
-            value: None,
-            headers: vec![],
-        }],
-        SealOptions::default(),
-    );
-    let place = bytes.as_ptr();
-    let moved = assign_producer(bytes, 9, 2, 100);
+    let mut builder = BatchBuilder::new();
+    builder.append(1, None, None, NO_HEADERS).expect("fits");
+    let mut batch = builder.encode(SealOptions::default());
+    let first_at = |batch: &mut EncodedBatch| batch.pieces().iter().next().map(|b| b.as_ptr());
+    let place = first_at(&mut batch);
+    for (id, epoch, sequence) in [(9, 2, 100), (10, 0, 0)] {
+        batch.assign_producer(id, epoch, sequence);
+        let sent = only_batch(batch.pieces().clone().into_bytes());
+        assert_eq!(
+            (sent.producer_id, sent.producer_epoch, sent.base_sequence),
+            (id, epoch, sequence)
+        );
+        sent.verify().expect("the CRC was made anew");
+    }
     assert_eq!(
-        moved.as_ptr(),
+        first_at(&mut batch),
         place,
         "bytes that nobody shares are changed in place"
     );
-    let batch = only_batch(moved);
-    assert_eq!(
-        (batch.producer_id, batch.producer_epoch, batch.base_sequence),
-        (9, 2, 100)
-    );
-    batch.verify().expect("the CRC was made anew");
+}
+
+#[test]
+fn what_was_sent_does_not_change_when_its_batch_moves() {
+    let mut builder = BatchBuilder::new();
+    builder.append(1, None, None, NO_HEADERS).expect("fits");
+    let mut batch = builder.encode(SealOptions::default());
+    batch.assign_producer(9, 2, 100);
+    let sent = batch.pieces().clone();
+    batch.assign_producer(10, 0, 0);
+    assert_eq!(only_batch(batch.into_bytes()).producer_id, 10);
+    let sent = only_batch(sent.into_bytes());
+    assert_eq!(sent.producer_id, 9);
+    sent.verify().expect("whole");
 }
 
 #[test]
 fn what_is_shorter_than_a_batch_is_left_alone() {
     let bytes = Bytes::from_static(b"short");
     assert_eq!(assign_base_offset(bytes.clone(), 1), bytes);
-    assert_eq!(assign_producer(bytes.clone(), 1, 1, 1), bytes);
 }

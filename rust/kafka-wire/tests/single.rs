@@ -52,7 +52,7 @@ proptest! {
             let single = SinglePartition::new(topic.clone().into(), partition, acks, timeout_ms, version).expect("a name");
             let mut out = Vec::new();
             single.put(&record, &mut out);
-            let data = PartitionProduceData { index: partition, records: Some(sealed(&record)) };
+            let data = PartitionProduceData { index: partition, records: Some(sealed(&record).into()) };
             let request = ProduceRequest {
                 transactional_id: None,
                 acks,

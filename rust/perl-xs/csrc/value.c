@@ -25,6 +25,31 @@ int pxs_is_array(SV *sv) { return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVAV; }
 int pxs_is_list(SV *sv) { return SvTYPE(sv) == SVt_PVAV; }
 int pxs_is_hash(SV *sv) { return SvROK(sv) && SvTYPE(SvRV(sv)) == SVt_PVHV; }
 
+/* perl itself rather copies a string than share a buffer of which so much is unused (sv.c, SV_COW_WASTE_THRESHOLD) */
+#define MOST_WASTE 80
+
+/* A new scalar with the buffer of a plain string, which stays as it is until both are gone: whoever changes the string
+ * afterwards gets a copy. NULL when perl would copy it now. */
+SV *pxs_share(PXS_PERL, SV *sv, pxs_bytes *out) {
+#ifdef PERL_COPY_ON_WRITE
+    SV *shared;
+    if (!SvCANCOW(sv) || !SvLEN(sv) || SvLEN(sv) - SvCUR(sv) >= MOST_WASTE) return NULL;
+    shared = newSV_type(SVt_PV);
+    sv_setsv_flags(shared, sv, SV_NOSTEAL | SV_COW_SHARED_HASH_KEYS); /* the flag with which perl itself copies on write */
+    if (UNLIKELY(!SvPOK(shared))) {
+        SvREFCNT_dec_NN(shared);
+        return NULL;
+    }
+    out->ptr = SvPVX_const(shared);
+    out->len = SvCUR(shared);
+    return shared;
+#else
+    PERL_UNUSED_ARG(sv);
+    PERL_UNUSED_ARG(out);
+    return NULL;
+#endif
+}
+
 typedef struct {
     SV *in, *other, *out;
     int yes;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 
 use crate::object::{self, Native};
-use crate::{ffi, panic, Perl, Sv};
+use crate::{ffi, panic, Perl, SharedString, Sv};
 
 /// What the handler is given. The slices are Perl's own buffers.
 #[repr(transparent)]
@@ -51,6 +51,12 @@ impl<'a> FastArgs<'a> {
     #[inline]
     pub fn c_is_utf8(&self) -> bool {
         self.is_utf8(2)
+    }
+
+    /// The third string's buffer, to be kept beyond the call; `None` when only a copy of it can be.
+    #[cold]
+    pub fn share_c(&self) -> Option<SharedString> {
+        unsafe { SharedString::of(*self.raw.scalars.add(2)) }
     }
 
     fn is_utf8(&self, index: usize) -> bool {

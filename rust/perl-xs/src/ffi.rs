@@ -249,6 +249,8 @@ extern "C" {
     pub fn pxs_to_string(perl: Interp, sv: *mut SV, out: *mut *mut SV, err: *mut *mut SV) -> c_int;
     /// Whether `sv` is a string that can be read in place.
     pub fn pxs_peek(sv: *mut SV, out: *mut RawBytes) -> c_int;
+    /// A new string with the buffer of the one at `sv`, copied when somebody changes that; null if it cannot be shared.
+    pub fn pxs_share(perl: Interp, sv: *mut SV, out: *mut RawBytes) -> *mut SV;
     pub fn pxs_to_number(
         perl: Interp,
         sv: *mut SV,

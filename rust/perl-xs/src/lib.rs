@@ -47,6 +47,7 @@ mod object;
 mod panic;
 mod perl;
 mod rows;
+mod shared;
 mod sv;
 mod template;
 
@@ -62,5 +63,6 @@ pub use object::{attach, detach, get, handle, Freed, Native, ObjectError, Object
 pub use panic::callback;
 pub use perl::Perl;
 pub use rows::{Row, RowSink, Rows};
+pub use shared::SharedString;
 pub use sv::{Number, Str, Sv};
 pub use template::{Node, Template};

@@ -93,7 +93,7 @@ fn send_records(
         acks,
         timeout_ms: TIMEOUT_MS,
     };
-    let request = request::request(terms, [(topic, partition, batch)]);
+    let request = request::request(terms, [(topic, partition, batch.into())]);
     let handle = frame.object::<ConnHandle>()?;
     if !carries(version_or_lowest(&handle, ApiKey::Produce), seal.codec) {
         let reason =

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use kafka_producer::Appended;
 use perl_xs::{
     attach, Croak, FastArgs, FastOptions, FastOutcome, FastPair, FastXsub, Frame, Native,
@@ -92,11 +93,13 @@ fn produce(client: &Client, args: &FastArgs<'_>) -> FastOutcome {
         return FastOutcome::FALLBACK;
     };
     let producer = &*client.producer;
+    let lend = || args.share_c().map(Bytes::from_owner);
     let message = Plain {
         topic,
         key: args.b(),
         value: args.c(),
         is_stored_so: || is_stored_so(producer.strings, args),
+        lend: Some(&lend),
         callback: || Callback::from_fast(args),
     };
     if producer.has_partitioner() {

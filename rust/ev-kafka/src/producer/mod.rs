@@ -82,6 +82,8 @@ struct Plain<'a, S, C> {
     value: Option<&'a [u8]>,
     /// Whether key and value go out as they are stored.
     is_stored_so: S,
+    /// Borrows the value from Perl.
+    lend: Option<&'a dyn Fn() -> Option<Bytes>>,
     callback: C,
 }
 
@@ -171,6 +173,7 @@ impl Producer {
             key: message.key,
             value: message.value,
             headers: said.headers,
+            lend: message.lend,
         };
         let appended = accumulator.append(topic, partition, record, (message.callback)());
         appended.ok()

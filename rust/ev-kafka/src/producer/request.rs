@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_producer::verdict::Cause;
-use kafka_producer::{BatchId, Outgoing};
+use kafka_producer::{BatchId, Outgoing, Place};
 use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceResponse};
 use kafka_wire::{ApiKey, Message, Writer};
 use perl_xs::{Arg, Flow, Perl};
@@ -23,6 +23,22 @@ const MAX_ANSWERS_WAY: Duration = Duration::from_secs(1);
 
 /// What is said of a batch that the broker's answer does not mention.
 const LACKS: &str = "the broker's answer lacks the partition";
+
+/// What is known of a batch in flight here. Its bytes are the request's and the accumulator's, which uses their memory
+/// again once nobody else holds them.
+struct Sent {
+    id: BatchId,
+    place: Place,
+}
+
+impl From<&Outgoing> for Sent {
+    fn from(batch: &Outgoing) -> Self {
+        Sent {
+            id: batch.id,
+            place: batch.place.clone(),
+        }
+    }
+}
 
 /// Puts what is ready for a broker into one request. Gives the number of batches sent, or that the program has ended.
 pub fn send(
@@ -43,12 +59,13 @@ pub fn send(
         }));
         return Ok(0);
     }
-    let batches = producer.accumulator.borrow_mut().take_request(node);
-    if batches.is_empty() {
+    let outgoing = producer.accumulator.borrow_mut().take_request(node);
+    if outgoing.is_empty() {
         return Ok(0);
     }
-    let acks = batches[0].acks.unwrap_or(producer.config.acks.get());
-    let encoded = encode(producer, conn, &batches, acks);
+    let batches: Vec<Sent> = outgoing.iter().map(Sent::from).collect();
+    let acks = outgoing[0].acks.unwrap_or(producer.config.acks.get());
+    let encoded = encode(producer, conn, outgoing, acks);
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
         Err(reason) => {
@@ -100,7 +117,7 @@ fn send_unacknowledged(
     conn: &Rc<ConnHandle>,
     node: i32,
     (version, body): (i16, Writer),
-    batches: Vec<Outgoing>,
+    batches: Vec<Sent>,
 ) -> Result<usize, Flow> {
     producer.brokers.leaves_unanswered(node, conn);
     let sent = batches.len();
@@ -126,7 +143,7 @@ fn written(
     producer: &Weak<Producer>,
     conn: &Weak<ConnHandle>,
     node: i32,
-    batches: &[Outgoing],
+    batches: &[Sent],
     outcome: Result<(), NoAnswer>,
 ) -> Flow {
     let Some(producer) = producer.upgrade() else {
@@ -138,14 +155,14 @@ fn written(
     if let Some(conn) = conn.upgrade() {
         producer.brokers.leaves_unanswered(node, &conn);
     }
-    let taken = |batch: &Outgoing| (batch.id, Ending::Taken(End::Unacknowledged));
+    let taken = |batch: &Sent| (batch.id, Ending::Taken(End::Unacknowledged));
     ended(perl, &producer, node, batches.iter().map(taken).collect())
 }
 
 fn encode(
     producer: &Producer,
     conn: &ConnHandle,
-    batches: &[Outgoing],
+    batches: Vec<Outgoing>,
     acks: i16,
 ) -> Result<(i16, Writer), String> {
     let version = conn
@@ -162,9 +179,9 @@ fn encode(
         acks,
         timeout_ms: producer.config.timeout_ms,
     };
-    let batches = batches.iter().map(|batch| {
+    let batches = batches.into_iter().map(|batch| {
         let topic = accumulator.topic_name(batch.place.topic).clone();
-        (topic, batch.place.partition as i32, batch.bytes.clone())
+        (topic, batch.place.partition as i32, batch.bytes)
     });
     encode_for(conn, &request(terms, batches))
 }
@@ -175,7 +192,7 @@ fn complete(
     producer: &Weak<Producer>,
     conn: &Weak<ConnHandle>,
     node: i32,
-    batches: Vec<Outgoing>,
+    batches: Vec<Sent>,
     outcome: Result<Answer, NoAnswer>,
 ) -> Flow {
     let Some(producer) = producer.upgrade() else {
@@ -196,7 +213,7 @@ fn complete(
 }
 
 /// No answer comes.
-fn lost(batches: &[Outgoing], no_answer: NoAnswer) -> Vec<(BatchId, Ending)> {
+fn lost(batches: &[Sent], no_answer: NoAnswer) -> Vec<(BatchId, Ending)> {
     let cause = match no_answer.is_unsent {
         true => Cause::NeverLeft,
         false => Cause::Unanswered,
@@ -204,15 +221,15 @@ fn lost(batches: &[Outgoing], no_answer: NoAnswer) -> Vec<(BatchId, Ending)> {
     all_failed(batches, cause, &no_answer.reason)
 }
 
-fn all_failed(batches: &[Outgoing], cause: Cause, message: &str) -> Vec<(BatchId, Ending)> {
-    let failed = |batch: &Outgoing| (batch.id, Ending::Failed(cause, message.to_owned()));
+fn all_failed(batches: &[Sent], cause: Cause, message: &str) -> Vec<(BatchId, Ending)> {
+    let failed = |batch: &Sent| (batch.id, Ending::Failed(cause, message.to_owned()));
     batches.iter().map(failed).collect()
 }
 
 /// Which batches the broker took and which it refused. One that the answer lacks counts as failed.
 fn sort(
     producer: &Producer,
-    batches: &[Outgoing],
+    batches: &[Sent],
     response: &ProduceResponse,
 ) -> Vec<(BatchId, Ending)> {
     let mut answers = HashMap::new();
@@ -223,7 +240,7 @@ fn sort(
     }
     let accumulator = producer.accumulator.borrow();
     let throttle_ms = response.throttle_time_ms;
-    let ending = |batch: &Outgoing| {
+    let ending = |batch: &Sent| {
         let topic: &Bytes = accumulator.topic_name(batch.place.topic);
         match answers.get(&(topic, batch.place.partition as i32)) {
             Some(answer) => ending(answer, throttle_ms),

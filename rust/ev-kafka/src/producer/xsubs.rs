@@ -282,6 +282,7 @@ impl Message {
                 .headers
                 .iter()
                 .map(|(name, value)| (&name[..], value.as_deref())),
+            lend: None,
         }
     }
 }
@@ -345,6 +346,7 @@ fn take(frame: &mut Frame<'_>) -> Result<(), Croak> {
             };
             is_so(&key) && is_so(&value)
         },
+        lend: None,
         callback: || callback.clone(),
     };
     let appended = match producer.has_partitioner() {

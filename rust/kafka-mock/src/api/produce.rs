@@ -192,7 +192,8 @@ fn append(
     if partition.leader != call.broker {
         return Err(ErrorCode::NotLeaderOrFollower.code());
     }
-    let batch = log::check_produced(data.records.unwrap_or_default(), call.version)?;
+    let records = data.records.unwrap_or_default().into_bytes();
+    let batch = log::check_produced(records, call.version)?;
     if batch.bytes.len() > max_message_bytes {
         return Err(ErrorCode::MessageTooLarge.code());
     }

@@ -135,7 +135,7 @@ impl Bench {
 pub fn produce(partition: i32, records: Bytes) -> ProduceRequest {
     let data = PartitionProduceData {
         index: partition,
-        records: Some(records),
+        records: Some(records.into()),
     };
     let topic = TopicProduceData {
         name: "t".into(),

@@ -33,7 +33,7 @@ fn produce(partition: i32, value: &str) -> ProduceRequest {
     batch
         .append(1, None, Some(value.as_bytes()), NO_HEADERS)
         .unwrap();
-    let records = Some(batch.seal(SealOptions::default()));
+    let records = Some(batch.seal(SealOptions::default()).into());
     let data = PartitionProduceData {
         index: partition,
         records,

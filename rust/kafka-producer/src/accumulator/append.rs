@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use kafka_wire::records::AppendError;
+use kafka_wire::Codec;
 
 use super::{Accumulator, Place};
 use crate::batch::{Open, Origin};
@@ -147,6 +148,9 @@ impl<C> Accumulator<C> {
             Some(older) => open.origin = open.origin.and(older),
         }
         let before = open.builder.len();
+        // What is compressed is read once, and soon.
+        let lend = record.lend.filter(|_| self.settings.codec == Codec::None);
+        let record = NewRecord { lend, ..record };
         if let Err(error) = open.push(record, callback) {
             if is_new {
                 state.open = None;

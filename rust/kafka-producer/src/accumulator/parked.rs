@@ -231,6 +231,7 @@ impl<C> Accumulator<C> {
             key: record.key,
             value: record.value,
             headers: record.headers(),
+            lend: None,
         };
         let size = size_bound(&record);
         // It fitted a batch before.

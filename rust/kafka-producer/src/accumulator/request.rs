@@ -58,12 +58,12 @@ impl<C> Accumulator<C> {
                 self.seal(&place);
             }
             let state = &mut self.topics[place.topic].partitions[place.partition];
-            if let Some(batch) = state.take(index, &self.terms) {
+            if let Some(mut batch) = state.take(index, &self.terms) {
                 size += batch_size;
                 outgoing.push(Outgoing {
                     id: batch.id,
                     place: place.clone(),
-                    bytes: batch.bytes.clone(),
+                    bytes: batch.bytes.pieces().clone(),
                     acks: batch.acks,
                 });
                 self.sent.insert(batch.id, (place.clone(), batch));

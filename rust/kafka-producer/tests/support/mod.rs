@@ -145,6 +145,7 @@ pub fn record(value: &[u8]) -> NewRecord<'_, std::iter::Empty<Header>> {
         key: None,
         value: Some(value),
         headers: std::iter::empty(),
+        lend: None,
     }
 }
 

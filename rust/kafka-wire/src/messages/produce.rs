@@ -33,7 +33,7 @@ kafka_message! {
         /// The number of the partition.
         index: int32, "0+";
         /// One record batch.
-        records: records, "0+", nullable "0+";
+        records: pieces, "0+", nullable "0+";
     }
 
     /// What became of the batches.

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
-use super::header::{finish, put};
+use super::encoded::EncodedBatch;
+use super::header::put;
 use super::layout::*;
 use super::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE};
 use crate::codec::Codec;
+use crate::pieces::Pieces;
 use crate::primitives::{zigzag32, zigzag64, MAX_VARINT_LEN, MAX_VARLONG_LEN};
 
 /// For [`BatchBuilder::append`] of a record without headers.
@@ -15,6 +17,8 @@ pub const NO_HEADERS: [(&[u8], Option<&[u8]>); 0] = [];
 const MAX_RECORD_PREFIX: usize =
     MAX_VARINT_LEN + 1 + MAX_VARLONG_LEN + MAX_VARINT_LEN + MAX_VARINT_LEN;
 
+/// The length of a batch is a signed 32-bit number.
+const MAX_BATCH_LEN: usize = i32::MAX as usize;
 /// Below this a varint has one byte.
 const VARINT_1: u64 = 1 << 7;
 /// Below this a varint has at most two bytes.
@@ -71,6 +75,9 @@ pub struct BatchBuilder {
     /// Initialised a good way beyond what is used, so that a record is written by plain stores.
     buf: Vec<u8>,
     used: usize,
+    /// Values that are not in `buf`, and before which of its bytes they stand.
+    lent: Vec<(usize, Bytes)>,
+    lent_len: usize,
     count: i32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -113,6 +120,11 @@ impl BatchBuilder {
 
     /// How many bytes the batch would have if it were sealed now without compression; 0 when it is empty.
     pub fn len(&self) -> usize {
+        self.used + self.lent_len
+    }
+
+    /// How many of these bytes the builder's own memory holds.
+    pub fn written_len(&self) -> usize {
         self.used
     }
 
@@ -159,28 +171,63 @@ impl BatchBuilder {
         H::IntoIter: Clone,
     {
         let headers = headers.into_iter();
-        let index = self.count;
-        let first = index == 0;
-        let base_timestamp = if first {
-            timestamp_ms
-        } else {
-            self.base_timestamp
-        };
-        let deltas = Deltas {
-            timestamp: zigzag64(timestamp_ms.wrapping_sub(base_timestamp)),
-            offset: zigzag32(index).into(),
-        };
+        let deltas = self.deltas(timestamp_ms);
         if headers.clone().next().is_some() || !self.write_small(deltas, key, value) {
-            self.write(deltas, key, value, headers)?;
+            self.write(deltas, key, Value::Copied(value), headers)?;
         }
-        self.base_timestamp = base_timestamp;
-        self.max_timestamp = if first {
-            timestamp_ms
-        } else {
-            self.max_timestamp.max(timestamp_ms)
+        Ok(self.counted(timestamp_ms))
+    }
+
+    /// The same with a value that is not copied: it stays where it is until the batch is gone.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn append_lent<'a, H>(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Bytes,
+        headers: H,
+    ) -> Result<usize, AppendError>
+    where
+        H: IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        H::IntoIter: Clone,
+    {
+        let deltas = self.deltas(timestamp_ms);
+        self.write(deltas, key, Value::Lent(value), headers.into_iter())?;
+        Ok(self.counted(timestamp_ms))
+    }
+
+    /// The value, if the record before had the very same and it was lent.
+    pub fn lent_again(&self, value: &[u8]) -> Option<Bytes> {
+        let (_, last) = self.lent.last()?;
+        (last.as_ptr() == value.as_ptr() && last.len() == value.len()).then(|| last.clone())
+    }
+
+    #[inline]
+    fn deltas(&self, timestamp_ms: i64) -> Deltas {
+        let base_timestamp = match self.count {
+            0 => timestamp_ms,
+            _ => self.base_timestamp,
         };
+        Deltas {
+            timestamp: zigzag64(timestamp_ms.wrapping_sub(base_timestamp)),
+            offset: zigzag32(self.count).into(),
+        }
+    }
+
+    /// A record was written; gives its index.
+    #[inline]
+    fn counted(&mut self, timestamp_ms: i64) -> usize {
+        let index = self.count;
+        if index == 0 {
+            self.base_timestamp = timestamp_ms;
+            self.max_timestamp = timestamp_ms;
+        } else {
+            self.max_timestamp = self.max_timestamp.max(timestamp_ms);
+        }
         self.count = index + 1;
-        Ok(index as usize)
+        index as usize
     }
 
     /// Writes a record if it is of the usual kind: no headers, a short key, a value of a few kilobytes at most, and
@@ -236,13 +283,18 @@ impl BatchBuilder {
         &mut self,
         deltas: Deltas,
         key: Option<&[u8]>,
-        value: Option<&[u8]>,
+        value: Value<'_>,
         headers: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone,
     ) -> Result<(), AppendError> {
         let (header_count, headers_len) = measure(headers.clone());
-        let (key_len, value_len) = (nullable_len(key), nullable_len(value));
+        let (value, lent) = match value {
+            Value::Copied(value) => (value, None),
+            Value::Lent(value) => (None, Some(value)),
+        };
+        let lent_len = lent.as_ref().map_or(0, Bytes::len);
+        let (key_len, value_len) = (nullable_len(key), nullable_len(lent.as_deref().or(value)));
         let (key, value) = (key.unwrap_or_default(), value.unwrap_or_default());
-        let body_len = 1
+        let own_len = 1
             + varint_len(deltas.timestamp)
             + varint_len(deltas.offset)
             + varint_len(key_len)
@@ -251,7 +303,9 @@ impl BatchBuilder {
             + value.len()
             + varint_len(header_count)
             + headers_len;
-        let mut out = self.room(body_len)?;
+        let body_len = own_len.saturating_add(lent_len);
+        let used = self.used.max(RECORDS);
+        let mut out = self.room(own_len, lent_len)?;
         out.varint(zigzag64(body_len as i64));
         out.byte(0);
         out.varint(deltas.timestamp);
@@ -260,6 +314,7 @@ impl BatchBuilder {
         out.slice(key);
         out.varint(value_len);
         out.slice(value);
+        let value_end = used + out.at;
         out.varint(header_count);
         for (name, value) in headers {
             out.varint(nullable_len(Some(name)));
@@ -267,15 +322,24 @@ impl BatchBuilder {
             out.varint(nullable_len(value));
             out.slice(value.unwrap_or_default());
         }
-        self.used += out.at;
+        self.used = used + out.at;
+        if let Some(value) = lent {
+            self.lent_len += lent_len;
+            self.lent.push((value_end, value));
+        }
         Ok(())
     }
 
-    /// Room for a record whose length before it says `body_len`.
-    fn room(&mut self, body_len: usize) -> Result<Out<'_>, AppendError> {
-        let more = body_len.saturating_add(MAX_VARINT_LEN);
+    /// Room for a record of `own_len` bytes without the length before them, and of others that are lent.
+    fn room(&mut self, own_len: usize, lent_len: usize) -> Result<Out<'_>, AppendError> {
+        let more = own_len.saturating_add(MAX_VARINT_LEN);
+        let taken = self.buf.len().max(RECORDS).saturating_add(self.lent_len);
+        // As long as the whole buffer may be filled, records that need no more room need not ask.
+        if lent_len > MAX_BATCH_LEN.saturating_sub(taken) {
+            return Err(AppendError);
+        }
         if more > self.buf.len().saturating_sub(self.used) || self.used == 0 {
-            self.grow(more)?;
+            self.grow(more, lent_len)?;
         }
         Ok(Out {
             buf: &mut self.buf[self.used..],
@@ -284,9 +348,10 @@ impl BatchBuilder {
     }
 
     #[cold]
-    fn grow(&mut self, more: usize) -> Result<(), AppendError> {
+    fn grow(&mut self, more: usize, lent_len: usize) -> Result<(), AppendError> {
         let used = self.used.max(RECORDS);
-        if more > i32::MAX as usize - used {
+        let most = MAX_BATCH_LEN.saturating_sub(self.lent_len.saturating_add(lent_len));
+        if more > most.saturating_sub(used) {
             return Err(AppendError);
         }
         let needed = used + more;
@@ -294,7 +359,7 @@ impl BatchBuilder {
         if self.limit > 0 {
             wanted = wanted.min(self.limit);
         }
-        wanted = wanted.max(needed);
+        wanted = wanted.clamp(needed, most);
         if self.buf.is_empty() {
             // Memory that comes zeroed from the system is not touched before it is used.
             self.buf = vec![0; wanted];
@@ -323,70 +388,94 @@ impl BatchBuilder {
         self.buf
     }
 
-    /// The complete batch, with base offset 0; the builder is empty afterwards. An empty builder gives an empty
-    /// buffer: Kafka refuses batches without records.
+    /// The complete batch in one piece, with base offset 0; the builder is empty afterwards. An empty builder gives an
+    /// empty buffer: Kafka refuses batches without records.
     pub fn seal(&mut self, options: SealOptions) -> Bytes {
-        if self.is_empty() {
-            return Bytes::new();
-        }
-        let (mut batch, codec) = self.take_records(options.codec);
-        let flags = if options.transactional {
-            TRANSACTIONAL
-        } else {
-            0
-        };
-        put(&mut batch, LEADER_EPOCH, &(-1i32).to_be_bytes());
-        put(&mut batch, MAGIC, &MAGIC_V2.to_be_bytes());
-        put(&mut batch, ATTRIBUTES, &(codec.id() | flags).to_be_bytes());
-        put(
-            &mut batch,
-            LAST_OFFSET_DELTA,
-            &(self.count - 1).to_be_bytes(),
-        );
-        put(
-            &mut batch,
-            BASE_TIMESTAMP,
-            &self.base_timestamp.to_be_bytes(),
-        );
-        put(&mut batch, MAX_TIMESTAMP, &self.max_timestamp.to_be_bytes());
-        put(&mut batch, PRODUCER_ID, &options.producer_id.to_be_bytes());
-        put(
-            &mut batch,
-            PRODUCER_EPOCH,
-            &options.producer_epoch.to_be_bytes(),
-        );
-        put(
-            &mut batch,
-            BASE_SEQUENCE,
-            &options.base_sequence.to_be_bytes(),
-        );
-        put(&mut batch, RECORD_COUNT, &self.count.to_be_bytes());
-        finish(&mut batch);
-        self.count = 0;
-        batch.into()
+        self.encode(options).into_bytes()
     }
 
-    /// The records behind room for a header. Should the codec fail, which only a lack of memory can cause, they
-    /// go out uncompressed.
-    fn take_records(&mut self, codec: Codec) -> (Vec<u8>, Codec) {
+    /// The same as it is to be sent: values that were lent are pieces of their own, unless records are compressed.
+    pub fn encode(&mut self, options: SealOptions) -> EncodedBatch {
+        if self.is_empty() {
+            return EncodedBatch::default();
+        }
+        let (mut batch, lent, codec) = self.take_records(options.codec);
+        let len = batch.len() + lent.iter().map(|(_, value)| value.len()).sum::<usize>();
+        self.put_header(&mut batch, len, codec, options);
+        self.count = 0;
+        EncodedBatch::new(cut(batch.into(), lent))
+    }
+
+    /// All of it but the CRC.
+    fn put_header(&self, batch: &mut [u8], len: usize, codec: Codec, options: SealOptions) {
+        let flags = match options.transactional {
+            true => TRANSACTIONAL,
+            false => 0,
+        };
+        let last_offset_delta = self.count - 1;
+        put(batch, LENGTH, &((len - LEADER_EPOCH) as i32).to_be_bytes());
+        put(batch, LEADER_EPOCH, &(-1i32).to_be_bytes());
+        put(batch, MAGIC, &MAGIC_V2.to_be_bytes());
+        put(batch, ATTRIBUTES, &(codec.id() | flags).to_be_bytes());
+        put(batch, LAST_OFFSET_DELTA, &last_offset_delta.to_be_bytes());
+        put(batch, BASE_TIMESTAMP, &self.base_timestamp.to_be_bytes());
+        put(batch, MAX_TIMESTAMP, &self.max_timestamp.to_be_bytes());
+        put(batch, PRODUCER_ID, &options.producer_id.to_be_bytes());
+        put(batch, PRODUCER_EPOCH, &options.producer_epoch.to_be_bytes());
+        put(batch, BASE_SEQUENCE, &options.base_sequence.to_be_bytes());
+        put(batch, RECORD_COUNT, &self.count.to_be_bytes());
+    }
+
+    /// The records behind room for a header, and what of them lies elsewhere. Should the codec fail, which only a lack of
+    /// memory can cause, they go out uncompressed.
+    fn take_records(&mut self, codec: Codec) -> (Vec<u8>, Vec<(usize, Bytes)>, Codec) {
         let used = std::mem::take(&mut self.used);
+        let lent = std::mem::take(&mut self.lent);
+        self.lent_len = 0;
         if codec != Codec::None {
             let mut compressed = Vec::with_capacity(used / 2 + RECORDS);
             compressed.resize(RECORDS, 0);
-            if codec
-                .compress(&self.buf[RECORDS..used], &mut compressed)
-                .is_ok()
-            {
+            let outcome = match lent.is_empty() {
+                true => codec.compress(&self.buf[RECORDS..used], &mut compressed),
+                false => {
+                    let whole = Bytes::copy_from_slice(&self.buf[..used]);
+                    let whole = cut(whole, lent.clone()).into_bytes();
+                    codec.compress(&whole[RECORDS..], &mut compressed)
+                }
+            };
+            if outcome.is_ok() {
                 // It may wait long, and was given room for what compresses badly.
                 compressed.shrink_to_fit();
-                return (compressed, codec);
+                return (compressed, Vec::new(), codec);
             }
         }
         let mut batch = std::mem::take(&mut self.buf);
         batch.truncate(used);
         self.next_capacity = used + used / 8;
-        (batch, Codec::None)
+        (batch, lent, Codec::None)
     }
+}
+
+/// A batch with the values that were lent in their places. The header is a piece of its own then: it may change.
+fn cut(written: Bytes, lent: Vec<(usize, Bytes)>) -> Pieces {
+    if lent.is_empty() {
+        return written.into();
+    }
+    let mut pieces = Pieces::from(written.slice(..RECORDS));
+    let mut from = RECORDS;
+    for (at, value) in lent {
+        pieces.push(written.slice(from..at));
+        pieces.push(value);
+        from = at;
+    }
+    pieces.push(written.slice(from..));
+    pieces
+}
+
+/// The value of a record that is being written.
+enum Value<'a> {
+    Copied(Option<&'a [u8]>),
+    Lent(Bytes),
 }
 
 /// What a record says of its timestamp and offset, in zigzag form: how far they are from the batch's first.

@@ -142,23 +142,8 @@ pub fn assign_base_offset(batch: Bytes, base_offset: i64) -> Bytes {
     })
 }
 
-/// The batch under another producer id, epoch and sequence, with a CRC to match. Copies only when somebody
-/// else holds the bytes too. Anything shorter than a batch header comes back unchanged.
-pub fn assign_producer(
-    batch: Bytes,
-    producer_id: i64,
-    producer_epoch: i16,
-    base_sequence: i32,
-) -> Bytes {
-    edit(batch, |batch| {
-        put(batch, PRODUCER_ID, &producer_id.to_be_bytes());
-        put(batch, PRODUCER_EPOCH, &producer_epoch.to_be_bytes());
-        put(batch, BASE_SEQUENCE, &base_sequence.to_be_bytes());
-        finish(batch);
-    })
-}
-
-fn edit(batch: Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
+/// Changes the header. Copies only when somebody else holds the bytes too.
+pub(super) fn edit(batch: Bytes, change: impl FnOnce(&mut [u8])) -> Bytes {
     if batch.len() < RECORDS {
         return batch;
     }

@@ -3,6 +3,7 @@
 
 mod batch;
 mod builder;
+mod encoded;
 mod error;
 mod header;
 mod iter;
@@ -10,8 +11,9 @@ mod single;
 
 pub use batch::{Batch, RecordBatches, MAX_DECOMPRESSED_LEN};
 pub use builder::{AppendError, BatchBuilder, SealOptions, NO_HEADERS};
+pub use encoded::EncodedBatch;
 pub use error::BatchError;
-pub use header::{assign_base_offset, assign_producer, batch_span, BatchHeader};
+pub use header::{assign_base_offset, batch_span, BatchHeader};
 pub use iter::{ControlType, Headers, Record, RecordCursor, RecordIter, Records};
 pub use single::SingleRecord;
 

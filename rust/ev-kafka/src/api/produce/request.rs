@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use kafka_wire::Codec;
+use kafka_wire::{Codec, Pieces};
 
 use crate::api::request::by_topic;
 
@@ -31,7 +31,7 @@ pub struct Terms {
 /// The request with these batches, each of a topic and a partition.
 pub fn request(
     terms: Terms,
-    batches: impl IntoIterator<Item = (Bytes, i32, Bytes)>,
+    batches: impl IntoIterator<Item = (Bytes, i32, Pieces)>,
 ) -> ProduceRequest {
     let entries = batches.into_iter().map(|(topic, index, batch)| {
         let records = Some(batch);

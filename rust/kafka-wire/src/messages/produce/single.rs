@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::message::{EncodeError, Message};
+use crate::pieces::Pieces;
 use crate::primitives::{get_uvarint, Writer};
 use crate::records::SingleRecord;
 use crate::ApiKey;
@@ -46,7 +47,7 @@ impl SinglePartition {
     ) -> Result<Self, EncodeError> {
         let data = PartitionProduceData {
             index: partition,
-            records: Some(Bytes::new()),
+            records: Some(Pieces::default()),
         };
         let request = ProduceRequest {
             transactional_id: None,
