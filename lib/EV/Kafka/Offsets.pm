@@ -3,12 +3,20 @@ use strict;
 use warnings;
 
 use Carp ();
-use Scalar::Util qw(refaddr weaken);
+use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Partitions;
 
-# Where partitions begin and end, and where they were at some time. Its state is lookups,
-# those that have not been told yet: { topic, partition, timestamp, done, is_queued }.
+# Where partitions begin and end, and where they were at some time. Its state:
+#   lookups  those that have not been told yet, by number
+#       { topic, partition, timestamp, done, number, is_queued, refused }, where refused is the error that
+#       the leader has answered with, if that is worth another try
+#   fresh    those that have not been asked yet: what is looked up in a turn of the loop goes together
+#   timer    until they are
+#   number   of the lookup before
+# What is asked of one leader at once is { leader, lookups }, the subject of its request; what was answered is
+# not in it any more.
 
 # ListOffsets' special timestamps.
 use constant {
@@ -24,20 +32,23 @@ use constant UNKNOWN_TOPIC_OR_PARTITION => 3;
 
 sub new {
     my ($class, %below) = @_;
-    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators)), lookups => {} }, $class;
+    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators)), lookups => {}, fresh => [], number => 0 }, $class;
     $self->{asks} = $self->_asks;
     return $self;
 }
 
-# What all lookups have in common: of a group's thousands each has but one piece of code of its own.
+# What all requests have in common.
 sub _asks {
     my ($self) = @_;
     weaken(my $weak = $self);
     return {
+        name    => 'ListOffsets',
+        tries   => LOOKUP_TRIES,
+        notice  => \&_notice,
         to      => sub { my ($request) = @_; $weak->_lead($request) if $weak },
-        send    => sub { my ($conn, $answered, $where) = @_; $weak->_send($conn, $answered, $where->{lookup}) if $weak },
+        send    => sub { my ($conn, $answered, $where) = @_; $weak->_send($conn, $answered, $where->{asked}) if $weak },
         again   => \&_is_moved,
-        refused => sub { my ($where) = @_; $weak->{cluster}->want($where->{lookup}{topic}) if $weak },
+        refused => sub { my ($where) = @_; $weak->_want_topics($where->{asked}) if $weak },
         # Whoever asks may ask again, and hears why that may help.
         lost    => sub {
             my ($where, $error, $request) = @_;
@@ -85,25 +96,18 @@ sub lag {
     return $self->{cluster}->when_connected({ cb => $cb, run => sub { $self->_lag_now([$positions->()], $cb) } });
 }
 
-# Asks the partition's leader for an offset and calls $done->($offset, undef, $answer) or
-# $done->(undef, $error), an EV::Kafka::Error, once.
+# Asks the partition's leader for an offset and calls $done->($offset, undef, $timestamp) or
+# $done->(undef, $error), an EV::Kafka::Error, once. That goes with what else is looked up in this turn of the loop.
 sub lookup {
     my ($self, $topic, $partition, $timestamp, $done) = @_;
-    my $lookup = { topic => $topic, partition => $partition, timestamp => $timestamp, done => $done };
-    my $id     = refaddr $lookup;
-    $self->{lookups}{$id} = $lookup;
-    weaken(my $weak = $self);
-    $self->{coordinators}->begin(
-        %{ $self->{asks} },
-        name    => 'ListOffsets',
-        subject => $lookup,
-        notice  => "ListOffsets for $topic:$partition",
-        tries   => LOOKUP_TRIES,
-        done    => sub {
-            my ($result, $error) = @_;
-            return $error ? $weak->_end($id, undef, $error->cause) : $weak->_found($id, $lookup, $result) if $weak;
-        },
-    );
+    my $lookup = {
+        topic => $topic, partition => $partition, timestamp => $timestamp, done => $done,
+        number => ++$self->{number}, is_queued => 1,
+    };
+    $self->{lookups}{ $lookup->{number} } = $lookup;
+    return $self->_leaderless($lookup) unless defined $self->{cluster}->leader($topic, $partition);
+    push @{ $self->{fresh} }, $lookup;
+    $self->{timer} ||= $self->{loop}->timer(0, $self, '_ask_fresh');
     return;
 }
 
@@ -113,9 +117,9 @@ sub isolation { return $_[0]{options}{isolation_level} eq 'read_committed' ? 1 :
 # What waits for a connection has not been asked yet.
 sub close {
     my ($self, $error) = @_;
-    for my $id (keys %{ $self->{lookups} }) {
-        my $lookup = $self->{lookups}{$id} or next;
-        $self->_end($id, undef, EV::Kafka::Error->without_code($lookup->{is_queued} ? $error : 'disconnected'));
+    delete $self->{timer};
+    for my $lookup (values %{ $self->{lookups} }) {
+        $self->_end($lookup, undef, EV::Kafka::Error->without_code($lookup->{is_queued} ? $error : 'disconnected'));
     }
     return;
 }
@@ -123,38 +127,108 @@ sub close {
 # In a forked child nobody is told.
 sub abandon {
     my ($self) = @_;
-    $self->{lookups} = {};
+    delete $self->{timer};
+    @$self{qw(lookups fresh)} = ({}, []);
     return;
 }
 
-# --- one lookup -----------------------------------------------------------------
+# --- what is asked of leaders ------------------------------------------------------
 
+sub _ask_fresh {
+    my ($self) = @_;
+    delete $self->{timer};
+    my $fresh = $self->{fresh};
+    $self->{fresh} = [];
+    $self->_ask($_) for $self->_by_leader(@$fresh);
+    return;
+}
+
+sub _by_leader {
+    my ($self, @lookups) = @_;
+    my $cluster = $self->{cluster};
+    return map { { leader => $_->[0], lookups => $_->[1] } }
+        EV::Kafka::Partitions::by_leader(sub { $cluster->leader(@_) }, @lookups);
+}
+
+# $after: the request of which this has been a part.
+sub _ask {
+    my ($self, $asked, $after) = @_;
+    weaken(my $weak = $self);
+    $self->{coordinators}->begin(
+        %{ $self->{asks} },
+        subject => $asked,
+        after   => $after,
+        done    => sub { my (undef, $error) = @_; $weak->_failed($asked, $error->cause) if $weak && $error },
+    );
+    return;
+}
+
+# Before another try some of them may have another leader.
 sub _lead {
     my ($self, $request) = @_;
-    my ($cluster, $lookup) = ($self->{cluster}, $request->subject);
-    my $leader = $cluster->leader(@$lookup{qw(topic partition)});
-    if (!defined $leader) {
-        $cluster->want($lookup->{topic});
-        return $request->refuse(EV::Kafka::Error->without_code('no connection to leader', 1));
+    my $asked = $request->subject;
+    if ($request->round > 1 && @{ $asked->{lookups} }) {
+        my ($mine, @others) = $self->_by_leader(@{ $asked->{lookups} });
+        %$asked = %$mine;
+        $self->_ask($_, $request) for @others;
     }
-    $lookup->{is_queued} = 1;
-    return $cluster->on_broker(main => $leader, {
-        run => sub {
-            my (undef, $conn) = @_;
-            delete $lookup->{is_queued};
-            $request->go($conn, purpose => 'main', node_id => $leader, lookup => $lookup);
-        },
-        cb => sub { $request->refuse(EV::Kafka::Error->without_code($_[1], 1)) },
+    my $leader = $asked->{leader};
+    if (!defined $leader) {
+        $self->_leaderless(splice @{ $asked->{lookups} });
+        return $request->end;
+    }
+    $_->{is_queued} = 1 for @{ $asked->{lookups} };
+    return $self->{cluster}->on_broker(main => $leader, {
+        run => sub { $request->go($_[1], purpose => 'main', node_id => $leader, asked => $asked) },
+        cb  => sub { $request->refuse(EV::Kafka::Error->without_code($_[1], 1)) },
     });
 }
 
+sub _leaderless {
+    my ($self, @lookups) = @_;
+    $self->{cluster}->want($_->{topic}) for @lookups;
+    $self->_end($_, undef, EV::Kafka::Error->without_code('no connection to leader', 1)) for @lookups;
+    return;
+}
+
+sub _want_topics {
+    my ($self, $asked) = @_;
+    my %topics = map { $_->{topic} => 1 } @{ $asked->{lookups} };
+    $self->{cluster}->want($_) for keys %topics;
+    return;
+}
+
 sub _send {
-    my ($self, $conn, $answered, $lookup) = @_;
-    my @partition = @$lookup{qw(topic partition)};
-    return $conn->list_offsets(@partition, $lookup->{timestamp}, $answered, {
-        isolation_level => $self->isolation,
-        leader_epoch    => $self->{cluster}->leader_epoch(@partition),
-    });
+    my ($self, $conn, $answered, $asked) = @_;
+    my $cluster = $self->{cluster};
+    my @rows;
+    for my $lookup (@{ $asked->{lookups} }) {
+        delete @$lookup{qw(is_queued refused)};
+        my @partition = @$lookup{qw(topic partition)};
+        push @rows, [@partition, $lookup->{timestamp}, $cluster->leader_epoch(@partition)];
+    }
+    return $conn->_list_offsets(\@rows, $self->isolation, $self->{outbox}->entry($self, _answered => $asked, $answered));
+}
+
+# Each partition has its own answer. Those that are worth another try are all that the request goes on with.
+sub _answered {
+    my ($self, $asked, $answered, $result, $error) = @_;
+    return $answered->($result, $error) if defined $error || $result->{truncated};
+    my ($rows, @left) = ($result->{rows});
+    my $lookups = $asked->{lookups};
+    for my $place (0 .. $#$lookups) {
+        my ($lookup, $row) = ($lookups->[$place], $rows->[$place]);
+        my $code = $row ? $row->[0] : 0;
+        if (!$code) {
+            $self->_found($lookup, $row);
+            next;
+        }
+        my $refused = EV::Kafka::Error->of_code($code);
+        if   (_is_moved($code)) { $lookup->{refused} = $refused; push @left, $lookup }
+        else                    { $self->_end($lookup, undef, $refused) }
+    }
+    $asked->{lookups} = \@left;
+    return $answered->({ error_code => @left ? $left[0]{refused}->code : 0 });
 }
 
 sub _is_moved {
@@ -163,21 +237,31 @@ sub _is_moved {
 }
 
 sub _found {
-    my ($self, $id, $lookup, $result) = @_;
-    my ($answer) = grep { $_->{partition} == $lookup->{partition} }
-        map { @{ $_->{partitions} } } grep { $_->{topic} eq $lookup->{topic} } @{ $result->{topics} };
-    my $error = !$answer ? 'ListOffsets answer lacks the partition'
-        # Only of a time there may be no offset.
-        : $answer->{offset} < 0 && $lookup->{timestamp} < 0 ? "ListOffsets answers $answer->{offset}, which is no offset"
-        : undef;
-    return $self->_end($id, undef, EV::Kafka::Error->without_code($error)) if defined $error;
-    return $self->_end($id, $answer->{offset}, undef, $answer);
+    my ($self, $lookup, $row) = @_;
+    return $self->_end($lookup, undef, EV::Kafka::Error->without_code('ListOffsets answer lacks the partition')) unless $row;
+    my (undef, $offset, $timestamp) = @$row;
+    # Only of a time there may be no offset.
+    return $self->_end($lookup, undef, EV::Kafka::Error->without_code("ListOffsets answers $offset, which is no offset"))
+        if $offset < 0 && $lookup->{timestamp} < 0;
+    return $self->_end($lookup, $offset, undef, $timestamp);
+}
+
+sub _failed {
+    my ($self, $asked, $error) = @_;
+    $self->_end($_, undef, $_->{refused} // $error) for splice @{ $asked->{lookups} };
+    return;
 }
 
 sub _end {
-    my ($self, $id, @result) = @_;
-    my $lookup = delete $self->{lookups}{$id} or return;
+    my ($self, $lookup, @result) = @_;
+    delete $self->{lookups}{ $lookup->{number} } or return;
     return $lookup->{done}->(@result);
+}
+
+sub _notice {
+    my ($request) = @_;
+    my ($first, @others) = @{ $request->subject->{lookups} };
+    return "ListOffsets for $first->{topic}:$first->{partition}" . (@others ? ' and ' . @others . ' more' : '');
 }
 
 # --- several lookups and one callback -------------------------------------------
@@ -227,9 +311,9 @@ sub _time_wanted {
 sub _search_time {
     my ($self, $survey, $topic, $partition, $ms) = @_;
     return $self->lookup($topic, $partition, $ms, sub {
-        my ($offset, $error, $answer) = @_;
+        my ($offset, $error, $timestamp) = @_;
         $survey->{found}{"$topic:$partition"} =
-            $offset < 0 ? undef : { offset => $offset, timestamp => $answer->{timestamp} } unless $error;
+            $offset < 0 ? undef : { offset => $offset, timestamp => $timestamp } unless $error;
         $self->_surveyed($survey, "$topic:$partition", $error);
     });
 }
@@ -279,8 +363,8 @@ partition, where C<< $position->() >> is its offset at the time.
 
 =head2 lookup($topic, $partition, $timestamp, $done)
 
-Asks the partition's leader and calls C<< $done->($offset, undef, $answer) >> or
-C<< $done->(undef, $error) >>, once. C<EARLIEST> and C<LATEST> are timestamps, too.
+Asks the partition's leader and calls C<< $done->($offset, undef, $timestamp) >> or
+C<< $done->(undef, $error) >>, once. What is looked up in one turn of the loop is one request a leader. C<EARLIEST> and C<LATEST> are timestamps, too.
 
 =head2 isolation
 

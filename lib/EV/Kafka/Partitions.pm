@@ -7,6 +7,10 @@ use Carp ();
 # Bytes; no broker has a topic with a longer name.
 use constant MAX_TOPIC_NAME => 249;
 
+# Partitions in one request at the most: with the longest names that is half a megabyte, and what its answer
+# leads to takes some hundredths of a second.
+use constant MOST_IN_REQUEST => 2_000;
+
 # What is wrong with a name that cannot even be asked for: a request that has it may
 # have others' names in it. Which characters are allowed is for the broker to say.
 sub invalid_topic {
@@ -33,6 +37,23 @@ sub by_topic {
     my %of;
     push @{ $of{ $_->[0] } }, $_->[1] for @pairs;
     return [map { { topic => $_, partitions => $of{$_} } } sort keys %of];
+}
+
+# What is asked about partitions, each { topic, partition, ... }, as [$leader, \@asked] for each request that
+# takes. A request names a partition once, because brokers refuse it otherwise; $leader is undef for those of
+# which $leader_of->($topic, $partition) does not know it.
+sub by_leader {
+    my ($leader_of, @asked) = @_;
+    my (%named, %open, @requests);
+    for my $asked (@asked) {
+        my ($topic, $partition) = @$asked{qw(topic partition)};
+        my $leader  = $leader_of->($topic, $partition);
+        my $place   = ($leader // '') . ':' . $named{"$topic:$partition"}++;
+        my $request = $open{$place};
+        push @requests, $request = $open{$place} = [$leader, []] if !$request || @{ $request->[1] } >= MOST_IN_REQUEST;
+        push @{ $request->[1] }, $asked;
+    }
+    return @requests;
 }
 
 sub flat {
@@ -84,6 +105,11 @@ The program's number, which C<$what> names when it is none.
     # [{ topic => 'a', partitions => [0, 2] }, { topic => 'b', partitions => [1] }]
 
 The topics are sorted; what belongs to one stays in order, whatever it is.
+
+=head2 by_leader($leader_of, @asked)
+
+What is asked about partitions, hashes that have C<topic> and C<partition>, as C<[$leader, \@asked]> for
+each request: one leader, C<MOST_IN_REQUEST> partitions at the most, and none of them twice.
 
 =head2 flat(\@topics)
 

@@ -23,7 +23,9 @@ use EV::Kafka::Error;
 #   keeper    { delayed, ended }: $delayed->($request, $error) after waits, $ended->($request)
 #             before over, the same code for all requests of a keeper's
 #   number    by which the keeper has it
-#   notice    what is told of it while it has to be tried for long, its name if there is none
+#   notice    $notice->($request): what is told of it while it has to be tried for long; or that text,
+#             its name if there is none
+#   after     a request of which this is a part that goes elsewhere now: its turns count
 #   loop      whose timers it has
 #   outbox    whose entries answers are
 #   round, tried, unknown   turns, times it was sent, and answers that said nothing
@@ -49,14 +51,21 @@ my @CODE = qw(to send again backoff alive refused lost waits done over);
 
 sub new {
     my ($class, %about) = @_;
+    my $after = delete $about{after};
     return bless {
         again   => \&EV::Kafka::Error::is_retriable_by_coordinator,
         backoff => \&_backoff_after,
         alive   => sub { 1 },
         map({ $_ => sub { } } qw(refused lost waits over)),
         %about,
-        round => 0, tried => 0, unknown => 0, begun => $about{loop}->now,
+        $after ? _begun_by($after) : (round => 0, tried => 0, unknown => 0, begun => $about{loop}->now),
     }, $class;
+}
+
+# The turn that parts them is both of theirs.
+sub _begun_by {
+    my ($after) = @_;
+    return (round => $after->{round} - 1, map { $_ => $after->{$_} } qw(tried unknown begun));
 }
 
 sub _backoff_after {
@@ -67,8 +76,13 @@ sub _backoff_after {
 sub round     { $_[0]{round} }
 sub subject   { $_[0]{subject} }
 sub number    { $_[0]{number} }
-sub notice    { $_[0]{notice} // $_[0]{name} }
 sub has_ended { $_[0]{ended} ? 1 : 0 }
+
+sub notice {
+    my ($self) = @_;
+    my $notice = $self->{notice} // $self->{name};
+    return ref $notice ? $notice->($self) : $notice;
+}
 
 # Seconds since it was made.
 sub age { my ($self) = @_; return $self->{loop}->now - $self->{begun} }

@@ -3,46 +3,77 @@ use strict;
 use warnings;
 
 use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Partitions;
 
 # Whether the log that was read is still the leader's (KIP-320). After an unclean
 # election it may not be: records that were delivered are gone, and others have
 # their offsets. Brokers of Fetch 12 and up check that themselves, others are asked
 # when the leader has changed.
 
+#   fresh   { topic, partition, assigned, cursor, generation, epoch } of those that have not been asked yet: what
+#           is to be checked in a turn of the loop goes together
+#   timer   until they are
+
 # news: void($cursor).
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster assigned position news)) }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster assigned position news)), fresh => [] }, $class;
 }
 
 sub check {
     my ($self, $assigned, $cursor, $epoch) = @_;
-    my ($topic, $partition) = @$assigned{qw(topic partition)};
-    my $leader = $self->{cluster}->leader($topic, $partition);
     $cursor->check_begins;
-    my $done = $self->{outbox}->entry($self, _checked => $assigned, $cursor, $cursor->{generation}, $epoch);
+    push @{ $self->{fresh} }, {
+        map({ $_ => $assigned->{$_} } qw(topic partition)),
+        assigned => $assigned, cursor => $cursor, generation => $cursor->{generation}, epoch => $epoch,
+    };
+    $self->{timer} ||= $self->{loop}->timer(0, $self, '_ask_fresh');
+    return;
+}
+
+sub _ask_fresh {
+    my ($self) = @_;
+    delete $self->{timer};
+    my $cluster = $self->{cluster};
+    my $fresh   = $self->{fresh};
+    $self->{fresh} = [];
+    $self->_ask(@$_) for EV::Kafka::Partitions::by_leader(sub { $cluster->leader(@_) }, @$fresh);
+    return;
+}
+
+sub _ask {
+    my ($self, $leader, $asked) = @_;
+    return $self->_answered($asked) unless defined $leader;
+    my $done = $self->{outbox}->entry($self, _answered => $asked);
+    my @rows = map { [@$_{qw(topic partition epoch)}, $_->{cursor}{epoch}] } @$asked;
     return $self->{cluster}->on_broker(main => $leader, {
         cb  => $done,
-        run => sub {
-            my (undef, $conn) = @_;
-            $conn->_offset_for_leader_epoch($topic, $partition, $epoch, $cursor->{epoch}, $done);
-        },
+        run => sub { my (undef, $conn) = @_; $conn->_offset_for_leader_epoch(\@rows, $done) },
     });
 }
 
+sub _answered {
+    my ($self, $asked, $found) = @_;
+    my $rows = $found ? $found->{rows} : [];
+    $self->_checked($asked->[$_], $rows->[$_]) for 0 .. $#$asked;
+    return;
+}
+
+# $row: error code, epoch and end offset, undef if there was no answer.
 sub _checked {
-    my ($self, $assigned, $cursor, $generation, $epoch, $found, $error) = @_;
+    my ($self, $check, $row) = @_;
+    my ($assigned, $cursor) = @$check{qw(assigned cursor)};
     $cursor->check_ends;
     return if !$self->{assigned}->is_current($assigned, $cursor) || $cursor->is_resolving;
     my $position = $self->{position};
-    return $position->resolved($assigned, $cursor) if $cursor->{generation} != $generation;
-    my ($code, $found_epoch, $end_offset) = $found ? @$found : (0);
-    if (defined $error || $code) {
+    return $position->resolved($assigned, $cursor) if $cursor->{generation} != $check->{generation};
+    my ($code, $found_epoch, $end_offset) = $row ? @$row : ();
+    if (!$row || $code) {
         $cursor->delay($self->{loop}->now);
         $self->{cluster}->want($assigned->{topic});
         return $position->resolved($assigned, $cursor);
     }
-    $cursor->check_ends($epoch);
+    $cursor->check_ends($check->{epoch});
     my $next = $cursor->{next} // $assigned->{offset};
     return $position->resolved($assigned, $cursor) if $found_epoch >= $cursor->{epoch} && $end_offset >= $next;
     return $self->diverges($assigned, $cursor, $found_epoch, $end_offset);
@@ -100,7 +131,8 @@ With C<loop>, C<outbox>, C<cluster>, C<assigned>, C<position> and C<news>.
 
 =head2 check($assigned, $cursor, $epoch)
 
-Asks the leader of that epoch, before anything else is fetched.
+Asks the leader of that epoch, before anything else is fetched; what is to be checked in one turn of the loop
+is one request a leader.
 
 =head2 diverges($assigned, $cursor, $epoch, $end_offset)
 

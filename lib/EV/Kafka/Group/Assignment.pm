@@ -12,7 +12,7 @@ use EV::Kafka::Partitions;
 #   assigned             [topic, partition] of the last assignment, taken or not
 #   assigned_generation  in which it came
 #   had          positions of the partitions that were given up last
-#   taking       { attempt, revoked }: on_assign waits for positions
+#   taking       { attempt, revoked, unknown }: on_assign waits for the positions of [assigned, cursor] in unknown
 #   telling      calls of on_assign that are not over
 #   revoking     on_revoke is being called: what is to be given up after that
 #   committing   partitions that were given up and are still to be committed
@@ -110,7 +110,9 @@ sub find_positions {
         my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Consumer::Cursor->untold($_->{leader_epoch})) } @$added;
         $consumer->change([$consumer->assignments, @$added], %new);
     }
-    return $self->_taken unless grep { $_->{offset} < 0 } $self->_untold;
+    my @unknown = map { [$_, $consumer->cursor($_)] } grep { $_->{offset} < 0 } $self->_untold;
+    return $self->_taken unless @unknown;
+    $self->{taking}{unknown} = \@unknown;
     my $patience = $self->{options}{request_timeout} || POSITIONS_PATIENCE;
     $patience = REVOKED_PATIENCE if $revoked && $patience > REVOKED_PATIENCE;
     $self->{positions_timer} = $self->{loop}->timer($patience, $self, '_taken');
@@ -136,10 +138,22 @@ sub _assign_found {
     my ($self) = @_;
     delete $self->{assign_timer};
     return $self->positioned if $self->{telling};
+    return $self->_is_any_unknown ? undef : $self->_taken if $self->{taking};
     my @known = grep { $_->{offset} >= 0 } $self->_untold;
-    return unless @known;
-    return $self->_tell(@known) unless $self->{taking};
-    return @known < $self->_untold ? undef : $self->_taken;
+    return @known ? $self->_tell(@known) : undef;
+}
+
+# Looked at for every answer about many partitions, hence none of them again that has its position.
+sub _is_any_unknown {
+    my ($self) = @_;
+    my ($consumer, $unknown) = ($self->{consumer}, $self->{taking}{unknown});
+    pop @$unknown while @$unknown && !_lacks_position($consumer, @{ $unknown->[-1] });
+    return scalar @$unknown;
+}
+
+sub _lacks_position {
+    my ($consumer, $assigned, $cursor) = @_;
+    return $assigned->{offset} < 0 && $cursor->is_untold && $consumer->is_current($assigned, $cursor);
 }
 
 sub _taken {

@@ -3,6 +3,7 @@
 //!
 //! * [`request`] sends a request on behalf of a method.
 //! * [`result`] makes of an answer what a callback gets; [`shapes`] are parts of several of them.
+//! * [`rows`] are for what the client asks about many partitions at once.
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
@@ -25,6 +26,7 @@ mod offset_for_leader_epoch;
 pub mod produce;
 pub mod request;
 pub mod result;
+mod rows;
 pub mod shapes;
 mod sync_group;
 mod txn_offset_commit;

@@ -12,7 +12,7 @@ use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
 use super::request::{check_connected, completion, completion_with, encode, send_encoded, Encoded};
 use super::result::{decode, shape, Read, Shaped};
-use super::shapes::{list, partition_outcome, topics};
+use super::shapes::partition_outcomes;
 use crate::arguments::{Arguments, TopicArgument};
 use crate::conn::{Built, ConnHandle};
 
@@ -150,15 +150,12 @@ impl Shaped for OffsetCommitResponse {
 
     /// `{ topics => [{ topic, partitions => [{ partition, error_code }] }] }`
     fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
-        Ok(topics(
+        Ok(partition_outcomes(
             perl,
             &self.topics,
-            |topic| &topic.name,
-            |topic| {
-                list(perl, &topic.partitions, |partition| {
-                    partition_outcome(perl, partition.partition_index, partition.error_code)
-                })
-            },
+            |topic| (&topic.name, &topic.partitions),
+            |partition| (partition.partition_index, partition.error_code),
+            |_, _| (),
         ))
     }
 }

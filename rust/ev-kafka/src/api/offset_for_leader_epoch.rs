@@ -1,69 +1,55 @@
-//! `_offset_for_leader_epoch`: whether a log that was read is still the leader's (KIP-320).
+//! `_offset_for_leader_epoch`: whether logs that were read are still the leader's (KIP-320).
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use kafka_wire::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
-use perl_xs::{Av, Croak, Frame, Perl, Sv, XsubDef};
+use perl_xs::{Croak, Frame, XsubDef};
 
-use super::request::{send_on, CLIENT_REPLICA_ID};
-use super::result::decode;
-use crate::arguments::NO_LEADER_EPOCH;
-use crate::conn::{Answer, Built, Completion, ConnHandle, Kept};
+use super::request::{check_connected, CLIENT_REPLICA_ID};
+use super::rows::{send_rows, Answers, Found, Rows};
+use crate::arguments::Arguments;
 
 pub static XSUBS: &[XsubDef] = &[XsubDef {
     name: "EV::Kafka::Conn::_offset_for_leader_epoch",
     body: offset_for_leader_epoch,
 }];
 
-/// `$conn->_offset_for_leader_epoch($topic, $partition, $current_leader_epoch, $epoch, $cb)`; the result is
-/// `[$error_code, $epoch, $end_offset]`: the largest epoch up to the one asked for, and the offset after its last record.
+/// `$conn->_offset_for_leader_epoch([[$topic, $partition, $current_leader_epoch, $epoch], …], $cb)`; the result has
+/// `rows => [[$error_code, $epoch, $end_offset] or undef, …]` in the same order: the largest epoch up to the one asked
+/// for, and the offset after its last record.
 fn offset_for_leader_epoch(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let topic = Bytes::from(frame.bytes(1)?.unwrap_or_default());
-    let epoch = |index| -> Result<i32, Croak> {
-        Ok(frame
-            .int(index)?
-            .map_or(NO_LEADER_EPOCH, |epoch| epoch as i32))
-    };
-    let partition = OffsetForLeaderPartition {
-        partition: frame.int(2)?.unwrap_or(0) as i32,
-        current_leader_epoch: epoch(3)?,
-        leader_epoch: epoch(4)?,
-    };
-    let callback = frame
-        .code(5)?
-        .ok_or("_offset_for_leader_epoch: expected a callback")?;
+    check_connected(frame)?;
+    let args = Arguments::new(frame, "_offset_for_leader_epoch");
+    let rows = Rows::read(&args, 1)?;
+    let callback = args.callback(2)?;
+    let topics = rows.topics(
+        |partition, [current_leader_epoch, leader_epoch]| OffsetForLeaderPartition {
+            partition,
+            current_leader_epoch: current_leader_epoch as i32,
+            leader_epoch: leader_epoch as i32,
+        },
+        |topic, partitions| OffsetForLeaderTopic { topic, partitions },
+    );
     let request = OffsetForLeaderEpochRequest {
         replica_id: CLIENT_REPLICA_ID,
-        topics: vec![OffsetForLeaderTopic {
-            topic,
-            partitions: vec![partition],
-        }],
+        topics,
     };
-    let handle = frame.object::<ConnHandle>()?;
-    let completion = Completion::Callback(callback, result);
-    send_on(frame.perl(), &handle, &request, Duration::ZERO, completion)
+    send_rows(frame, rows, &request, callback)
 }
 
-fn result(perl: Perl, answer: &Answer, _: &Kept) -> Built {
-    let (response, read) = decode::<OffsetForLeaderEpochResponse>(answer);
-    let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-    let found = partitions.next().filter(|_| !read.truncated);
-    Built {
-        result: found
-            .map(|found| row(perl, found))
-            .ok_or_else(|| "malformed OffsetForLeaderEpoch response".into()),
-        throttle_time_ms: response.throttle_time_ms,
+impl Answers<3> for OffsetForLeaderEpochResponse {
+    fn found(&self) -> Found<3> {
+        Found::new(self.topics.iter().map(|topic| {
+            let numbers = |found: &EpochEndOffset| {
+                let (error_code, epoch) = (found.error_code.into(), found.leader_epoch.into());
+                (found.partition, [error_code, epoch, found.end_offset])
+            };
+            (topic.topic.clone(), topic.partitions.iter().map(numbers))
+        }))
     }
-}
 
-fn row(perl: Perl, found: &EpochEndOffset) -> Sv {
-    let mut row = Av::with_capacity(perl, 3);
-    row.push(perl, Sv::int(perl, found.error_code.into()));
-    row.push(perl, Sv::int(perl, found.leader_epoch.into()));
-    row.push(perl, Sv::int(perl, found.end_offset));
-    row.into_ref(perl)
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -61,7 +61,7 @@ pub fn partition_outcome(perl: Perl, partition: i32, error_code: i16) -> Hv {
 pub fn topics<'a, T: 'a>(
     perl: Perl,
     topics: impl IntoIterator<Item = &'a T>,
-    name: fn(&T) -> &[u8],
+    name: impl Fn(&'a T) -> &'a [u8],
     partitions: impl Fn(&'a T) -> Sv,
 ) -> Hv {
     let mut hash = Hv::new(perl);
@@ -73,6 +73,29 @@ pub fn topics<'a, T: 'a>(
     });
     hash.store(perl, "topics", list);
     hash
+}
+
+/// `{ topics => [{ topic, partitions => [{ partition, error_code, … }] }] }`: what became of each partition.
+pub fn partition_outcomes<'a, T: 'a, P: 'a>(
+    perl: Perl,
+    of_topics: &'a [T],
+    parts: fn(&'a T) -> (&'a [u8], &'a [P]),
+    outcome: fn(&P) -> (i32, i16),
+    more: impl Fn(&P, &mut Hv),
+) -> Hv {
+    topics(
+        perl,
+        of_topics,
+        |topic| parts(topic).0,
+        |topic| {
+            list(perl, parts(topic).1, |partition| {
+                let (number, error_code) = outcome(partition);
+                let mut hash = partition_outcome(perl, number, error_code);
+                more(partition, &mut hash);
+                hash
+            })
+        },
+    )
 }
 
 /// `{ topic, partitions => [$number, …] }`, the topic by its name or its id.

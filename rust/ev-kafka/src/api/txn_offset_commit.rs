@@ -12,7 +12,7 @@ use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 use super::offset_commit::NO_GENERATION;
 use super::request::{check_connected, send, version_or_lowest};
 use super::result::{Read, Shaped};
-use super::shapes::{list, partition_outcome, topics};
+use super::shapes::partition_outcomes;
 use crate::arguments::{Arguments, TopicArgument};
 use crate::conn::ConnHandle;
 
@@ -82,15 +82,12 @@ impl Shaped for TxnOffsetCommitResponse {
 
     /// `{ topics => [{ topic, partitions => [{ partition, error_code }] }] }`
     fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
-        Ok(topics(
+        Ok(partition_outcomes(
             perl,
             &self.topics,
-            |topic| &topic.name,
-            |topic| {
-                list(perl, &topic.partitions, |partition| {
-                    partition_outcome(perl, partition.partition_index, partition.error_code)
-                })
-            },
+            |topic| (&topic.name, &topic.partitions),
+            |partition| (partition.partition_index, partition.error_code),
+            |_, _| (),
         ))
     }
 }
