@@ -87,6 +87,12 @@ my %sequential = (acks => 1, linger_ms => 0);
 my @PATHS = (
     ['produce-no-callback',     'produce, no callback',               [no_callback => 20_000], \%full],
     ['produce-shared',          'produce, one shared callback',       [shared_callback => 20_000, flushes => 1], \%full],
+    ['produce-argument',        'produce, callback with an argument', [with_argument => 20_000, flushes => 1], \%full],
+    ['produce-partition',       'produce, a partition',               [no_callback => 20_000, said => 'partition'], \%full],
+    ['produce-timestamp',       'produce, a timestamp',               [no_callback => 20_000, said => 'timestamp'], \%full],
+    ['produce-header',          'produce, one header in a hash',      [no_callback => 20_000, said => 'header'], \%full],
+    ['produce-headers',         'produce, five headers in an array',  [no_callback => 20_000, said => 'headers'], \%full],
+    ['produce-partitioner',     'produce, a partitioner in Perl',     [with_partitioner => 20_000], \%full],
     ['produce-closures-2000',   'produce, closures, 2,000 at a time', [fresh_closures => 20_000, bound => 2_000, flushes => 1], \%full],
     ['produce-closures-20000',  'produce, closures, 20,000 at a time', [fresh_closures => 40_000, bound => 20_000, flushes => 1], \%full],
     ['produce-default',         'produce, batches of the default size', [shared_callback => 20_000, flushes => 1],
@@ -104,6 +110,8 @@ my @PATHS = (
 my %DOES = (
     no_callback           => \&KafkaBench::Produce::no_callback,
     shared_callback       => \&KafkaBench::Produce::shared_callback,
+    with_argument         => \&KafkaBench::Produce::with_argument,
+    with_partitioner      => \&KafkaBench::Produce::with_partitioner,
     fresh_closures        => \&KafkaBench::Produce::fresh_closures,
     sequential            => \&KafkaBench::Produce::sequential,
     sequential_connection => \&KafkaBench::Produce::sequential_on_a_connection,

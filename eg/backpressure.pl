@@ -40,7 +40,7 @@ EV::run;
 sub send_messages {
     until ($paused) {
         my $number = @refused ? shift @refused : $next < $count ? $next++ : last;
-        $kafka->produce($topic, "key $number", 'x' x 100, sub { settled($number, @_) });
+        $kafka->produce($topic, "key $number", 'x' x 100, undef, \&settled, $number);
     }
 }
 
@@ -50,7 +50,7 @@ sub go_on {
 }
 
 sub settled {
-    my ($number, undef, $error) = @_;
+    my (undef, $error, $number) = @_;
     if (!defined $error) {
         return if ++$written < $count;
         print "$written messages written, stopped $pauses times\n";

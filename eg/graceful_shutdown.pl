@@ -73,13 +73,15 @@ print "$consumed consumed, $produced produced\n";
 sub message {
     my ($topic, $partition, $offset, $key, $value) = @_;
     $consumed++;
-    $kafka->produce($target, $key, uc($value // ''), sub {
-        my ($result, $error) = @_;
-        $error //= EV::Kafka::Client::error_name($result->{topics}[0]{partitions}[0]{error_code})
-            if $result && $result->{topics}[0]{partitions}[0]{error_code};
-        return print STDERR "not produced: $error\n" if defined $error;
-        $produced++;
-    });
+    $kafka->produce($target, $key, uc($value // ''), \&delivered);
+}
+
+sub delivered {
+    my ($result, $error) = @_;
+    $error //= EV::Kafka::Client::error_name($result->{topics}[0]{partitions}[0]{error_code})
+        if $result && $result->{topics}[0]{partitions}[0]{error_code};
+    return print STDERR "not produced: $error\n" if defined $error;
+    $produced++;
 }
 
 sub shut_down {

@@ -57,16 +57,19 @@ sub partitions {
     my ($kafka, @messages) = @_;
     my @partitions;
     for my $index (0 .. $#messages) {
-        $kafka->produce(@{ $messages[$index] }, sub {
-            my ($result, $error) = @_;
-            if (defined $error) {
-                print STDERR "not written: $error\n";
-                exit 1;
-            }
-            $partitions[$index] = $result->{topics}[0]{partitions}[0]{partition};
-        });
+        my ($topic, $key, $value, $options) = @{ $messages[$index] };
+        $kafka->produce($topic, $key, $value, $options, \&delivered, \$partitions[$index]);
     }
     $kafka->flush(sub { EV::break });
     EV::run;
     return join ' ', @partitions;
+}
+
+sub delivered {
+    my ($result, $error, $partition) = @_;
+    if (defined $error) {
+        print STDERR "not written: $error\n";
+        exit 1;
+    }
+    $$partition = $result->{topics}[0]{partitions}[0]{partition};
 }

@@ -32,7 +32,7 @@ my $kafka = EV::Kafka->new(
 
 $kafka->connect(sub {
     for my $number (1 .. $count) {
-        $kafka->produce($topic, "key $number", "message $number", sub { delivered($number, @_) });
+        $kafka->produce($topic, "key $number", "message $number", undef, \&delivered, $number);
     }
 
     # Without flush the last batch would wait for more; close would drop it.
@@ -42,7 +42,7 @@ EV::run;
 exit($failed ? 1 : 0);
 
 sub delivered {
-    my ($number, $result, $error) = @_;
+    my ($result, $error, $number) = @_;
     if (defined $error) {
         $failed++;
         print "message $number: not written: $error\n";

@@ -36,37 +36,34 @@ $kafka->connect(sub {
     # A hash is enough for most purposes. A value may be undef.
     $kafka->produce($topic, 'user-1', encode_utf8('grüß Gott'), {
         headers => { 'content-type' => 'text/plain; charset=utf-8', 'traced' => undef },
-    }, delivered('a hash of headers'));
+    }, \&delivered, 'a hash of headers');
 
     # Pairs keep their order, and a name may come more than once.
     $kafka->produce($topic, 'user-1', 'passed on', {
         headers => [[hop => 'gateway'], [hop => 'router'], [hop => 'worker']],
-    }, delivered('pairs of headers'));
+    }, \&delivered, 'pairs of headers');
 
     # When it happened, in milliseconds, instead of when it is sent.
     $kafka->produce($topic, 'user-1', 'from the archive', {
         timestamp => 1_000_000_000_000,
-    }, delivered('a timestamp'));
+    }, \&delivered, 'a timestamp');
 
     # A key without a value deletes the key from a compacted topic.
-    $kafka->produce($topic, 'user-1', undef, delivered('no value'));
+    $kafka->produce($topic, 'user-1', undef, undef, \&delivered, 'no value');
 
     $kafka->flush(sub { $kafka->close(sub { EV::break }) });
 });
 EV::run;
 exit($failed ? 1 : 0);
 
-# The callback of a message.
+# What stands behind the callback comes behind result and error.
 sub delivered {
-    my ($what) = @_;
-    return sub {
-        my ($result, $error) = @_;
-        if (defined $error) {
-            $failed++;
-            print "$what: not written: $error\n";
-            return;
-        }
-        my $partition = $result->{topics}[0]{partitions}[0];
-        print "$what: partition $partition->{partition}, offset $partition->{base_offset}\n";
-    };
+    my ($result, $error, $what) = @_;
+    if (defined $error) {
+        $failed++;
+        print "$what: not written: $error\n";
+        return;
+    }
+    my $partition = $result->{topics}[0]{partitions}[0];
+    print "$what: partition $partition->{partition}, offset $partition->{base_offset}\n";
 }

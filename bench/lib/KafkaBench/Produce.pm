@@ -28,16 +28,46 @@ my $SLICE = 1_000;
 my ($settled, $failed, $wake) = (0, 0, 0);
 my $go_on;
 
+# Messages of which more is said, as programs say it: what it is made of is made for each.
+my %SAID = (
+    partition => sub {
+        my ($kafka, $topic, $value, $next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, { partition => $next & 3 }) }
+    },
+    timestamp => sub {
+        my ($kafka, $topic, $value, $next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, { timestamp => 1_700_000_000_000 + $next }) }
+    },
+    header => sub {
+        my ($kafka, $topic, $value, $next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value, { headers => { id => $next } }) }
+    },
+    headers => sub {
+        my ($kafka, $topic, $value, $next, $end) = @_;
+        for (; $next < $end; $next++) {
+            $kafka->produce($topic, "k$next", $value,
+                { headers => [[id => $next], [type => 'order'], [source => 'shop'], [trace => "t-$next"], [tenant => 'eu']] });
+        }
+    },
+    nothing => sub {
+        my ($kafka, $topic, $value, $next, $end) = @_;
+        for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value) }
+    },
+);
+
+# What is said of each is a key of %SAID: {said}.
 sub no_callback {
     my ($run) = @_;
     my ($kafka, $topic, $messages, $value) = (@$run{qw(kafka topic messages)}, $run->{values}[0]);
-    my $next = 0;
+    my $produce = $SAID{ $run->{said} // 'nothing' };
+    my $next    = 0;
     await(sub {
         my ($done) = @_;
         state $turn;
         $turn = EV::idle sub {
             my $end = _end_of_slice($next, $messages);
-            for (; $next < $end; $next++) { $kafka->produce($topic, "k$next", $value) }
+            $produce->($kafka, $topic, $value, $next, $end);
+            $next = $end;
             return if $next < $messages;
             $turn->stop;
             $done->();
@@ -46,6 +76,13 @@ sub no_callback {
     my $error = await(sub { $kafka->flush(@_) });
     _settle_unanswered($kafka) unless $kafka->{cfg}{acks};
     return defined $error ? $messages : 0;
+}
+
+# With a partitioner that is the program's own.
+sub with_partitioner {
+    my ($run) = @_;
+    $run->{kafka}{cfg}{partitioner} = sub { length($_[1]) % $_[2] };
+    return no_callback($run);
 }
 
 # Under acks 0 a message is settled when its connection has it. The broker answers in
