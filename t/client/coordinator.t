@@ -207,24 +207,24 @@ subtest 'requests that may have to wait for other members' => sub {
     my $kafka = connected(brokers => $mock->bootstrap);
     is Inside::ready_coordinator($kafka, group => 'g'), undef, 'nobody knows the coordinator yet';
     $mock->fault(api => 'Heartbeat', delay_ms => 1000);
-    my $waits = heartbeat($kafka, parks => 1);
+    my $waits = heartbeat($kafka, blocks => 1);
     ran(ask($kafka, key => [group => 'h']));
-    is Inside::is_parked_at($kafka, group => 'g'), 1, 'one waits there';
+    is Inside::is_blocked_at($kafka, group => 'g'), 1, 'one waits there';
     wait_until { Inside::ready_conn($kafka, main => 0) } 'the other connection';
     is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, main => 0),
         'and while it waits there, another one';
     is_deeply ran(ask($kafka))->{ran}, ['main:0'], 'which others take meanwhile';
     is_deeply ran(ask($kafka, key => [group => 'h']))->{ran}, ['group:0'], 'but not those of another group';
     answer($waits);
-    is Inside::is_parked_at($kafka, group => 'g'), 0, 'it has been answered';
+    is Inside::is_blocked_at($kafka, group => 'g'), 0, 'it has been answered';
     is Inside::ready_coordinator($kafka, group => 'g'), Inside::ready_conn($kafka, group => 0), 'its connection is free';
 
     $mock->fault(api => 'Heartbeat', hang => 1);
-    $waits = heartbeat($kafka, parks => 1);
-    wait_until { Inside::is_parked_at($kafka, group => 'g') } 'the next one';
+    $waits = heartbeat($kafka, blocks => 1);
+    wait_until { Inside::is_blocked_at($kafka, group => 'g') } 'the next one';
     $mock->stop_broker(0);
     answer($waits);
-    is Inside::is_parked_at($kafka, group => 'g'), 0, 'nor does one wait on a connection that has ended';
+    is Inside::is_blocked_at($kafka, group => 'g'), 0, 'nor does one wait on a connection that has ended';
 };
 
 subtest 'when nobody waits any more' => sub {

@@ -410,7 +410,7 @@ subtest 'leaving while the group waits for others' => sub {
     my $mock = filled(2, 3);
     my $one  = joined(member($mock, heartbeat_interval => 20));
     my $two  = member($mock);
-    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && Inside::is_parked($two->{kafka}) } 'the wait';
+    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && Inside::is_blocked($two->{kafka}) } 'the wait';
     my $begun = EV::time;
     is left($two), 'left', 'the second one leaves';
     cmp_ok EV::time - $begun, '<', Inside::leave_patience(), 'without waiting for the first';

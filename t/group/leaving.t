@@ -18,7 +18,7 @@ sub one_waits_for_another {
     my ($mock, %option) = @_;
     my $one = joined(member($mock, heartbeat_interval => 20));
     my $two = member($mock, %option);
-    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && Inside::is_parked($two->{kafka})
+    wait_until { $mock->group('g')->{state} eq 'PreparingRebalance' && Inside::is_blocked($two->{kafka})
         && ($option{group_instance_id} || $two->{kafka}{cfg}{group}{member_id} ne '') } 'the wait';
     return ($one, $two);
 }
@@ -38,7 +38,7 @@ subtest 'close during a cooperative rebalance' => sub {
     wait_until { @{ $member->{got} } == 3 } 'the records';
     $mock->fault(api => 'JoinGroup', hang => 1);
     $mock->fault(api => 'Heartbeat', error => 27);
-    wait_until { Inside::is_parked($member->{kafka}) && Inside::ready_conn($member->{kafka}, main => 0) } 'the rebalance';
+    wait_until { Inside::is_blocked($member->{kafka}) && Inside::ready_conn($member->{kafka}, main => 0) } 'the rebalance';
     $member->{kafka}->close;
     wait_until { $mock->group('g')->{state} eq 'Empty' } 'the coordinator to hear of it';
     is_deeply committed_in($mock), { 't:0' => 3 }, 'what it has kept is committed first';
@@ -48,14 +48,14 @@ subtest 'unsubscribe before the coordinator has given an id' => sub {
     my $mock = filled(2, 0);
     $mock->fault(api => 'JoinGroup', delay_ms => 200);
     my $member = member($mock);
-    wait_until { Inside::is_parked($member->{kafka}) } 'the request for an id';
+    wait_until { Inside::is_blocked($member->{kafka}) } 'the request for an id';
     is left($member), 'left', 'leaving';
     is $mock->request_count('LeaveGroup'), 1, 'the coordinator is told that nobody will come with that id';
     is_deeply [errors($member->{kafka})], [], 'without an error';
 
     $mock->fault(api => 'JoinGroup', drop => 1);
     $member = member($mock, group_id => 'h');
-    wait_until { Inside::is_parked($member->{kafka}) } 'the request for an id';
+    wait_until { Inside::is_blocked($member->{kafka}) } 'the request for an id';
     is left($member), 'left', 'a coordinator that goes away without a word is not waited for';
 };
 

@@ -195,7 +195,7 @@ sub is_looking_for_coordinator {
 sub wait_for_coordinator { my ($kafka, $kind, $key) = @_; return scalar @{ $kafka->{coordinators}{entries}{"$kind:$key"}{ops} } }
 
 # Whether a request waits there for other members.
-sub is_parked_at { my ($kafka, $kind, $key) = @_; return $kafka->{coordinators}->is_parked($kind, $key) }
+sub is_blocked_at { my ($kafka, $kind, $key) = @_; return $kafka->{coordinators}->is_blocked($kind, $key) }
 
 # Seconds that a request to a coordinator may take, for who would wait so long.
 sub request_patience { my ($kafka, @seconds) = @_; return $kafka->{coordinators}->patience(@seconds) }
@@ -203,10 +203,10 @@ sub request_patience { my ($kafka, @seconds) = @_; return $kafka->{coordinators}
 # --- groups ---------------------------------------------------------------------------------
 
 # Whether a JoinGroup or SyncGroup of it is under way.
-sub is_parked {
+sub is_blocked {
     my ($kafka) = @_;
     my $group = $kafka->{cfg}{group} or return 0;
-    return $kafka->{coordinators}->is_parked(group => $group->{group_id});
+    return $kafka->{coordinators}->is_blocked(group => $group->{group_id});
 }
 
 # What subscribe was told: { topics, assignors, session_timeout, … }.

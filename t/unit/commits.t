@@ -47,7 +47,7 @@ use Test::More;
         return $request;
     }
     sub refused   { my ($self, $kind, $key, @codes) = @_; push @{ $self->{refused} }, @codes; return }
-    sub is_parked { return 0 }
+    sub is_blocked { return 0 }
     sub node_id   { return 3 }
 
     package Cluster;

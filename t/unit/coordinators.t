@@ -161,23 +161,23 @@ subtest 'the seconds of one try' => sub {
 subtest 'a request that waits for other members' => sub {
     my $client = client();
     my $coordinators = $client->{coordinators};
-    my $waits  = ask($client, parks => 1);
-    is $coordinators->is_parked(group => 'g'), 0, 'it does not wait before it was sent';
+    my $waits  = ask($client, blocks => 1);
+    is $coordinators->is_blocked(group => 'g'), 0, 'it does not wait before it was sent';
     found($client, 7);
-    is $coordinators->is_parked(group => 'g'), 1, 'but then';
+    is $coordinators->is_blocked(group => 'g'), 1, 'but then';
     is_deeply $client->{cluster}{opened}, ['main 7'], 'the other connection is opened beforehand';
     is ask($client)->{sent}[0][0], 'main:7', 'for what is said meanwhile';
     is $coordinators->ready_conn(group => 'g'), $client->{cluster}->conn(main => 7), 'whoever says it';
-    my $next = ask($client, parks => 1);
+    my $next = ask($client, blocks => 1);
     answer($waits, 27);
-    is $coordinators->is_parked(group => 'g'), 1, 'the next one waits as well';
+    is $coordinators->is_blocked(group => 'g'), 1, 'the next one waits as well';
     $next->{request}->end;
-    is $coordinators->is_parked(group => 'g'), 1, 'also when nobody does so with it';
+    is $coordinators->is_blocked(group => 'g'), 1, 'also when nobody does so with it';
     answer($next, 0);
-    is $coordinators->is_parked(group => 'g'), 0, 'until the broker answers';
+    is $coordinators->is_blocked(group => 'g'), 0, 'until the broker answers';
     is ask($client)->{sent}[0][0], 'group:7', 'its connection is free again';
-    ask($client, parks => 1);
-    $coordinators->close_parked(group => 'g');
+    ask($client, blocks => 1);
+    $coordinators->close_blocked(group => 'g');
     is_deeply $client->{cluster}{closed}, ['group 7'], 'who leaves closes it';
 };
 

@@ -46,7 +46,7 @@ sub one_and_another {
     until_true('the first member', sub { state_of($one) eq 'stable' && owned($one) == 2 });
     my $two = subscribed("$topic-g", $topic, %option);
     until_true('the wait', sub {
-        return Inside::is_parked($two) && ($two->{cfg}{group}{member_id} ne '' || $option{group_instance_id});
+        return Inside::is_blocked($two) && ($two->{cfg}{group}{member_id} ne '' || $option{group_instance_id});
     });
     return ($one, $two);
 }
@@ -81,7 +81,7 @@ subtest 'unsubscribe before the coordinator has given an id' => sub {
     my $one = subscribed("$topic-g", $topic, heartbeat_interval => 0.5);
     until_true('the first member', sub { state_of($one) eq 'stable' && owned($one) == 2 });
     my $two = subscribed("$topic-g", $topic);
-    until_true('the request for an id', sub { Inside::is_parked($two) });
+    until_true('the request for an id', sub { Inside::is_blocked($two) });
     is await('leaving', sub { $two->unsubscribe(@_) }), undef, 'without an error';
     my $begun = EV::time;
     my $three = subscribed("$topic-g", $topic);

@@ -11,19 +11,19 @@ use EV::Kafka::Request;
 # Who looks after groups and transactional ids, and all that is asked until it is answered
 # for good. Its state:
 #   entries    for each "kind:key" that was asked for
-#       { kind, key, node_id?, ops, tries, timer?, request?, parked? }
+#       { kind, key, node_id?, ops, tries, timer?, request?, blocked? }
 #       where ops are the operations that wait for it, however long that takes, request the
-#       look-up that is under way, and parked the link, [purpose, node_id], on which a request
+#       look-up that is under way, and blocked the link, [purpose, node_id], on which a request
 #       waits for other members
 #   requests   EV::Kafka::Request's under way, by number
 #   ended      why nothing is asked any more
-# An operation is { run, cb, parks, patience, is_over, waits }; run gets it, with node_id and
+# An operation is { run, cb, blocks, patience, is_over, waits }; run gets it, with node_id and
 # purpose of its connection, and the connection.
 #   patience   the most seconds that its answer may take, beyond what the request itself
 #              lets the broker wait. The connection is given up then, as with request_timeout.
 #   is_over    nobody waits for it any more
 #   waits      hears why it waits
-#   parks      the broker may let it wait for other members, so nothing else is sent on its
+#   blocks     the broker may let it wait for other members, so nothing else is sent on its
 #              connection; what is to be said meanwhile takes the main one, which is opened
 #              beforehand since close does not wait for it
 
@@ -65,14 +65,14 @@ sub new {
 }
 
 # An EV::Kafka::Request that goes to the coordinator. Besides what that takes:
-# parks, and op_patience, the operation's patience, a part of the request's own unless it is given.
+# blocks, and op_patience, the operation's patience, a part of the request's own unless it is given.
 sub request {
     my ($self, $kind, $key, %about) = @_;
     $about{op_patience} = $about{patience} / CONNECTIONS if defined $about{patience} && !exists $about{op_patience};
-    my %op = (parks => delete $about{parks}, patience => delete $about{op_patience});
+    my %op = (blocks => delete $about{blocks}, patience => delete $about{op_patience});
     weaken(my $weak = $self);
     my $send = $about{send};
-    $about{send} = sub { _send_parked($weak->{entries}{"$kind:$key"}, $send, @_) if $weak } if $op{parks};
+    $about{send} = sub { _send_blocked($weak->{entries}{"$kind:$key"}, $send, @_) if $weak } if $op{blocks};
     return $self->begin(
         %about,
         to      => sub { my ($request) = @_; $weak->_lead($request, $kind, $key, \%op) if $weak },
@@ -140,21 +140,21 @@ sub ready_conn {
     my ($self, $kind, $key) = @_;
     my $node_id = $self->node_id($kind, $key);
     return undef unless defined $node_id;
-    return $self->{cluster}->ready_conn($self->is_parked($kind, $key) ? 'main' : $kind, $node_id);
+    return $self->{cluster}->ready_conn($self->is_blocked($kind, $key) ? 'main' : $kind, $node_id);
 }
 
 # Whether a request waits there for other members.
-sub is_parked {
+sub is_blocked {
     my ($self, $kind, $key) = @_;
     my $entry = $self->{entries}{"$kind:$key"};
-    return $entry && $entry->{parked} ? 1 : 0;
+    return $entry && $entry->{blocked} ? 1 : 0;
 }
 
 # Behind what waits there nothing would be answered.
-sub close_parked {
+sub close_blocked {
     my ($self, $kind, $key) = @_;
     my $entry = $self->{entries}{"$kind:$key"} or return;
-    my $link  = delete $entry->{parked} or return;
+    my $link  = delete $entry->{blocked} or return;
     return $self->{cluster}->close_link(@$link);
 }
 
@@ -284,7 +284,7 @@ sub _go {
     return $self->{cluster}->on_broker($purpose => $node_id, {
         run => sub {
             my (undef, $conn) = @_;
-            return $self->_go($entry, $node_id, $op, 'main') if $purpose ne 'main' && !$op->{parks} && $entry->{parked};
+            return $self->_go($entry, $node_id, $op, 'main') if $purpose ne 'main' && !$op->{blocks} && $entry->{blocked};
             $entry->{tries} = 0;
             @$op{qw(node_id purpose)} = ($node_id, $purpose);
             return $self->_run($op, $conn);
@@ -300,7 +300,7 @@ sub _go {
 # What dies here has been refused for good, and must not be tried again.
 sub _run {
     my ($self, $op, $conn) = @_;
-    $self->{cluster}->open(main => $op->{node_id}) if $op->{parks};
+    $self->{cluster}->open(main => $op->{node_id}) if $op->{blocks};
     local $@;
     return eval { $op->{run}->($op, $conn); 1 } ? undef : _fail($op, EV::Kafka::Error::reason($@));
 }
@@ -311,16 +311,16 @@ sub _fail {
 }
 
 # However its request has ended: until the broker answers, or the connection ends, it waits there.
-sub _send_parked {
+sub _send_blocked {
     my ($entry, $send, $conn, $answered, $where) = @_;
-    my ($parked, $is_answered);
+    my ($blocked, $is_answered);
     $send->($conn, sub {
         $is_answered = 1;
         # The next one may wait by now.
-        delete $entry->{parked} if $parked && $parked == ($entry->{parked} || 0);
+        delete $entry->{blocked} if $blocked && $blocked == ($entry->{blocked} || 0);
         $answered->(@_);
     });
-    $parked = $entry->{parked} = [@$where{qw(purpose node_id)}] unless $is_answered;
+    $blocked = $entry->{blocked} = [@$where{qw(purpose node_id)}] unless $is_answered;
     return;
 }
 
@@ -417,7 +417,7 @@ Without any request.
 
 =head2 request($kind, $key, %about), any(%about), begin(%about)
 
-An L<EV::Kafka::Request> that goes to the coordinator, to any broker, or where it says itself, begun. With C<parks>
+An L<EV::Kafka::Request> that goes to the coordinator, to any broker, or where it says itself, begun. With C<blocks>
 the broker may let it wait, and nothing else is sent on its connection meanwhile;
 C<op_patience> is how many seconds each of its answers may take, a third of its C<patience> unless it is given.
 
@@ -433,7 +433,7 @@ What it has answered with, after which it may have to be looked for again.
 
 The coordinator as far as it is known, and a connection on which it listens now, or undef.
 
-=head2 is_parked($kind, $key), close_parked($kind, $key)
+=head2 is_blocked($kind, $key), close_blocked($kind, $key)
 
 Whether a request waits there for other members, and the end of its connection.
 

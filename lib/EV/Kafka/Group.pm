@@ -259,7 +259,7 @@ sub _left {
     my ($consumer, $outbox, $group_id) = (@$self{qw(consumer outbox)}, $self->{member}->group_id);
     my ($error, @leavers) = ($self->{leave_error}, @{ $self->{leavers} });
     # Behind what still waits there nothing would be answered.
-    $self->{coordinators}->close_parked(group => $group_id);
+    $self->{coordinators}->close_blocked(group => $group_id);
     $self->{session}->confirmed;
     $self->_end($error // 'the group has been left');
     $consumer->change([]);
@@ -377,7 +377,7 @@ sub _last_words {
 sub _say_at_once {
     my ($self, $conn, $say) = @_;
     my $member = $self->{member};
-    return if !$conn || $self->{coordinators}->is_parked(group => $member->group_id);
+    return if !$conn || $self->{coordinators}->is_blocked(group => $member->group_id);
     $member->ends;
     $self->{goodbye}->end if $self->{goodbye};
     $self->{commits}->falls_silent;

@@ -539,7 +539,7 @@ impl Link {
     }
 
     /// The deadline of the renewal under way. Its time does not run while the broker works off
-    /// what came before: a JoinGroup may be parked for minutes.
+    /// what came before: a JoinGroup may wait for minutes.
     fn renewal_timer(&self) -> Option<Instant> {
         let waits_for_others = self
             .in_flight

@@ -270,15 +270,15 @@ fn a_broker_that_does_not_answer_is_a_handshake_timeout() {
 #[test]
 fn its_time_does_not_run_while_the_broker_works_off_what_came_before() {
     let mut driver = Driver::authenticated(plain(), 60_000);
-    // A JoinGroup, say, that is parked for minutes.
-    let parked = driver.send(None);
+    // A JoinGroup, say, that waits for minutes.
+    let waiting = driver.send(None);
     driver.received();
     driver.pass(secs(50));
     let asked = driver.one_request();
     driver.pass(secs(300));
     assert_eq!(driver.events(), []);
     driver.feed(&response(4, b"answer"));
-    assert_eq!(driver.events(), [answer(parked, b"answer")]);
+    assert_eq!(driver.events(), [answer(waiting, b"answer")]);
     assert_eq!(driver.timer(), Some(TIMEOUT));
     driver.feed(&answer_to(&asked, &handshake_body(0, &["PLAIN"])));
     assert_eq!(driver.events(), []);

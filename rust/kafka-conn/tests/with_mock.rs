@@ -61,7 +61,7 @@ impl World {
                 match self.cluster.handle(self.socket, frame, self.millis) {
                     Reply::Answer(bytes) => self.driver.feed(&bytes),
                     Reply::Close(_) => self.driver.conn.handle_eof(self.driver.now),
-                    Reply::NoAnswer | Reply::Parked => {}
+                    Reply::NoAnswer | Reply::Waiting => {}
                 }
             }
             for (socket, output) in self.cluster.poll(self.millis) {

@@ -1,6 +1,6 @@
 //! Connections, and the way of their requests through the cluster: one at a time, in order.
 
-use crate::api::{self, Outcome, ParkedFetch, ParkedMember};
+use crate::api::{self, Outcome, WaitingFetch, WaitingMember};
 use crate::groups::Token;
 use crate::state::State;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ pub enum Reply {
     /// The request gets no answer (Produce with `acks` 0).
     NoAnswer,
     /// [`Cluster::poll`](crate::Cluster::poll) will have the answer later, or never.
-    Parked,
+    Waiting,
     /// The broker closes the connection; it is closed in the cluster already.
     Close(String),
 }
@@ -59,8 +59,8 @@ enum Current {
         until_ms: u64,
         outcome: Box<Outcome>,
     },
-    Fetch(Box<ParkedFetch>),
-    Member(Box<ParkedMember>),
+    Fetch(Box<WaitingFetch>),
+    Member(Box<WaitingMember>),
 }
 
 impl Connection {
@@ -104,7 +104,7 @@ impl Connections {
         };
         if !matches!(connection.current, Current::Nothing) {
             connection.queue.push_back(frame);
-            return Reply::Parked;
+            return Reply::Waiting;
         }
         let broker = connection.broker;
         state.expire(now_ms);
@@ -113,7 +113,7 @@ impl Connections {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
             Settled::Output(Output::Close(reason)) => Reply::Close(reason),
             Settled::Silent => Reply::NoAnswer,
-            Settled::Waiting => Reply::Parked,
+            Settled::Waiting => Reply::Waiting,
         }
     }
 

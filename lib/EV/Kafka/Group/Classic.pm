@@ -75,7 +75,7 @@ sub _ask {
         return $self->$answered($answer) if $answer;
         return $member->tells(stopped => $error->text) if $is_final;
         return $self->_join_lost($error->text);
-    }, parks => 1);
+    }, blocks => 1);
 }
 
 sub _joined {
@@ -262,7 +262,7 @@ sub must_leave {
     my ($self) = @_;
     my $member = $self->{member};
     return !defined $member->record->{group_instance_id}
-        && ($member->member_id ne '' || $self->{coordinators}->is_parked(group => $member->group_id));
+        && ($member->member_id ne '' || $self->{coordinators}->is_blocked(group => $member->group_id));
 }
 
 # Who leaves before the coordinator has given it an id waits for it: a coordinator that has given

@@ -415,7 +415,7 @@ sub leaves {
 sub _drop_stuck {
     my ($self) = @_;
     my ($coordinators, $group_id) = ($self->{coordinators}, $self->{member}->group_id);
-    return if !$self->{positions}->is_under_way || $coordinators->is_parked(group => $group_id);
+    return if !$self->{positions}->is_under_way || $coordinators->is_blocked(group => $group_id);
     my $node_id = $coordinators->node_id(group => $group_id);
     return defined $node_id ? $self->{cluster}->close_link(group => $node_id) : undef;
 }

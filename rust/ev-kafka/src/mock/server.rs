@@ -256,7 +256,7 @@ impl Server {
         for frame in frames {
             match cluster.handle(conn, frame, now_ms) {
                 Reply::Answer(bytes) => outputs.push((conn, Output::Answer(bytes))),
-                Reply::NoAnswer | Reply::Parked => {}
+                Reply::NoAnswer | Reply::Waiting => {}
                 Reply::Close(reason) => {
                     outputs.push((conn, Output::Close(reason)));
                     break;

@@ -18,7 +18,7 @@ const ANY_EPOCH: i32 = -1;
 
 /// A Fetch that has less than `min_bytes` to give so far.
 #[derive(Debug)]
-pub(crate) struct ParkedFetch {
+pub(crate) struct WaitingFetch {
     request: FetchRequest,
     call: Call,
     /// When it is answered whatever there is.
@@ -49,7 +49,7 @@ impl Serve for FetchRequest {
         let wait = u64::try_from(self.max_wait_ms).unwrap_or(0);
         let deadline_ms = call.now_ms.saturating_add(wait);
         let now_ms = call.now_ms;
-        Box::new(ParkedFetch {
+        Box::new(WaitingFetch {
             request: self,
             call,
             deadline_ms,
@@ -58,7 +58,7 @@ impl Serve for FetchRequest {
     }
 }
 
-impl ParkedFetch {
+impl WaitingFetch {
     /// Answers, if there is enough, an error to tell, or no time left; else waits on. To be called
     /// whenever log, leader or time have changed.
     pub fn attempt(self: Box<Self>, state: &State, now_ms: u64) -> Outcome {

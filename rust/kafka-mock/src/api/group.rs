@@ -23,12 +23,12 @@ const NULL_PROTOCOL: i16 = 7;
 
 /// A JoinGroup or SyncGroup whose answer depends on what other members do.
 #[derive(Debug)]
-pub(crate) struct ParkedMember {
+pub(crate) struct WaitingMember {
     call: Call,
     pub token: Token,
 }
 
-impl ParkedMember {
+impl WaitingMember {
     /// Answers, if the group is ready; else waits on.
     pub fn attempt(self: Box<Self>, state: &mut State) -> Outcome {
         match state.groups.answers.take(self.token) {
@@ -70,7 +70,7 @@ impl Serve for JoinGroupRequest {
             (None, refused) => refused.err(),
         };
         match refused {
-            None => Box::new(ParkedMember { call, token }).attempt(state),
+            None => Box::new(WaitingMember { call, token }).attempt(state),
             Some((error_code, member_id)) => answer_join(
                 &call,
                 JoinGroupResponse {
@@ -154,7 +154,7 @@ impl Serve for SyncGroupRequest {
         });
         state.changed = true;
         match synced {
-            Ok(()) => Box::new(ParkedMember { call, token }).attempt(state),
+            Ok(()) => Box::new(WaitingMember { call, token }).attempt(state),
             Err(error_code) => answer_sync(
                 &call,
                 SyncGroupResponse {

@@ -17,8 +17,8 @@ mod produce;
 mod txn;
 mod txn_offset_commit;
 
-pub(crate) use fetch::ParkedFetch;
-pub(crate) use group::ParkedMember;
+pub(crate) use fetch::WaitingFetch;
+pub(crate) use group::WaitingMember;
 
 use crate::fault::{ActiveFaults, Target};
 use crate::state::State;
@@ -75,9 +75,9 @@ pub(crate) enum Outcome {
     /// Nothing, ever.
     Hang,
     /// A Fetch that waits for data.
-    Fetch(Box<ParkedFetch>),
+    Fetch(Box<WaitingFetch>),
     /// A JoinGroup or SyncGroup that waits for other members.
-    Member(Box<ParkedMember>),
+    Member(Box<WaitingMember>),
 }
 
 /// The circumstances of a request, apart from its body.

@@ -197,7 +197,7 @@ fn a_delay_keeps_the_answer_and_what_is_behind_it() {
         ..Fault::on(ApiKey::Produce)
     }));
     let (reply, first) = bench.send(0, &produce(0, batch(&["a"])), 9);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     let (_, second) = bench.send(0, &metadata(), 9);
     assert_eq!(bench.cluster.next_timeout(), Some(1_200));
     assert_eq!(bench.advance(199), []);
@@ -259,9 +259,9 @@ fn a_hanging_request_blocks_its_connection_and_no_other() {
         }));
         assert_eq!(
             bench.send(0, &produce(0, batch(&["a"])), 9).0,
-            Reply::Parked
+            Reply::Waiting
         );
-        assert_eq!(bench.send(0, &metadata(), 9).0, Reply::Parked);
+        assert_eq!(bench.send(0, &metadata(), 9).0, Reply::Waiting);
         assert_eq!(bench.advance(1_000_000), []);
         assert_eq!(bench.cluster.next_timeout(), None);
         assert_eq!(bench.values(0).len(), usize::from(applied));

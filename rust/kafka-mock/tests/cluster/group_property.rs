@@ -138,7 +138,7 @@ fn ask<R: Request>(
 ) -> Result<R::Response, Waiting<R>> {
     match bench.send(conn, request, version) {
         (Reply::Answer(frame), id) => Ok(read_answer::<R>(&frame, version, id)),
-        (Reply::Parked, id) => Err(Waiting::new(conn, id, version)),
+        (Reply::Waiting, id) => Err(Waiting::new(conn, id, version)),
         (other, _) => panic!("{other:?}"),
     }
 }

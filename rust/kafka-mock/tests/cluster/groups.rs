@@ -106,7 +106,7 @@ fn nothing_behind_a_waiting_join_is_answered_before_it() {
     new.ask_for_id(&mut bench);
     let waiting = new.start_join(&mut bench);
     let (reply, _) = bench.send(60, &MetadataRequest::default(), 9);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     leader.join(&mut bench);
     let outputs = bench.poll();
     let [(60, Output::Answer(_)), (60, Output::Answer(_))] = &outputs[..] else {
@@ -477,7 +477,7 @@ fn faults_strike_all_that_members_ask() {
     });
     members[0].id = Bytes::new();
     let request = members[0].joining();
-    assert_eq!(bench.send(100, &request, 3).0, Reply::Parked);
+    assert_eq!(bench.send(100, &request, 3).0, Reply::Waiting);
     assert_eq!(bench.advance(99), []);
     assert_eq!(bench.advance(1).len(), 1);
 }

@@ -112,7 +112,7 @@ impl Member {
 
     fn start<R: Request>(&self, bench: &mut Bench, request: &R, version: i16) -> Waiting<R> {
         let (reply, correlation_id) = bench.send(self.conn, request, version);
-        assert_eq!(reply, Reply::Parked, "{} does not wait", R::API);
+        assert_eq!(reply, Reply::Waiting, "{} does not wait", R::API);
         Waiting::new(self.conn, correlation_id, version)
     }
 

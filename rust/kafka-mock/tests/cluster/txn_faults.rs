@@ -101,7 +101,7 @@ fn answers_can_be_late() {
         ..Fault::on(ApiKey::InitProducerId)
     });
     let (reply, _) = bench.send(0, &initialising("tx", None), 4);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     assert_eq!(bench.advance(49), []);
     assert_eq!(bench.advance(1).len(), 1);
 }

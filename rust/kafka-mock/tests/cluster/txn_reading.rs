@@ -103,7 +103,7 @@ fn a_waiting_fetch_of_committed_records_is_answered_at_the_end_of_the_transactio
         max_wait_ms: 10_000,
         ..fetch(&[(0, 0)])
     };
-    assert_eq!(bench.send(7, &request, 11).0, Reply::Parked);
+    assert_eq!(bench.send(7, &request, 11).0, Reply::Waiting);
     client.write(&mut bench, 0, 0, &["a"]);
     assert_eq!(bench.poll(), []);
     client.end(&mut bench, true);

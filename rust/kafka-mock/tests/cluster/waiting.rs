@@ -27,7 +27,7 @@ fn bench() -> Bench {
 fn a_fetch_without_data_waits_until_its_time_is_over() {
     let mut bench = bench();
     let (reply, id) = bench.send(0, &patient(1), 12);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     assert_eq!(bench.cluster.next_timeout(), Some(1_500));
     assert_eq!(bench.advance(499), []);
     let frame = only_answer(&bench.advance(1), 0);
@@ -101,14 +101,14 @@ fn requests_behind_a_waiting_fetch_are_carried_out_after_it_in_order() {
     let mut bench = bench();
     let (_, fetch_id) = bench.send(0, &patient(1), 12);
     let (reply, metadata_id) = bench.send(0, &MetadataRequest::default(), 9);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     let (reply, produce_id) = bench.send(0, &produce(0, batch(&["late"])), 9);
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     let quiet = ProduceRequest {
         acks: 0,
         ..produce(0, batch(&["later"]))
     };
-    assert_eq!(bench.send(0, &quiet, 9).0, Reply::Parked);
+    assert_eq!(bench.send(0, &quiet, 9).0, Reply::Waiting);
     assert_eq!(bench.poll(), []);
     assert!(
         bench.values(0).is_empty(),
@@ -183,7 +183,7 @@ fn a_huge_or_negative_wait_is_no_trouble() {
         },
         12,
     );
-    assert_eq!(reply, Reply::Parked);
+    assert_eq!(reply, Reply::Waiting);
     bench.call_on(
         7,
         &FetchRequest {

@@ -185,7 +185,7 @@ impl World {
         for reply in replies {
             match reply {
                 Reply::Answer(bytes) => self.arrive(&bytes),
-                Reply::NoAnswer | Reply::Parked => {}
+                Reply::NoAnswer | Reply::Waiting => {}
                 Reply::Close(_) => self.hang_up(),
             }
         }
