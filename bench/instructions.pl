@@ -54,6 +54,7 @@ use warnings;
 use Cwd qw(abs_path);
 use EV;
 use File::Basename qw(dirname);
+use File::Path     qw(make_path);
 use File::Temp     qw(tempdir);
 use Getopt::Long   qw(GetOptions);
 use JSON::PP       ();
@@ -133,6 +134,7 @@ sub main {
     return printf '%1$-24s %2$s' . "\n", @$_ for $setting{list} ? @paths : ();
     die "$0: needs valgrind\n" unless is_there('valgrind');
     my @builds = map { build($_) } abs_path(dirname(__FILE__) . '/..'), grep { defined } $setting{against};
+    make_path($setting{keep}) if defined $setting{keep};
     $setting{folder} = $setting{keep} // tempdir(CLEANUP => 1);
     $setting{calls} &&= is_there('strace');
     print_row('', 'instructions', 'system calls', $setting{against} ? ('against', 'system calls', 'ratio') : ());

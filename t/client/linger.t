@@ -47,6 +47,46 @@ subtest 'linger_ms => 0 sends in the next turn of the loop' => sub {
     is $mock->request_count('Produce'), 1, 'what one turn produces goes together';
 };
 
+subtest 'linger_ms => 0 needs no timer, and may change' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 0);
+    my $delivered = 0;
+    for my $number (1 .. 3) {
+        $kafka->produce('t', undef, 'v', sub { $delivered++ });
+        is $kafka->{cfg}{_linger_timer}, undef, 'no timer';
+        wait_until { $delivered == $number } 'delivery';
+    }
+    $kafka->{cfg}{linger_ms} = 3_600_000;
+    $kafka->produce('t', undef, 'v', sub { $delivered++ });
+    ok $kafka->{cfg}{_linger_active}, 'the next message lingers when there is a time for it';
+    turns 50;
+    is $delivered, 3, 'so it waits';
+    $kafka->_flush_all_batches;
+    wait_until { $delivered == 4 } 'delivery';
+    $kafka->{cfg}{linger_ms} = 0;
+    $kafka->produce('t', undef, 'v', sub { $delivered++ });
+    ok !$kafka->{cfg}{_linger_active}, 'and does not when there is none any more';
+    wait_until { $delivered == 5 } 'delivery';
+};
+
+subtest 'linger_ms => 0 on a loop of the program' => sub {
+    my $loop  = EV::Loop->new;
+    my $mock  = EV::Kafka::Mock->new(loop => $loop);
+    $mock->create_topic(t => 1);
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, linger_ms => 0, loop => $loop);
+    my $left  = 3;
+    my $next;
+    $next = sub { $left-- ? $kafka->produce('t', undef, 'v', $next) : $loop->break };
+    $kafka->connect(sub { $next->() });
+    my $guard = $loop->timer(30, 0, sub { $loop->break });
+    $loop->run;
+    is $left, -1, 'each message leaves';
+    is $mock->request_count('Produce'), 3, 'one by one';
+    undef $next;
+    $kafka->close;
+};
+
 subtest 'at most five requests are under way to a broker; what waits goes together' => sub {
     my (@held, $answer);
     my $broker = ScriptedBroker->new(topics => { t => [0, 0] });

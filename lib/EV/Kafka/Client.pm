@@ -240,8 +240,6 @@ sub _produce_placed {
     return $outbox->enter($producer, produce_placed => @arguments);
 }
 
-sub _linger_begin { my ($self) = @_; return $self->{outbox}->enter($self->{producer}, 'linger_begin') }
-
 sub produce_many { shift->_public(producer => produce_many => @_) }
 sub flush        { shift->_public(producer => flush => @_) }
 sub buffered     { shift->_public(producer => buffered => @_) }

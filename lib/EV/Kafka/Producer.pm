@@ -54,6 +54,7 @@ sub new {
     $self->{accumulator} = EV::Kafka::Accumulator->new({
         (map { ($_ => $options->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent
             transactional_id buffer_memory strings)),
+        loop       => $options->{loop},
         timeout_ms => _produce_timeout_ms($options->{request_timeout}),
     });
     my %ground = (map({ $_ => $about{$_} } qw(loop outbox options cluster coordinators)), map({ $_ => $self->{$_} } qw(accumulator rules)));
@@ -144,13 +145,16 @@ sub accumulator { return $_[0]{accumulator} }
 
 # The first record has to linger. After the linger time the batches are due: they take records
 # until a request takes them along.
-sub linger_begin {
+sub linger_begin { my ($self) = @_; return $self->{outbox}->enter($self, '_linger_begin') }
+
+sub _linger_begin {
     my ($self) = @_;
     my $options = $self->{options};
     return if $options->{_linger_active};
     $self->{settings}->apply;
-    $options->{_linger_active} = 1;
     $self->{expiry}->watch;
+    return $self->{accumulator}->end_with_turn unless $options->{linger_ms} > 0;
+    $options->{_linger_active} = 1;
     $options->{_linger_timer}  = $self->{loop}->timer($options->{linger_ms} / 1000, $self, 'flush_all');
     return;
 }

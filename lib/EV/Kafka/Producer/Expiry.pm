@@ -28,14 +28,18 @@ sub watch {
     $period = PERIOD_MAX if $period > PERIOD_MAX;
     @$self{qw(period due)} = ($period, $loop->now + $period);
     $self->{timer} = $loop->timer($period, $self, '_look');
-    return;
+    return $self->{accumulator}->guard(1);
 }
 
-sub stop { my ($self) = @_; delete $self->{timer}; return }
+sub stop {
+    my ($self) = @_;
+    delete $self->{timer};
+    return $self->{accumulator}->guard(0);
+}
 
 sub _look {
     my ($self) = @_;
-    delete $self->{timer};
+    $self->stop;
     $self->_forgive_blocking;
     $self->{notify}->(expired => $self->{accumulator}->expire($self->{options}{delivery_timeout}));
     my ($messages) = $self->{accumulator}->queued;

@@ -39,6 +39,7 @@ sub apply {
         batch_size  => $options->{batch_size},
         batch_limit => $options->{batch_limit},
         compression => $options->{compression} // 'none',
+        lingers     => $options->{linger_ms} > 0 ? 1 : 0,
         sticky      => defined $partitioner && !ref $partitioner ? 1 : 0,
     }, \$options->{partitioner}, $options);
 }

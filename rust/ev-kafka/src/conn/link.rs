@@ -21,6 +21,10 @@ use crate::ev::{self, Handler, Io, Loop, Prepare, Timer, READ, WRITE};
 /// the next one.
 const MAX_SLICES: usize = 256;
 
+/// For how long a look holds good that found the peer still there, unless something is read or written before: the time in
+/// which a request is made and written.
+const LOOK_HOLDS: Duration = Duration::from_millis(1);
+
 /// How often to look how much of what was written has arrived.
 const ARRIVAL_LOOKS: Duration = Duration::from_millis(250);
 
@@ -67,6 +71,8 @@ pub(super) struct Link {
     blocked: bool,
     /// Something was written of which it is not known yet whether it has arrived.
     on_its_way: bool,
+    /// When the peer was last looked for and found there, if nothing was read or written since.
+    looked_at: Cell<Option<Instant>>,
     /// When bytes last moved, one way or the other.
     used_at: Instant,
     /// When bytes last came.
@@ -97,6 +103,7 @@ impl Link {
             write_error: None,
             blocked: false,
             on_its_way: false,
+            looked_at: Cell::new(None),
             used_at: Instant::now(),
             heard_at: Instant::now(),
             io: Io::new(on, handlers.io),
@@ -129,6 +136,7 @@ impl Link {
         self.blocked = false;
         self.salting = None;
         self.on_its_way = false;
+        self.looked_at.set(None);
     }
 
     /// Also stops the timer: nothing fires any more.
@@ -249,6 +257,7 @@ impl Link {
         let Transport::Connected(socket) = &self.transport else {
             return Progress::Drained;
         };
+        self.looked_at.set(None);
         let buffer = connection.read_buffer();
         let room = buffer.len();
         let read = loop {
@@ -288,10 +297,11 @@ impl Link {
         // What is written into a connection that has ended is lost, and the end is soon read.
         if self.write_error.is_some()
             || connection.queued_bytes() == 0
-            || ev::peer_closed(socket.as_fd())
+            || self.peer_has_closed(socket)
         {
             return;
         }
+        self.looked_at.set(None);
         self.blocked = false;
         while let Some(transmit) = connection.poll_transmit() {
             let sent = match transmit.only_segment() {
@@ -353,10 +363,21 @@ impl Link {
     pub fn has_ended(&self) -> bool {
         match &self.transport {
             Transport::Connected(socket) => {
-                self.write_error.is_some() || ev::peer_closed(socket.as_fd())
+                self.write_error.is_some() || self.peer_has_closed(socket)
             }
             _ => false,
         }
+    }
+
+    fn peer_has_closed(&self, socket: &TcpStream) -> bool {
+        let now = Instant::now();
+        let holds_good = |at| now.saturating_duration_since(at) < LOOK_HOLDS;
+        if self.looked_at.get().is_some_and(holds_good) {
+            return false;
+        }
+        let has_closed = ev::peer_closed(socket.as_fd());
+        self.looked_at.set((!has_closed).then_some(now));
+        has_closed
     }
 
     /// When something last came from the peer.

@@ -42,6 +42,10 @@ static XSUBS: &[XsubDef] = &[
         body: attach_accumulator,
     },
     XsubDef {
+        name: "EV::Kafka::Client::_linger_begin",
+        body: linger_begin,
+    },
+    XsubDef {
         name: "EV::Kafka::Client::_send_due",
         body: send_due,
     },
@@ -195,6 +199,12 @@ fn attach_accumulator(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let object = frame.arg(0).ok_or("_attach: expected an object")?;
     attach(frame.perl(), object, Rc::new(Client { producer }))?;
     Ok(())
+}
+
+/// `_linger_begin`: the first record has come of what is not due.
+fn linger_begin(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let client = frame.object::<Client>()?;
+    client.producer.linger_begin(frame.perl())
 }
 
 /// `_send_due`: a batch is large enough to leave.

@@ -7,6 +7,7 @@ mod callback;
 mod client;
 mod delivery;
 mod failure;
+mod linger;
 mod natives;
 mod options;
 mod pump;
@@ -15,21 +16,24 @@ mod transaction_xsubs;
 mod xsubs;
 
 use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_producer::{Accumulator, Appended, GivenUp, NewRecord, Place, Sealed, Settings};
+use kafka_producer::{Accumulator, Appended, BatchId, GivenUp, NewRecord, Place, Sealed, Settings};
 use kafka_wire::error;
 use perl_xs::{call_method, Arg, Flow, Freed, Native, Outcome, Perl, Sv};
 
 use brokers::Brokers;
 use callback::Callback;
 use delivery::{Delivery, End, Pace, Settled};
+use linger::Linger;
 pub use natives::register;
 use options::Options;
 
 use crate::api::produce::records::now_ms;
+use crate::ev::Loop;
 use crate::home::Home;
 use crate::strings::Strings;
 
@@ -59,6 +63,7 @@ pub struct Producer {
     delivery: Delivery,
     brokers: Brokers,
     options: Options,
+    linger: Linger,
     /// Some partition with something to send had no leader when that was looked at last.
     is_leaderless: Cell<bool>,
     /// Somebody beside a transaction waits for batches to be settled.
@@ -109,13 +114,14 @@ impl Native for Producer {
 }
 
 impl Producer {
-    fn new(config: Config, settings: Settings, strings: Strings) -> Producer {
-        Producer {
+    fn new(on: &Loop, config: Config, settings: Settings, strings: Strings) -> Rc<Producer> {
+        Rc::new_cyclic(|weak: &Weak<Producer>| Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
             config,
             delivery: Delivery::default(),
             brokers: Brokers::default(),
             options: Options::default(),
+            linger: Linger::new(on, weak.clone()),
             is_leaderless: Cell::new(false),
             is_watched: Cell::new(false),
             is_diverted: Cell::new(false),
@@ -123,7 +129,7 @@ impl Producer {
             partitioner: RefCell::default(),
             home: Home::new(),
             listener: RefCell::default(),
-        }
+        })
     }
 
     /// Whether the program chooses partitions. It may begin, and cease, at any time.
@@ -218,6 +224,12 @@ impl Producer {
             Some(outcome) => outcome.or_warn(perl, "EV::Kafka"),
             None => self.delivery.deliver(perl, Pace::AtOnce),
         }
+    }
+
+    /// Batches that were taken for a request have not left.
+    fn requeue(&self, batches: impl Iterator<Item = BatchId>) {
+        let mut accumulator = self.accumulator.borrow_mut();
+        batches.for_each(|id| accumulator.requeue(id));
     }
 
     /// Settles batches that no accumulator knows any more.

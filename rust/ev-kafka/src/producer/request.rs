@@ -47,7 +47,7 @@ pub fn send(
     conn: &Rc<ConnHandle>,
     node: i32,
 ) -> Result<usize, Flow> {
-    if !conn.is_usable() {
+    if !conn.is_ready() {
         return Ok(0);
     }
     // What is on a connection cannot go elsewhere any more, whatever becomes of its partition.
@@ -61,6 +61,10 @@ pub fn send(
     }
     let outgoing = producer.accumulator.borrow_mut().take_request(node);
     if outgoing.is_empty() {
+        return Ok(0);
+    }
+    if conn.has_ended() {
+        producer.requeue(outgoing.iter().map(|batch| batch.id));
         return Ok(0);
     }
     let batches: Vec<Sent> = outgoing.iter().map(Sent::from).collect();
@@ -89,8 +93,7 @@ pub fn send(
         .send(ApiKey::Produce, version, body, deadline, completion)
         .is_err()
     {
-        let mut accumulator = producer.accumulator.borrow_mut();
-        requeue.into_iter().for_each(|id| accumulator.requeue(id));
+        producer.requeue(requeue.into_iter());
         return Ok(0);
     }
     Ok(sent)
@@ -130,8 +133,7 @@ fn send_unacknowledged(
     match conn.send_unanswered(ApiKey::Produce, version, body, patience, told) {
         Ok(()) => done(conn.tell(perl), sent),
         Err(_) => {
-            let mut accumulator = producer.accumulator.borrow_mut();
-            ids.into_iter().for_each(|id| accumulator.requeue(id));
+            producer.requeue(ids.into_iter());
             Ok(0)
         }
     }

@@ -13,6 +13,7 @@ use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
 use crate::api::produce::records::{codec, headers, now_ms, Headers};
 use crate::arguments::Values;
+use crate::ev::Loop;
 use crate::strings::Strings;
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
@@ -88,6 +89,14 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: forgive,
     },
     XsubDef {
+        name: "EV::Kafka::Accumulator::guard",
+        body: guard,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::end_with_turn",
+        body: end_with_turn,
+    },
+    XsubDef {
         name: "EV::Kafka::Accumulator::set_identity",
         body: set_producer,
     },
@@ -147,11 +156,11 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .ok_or("EV::Kafka::Accumulator->new: class required")?;
     let object = Sv::new_ref(perl, &Sv::undef(perl));
     object.bless(perl, class)?;
-    attach(
-        perl,
-        &object,
-        Rc::new(Producer::new(config, settings, strings)),
-    )?;
+    let on = match conf.get(perl, "loop")? {
+        Some(value) => Loop::from_sv(&value),
+        None => Loop::default_loop(),
+    };
+    attach(perl, &object, Producer::new(&on, config, settings, strings))?;
     frame.ret(object);
     Ok(())
 }
@@ -178,12 +187,14 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let acks = options.get_i64(perl, "acks")?.unwrap_or(-1);
     let size = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(16_384));
     let (batch_size, batch_limit) = (size("batch_size")?, size("batch_limit")?);
+    let is_zero = options.get_i64(perl, "lingers")?.unwrap_or(0) == 0;
     let is_sticky = options.get_i64(perl, "sticky")?.unwrap_or(0) != 0;
     let partitioner = frame.arg(2).and_then(Sv::referent);
     let cfg = frame.arg(3).and_then(HashRef::new);
     let producer = frame.object::<Producer>()?;
     producer.options.are(perl, cfg)?;
     producer.config.acks.set(acks as i16);
+    producer.linger.set_zero(is_zero);
     let before = producer.partitioner.replace(partitioner);
     let mut accumulator = producer.accumulator.borrow_mut();
     accumulator.set_codec(codec);
@@ -316,8 +327,7 @@ pub(super) fn follow_up(
 ) -> Result<(), Croak> {
     let perl = frame.perl();
     if appended.first {
-        let told = producer.tell(perl, "linger_begin", &[]);
-        told.map_or(Ok(()), |outcome| outcome.ok())?;
+        producer.linger_begin(perl)?;
     }
     match appended.due {
         true => producer.send_ready(perl).ok(),
@@ -505,6 +515,20 @@ fn forgive(frame: &mut Frame<'_>) -> Result<(), Croak> {
     if let Ok(lost) = Duration::try_from_secs_f64(seconds) {
         producer.accumulator.borrow_mut().forgive(lost);
     }
+    Ok(())
+}
+
+/// `guard($is_so)`: whether `expire` is going to be called. If not, and if something is to linger, `linger_begin` is told when
+/// the first record of a batch has come.
+fn guard(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let is_so = frame.bool(1)?;
+    frame.object::<Producer>()?.linger.set_guarded(is_so);
+    Ok(())
+}
+
+/// `end_with_turn`: what has come is due when this turn of the loop ends.
+fn end_with_turn(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.object::<Producer>()?.linger.end_with_turn();
     Ok(())
 }
 
