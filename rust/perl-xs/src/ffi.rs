@@ -212,6 +212,8 @@ extern "C" {
     pub fn pxs_inc(sv: *mut SV);
     pub fn pxs_dec(sv: *mut SV);
     pub fn pxs_refcount(sv: *mut SV) -> usize;
+    /// Prepares freeing closures of which the caller holds the last references.
+    pub fn pxs_unlist(perl: Interp, codes: *mut *mut SV, count: usize);
 
     pub fn pxs_new_undef(perl: Interp) -> *mut SV;
     pub fn pxs_new_bytes(perl: Interp, ptr: *const u8, len: usize) -> *mut SV;

@@ -37,6 +37,7 @@
 pub mod boot;
 mod call;
 mod call_loop;
+mod codes;
 mod containers;
 mod croak;
 mod fast;
@@ -53,6 +54,7 @@ mod template;
 
 pub use call::{call, call_method, call_method_scalar, call_scalar, Arg, Flow, Outcome};
 pub use call_loop::{CallLoop, Callee, Calls, Slots};
+pub use codes::drop_together;
 pub use containers::{ArrayRef, Av, HashRef, Hv};
 pub use croak::Croak;
 pub use fast::{register_fast3, FastArgs, FastOptions, FastOutcome, FastPair, FastXsub};

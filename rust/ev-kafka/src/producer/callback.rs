@@ -60,12 +60,18 @@ impl Callback {
         Ok(list.into_ref(perl))
     }
 
-    /// The call that it is for, behind result and error.
+    /// The call that it is for, behind result and error. Code that nobody else holds goes to the others of its kind: freeing
+    /// it can wait for them.
     #[inline]
-    pub fn into_call<'a>(self, slots: &mut Slots<'a>) -> Callee<'a> {
+    pub fn into_call<'a>(self, slots: &mut Slots<'a>, last: &'a mut Vec<Sv>) -> Callee<'a> {
         if let Some(with) = self.with {
             slots.with(with);
         }
-        Callee::Release(self.code)
+        if self.code.refcount() > 1 {
+            return Callee::Release(self.code);
+        }
+        let place = last.len();
+        last.push(self.code);
+        Callee::Keep(&last[place])
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 use kafka_producer::Place;
-use perl_xs::{CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Template};
+use perl_xs::{drop_together, CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
 use super::callback::Callback;
 use crate::api::produce::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
@@ -21,6 +21,9 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// Callbacks between two looks at the clock, each of which costs a tenth of one.
 const CALLS_PER_LOOK: u32 = 8;
+
+/// Closures that have been called are freed together, at the latest when there are so many of them.
+const FREED_TOGETHER: usize = 4096;
 
 /// How a batch ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +73,8 @@ enum Rest {
 
 /// Calls delivery callbacks, oldest first; keeps what makes the next call cheap.
 ///
-/// Perl frees closures ever more slowly the more of them there are: each is searched for among all. A million of them that
-/// were delivered in one go would hold up the loop for minutes.
+/// Perl frees closures ever more slowly the more of them there are: each is searched for among all. So those that were called
+/// in one go are freed together, and a million of them do not hold up the loop.
 #[derive(Default)]
 pub struct Delivery {
     call_loop: Cell<Option<CallLoop>>,
@@ -83,6 +86,8 @@ pub struct Delivery {
     /// Records in `queue`.
     waiting: Cell<usize>,
     rest: Cell<Rest>,
+    /// Callbacks that have been called and that nobody else holds.
+    called: RefCell<Vec<Sv>>,
 }
 
 impl Delivery {
@@ -102,6 +107,7 @@ impl Delivery {
         };
         self.depth.set(self.depth.get() + 1);
         let flow = self.deliver_queued(perl, until);
+        self.free_called(perl, 0);
         self.depth.set(self.depth.get() - 1);
         flow
     }
@@ -136,6 +142,14 @@ impl Delivery {
         self.rest.set(Rest::No);
     }
 
+    /// Frees callbacks if there are more than so many.
+    fn free_called(&self, perl: Perl, than: usize) {
+        if self.called.borrow().len() > than {
+            let called = self.called.take();
+            drop_together(perl, called);
+        }
+    }
+
     fn push(&self, batch: Settled) {
         if batch.callbacks.len() > 0 {
             self.waiting.set(self.waiting.get() + batch.callbacks.len());
@@ -161,6 +175,7 @@ impl Delivery {
             if self.deliver_batch(perl, batch, until, &mut left) == Flow::Exit {
                 return Flow::Exit;
             }
+            self.free_called(perl, FREED_TOGETHER);
             if !home.is_here() {
                 break;
             }
@@ -206,8 +221,10 @@ impl Delivery {
             callbacks,
             offset,
             result,
+            last,
             ..
         } = calls;
+        self.called.borrow_mut().extend(last);
         if with_result {
             if let Some(result) = result {
                 let place = batch.place.clone();
@@ -238,6 +255,8 @@ struct BatchCalls {
     /// No callback is called after this.
     until: Option<Instant>,
     called: u32,
+    /// Those of them that nobody else holds.
+    last: Vec<Sv>,
 }
 
 impl BatchCalls {
@@ -266,6 +285,7 @@ impl BatchCalls {
             error,
             until,
             called: 0,
+            last: Vec::new(),
         }
     }
 
@@ -300,6 +320,6 @@ impl Calls for BatchCalls {
             None => slots.undef(),
         }
         slots.bytes(self.error.as_deref().map(str::as_bytes));
-        Some(callback.into_call(slots))
+        Some(callback.into_call(slots, &mut self.last))
     }
 }

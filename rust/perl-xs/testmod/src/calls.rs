@@ -1,8 +1,10 @@
 //! Calls into Perl: single ones, loops, templates.
 
+use std::cell::RefCell;
+
 use perl_xs::{
-    call, call_method, call_method_scalar, call_scalar, Arg, CallLoop, Callee, Calls, Croak, Flow,
-    Frame, Node, Outcome, Slots, Sv, Template, XsubDef,
+    call, call_method, call_method_scalar, call_scalar, drop_together, Arg, CallLoop, Callee,
+    Calls, Croak, Flow, Frame, Node, Outcome, Slots, Sv, Template, XsubDef,
 };
 
 pub static XSUBS: &[XsubDef] = &[
@@ -37,6 +39,14 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "PerlXsTest::drop_last",
         body: drop_last,
+    },
+    XsubDef {
+        name: "PerlXsTest::keep",
+        body: keep,
+    },
+    XsubDef {
+        name: "PerlXsTest::drop_together",
+        body: drop_kept,
     },
     XsubDef {
         name: "PerlXsTest::deliver",
@@ -173,6 +183,24 @@ fn drop_last(frame: &mut Frame<'_>) -> Result<(), Croak> {
         return Err(Croak::Exit);
     }
     frame.ret_bytes(b"dropped");
+    Ok(())
+}
+
+thread_local! {
+    static KEPT: RefCell<Vec<Sv>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `keep(@codes)`: until `drop_together`.
+fn keep(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    for index in 0..frame.len() {
+        let code = callback(frame, index)?;
+        KEPT.with_borrow_mut(|kept| kept.push(code));
+    }
+    Ok(())
+}
+
+fn drop_kept(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    drop_together(frame.perl(), KEPT.take());
     Ok(())
 }
 
