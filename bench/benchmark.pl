@@ -91,7 +91,8 @@ same closures and produces nothing: the least that they can take.
 
 =item defaults, idempotent, fire-and-forget
 
-With default options; as an idempotent producer; under C<acks> 0, until the broker has taken everything.
+With default options; as an idempotent producer; under C<acks> 0, until everything is delivered as
+the client sees it, and in EV::Kafka's case until the broker has answered something that was sent after it.
 
 =item sizes, consume-sizes
 
@@ -197,8 +198,9 @@ use KafkaBench::Sections;
 use POSIX qw(strftime uname);
 
 # Runs before any counts, for a broker that has just been started.
-use constant WARM_UP => 3;
+use constant WARM_UP => 2;
 
+$| = 1;
 my %option;
 GetOptions(\%option, 'json=s', 'svg=s', 'against=s', 'help') or help(2);
 help() if $option{help};

@@ -32,6 +32,7 @@ my %SAY = (
         in_flight   => sub { () },    # it has five at most, and no option
         linger_ms   => sub { (linger_ms => $_[0]) },
         batch_bytes => sub { (batch_size => $_[0]) },
+        partitioner => sub { () },    # murmur2 for keys is what it has
         bound       => sub { () },    # its program keeps it
         compression => sub { (compression => $_[0]) },
         fetch_bytes => sub { (fetch_max_bytes => $_[0]) },
@@ -42,7 +43,8 @@ my %SAY = (
         idempotent  => sub { ('enable.idempotence' => $_[0] ? 'true' : 'false') },
         in_flight   => sub { ('max.in.flight' => $_[0]) },
         linger_ms   => sub { ('linger.ms' => $_[0]) },
-        batch_bytes => sub { ('batch.size' => $_[0], 'batch.num.messages' => 1_000_000, partitioner => 'murmur2_random') },
+        batch_bytes => sub { ('batch.size' => $_[0], 'batch.num.messages' => 1_000_000) },
+        partitioner => sub { (partitioner => "$_[0]_random") },
         bound       => sub { ('queue.buffering.max.messages' => $_[0]) },
         compression => sub { ('compression.codec' => $_[0]) },
         # Without a larger queue it pauses whenever its own is full.
@@ -51,8 +53,11 @@ my %SAY = (
         },
         tls_ca => sub { ('security.protocol' => 'ssl', 'ssl.ca.location' => $_[0]) },
     },
-    'franz-go' => { map { my $name = $_; ($name => sub { ($name => $_[0]) }) }
-            qw(acks idempotent in_flight linger_ms batch_bytes bound compression fetch_bytes tls_ca) },
+    'franz-go' => {
+        partitioner => sub { () },    # likewise
+        map { my $name = $_; ($name => sub { ($name => $_[0]) }) }
+            qw(acks idempotent in_flight linger_ms batch_bytes bound compression fetch_bytes tls_ca)
+    },
 );
 
 # contestants(\%row, $against) -> those of a row of KafkaBench::Sections: each

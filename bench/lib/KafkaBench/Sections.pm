@@ -85,6 +85,7 @@ sub _producing {
             in_flight   => 5,
             linger_ms   => setting('LINGER_MS'),
             batch_bytes => setting('BATCH_SIZE'),
+            partitioner => 'murmur2',
             bound       => BOUND,
             compression => 'none',
             %$own,
