@@ -45,6 +45,7 @@ mod oneway;
 mod sasl;
 mod secret;
 mod session;
+mod spare;
 mod tls;
 mod transmit;
 mod versions;

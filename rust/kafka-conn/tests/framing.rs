@@ -283,3 +283,116 @@ fn answers_may_be_kept_while_more_arrive() {
         assert_eq!(body, &vec![i; 2000]);
     }
 }
+
+/// Reads into the connection's own buffer, at most so many bytes at a time.
+fn read(driver: &mut Driver, mut bytes: &[u8], most: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    while !bytes.is_empty() {
+        let room = driver.conn.read_buffer();
+        let n = room.len().min(bytes.len()).min(most);
+        room[..n].copy_from_slice(&bytes[..n]);
+        driver.conn.handle_read(n, driver.now);
+        bytes = &bytes[n..];
+        events.extend(driver.events());
+    }
+    events
+}
+
+fn body(event: Event) -> bytes::Bytes {
+    match event {
+        Event::Answer { body, .. } => body,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn answers_of_every_length_arrive_whole_in_any_parts() {
+    let long = 64 << 10;
+    let lengths = [
+        0,
+        1,
+        long - 9,
+        long - 8,
+        long - 7,
+        5,
+        long,
+        (1 << 20) - 8,
+        1 << 20,
+        3,
+        (4 << 20) + 1,
+        9 << 20,
+        100,
+    ];
+    for most in [1_000, 8_192, 65_483, usize::MAX] {
+        let mut driver = Driver::ready();
+        let mut bytes = Vec::new();
+        for (id, length) in (2..).zip(lengths) {
+            driver.send(None);
+            let body: Vec<u8> = (0..length)
+                .map(|n| ((n + id as usize) % 251) as u8)
+                .collect();
+            bytes.extend(response(id, &body));
+        }
+        let events: Vec<Event> = match most {
+            1_000 | 8_192 => read(&mut driver, &bytes, most),
+            _ => bytes
+                .chunks(most.min(bytes.len()))
+                .flat_map(|chunk| {
+                    driver.feed(chunk);
+                    driver.events()
+                })
+                .collect(),
+        };
+        assert_eq!(events.len(), lengths.len());
+        for ((id, length), event) in (2usize..).zip(lengths).zip(events) {
+            let body = body(event);
+            assert_eq!(body.len(), length);
+            assert!((0..)
+                .zip(&body[..])
+                .all(|(n, byte)| usize::from(*byte) == (n + id) % 251));
+        }
+        assert!(driver.conn.buffered_bytes() <= 64 << 10);
+    }
+}
+
+#[test]
+fn the_memory_of_a_long_answer_serves_later_ones_unless_somebody_reads_it() {
+    let mut driver = Driver::ready();
+    for _ in 0..32 {
+        driver.send(None);
+    }
+    let mut next = 2..;
+    let mut long = |driver: &mut Driver, byte: u8| {
+        let bytes = response(next.next().expect("an id"), &vec![byte; 1_000_000]);
+        body(read(driver, &bytes, usize::MAX).remove(0))
+    };
+    let first = long(&mut driver, 1);
+    let second = long(&mut driver, 2);
+    let (first_at, second_at) = (first.as_ptr(), second.as_ptr());
+    assert_ne!(first_at, second_at);
+    drop(first);
+    let third = long(&mut driver, 3);
+    assert_eq!(third.as_ptr(), first_at);
+    // Both are read now: there has to be more memory.
+    let fourth = long(&mut driver, 4);
+    for (byte, body) in (2..).zip([second, third, fourth]) {
+        assert_eq!(body, vec![byte; 1_000_000]);
+    }
+    assert!(driver.conn.buffered_bytes() <= 5 << 20);
+}
+
+#[test]
+fn the_memory_of_long_answers_is_let_go_when_only_short_ones_follow() {
+    let mut driver = Driver::ready();
+    for _ in 0..40 {
+        driver.send(None);
+    }
+    let events = read(&mut driver, &response(2, &[1; 1_000_000]), usize::MAX);
+    drop(events);
+    assert!(driver.conn.buffered_bytes() > 1_000_000);
+    for id in 3..23 {
+        read(&mut driver, &response(id, b"short"), usize::MAX);
+    }
+    assert!(driver.conn.pending() > 0);
+    assert!(driver.conn.buffered_bytes() <= 64 << 10);
+}
