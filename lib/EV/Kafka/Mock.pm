@@ -19,6 +19,7 @@ my %NEW_DEFAULTS = (
     min_session_timeout_ms         => 6000,
     consumer_session_timeout_ms    => 45_000,
     consumer_heartbeat_interval_ms => 5000,
+    max_fetch_sessions             => 1000,
     loop                           => undef,
 );
 
@@ -259,6 +260,10 @@ without waiting six seconds for it.
 For groups of the new protocol, where the brokers set them: how long a member may be
 silent, and how often members are told to send heartbeats.
 
+=item max_fetch_sessions => 1000
+
+How many fetch sessions (KIP-227) a broker remembers; who comes later gets none, and with 0 nobody does.
+
 =item loop => EV::default_loop
 
 The loop to run on.
@@ -482,7 +487,8 @@ The error code of the matched partitions, of the matched topics for Metadata,
 CreateTopics and DeleteTopics, of the whole answer for ApiVersions,
 FindCoordinator, InitProducerId, AddOffsetsToTxn, EndTxn, JoinGroup, SyncGroup,
 Heartbeat, LeaveGroup and ConsumerGroupHeartbeat. OffsetFetch has both: a rule that names neither topic nor
-partition is about the group. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
+partition is about the group. Codes 70, 71 and 106 of Fetch in such a rule are the whole answer's, whose session
+is forgotten. Code 129 (REBOOTSTRAP_REQUIRED) of Metadata belongs to the whole
 answer too.
 
 =item delay_ms => $milliseconds
@@ -515,6 +521,16 @@ a broker is lost between writing and answering. Without it nothing is written.
 =head2 clear_faults
 
 Removes all rules. What already waits goes on waiting.
+
+=head2 fetch_sessions, forget_fetch_sessions
+
+    my @sessions = $mock->fetch_sessions($node_id);
+    $mock->forget_fetch_sessions($node_id);
+
+What a broker (0 is the default) remembers of those who fetch, as a list of hashes: C<session_id>; C<epoch>, that of the
+next request; C<partitions>, as C<topic:partition>, those first that come first next; and how many partitions
+requests have C<named> and C<forgotten>, and answers have C<given>, since the one that opened it. And it forgets all of
+them.
 
 =head2 api_versions
 

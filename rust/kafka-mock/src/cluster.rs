@@ -8,6 +8,7 @@ use crate::connections::{ConnId, Connections, Output, Reply};
 use crate::coordinators::CoordinatorKey;
 use crate::error::ClusterError;
 use crate::fault::Fault;
+use crate::fetch_sessions::FetchSession;
 use crate::groups::{CommittedOffset, GroupView};
 use crate::state::State;
 use crate::transactions::Transaction;
@@ -131,8 +132,20 @@ impl Cluster {
         self.state.broker_mut(broker)?.up = false;
         self.connections
             .drop_all_of(broker, &format!("broker {broker} stopped"));
+        self.state.fetch_sessions.forget_all_of(broker);
         self.state.elect_leaders();
         Ok(())
+    }
+
+    /// The fetch sessions that a broker remembers.
+    pub fn fetch_sessions(&self, broker: i32) -> impl Iterator<Item = &FetchSession> {
+        self.state.fetch_sessions.of(broker)
+    }
+
+    /// Makes a broker forget its fetch sessions, as one does that has others to remember.
+    pub fn forget_fetch_sessions(&mut self, broker: i32) {
+        self.state.fetch_sessions.forget_all_of(broker);
+        self.state.changed = true;
     }
 
     /// Starts a stopped broker; it takes over the partitions that have no leader.

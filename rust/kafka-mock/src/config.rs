@@ -28,6 +28,8 @@ pub struct ClusterConfig {
     pub consumer_session_timeout_ms: u64,
     /// How often they are told to send heartbeats (`group.consumer.heartbeat.interval.ms`).
     pub consumer_heartbeat_interval_ms: i32,
+    /// Most fetch sessions of a broker (`max.incremental.fetch.session.cache.slots`); who comes later has none.
+    pub max_fetch_sessions: usize,
     /// Told to clients in Metadata.
     pub cluster_id: Bytes,
 }
@@ -43,6 +45,7 @@ impl Default for ClusterConfig {
             min_session_timeout_ms: DEFAULT_MIN_SESSION_TIMEOUT_MS,
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
+            max_fetch_sessions: 1000,
             cluster_id: Bytes::from_static(b"kafka-mock"),
         }
     }

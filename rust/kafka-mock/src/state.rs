@@ -8,6 +8,7 @@ use crate::config::ClusterConfig;
 use crate::coordinators::ChosenCoordinators;
 use crate::error::ClusterError;
 use crate::fault::FaultRules;
+use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::topic::{self, Partition, Topic, MAX_PARTITIONS, NO_LEADER};
 use crate::transactions::Transactions;
@@ -53,6 +54,7 @@ pub(crate) struct State {
     pub groups: Groups,
     pub coordinators: ChosenCoordinators,
     pub faults: FaultRules,
+    pub fetch_sessions: FetchSessions,
     /// Set when a waiting Fetch might be satisfied now.
     pub changed: bool,
 }
@@ -86,6 +88,7 @@ impl State {
             groups: Groups::default(),
             coordinators: ChosenCoordinators::new(),
             faults: FaultRules::default(),
+            fetch_sessions: FetchSessions::default(),
             changed: false,
         }
     }

@@ -1,7 +1,7 @@
 //! A cluster's life, its brokers, and what they have seen.
 
 use kafka_mock::{ClusterConfig, MAX_PARTITIONS};
-use perl_xs::{Croak, Frame, Hv, Native, Sv, XsubDef};
+use perl_xs::{Av, Croak, Frame, Hv, Native, Sv, XsubDef};
 
 use super::server::Server;
 use super::values::{api_named, croak, hash, int32, optional32, text};
@@ -30,6 +30,14 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::request_count",
         body: request_count,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::fetch_sessions",
+        body: fetch_sessions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::forget_fetch_sessions",
+        body: forget_fetch_sessions,
     },
     XsubDef {
         name: "EV::Kafka::Mock::start_broker",
@@ -64,6 +72,10 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         consumer_session_timeout_ms: number("consumer_session_timeout_ms", i32::MAX.into())? as u64,
         consumer_heartbeat_interval_ms: number("consumer_heartbeat_interval_ms", i32::MAX.into())?
             as i32,
+        max_fetch_sessions: options
+            .get_i64(perl, "max_fetch_sessions")?
+            .and_then(|most| usize::try_from(most).ok())
+            .ok_or("new: max_fetch_sessions must not be below 0")?,
         ..Default::default()
     };
     let on = match options.get(perl, "loop")? {
@@ -115,6 +127,39 @@ fn start_broker(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let broker = int32(frame, 1)?;
     let started = frame.object::<Server>()?.start_broker(broker);
     started.map_err(|error| format!("{}: {error}", Server::NAME).into())
+}
+
+/// `fetch_sessions([$node_id])`: a list of hashes.
+fn fetch_sessions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let broker = optional32(frame, 1)?.unwrap_or(0);
+    let server = frame.object::<Server>()?;
+    let sessions: Vec<_> = server.look(|cluster| cluster.fetch_sessions(broker).cloned().collect());
+    for session in sessions {
+        let mut partitions = Av::new(perl);
+        for (topic, partition) in session.partitions() {
+            let mut name = topic.to_vec();
+            name.extend_from_slice(format!(":{partition}").as_bytes());
+            partitions.push(perl, Sv::bytes(perl, &name));
+        }
+        let mut hash = Hv::new(perl);
+        hash.store_int(perl, "session_id", session.id.into());
+        hash.store_int(perl, "epoch", session.epoch.into());
+        hash.store_int(perl, "named", session.named as i64);
+        hash.store_int(perl, "forgotten", session.forgotten as i64);
+        hash.store_int(perl, "given", session.given as i64);
+        hash.store(perl, "partitions", partitions.into_ref(perl));
+        frame.ret(hash.into_ref(perl));
+    }
+    Ok(())
+}
+
+/// `forget_fetch_sessions([$node_id])`
+fn forget_fetch_sessions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let broker = optional32(frame, 1)?.unwrap_or(0);
+    let server = frame.object::<Server>()?;
+    server.change(|cluster| cluster.forget_fetch_sessions(broker));
+    Ok(())
 }
 
 /// `request_count($api, [$node_id])`

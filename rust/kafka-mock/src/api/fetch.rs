@@ -2,109 +2,179 @@
 
 use super::{Call, Outcome, Serve};
 use crate::fault::Target;
+use crate::fetch_sessions::{Kind, NO_SESSION};
 use crate::log::{Found, IsolationLevel, PartitionLog};
 use crate::state::State;
 use bytes::{Bytes, BytesMut};
 use kafka_wire::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic,
+    AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
     FetchableTopicResponse, PartitionData,
 };
 use kafka_wire::ErrorCode;
 
-/// Session id of a full fetch that opens no session (KIP-227).
-const NO_SESSION: i32 = 0;
 /// `last_fetched_epoch` of a client that does not check it (KIP-595).
 const ANY_EPOCH: i32 = -1;
+
+/// Errors of a session, which are the whole answer's.
+const SESSION_ERRORS: [ErrorCode; 3] = [
+    ErrorCode::FetchSessionIdNotFound,
+    ErrorCode::InvalidFetchSessionEpoch,
+    ErrorCode::FetchSessionTopicIdError,
+];
 
 /// A Fetch that has less than `min_bytes` to give so far.
 #[derive(Debug)]
 pub(crate) struct WaitingFetch {
     request: FetchRequest,
+    kind: Kind,
     call: Call,
     /// When it is answered whatever there is.
     pub deadline_ms: u64,
 }
 
 impl Serve for FetchRequest {
-    fn targets(&self, _cluster: &State) -> Vec<Target> {
-        let of_topic = |topic: &FetchTopic| {
-            let name = topic.topic.clone();
-            let indexes: Vec<i32> = topic.partitions.iter().map(|p| p.partition).collect();
-            indexes.into_iter().map(move |index| Target {
-                topic: name.clone(),
-                partition: Some(index),
-            })
+    /// What a session remembers is asked for by each of its requests.
+    fn targets(&self, cluster: &State) -> Vec<Target> {
+        let target = |topic: &Bytes, partition: i32| Target {
+            topic: topic.clone(),
+            partition: Some(partition),
         };
-        self.topics.iter().flat_map(of_topic).collect()
+        let topics = self.topics.iter();
+        let named = topics.flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|asked| target(&topic.topic, asked.partition))
+        });
+        let session = cluster.fetch_sessions.get(self.session_id).into_iter();
+        let remembered = session.flat_map(|session| session.partitions());
+        named
+            .chain(remembered.map(|(topic, partition)| target(topic, partition)))
+            .collect()
     }
 
     fn serve(self, state: &mut State, call: Call) -> Outcome {
-        if self.session_id != NO_SESSION {
-            return call.answer::<Self>(&FetchResponse {
-                throttle_time_ms: call.faults.throttle_time_ms(),
-                error_code: ErrorCode::FetchSessionIdNotFound.code(),
-                ..Default::default()
-            });
-        }
         let wait = u64::try_from(self.max_wait_ms).unwrap_or(0);
         let deadline_ms = call.now_ms.saturating_add(wait);
         let now_ms = call.now_ms;
-        Box::new(WaitingFetch {
-            request: self,
-            call,
-            deadline_ms,
-        })
-        .attempt(state, now_ms)
+        let begun = match session_error(&call) {
+            Some(code) => {
+                state.fetch_sessions.forget(self.session_id);
+                Err(code)
+            }
+            None => state.fetch_sessions.begin(call.broker, &self),
+        };
+        match begun {
+            Err(code) => refused(&call, code),
+            Ok(kind) => Box::new(WaitingFetch {
+                request: self,
+                kind,
+                call,
+                deadline_ms,
+            })
+            .attempt(state, now_ms),
+        }
     }
+}
+
+/// The error that a fault wants the session to have.
+fn session_error(call: &Call) -> Option<i16> {
+    let wanted = call.faults.error_of_all()?;
+    let codes = SESSION_ERRORS.iter().map(|error| error.code());
+    codes.into_iter().find(|&code| code == wanted)
+}
+
+fn refused(call: &Call, error_code: i16) -> Outcome {
+    call.answer::<FetchRequest>(&FetchResponse {
+        throttle_time_ms: call.faults.throttle_time_ms(),
+        error_code,
+        ..Default::default()
+    })
 }
 
 impl WaitingFetch {
     /// Answers, if there is enough, an error to tell, or no time left; else waits on. To be called
     /// whenever log, leader or time have changed.
-    pub fn attempt(self: Box<Self>, state: &State, now_ms: u64) -> Outcome {
+    pub fn attempt(self: Box<Self>, state: &mut State, now_ms: u64) -> Outcome {
+        let Some(asked) = state.fetch_sessions.asked(self.kind, &self.request) else {
+            return refused(&self.call, ErrorCode::FetchSessionIdNotFound.code());
+        };
         let mut reading = Reading::new(&self.request);
-        let topics: Vec<TopicRead> = self
-            .request
-            .topics
-            .iter()
-            .map(|topic| reading.topic(state, &self.call, topic))
+        let read: Vec<PartitionRead> = asked
+            .into_iter()
+            .map(|(topic, asked)| {
+                let (data, parts) = reading.partition(state, &self.call, &topic, &asked);
+                PartitionRead {
+                    topic,
+                    asked,
+                    data,
+                    parts,
+                }
+            })
             .collect();
         let min_bytes = usize::try_from(self.request.min_bytes).unwrap_or(0);
         let is_ready = reading.bytes >= min_bytes
             || reading.failed
-            || topics.is_empty()
+            || read.is_empty()
             || self.deadline_ms <= now_ms;
         if !is_ready {
             return Outcome::Fetch(self);
         }
+        let (session_id, read) = self.remember(state, read);
         self.call.answer::<FetchRequest>(&FetchResponse {
             throttle_time_ms: self.call.faults.throttle_time_ms(),
             error_code: ErrorCode::None.code(),
-            session_id: NO_SESSION,
-            responses: topics.into_iter().map(TopicRead::into_response).collect(),
+            session_id,
+            responses: by_topic(read),
             ..Default::default()
         })
     }
+
+    /// The session, and what the answer has of what was read.
+    fn remember(
+        &self,
+        state: &mut State,
+        mut read: Vec<PartitionRead>,
+    ) -> (i32, Vec<PartitionRead>) {
+        let most = state.config.max_fetch_sessions;
+        let sessions = &mut state.fetch_sessions;
+        let session_id = match self.kind {
+            Kind::Sessionless => NO_SESSION,
+            Kind::Opening => {
+                let told = read.iter();
+                let told = told.map(|p| (p.topic.clone(), p.asked.clone(), p.data.clone()));
+                sessions.open(self.call.broker, most, told)
+            }
+            Kind::Incremental(id) => {
+                read.retain(|p| sessions.tells(id, &p.topic, &p.data, !p.parts.is_empty()));
+                id
+            }
+        };
+        (session_id, read)
+    }
 }
 
-/// What was found for one topic; the records are joined only when the answer is made.
-struct TopicRead {
+/// What was found in one partition; the records are joined only when the answer is made.
+struct PartitionRead {
     topic: Bytes,
-    partitions: Vec<(PartitionData, Vec<Bytes>)>,
+    asked: FetchPartition,
+    data: PartitionData,
+    parts: Vec<Bytes>,
 }
 
-impl TopicRead {
-    fn into_response(self) -> FetchableTopicResponse {
-        let joined = self.partitions.into_iter().map(|(mut data, parts)| {
-            data.records = Some(join(parts));
-            data
-        });
-        FetchableTopicResponse {
-            topic: self.topic,
-            partitions: joined.collect(),
-            ..Default::default()
+fn by_topic(read: Vec<PartitionRead>) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+    for mut partition in read {
+        partition.data.records = Some(join(partition.parts));
+        let place = topics.iter().position(|t| t.topic == partition.topic);
+        match place {
+            Some(place) => topics[place].partitions.push(partition.data),
+            None => topics.push(FetchableTopicResponse {
+                topic: partition.topic,
+                partitions: vec![partition.data],
+                ..Default::default()
+            }),
         }
     }
+    topics
 }
 
 /// The state of one pass over the partitions of a Fetch.
@@ -125,14 +195,6 @@ impl Reading {
             isolation: IsolationLevel::from_code(request.isolation_level),
             bytes: 0,
             failed: false,
-        }
-    }
-
-    fn topic(&mut self, state: &State, call: &Call, topic: &FetchTopic) -> TopicRead {
-        let read = |asked| self.partition(state, call, &topic.topic, asked);
-        TopicRead {
-            topic: topic.topic.clone(),
-            partitions: topic.partitions.iter().map(read).collect(),
         }
     }
 
