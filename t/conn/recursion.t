@@ -21,13 +21,16 @@ sub depth { my $depth = 0; $depth++ while caller $depth; return $depth }
 # Metadata in version 1 only, and a ListOffsets that we do not speak.
 sub new_peer { ConnPeer->new(versions => { 0 => [3, 3], 3 => [1, 1], 2 => [99, 99] }, on_request => sub { }) }
 
+my $too_long = EV::Kafka::FetchSession->new;
+$too_long->want('t' x 40_000, 0, 0, -1, -1, 1);
+
 my %again = (
     'acks 0'              => sub { my ($conn, $cb) = @_; $conn->produce('t', 0, 'k', 'v', { acks => 0 }, $cb) },
     'acks 0, a batch'     => sub { my ($conn, $cb) = @_; $conn->produce_batch('t', 0, [{ value => 'v' }], { acks => 0 }, $cb) },
     'a codec too new'     => sub { my ($conn, $cb) = @_; $conn->produce('t', 0, 'k', 'v', { compression => 'zstd' }, $cb) },
     'a version too new'   => sub { my ($conn, $cb) = @_; $conn->list_offsets('t', 0, -1, $cb) },
     'a string too long'   => sub { my ($conn, $cb) = @_; $conn->metadata(['t' x 40_000], $cb) },
-    '_fetch of a string too long' => sub { my ($conn, $cb) = @_; $conn->_fetch([['t' x 40_000, 0, 0]], {}, $cb) },
+    '_fetch of a string too long' => sub { my ($conn, $cb) = @_; $conn->_fetch($too_long, 1, 1, 1, 0, $cb) },
 );
 
 for my $what (sort keys %again) {

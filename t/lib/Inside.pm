@@ -47,7 +47,11 @@ sub adopt { my ($kafka, $meta, $asked) = @_; return $kafka->{cluster}{topics}->a
 sub routes { my ($kafka, $topic) = @_; return $kafka->{cluster}{topics}->leaders_of($topic) }
 
 # A reference to what is known of the epoch of a partition's leader.
-sub leader_epoch { my ($kafka, $topic, $partition) = @_; return \$kafka->{cluster}{topics}{epochs}{$topic}[$partition] }
+sub leader_epoch {
+    my ($kafka, $topic, $partition) = @_;
+    $kafka->{consumer}->leaders_changed;
+    return \$kafka->{cluster}{topics}{epochs}{$topic}[$partition];
+}
 
 # Rounds in which no broker has answered.
 sub bootstrap_tries { my ($kafka) = @_; return $kafka->{cluster}{control}{tries} }
@@ -146,7 +150,8 @@ sub change_assignment { my ($kafka, $partitions) = @_; return $kafka->{outbox}->
 sub is_fetching {
     my ($kafka, $node_id) = @_;
     my $brokers = $kafka->{consumer}{fetcher}{brokers};
-    return scalar grep { $_ && $_->is_busy } defined $node_id ? $brokers->{$node_id} : values %$brokers;
+    my @asked   = defined $node_id ? $brokers->{$node_id} || () : values %$brokers;
+    return scalar grep { $_->is_busy } @asked;
 }
 
 # Answers that have come and are not delivered yet.
@@ -273,7 +278,7 @@ sub most_polls_of_a_fetch {
     my ($code) = @_;
     my ($most, $original) = (0, \&EV::Kafka::Consumer::Broker::_join);
     _instead('EV::Kafka::Consumer::Broker::_join', sub {
-        my ($fetch) = @_;
+        my (undef, $fetch) = @_;
         &$original;
         $most = @{ $fetch->{rounds} } if @{ $fetch->{rounds} } > $most;
     }, $code);

@@ -31,7 +31,11 @@ $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::CommitA
 my %EVENT = (
     'cluster opens'      => sub { $_[0]->_open_here },
     'cluster connected'  => sub { $_[0]->_connected },
-    'cluster leaders'    => sub { my ($client, $topic, $leaders) = @_; $client->{producer}->route($topic, $leaders) },
+    'cluster leaders'    => sub {
+        my ($client, $topic, $leaders) = @_;
+        $client->{producer}->route($topic, $leaders);
+        $client->{consumer}->leaders_changed;
+    },
     'cluster recreated'  => sub { my ($client, $topic) = @_; $client->{consumer}->recreated($topic) },
     'cluster metadata'   => sub {
         my ($client, $has_news) = @_;

@@ -10,12 +10,14 @@ use EV::Kafka::Consumer::Assigned;
 use EV::Kafka::Consumer::Delivery;
 use EV::Kafka::Consumer::Fetcher;
 use EV::Kafka::Consumer::Log;
+use EV::Kafka::Consumer::Places;
 use EV::Kafka::Consumer::Position;
 use EV::Kafka::Consumer::Round;
 use EV::Kafka::Partitions;
 
 # What a client consumes. Its state lies in its parts, of which each knows those above it in this list:
 #   assigned   what is assigned, and its positions
+#   places     at which broker that may be fetched
 #   delivery   hands what has come to the program
 #   position   moves positions, and looks them up
 #   log        whether the log that was read is still the leader's
@@ -35,6 +37,7 @@ sub new {
     }, $class;
     my %ground = map({ $_ => $about{$_} } qw(loop outbox options cluster offsets));
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
+    $ground{places}   = $self->{places}   = EV::Kafka::Consumer::Places->new(%ground);
     $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },
         takes    => sub { my ($self, @broker) = @_; $self->{fetcher}->fetch_ahead(@broker) },
@@ -208,7 +211,9 @@ sub reset_timestamp { return $_[0]{position}->reset_timestamp }
 
 # --- the cluster's --------------------------------------------------------------------
 
-# Leaders have changed.
+# Leaders have changed: what that means is looked at later.
+sub leaders_changed { return $_[0]{places}->leaders_changed }
+
 sub fetch_on   { return $_[0]{fetcher}->fetch_on }
 sub look_again { my ($self) = @_; $self->poll_again; return $self->fetch_on }
 
@@ -235,7 +240,7 @@ sub close {
 sub abandon {
     my ($self) = @_;
     $_->forget for splice @{ $self->{idle} };
-    $self->{fetcher}->close;
+    $self->{fetcher}->abandon;
     $self->{delivery}->abandon;
     $self->{assigned}->replace([]);
     return;
@@ -323,6 +328,7 @@ sub _resolved {
     my ($self, $assigned, $cursor, $error, @rounds) = @_;
     $self->{delivery}->add_kept($cursor->take_kept) unless $cursor->is_stopped;
     my $leader = @rounds && !defined $error ? $self->{cluster}->leader(@$assigned{qw(topic partition)}) : undef;
+    $self->{places}->update if defined $leader;
     for my $round (@rounds) {
         $self->{fetcher}->ask($leader, $round) if defined $leader;
         $round->leaves($error && $error->text);
@@ -445,9 +451,9 @@ partition; and that what was fetched of it is not delivered although C<poll> ask
 Nothing is delivered while anybody holds it. Positions are looked up also while nothing is consumed. The group
 that assigns, and whether the program may within C<on_assign>. Where to go on when a position does not exist.
 
-=head2 fetch_on, poll_again, look_again, recreated($topic), gone($node_id)
+=head2 fetch_on, poll_again, leaders_changed, look_again, recreated($topic), gone($node_id)
 
-There may be something to fetch: while consuming, for polls that wait, and for both because leaders have changed. A topic
+There may be something to fetch: while consuming, and for polls that wait. Leaders have changed, and there may be something for both. A topic
 was created anew, and a broker is waited for no longer.
 
 =head2 close($error), abandon

@@ -2,7 +2,8 @@ package EV::Kafka::Consumer::Answer;
 use strict;
 use warnings;
 
-use List::Util ();
+use List::Util   ();
+use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
 
@@ -26,20 +27,32 @@ sub new {
     return bless { map({ $_ => $about{$_} } qw(loop outbox cluster offsets assigned position log)) }, $class;
 }
 
+# Where in the native answer's summary of a partition a thing stands.
+use constant {
+    KEY                => 0,
+    ERROR_CODE         => 1,
+    NEXT_OFFSET        => 2,
+    LAST_EPOCH         => 3,
+    RECORD_COUNT       => 4,
+    HIGH_WATERMARK     => 5,
+    LAST_STABLE_OFFSET => 6,
+    DIVERGING_EPOCH    => 7,
+    DIVERGING_END      => 8,
+};
+
 # Gives the parts that have something to deliver.
 sub read {
-    my ($self, $fetch, $fetched) = @_;
-    my @answers = $fetched->partitions;
+    my ($self, $broker, $fetch, $fetched) = @_;
+    my $index = 0;
     my @parts;
-    for my $index (0 .. $#answers) {
-        my $answer = $answers[$index];
-        my $part = $fetch->{parts}{"$answer->{topic}:$answer->{partition}"} or next;
-        @$part{qw(fetched index)} = ($fetched, $index);
-        push @parts, $self->_take($fetch, $part, $answer);
+    for my $answer ($fetched->partitions) {
+        if (my $part = $broker->part_of($fetch, $answer->[KEY])) {
+            @$part{qw(fetched index)} = ($fetched, $index);
+            push @parts, $self->_take($fetch, $part, $answer);
+        }
+        $index++;
     }
-    # A broker that throttles says so at once and gives nothing (KIP-219).
-    my $is_throttled = !@answers && $fetched->throttle_time_ms > 0;
-    for my $part (grep { !$_->{fetched} && !$is_throttled } values %{ $fetch->{parts} }) {
+    for my $part (map { $broker->part_of($fetch, $_) } $fetched->passed_over) {
         $self->_delay($part->{cursor});
         $self->_report_once($part, 'missing', 'Fetch answer lacks %s') if $self->{assigned}->is_wanted($part);
     }
@@ -56,18 +69,18 @@ sub _take {
     return if !$is_next && $cursor->{generation} == $part->{generation};
     $part->{generation} = $cursor->{generation} if $is_next;
 
-    my ($code, $next) = @$answer{qw(error_code next_offset)};
-    return $self->_diverges($part, @$answer{qw(diverging_epoch diverging_end_offset)}, $is_next)
-        if !$code && $answer->{diverging_end_offset} >= 0;
-    my $end = $answer->{ $self->{offsets}->isolation ? 'last_stable_offset' : 'high_watermark' };
+    my ($code, $next, $epoch) = @$answer[ERROR_CODE, NEXT_OFFSET, LAST_EPOCH];
+    return $self->_diverges($part, @$answer[DIVERGING_EPOCH, DIVERGING_END], $is_next)
+        if !$code && $answer->[DIVERGING_END] >= 0;
+    my $end = $answer->[$self->{offsets}->isolation ? LAST_STABLE_OFFSET : HIGH_WATERMARK];
     my $is_stuck = !$code && $next == $from && $end > $from;
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
     push @{ $fetch->{stuck} }, $part if $is_stuck;
     $cursor->succeeded unless $code || $is_stuck;
     $self->_refused($fetch, $part, $code) if $code && $is_next && !$cursor->is_resolving;
     return if $next == $from || !$self->{assigned}->is_current($assigned, $cursor);
-    $cursor->took($from, $next, $answer->{last_epoch}) if $is_next;
-    @$part{qw(next epoch records)} = ($next, @$answer{qw(last_epoch record_count)});
+    $cursor->took($from, $next, $epoch) if $is_next;
+    @$part{qw(next epoch records)} = ($next, $epoch, $answer->[RECORD_COUNT]);
     $part->{backlog} = $end > $next;
     return $part;
 }
@@ -109,14 +122,17 @@ sub _refused {
 # partition got any further, a batch is larger than what was asked for.
 sub _ask_for_more {
     my ($self, $fetch) = @_;
+    my $large = $fetch->{large};
     if ($fetch->{progress}) {
-        $_->{cursor}->asks_for(undef) for values %{ $fetch->{parts} };
+        $_->asks_for(undef) for grep { $_ } values %$large;
+        %$large = ();
         return;
     }
     for my $part (@{ $fetch->{stuck} || [] }) {
         my ($cursor, $offset) = @$part{qw(cursor from)};
         if ($fetch->{max_bytes} < MAX_FETCH_BYTES) {
             $cursor->asks_for(List::Util::min(2 * $fetch->{max_bytes}, MAX_FETCH_BYTES));
+            weaken($large->{ $cursor->key } = $cursor);
         }
         else {
             $self->_delay($cursor);
@@ -159,9 +175,9 @@ asked for; L<EV::Kafka::Consumer::Delivery> delivers what the answer brought.
 
 With C<loop>, C<outbox>, C<cluster>, C<offsets>, C<assigned>, C<position> and C<log>.
 
-=head2 read($fetch, $fetched)
+=head2 read($broker, $fetch, $fetched)
 
-Gives the parts of L<EV::Kafka::Consumer::Broker>'s Fetch that have something to deliver.
+Gives the parts of an L<EV::Kafka::Consumer::Broker>'s Fetch that have something to deliver.
 
 =head1 SEE ALSO
 

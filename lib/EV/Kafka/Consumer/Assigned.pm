@@ -10,16 +10,19 @@ use EV::Kafka::Consumer::Cursor;
 # is its cursor.
 #   options   {assignments} is written here alone
 #   cursors   by "topic:partition", made when they are asked for
+#   changes   "topic:partition" => 1: what may have to be asked for otherwise than before
+#   version   counts the assignments
 #   handing   the part of an answer whose records native code is handing to the program
 #   begun     the same also when the program ends the process meanwhile
 
 sub new {
     my ($class, $options) = @_;
     $options->{assignments} = [];
-    return bless { options => $options, cursors => {} }, $class;
+    return bless { options => $options, cursors => {}, changes => {}, version => 0 }, $class;
 }
 
 sub all     { return @{ $_[0]{options}{assignments} } }
+sub list    { return $_[0]{options}{assignments} }
 sub cursors { return values %{ $_[0]{cursors} } }
 
 sub find {
@@ -36,8 +39,14 @@ sub by_key {
 
 sub cursor {
     my ($self, $assigned) = @_;
-    return $self->{cursors}{"$assigned->{topic}:$assigned->{partition}"}
-        ||= EV::Kafka::Consumer::Cursor->new($assigned->{leader_epoch});
+    my $key = "$assigned->{topic}:$assigned->{partition}";
+    return $self->{cursors}{$key} || $self->_own($key, EV::Kafka::Consumer::Cursor->new($assigned->{leader_epoch}));
+}
+
+sub _own {
+    my ($self, $key, $cursor) = @_;
+    $cursor->belongs_to($self->{changes}, $key);
+    return $self->{cursors}{$key} = $cursor;
 }
 
 # Whether the cursor still stands for its partition.
@@ -45,6 +54,23 @@ sub is_current {
     my ($self, $assigned, $cursor) = @_;
     my $current = $self->{cursors}{"$assigned->{topic}:$assigned->{partition}"};
     return $current && $current == $cursor;
+}
+
+# --- what has changed -----------------------------------------------------------------
+
+sub version { return $_[0]{version} }
+
+# By their keys.
+sub changed { my ($self, @keys) = @_; @{ $self->{changes} }{@keys} = (1) x @keys; return }
+
+sub take_changed {
+    my ($self) = @_;
+    my $changes = $self->{changes};
+    return unless %$changes;
+    my @keys = keys %$changes;
+    # The cursors have this hash.
+    %$changes = ();
+    return @keys;
 }
 
 # --- another assignment: each gives the rounds of poll that waited for what has gone ------
@@ -55,6 +81,7 @@ sub replace {
     my @rounds = map { $_->retire } $self->cursors;
     $self->{options}{assignments} = $assigned;
     $self->{cursors} = {};
+    $self->{version}++;
     return @rounds;
 }
 
@@ -64,16 +91,17 @@ sub change {
     my ($self, $assigned, %new) = @_;
     my $was     = $self->by_key;
     my $cursors = $self->{cursors};
-    my (@now, %kept);
+    $self->{cursors} = {};
+    my @now;
     for my $given (@$assigned) {
         my $key = "$given->{topic}:$given->{partition}";
         push @now, $was->{$key} || {%$given};
         my $cursor = $was->{$key} ? delete $cursors->{$key} : $new{$key};
-        $kept{$key} = $cursor if $cursor;
+        $self->_own($key, $cursor) if $cursor;
     }
     my @rounds = map { $_->retire } values %$cursors;
     $self->{options}{assignments} = \@now;
-    $self->{cursors} = \%kept;
+    $self->{version}++;
     return @rounds;
 }
 
@@ -181,10 +209,14 @@ programs see, the L<EV::Kafka::Consumer::Cursor> of each, and how far each has b
 
 Publishes C<assignments> there.
 
-=head2 all, find($topic, $partition), by_key, cursors, cursor($assigned), is_current($assigned, $cursor)
+=head2 all, list, find($topic, $partition), by_key, cursors, cursor($assigned), is_current($assigned, $cursor)
 
-What is assigned: all of it, one partition, by C<topic:partition>; the cursors; and whether one of them
+What is assigned: all of it, the list itself, one partition, by C<topic:partition>; the cursors; and whether one of them
 still is its partition's.
+
+=head2 version, changed(@keys), take_changed
+
+Counts the assignments. By C<topic:partition>: a Fetch may have to ask otherwise; for what it may, which is known then.
 
 =head2 replace(\@assigned), change(\@assigned, %new)
 

@@ -3,25 +3,30 @@ use strict;
 use warnings;
 
 use List::Util ();
-use Scalar::Util qw(refaddr);
+use Scalar::Util qw(refaddr weaken);
 
 use EV::Kafka::Consumer::Cursor;
 
 # Fetch requests to one broker, at most one of which is under way.
-#   fetch      it, from before the connection is ready; or the wait until there may be one
+#   told       what the broker was told to send, an EV::Kafka::FetchSession (KIP-227)
+#   parts      the same by "topic:partition": { assigned, cursor, generation, from, last_epoch }, as it was when the
+#              broker was told; the cursors are not kept alive
+#   terms      what all parts depend on
+#   large      by "topic:partition": cursors for which more is asked than usual; not kept alive
+#   fetch      the Fetch, from before the connection is ready; or the wait until there may be one
 #   timer      which the latter has
 #   failures   in a row
-#   turn       which partition comes first in the next one
 #   op         sends it when there will be a connection, the same for every Fetch
 # A Fetch is
 #   rounds      of poll, that take part in its answer
 #   is_ahead    it left before anybody called poll
 #   has_joined  the rounds that have come later
-#   fetchable   what it may ask for, as long as it has only just been looked at
-#   parts       once it has been sent, by "topic:partition": EV::Kafka::Consumer::Delivery says what
-#               they are, and last_epoch, what the broker was told of
+#   is_sent     it has left
+#   asked       poll wants what comes with it
+#   asked_of    by "topic:partition", where that is otherwise
 #   max_bytes   what was asked for
-#   and what EV::Kafka::Consumer::Answer finds: progress, stuck, error
+#   large       the broker's
+# and what EV::Kafka::Consumer::Answer finds: progress, stuck, error
 
 # Seconds between tries of a broker whose Fetch failed.
 use constant {
@@ -42,37 +47,36 @@ use constant {
 # answer; unchecked($assigned, $cursor, $epoch), the leader's log has to be checked first.
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(node_id loop outbox options cluster offsets assigned delivery news)), failures => 0, turn => 0 }, $class;
+    return bless {
+        map({ $_ => $about{$_} } qw(node_id loop outbox options cluster offsets assigned places delivery news)),
+        told => EV::Kafka::FetchSession->new, parts => {}, terms => '', large => {}, failures => 0,
+    }, $class;
 }
 
 sub node_id { return $_[0]{node_id} }
 sub is_busy { return $_[0]{fetch} ? 1 : 0 }
 
-# The round, if there is one, takes part in the broker's next answer.
+# The round, if there is one, takes part in the broker's next answer. Where the partitions stand has just been
+# looked at.
 sub ask {
     my ($self, $round) = @_;
     $round->joins if $round;
     if (my $fetch = $self->{fetch}) {
-        return $round ? _join($fetch, $round) : undef;
+        return $round ? $self->_join($fetch, $round) : undef;
     }
-    my @fetchable = $self->_fetchable;
-    my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round, fetchable => \@fetchable };
-    my $now   = $self->{loop}->now;
-    my $delay = List::Util::min(map { $_->[1]->wait_at($now) } @fetchable) // 0;
-    $delay > 0 ? $self->_wait($delay, $fetch) : $self->_send_soon;
-    # Later it is looked at again.
-    delete $fetch->{fetchable};
-    return;
+    my $fetch = $self->{fetch} = { rounds => [$round || ()], is_ahead => !$round };
+    my $delay = $self->_delay;
+    return $delay > 0 ? $self->_wait($delay, $fetch) : $self->_send_soon;
 }
 
 sub _send_soon {
     my ($self) = @_;
     my @link = (fetch => $self->{node_id});
     if (my $conn = $self->{cluster}->ready_conn(@link)) {
-        return $self->_send(undef, $conn);
+        return $self->_send($conn);
     }
     return $self->{cluster}->on_broker(@link, $self->{op} ||= {
-        run => $self->{outbox}->entry($self, '_send'),
+        run => $self->{outbox}->entry($self, '_send_later'),
         cb  => $self->{outbox}->entry($self, '_unsent'),
     });
 }
@@ -80,30 +84,40 @@ sub _send_soon {
 # What a seek has made void by now stays so; what comes with the answer otherwise
 # was asked for.
 sub _join {
-    my ($fetch, $round) = @_;
+    my ($self, $fetch, $round) = @_;
     # One that has waited for many positions comes here for each of them.
-    return $round->leaves if ($fetch->{parts} || !$fetch->{is_ahead}) && $fetch->{has_joined}{ refaddr $round }++;
+    return $round->leaves if ($fetch->{is_sent} || !$fetch->{is_ahead}) && $fetch->{has_joined}{ refaddr $round }++;
     push @{ $fetch->{rounds} }, $round;
-    $_->{asked} = 1 for grep { $_->{generation} == $_->{cursor}{generation} && !$_->{cursor}->is_resolving }
-        values %{ $fetch->{parts} || {} };
+    return $fetch->{is_sent} ? $self->_ask_for_all($fetch) : undef;
+}
+
+# Only what was touched can be otherwise.
+sub _ask_for_all {
+    my ($self, $fetch) = @_;
+    my $parts = $self->{parts};
+    $self->{places}->settle;
+    my %asked_of;
+    for my $key (grep { $parts->{$_} } keys %{ $fetch->{asked_of} }, keys %{ $self->{places}->touched($self->{node_id}) }) {
+        my ($cursor, $generation) = @{ $parts->{$key} }{qw(cursor generation)};
+        $asked_of{$key} = $fetch->{asked_of}{$key} // $fetch->{asked}
+            if $cursor && ($generation != $cursor->{generation} || $cursor->is_resolving);
+    }
+    @$fetch{qw(asked asked_of)} = (1, \%asked_of);
     return;
 }
 
 # --- what is asked for ------------------------------------------------------------------
 
-# [assigned, cursor] of what the broker leads and may be fetched.
-sub _fetchable {
+# Seconds until the first of what may be fetched is to be tried again.
+sub _delay {
     my ($self) = @_;
-    my ($node_id, $cluster, $assigned) = @$self{qw(node_id cluster assigned)};
-    my @found;
-    for my $partition ($assigned->all) {
-        next if $partition->{offset} < 0;
-        my $leader = $cluster->leader(@$partition{qw(topic partition)});
-        next if !defined $leader || $leader != $node_id;
-        my $cursor = $assigned->cursor($partition);
-        push @found, [$partition, $cursor] if $cursor->is_fetchable;
-    }
-    return @found;
+    my ($node_id, $places) = @$self{qw(node_id places)};
+    my $at = $places->at($node_id);
+    # What was not touched waits for nothing.
+    my @touched = map { $at->{$_} || () } keys %{ $places->touched($node_id) };
+    return 0 if keys %$at > @touched || !@touched;
+    my $now = $self->{loop}->now;
+    return List::Util::min(map { $_->{cursor}->wait_at($now) } @touched);
 }
 
 sub _wait {
@@ -112,81 +126,139 @@ sub _wait {
     return;
 }
 
-sub _send {
+sub _send_later {
     my ($self, undef, $conn) = @_;
-    my $fetch = $self->{fetch} or return;
-    my $now   = $self->{loop}->now;
-    my $fetchable = delete $fetch->{fetchable} || [$self->_fetchable];
-    my @parts = map { { assigned => $_->[0], cursor => $_->[1] } } grep { $_->[1]->wait_at($now) <= 0 } @$fetchable;
-    my $checks = $conn->_highest_version(API_FETCH) >= FETCH_CHECKS_FROM;
-    @parts = $self->_checked(@parts)
-        if !$checks && $conn->_highest_version(API_OFFSET_FOR_LEADER_EPOCH) >= CONSUMERS_MAY_ASK_FROM;
-    return $self->_end($fetch) unless @parts;
+    return unless $self->{fetch};
+    $self->{places}->update;
+    return $self->_send($conn);
+}
 
-    # Brokers fill an answer in the order of the request: everyone is first once.
-    push @parts, splice @parts, 0, $self->{turn}++ % @parts;
-    my $options   = $self->{options};
-    my $max_bytes = $options->{fetch_max_bytes};
-    for my $part (@parts) {
-        my ($assigned, $cursor) = @$part{qw(assigned cursor)};
-        $max_bytes = $cursor->{max_bytes} if ($cursor->{max_bytes} || 0) > $max_bytes;
-        $part->{generation} = $cursor->{generation};
-        $part->{from}       = $cursor->{next} // $assigned->{offset};
-        $part->{last_epoch} = $checks ? $cursor->{epoch} : EV::Kafka::Consumer::Cursor::NO_EPOCH();
-        $part->{asked}      = !$fetch->{is_ahead};
-        $fetch->{parts}{"$assigned->{topic}:$assigned->{partition}"} = $part;
-    }
-    $fetch->{max_bytes} = $max_bytes;
-    $conn->_fetch(
-        [map { $self->_to_fetch($_) } @parts],
-        {
-            max_bytes       => $max_bytes,
-            max_wait_ms     => $options->{fetch_max_wait_ms},
-            min_bytes       => $options->{fetch_min_bytes},
-            isolation_level => $self->{offsets}->isolation,
-        },
-        $self->{outbox}->entry($self, _answered => $fetch),
-    );
+sub _send {
+    my ($self, $conn) = @_;
+    my ($fetch, $options, $large) = @$self{qw(fetch options large)};
+    $self->_tell_session($conn);
+    return $self->_end($fetch) unless %{ $self->{parts} };
+
+    my $max_bytes = List::Util::max($options->{fetch_max_bytes}, map { $_->{max_bytes} // 0 } grep { $_ } values %$large);
+    @$fetch{qw(is_sent asked max_bytes large)} = (1, !$fetch->{is_ahead}, $max_bytes, $large);
+    $conn->_fetch($self->{told}, $max_bytes, @$options{qw(fetch_max_wait_ms fetch_min_bytes)}, $self->{offsets}->isolation,
+        $self->{outbox}->entry($self, _answered => $fetch));
     return;
 }
 
-# Those whose log is known to be the one that was read.
-sub _checked {
-    my ($self, @parts) = @_;
-    my @checked;
-    for my $part (@parts) {
-        my ($assigned, $cursor) = @$part{qw(assigned cursor)};
-        my $epoch = $self->{cluster}->leader_epoch(@$assigned{qw(topic partition)});
-        if   ($cursor->is_checked($epoch)) { push @checked, $part }
-        else                               { $self->{news}->(unchecked => $assigned, $cursor, $epoch) }
+# What was not touched since is as the broker was told.
+sub _tell_session {
+    my ($self, $conn) = @_;
+    my ($node_id, $places, $parts) = @$self{qw(node_id places parts)};
+    my $checks = $conn->_highest_version(API_FETCH) >= FETCH_CHECKS_FROM;
+    my $may_ask = !$checks && $conn->_highest_version(API_OFFSET_FOR_LEADER_EPOCH) >= CONSUMERS_MAY_ASK_FROM;
+    my ($at, $touched) = ($places->at($node_id), $places->touched($node_id));
+    my $terms = "$checks $may_ask $self->{options}{fetch_max_bytes}";
+    if ($self->{terms} ne $terms) {
+        $self->{terms} = $terms;
+        @$touched{ keys %$at } = (1) x keys %$at;
     }
-    return @checked;
+    return unless %$touched;
+    my $now = $self->{loop}->now;
+    for my $key (_in_order($parts, $at, keys %$touched)) {
+        my $place = $at->{$key};
+        # What waits is looked at again each time.
+        my $waits = $place && $place->{cursor}->wait_at($now) > 0;
+        delete $touched->{$key} unless $waits;
+        if    ($place && !$waits && (!$may_ask || $self->_is_checked($place))) { $self->_want($place, $checks) }
+        elsif (my $part = delete $parts->{$key})                               { $self->_forget($part) }
+    }
+    return;
+}
+
+# What is new is told in the order in which it was assigned.
+sub _in_order {
+    my ($parts, $at, @keys) = @_;
+    my @new = grep { $at->{$_} && !$parts->{$_} } @keys;
+    return @keys unless @new > 1;
+    return ((grep { !$at->{$_} || $parts->{$_} } @keys), sort { $at->{$a}{index} <=> $at->{$b}{index} } @new);
 }
 
 # The broker checks both epochs: that it leads, and that what was read last is
 # still in its log.
-sub _to_fetch {
+sub _want {
+    my ($self, $place, $checks) = @_;
+    my ($assigned, $cursor) = @$place{qw(assigned cursor)};
+    my @partition  = @$assigned{qw(topic partition)};
+    my $from       = $cursor->{next} // $assigned->{offset};
+    my $last_epoch = $checks ? $cursor->{epoch} : EV::Kafka::Consumer::Cursor::NO_EPOCH();
+    my $max_bytes  = $self->{options}{fetch_max_bytes};
+    $max_bytes = $cursor->{max_bytes} if ($cursor->{max_bytes} || 0) > $max_bytes;
+    my $part = $self->{parts}{ $place->{key} } = { assigned => $assigned, cursor => $cursor, generation => $cursor->{generation},
+        from => $from, last_epoch => $last_epoch };
+    weaken($part->{cursor});
+    $self->{told}->want(@partition, $from, $self->{cluster}->leader_epoch(@partition), $last_epoch, $max_bytes);
+    return;
+}
+
+sub _forget {
     my ($self, $part) = @_;
-    my @partition = @{ $part->{assigned} }{qw(topic partition)};
-    return [@partition, $part->{from}, $self->{cluster}->leader_epoch(@partition), $part->{last_epoch}];
+    $self->{told}->forget(@{ $part->{assigned} }{qw(topic partition)});
+    return;
+}
+
+# Whether its log is known to be the one that was read.
+sub _is_checked {
+    my ($self, $place) = @_;
+    my ($assigned, $cursor) = @$place{qw(assigned cursor)};
+    my $epoch = $self->{cluster}->leader_epoch(@$assigned{qw(topic partition)});
+    return 1 if $cursor->is_checked($epoch);
+    $self->{news}->(unchecked => $assigned, $cursor, $epoch);
+    return 0;
 }
 
 # --- what becomes of it -----------------------------------------------------------------
 
+# What EV::Kafka::Consumer::Delivery calls a part.
+sub part_of {
+    my ($self, $fetch, $key) = @_;
+    my $part = $self->{parts}{$key};
+    return unless $part && $part->{cursor};
+    return { %$part, asked => $fetch->{asked_of}{$key} // $fetch->{asked} };
+}
+
+# Whether anybody wants something of what was asked for.
+sub is_wanted {
+    my ($self, $fetch) = @_;
+    my ($parts, $places) = @$self{qw(parts places)};
+    $places->settle;
+    my @touched = grep { $parts->{$_} } keys %{ $places->touched($self->{node_id}) };
+    return 1 if keys %$parts > @touched;
+    return scalar grep { $self->{assigned}->is_wanted($_) } map { $self->part_of($fetch, $_) } @touched;
+}
+
 sub _answered {
     my ($self, $fetch, $fetched, $error) = @_;
     return unless ($self->{fetch} || 0) == $fetch;
-    if (defined $error) {
-        $self->{cluster}->request_failed(fetch => $self->{node_id});
-        # A connection that is lost makes its own delay, an answer that is of no use does not.
-        if ($self->{cluster}->ready_conn(fetch => $self->{node_id})) {
-            my $now = $self->{loop}->now;
-            $_->{cursor}->delay($now) for values %{ $fetch->{parts} };
-        }
-        return $self->_end($fetch, $error);
-    }
+    return $self->_failed($fetch, $error) if defined $error;
     $self->{failures} = 0;
-    return $self->{news}->(answered => $self, $fetch, $fetched);
+    return defined $fetched ? $self->{news}->(answered => $self, $fetch, $fetched) : $self->_send_again($fetch);
+}
+
+sub _failed {
+    my ($self, $fetch, $error) = @_;
+    $self->{told}->start_over;
+    $self->{cluster}->request_failed(fetch => $self->{node_id});
+    # A connection that is lost makes its own delay, an answer that is of no use does not.
+    if ($self->{cluster}->ready_conn(fetch => $self->{node_id})) {
+        my $now = $self->{loop}->now;
+        $_->delay($now) for grep { $_ } map { $_->{cursor} } values %{ $self->{parts} };
+    }
+    return $self->_end($fetch, $error);
+}
+
+# The broker has forgotten the session.
+sub _send_again {
+    my ($self, $fetch) = @_;
+    delete @$fetch{qw(is_sent asked asked_of)};
+    $fetch->{is_ahead} = !@{ $fetch->{rounds} };
+    $self->{places}->update;
+    return $self->_send_soon;
 }
 
 sub _unsent {
@@ -216,7 +288,8 @@ sub _end {
 # Nobody wants the answer any more to what was sent. Gives the rounds that waited for it.
 sub give_up {
     my ($self) = @_;
-    return unless $self->{fetch} && $self->{fetch}{parts};
+    return unless $self->{fetch} && $self->{fetch}{is_sent};
+    $self->{told}->start_over;
     return splice @{ (delete $self->{fetch})->{rounds} };
 }
 
@@ -224,9 +297,19 @@ sub give_up {
 # was asked for.
 sub void {
     my ($self, $cursor) = @_;
-    my $parts = ($self->{fetch} || {})->{parts} || {};
-    $_->{asked} = 0 for grep { $_->{cursor} == $cursor } values %$parts;
+    my $fetch = $self->{fetch} || {};
+    my $key   = $cursor->key;
+    my $part  = $fetch->{is_sent} && $self->{parts}{$key} or return;
+    $fetch->{asked_of}{$key} = 0 if ($part->{cursor} || 0) == $cursor;
     return;
+}
+
+# The broker need not remember what it was told. Behind a Fetch that waits it would hear of that too late.
+sub leave {
+    my ($self) = @_;
+    my $purpose = $self->{fetch} ? 'main' : 'fetch';
+    my $conn = $self->{cluster}->ready_conn($purpose => $self->{node_id}) or return;
+    return $self->{told}->end_on($conn);
 }
 
 # Gives the rounds that waited.
@@ -248,22 +331,28 @@ EV::Kafka::Consumer::Broker - what a consumer fetches from one broker
 =head1 DESCRIPTION
 
 A part of L<EV::Kafka::Consumer>, not for use by itself. It sends one Fetch at a time, for all
-partitions that the broker leads, and waits when that fails.
+partitions that the broker leads, and waits when that fails. The broker remembers what it was asked for (KIP-227): a
+Fetch says what has changed, and the answer has what is new.
 
 =head1 METHODS
 
 =head2 new(%about), node_id, is_busy
 
-With C<node_id>, C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets>, C<assigned>, C<delivery> and C<news>; whether there is a Fetch, or
-the wait for one.
+With C<node_id>, C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets>, C<assigned>, C<places>, C<delivery> and C<news>; whether
+there is a Fetch, or the wait for one.
 
 =head2 ask([$round])
 
 A Fetch, if none is under way, in whose answer the round of C<poll> takes part.
 
-=head2 forget($fetch), give_up, void($cursor), close
+=head2 part_of($fetch, $key), is_wanted($fetch)
 
-It has been answered; nobody wants it any more; what a seek makes void; the end. C<give_up> and C<close> give the rounds
+What was asked for of a partition, as a new part of an answer; whether anything of it is still wanted.
+
+=head2 forget($fetch), give_up, void($cursor), leave, close
+
+It has been answered; nobody wants it any more; what a seek makes void; the broker may forget what it was told; the
+end. C<give_up> and C<close> give the rounds
 that waited.
 
 =head1 SEE ALSO

@@ -29,6 +29,8 @@ use EV::Kafka::Loop;
 #   max_bytes    what the next fetch asks for when a batch did not fit
 #   checked_epoch    the leader epoch under which it was found to be in the log;
 #                checking while that is being asked
+#   key, changes     "topic:partition", which is put in there when it may have to be asked for otherwise, or not
+#                any more: EV::Kafka::Consumer::Assigned's
 # A new assignment makes new cursors, which is how late answers are told apart.
 
 use constant NO_EPOCH => -1;
@@ -63,9 +65,25 @@ sub untold {
     return $self;
 }
 
+# Part of what is assigned.
+sub belongs_to {
+    my ($self, $changes, $key) = @_;
+    @$self{qw(changes key)} = ($changes, $key);
+    return $self->_has_changed;
+}
+
+sub key { return $_[0]{key} }
+
+sub _has_changed {
+    my ($self) = @_;
+    $self->{changes}{ $self->{key} } = 1 if $self->{changes};
+    return;
+}
+
 # Nobody asks it any more: what was kept for it knows it. Gives what waited for it.
 sub retire {
     my ($self) = @_;
+    delete $self->{changes};
     $self->{kept} = [];
     delete $self->{retry};
     return splice @{ $self->{waiters} };
@@ -78,7 +96,7 @@ sub is_resolving { return defined $_[0]{resolving} }
 # Until the program lets it go on.
 sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} }
 
-# Asked of every partition for every Fetch, hence without further calls.
+# Asked of every partition that has records, hence without further calls.
 sub is_fetchable {
     my ($self) = @_;
     return !(defined $self->{resolving} || $self->{paused} || $self->{held} || $self->{unheard}
@@ -86,20 +104,22 @@ sub is_fetchable {
 }
 
 sub is_untold { return $_[0]{untold} }
-sub told      { delete $_[0]{untold}; return }
+sub told      { my ($self) = @_; delete $self->{untold}; return $self->_has_changed }
 
-sub pause { $_[0]{paused} = 1; return }
+sub is_checking { return $_[0]{checking} }
+
+sub pause { my ($self) = @_; $self->{paused} = 1; return $self->_has_changed }
 
 # There is nobody to deliver to; there is somebody, true if there was not.
-sub nobody_hears   { $_[0]{unheard} = 1; return }
-sub somebody_hears { return delete $_[0]{unheard} }
+sub nobody_hears   { my ($self) = @_; $self->{unheard} = 1; return $self->_has_changed }
+sub somebody_hears { my ($self) = @_; $self->_has_changed; return delete $self->{unheard} }
 
 # What was fetched and cannot be delivered for now.
 sub keep { my ($self, $part) = @_; push @{ $self->{kept} }, $part; return }
 sub take_kept { return splice @{ $_[0]{kept} } }
 
 # What the next fetch asks for.
-sub asks_for { my ($self, $max_bytes) = @_; $self->{max_bytes} = $max_bytes; return }
+sub asks_for { my ($self, $max_bytes) = @_; $self->{max_bytes} = $max_bytes; return $self->_has_changed }
 
 # Whether on_error is to hear of it: not twice.
 sub is_news { my ($self, $what) = @_; return !$self->{reported}{$what}++ }
@@ -112,7 +132,7 @@ sub wait_at { my ($self, $now) = @_; return $self->{not_before} - $now }
 sub delay {
     my ($self, $now) = @_;
     $self->{not_before} = $now + EV::Kafka::Loop->backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX);
-    return;
+    return $self->_has_changed;
 }
 
 # Seconds until its leader may be asked for, later each time.
@@ -128,7 +148,7 @@ sub leader_wait {
 
 sub leader_found {
     my ($self) = @_;
-    delete @$self{qw(leader_tries leader_due)};
+    delete @$self{qw(leader_tries leader_due)} if defined $self->{leader_due};
     return;
 }
 
@@ -138,6 +158,7 @@ sub leader_found {
 sub lookup_begins {
     my ($self, $now) = @_;
     $self->{resolving} = $now;
+    $self->_has_changed;
     return [$self->{generation}, ++$self->{lookup}];
 }
 
@@ -150,6 +171,7 @@ sub is_last_lookup {
 sub lookup_ends {
     my ($self) = @_;
     delete @$self{qw(resolving retry)};
+    $self->_has_changed;
     return splice @{ $self->{waiters} };
 }
 
@@ -177,7 +199,7 @@ sub stays {
     my ($self) = @_;
     $self->{lookup}++;
     @$self{qw(failures not_before)} = (0, 0);
-    return;
+    return $self->_has_changed;
 }
 
 # What was fetched and not delivered is fetched again.
@@ -187,7 +209,7 @@ sub drop_fetched {
     $self->{kept}  = [];
     $self->{epoch} = $self->{position_epoch};
     delete @$self{qw(next base)};
-    return;
+    return $self->_has_changed;
 }
 
 sub hold {
@@ -199,6 +221,7 @@ sub hold {
 sub resume {
     my ($self) = @_;
     delete @$self{qw(paused held)};
+    $self->_has_changed;
     return $self->take_kept;
 }
 
@@ -216,7 +239,7 @@ sub took {
     $self->{base} = $from unless defined $self->{next};
     @$self{qw(next epoch)} = ($next, $epoch);
     $self->{divergences} = 0;
-    return;
+    return $self->_has_changed;
 }
 
 sub delivered {
@@ -224,7 +247,7 @@ sub delivered {
     $self->{base} = $position;
     $self->{position_epoch} = $epoch if $epoch >= 0;
     delete @$self{qw(next base)} if defined $self->{next} && $self->{next} == $position;
-    return;
+    return $self->_has_changed;
 }
 
 # --- the log it reads -----------------------------------------------------------
@@ -237,17 +260,17 @@ sub epoch_has_gone {
     my $epoch = $known < $self->{epoch} ? $known : NO_EPOCH;
     $self->{position_epoch} = $epoch unless defined $self->{next};
     $self->{epoch} = $epoch;
-    return;
+    return $self->_has_changed;
 }
 
 # Its leader is asked whether it is in its log, which it is under this epoch.
-sub check_begins { $_[0]{checking} = 1; return }
+sub check_begins { my ($self) = @_; $self->{checking} = 1; return $self->_has_changed }
 
 sub check_ends {
     my ($self, $epoch) = @_;
     delete $self->{checking};
     $self->{checked_epoch} = $epoch if defined $epoch;
-    return;
+    return $self->_has_changed;
 }
 
 # Whether what was read last is known to be in the log of a leader of that epoch, or nothing
@@ -260,7 +283,7 @@ sub is_checked {
 sub forget_epoch {
     my ($self) = @_;
     $self->{epoch} = NO_EPOCH;
-    return;
+    return $self->_has_changed;
 }
 
 # True when a broker says so again, before any record came.
@@ -291,9 +314,13 @@ neither the client nor a connection, reads no clock, and calls nobody.
 A cursor with the leader epoch of its position; one of which C<on_assign> is told first; its end, which
 gives the rounds of C<poll> that waited.
 
-=head2 is_resolving, is_stopped, is_fetchable, wait_at($now), delay($now), leader_wait($now), leader_found
+=head2 belongs_to(\%changes, $key), key
 
-Whether the position is being looked up, the program has stopped the partition, and it may be
+It is part of what is assigned: C<key> is put into the hash whenever a Fetch may have to ask otherwise.
+
+=head2 is_resolving, is_checking, is_stopped, is_fetchable, wait_at($now), delay($now), leader_wait($now), leader_found
+
+Whether the position is being looked up, or checked, the program has stopped the partition, and it may be
 fetched. Seconds until a fetch may be tried, and until its leader may be asked for; both grow with each try.
 
 =head2 lookup_begins($now), is_last_lookup($lookup), lookup_ends

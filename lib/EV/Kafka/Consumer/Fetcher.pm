@@ -21,7 +21,7 @@ our $RESOLVING_GRACE = 0.1;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(loop cluster assigned delivery position log answer)), brokers => {}, keeps_positions => 0,
+        map({ $_ => $about{$_} } qw(loop cluster assigned places delivery position log answer)), brokers => {}, keeps_positions => 0,
     }, $class;
     my %heard = (
         answered  => \&_answered,
@@ -29,7 +29,7 @@ sub new {
         unchecked => sub { my ($self, @partition) = @_; $self->{log}->check(@partition) },
     );
     weaken(my $weak = $self);
-    $self->{for_brokers} = { map({ $_ => $about{$_} } qw(loop outbox options cluster offsets assigned delivery)), news => sub {
+    $self->{for_brokers} = { map({ $_ => $about{$_} } qw(loop outbox options cluster offsets assigned places delivery)), news => sub {
         my ($event, @about) = @_;
         my $self = $weak or return;
         $heard{$event}->($self, @about);
@@ -110,30 +110,27 @@ sub _nodes_about_to_resolve {
 # for, and so is their position; $waits->($assigned, $cursor) hears of the latter.
 sub nodes_to_ask {
     my ($self, $waits) = @_;
-    my ($partitions, $cluster) = @$self{qw(assigned cluster)};
-    my %nodes;
-    for my $assigned ($partitions->all) {
-        my $cursor = $partitions->cursor($assigned);
-        next if $cursor->is_stopped;
-        my $leader = $cluster->leader(@$assigned{qw(topic partition)});
-        if (!defined $leader) {
-            # At once, and then ever more slowly until there is one.
-            $cluster->want($assigned->{topic}, $cursor->leader_wait($self->{loop}->now));
-            next;
-        }
-        $cursor->leader_found;
-        if ($cursor->{checking}) {
-            $waits->($assigned, $cursor);
-        }
-        elsif ($cursor->is_resolving || $assigned->{offset} < 0) {
-            $waits->($assigned, $cursor);
-            $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving;
-        }
-        elsif (!$cursor->is_untold) {
-            $nodes{$leader} = 1;
-        }
+    my ($places, $cluster) = @$self{qw(places cluster)};
+    $places->update;
+    $self->_leave_brokers;
+    # At once, and then ever more slowly until there is one.
+    $cluster->want($_->{assigned}{topic}, $_->{cursor}->leader_wait($self->{loop}->now)) for $places->leaderless;
+    for my $place ($places->waiting) {
+        my ($assigned, $cursor) = @$place{qw(assigned cursor)};
+        $waits->($assigned, $cursor);
+        $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving || $cursor->is_checking;
     }
-    return sort { $a <=> $b } keys %nodes;
+    return $places->nodes;
+}
+
+# Those that lead nothing any more.
+sub _leave_brokers {
+    my ($self) = @_;
+    my ($places, $brokers) = @$self{qw(places brokers)};
+    for my $node_id (grep { !$places->leads($_) && !$brokers->{$_}->is_busy } keys %$brokers) {
+        (delete $brokers->{$node_id})->leave;
+    }
+    return;
 }
 
 # Without consume the broker is asked only for what it is known to have: nobody
@@ -142,8 +139,12 @@ sub fetch_ahead {
     my ($self, $node_id, $has_backlog) = @_;
     my $delivery = $self->{delivery};
     return unless $delivery->is_consuming || $has_backlog;
-    return $delivery->has_undelivered($node_id) ? undef : $self->ask($node_id);
+    return if $delivery->has_undelivered($node_id);
+    $self->{places}->update;
+    return $self->ask($node_id);
 }
+
+# What is known of the partitions was just looked at.
 
 sub ask {
     my ($self, $node_id, $round) = @_;
@@ -159,9 +160,9 @@ sub _broker {
 # What brought nothing waits for nothing.
 sub _answered {
     my ($self, $broker, $fetch, $fetched) = @_;
-    my @parts = $self->{answer}->read($fetch, $fetched);
+    my @parts = $self->{answer}->read($broker, $fetch, $fetched);
     return unless $broker->forget($fetch);
-    return $self->_fetch_again($broker, $fetch) if $self->_is_void($fetch);
+    return $self->_fetch_again($broker, $fetch) if $self->_is_void($broker, $fetch);
     my $answer = { node_id => $broker->node_id, parts => \@parts, rounds => $fetch->{rounds}, error => $fetch->{error} };
     return $self->{delivery}->add($answer) if @parts;
     $self->{delivery}->end_answer($answer);
@@ -171,13 +172,13 @@ sub _answered {
 # A fetch that left before poll was called, for positions that nobody wants any
 # more by now: poll has nothing of it.
 sub _is_void {
-    my ($self, $fetch) = @_;
-    return $fetch->{is_ahead} && @{ $fetch->{rounds} }
-        && !grep { $self->{assigned}->is_wanted($_) } values %{ $fetch->{parts} };
+    my (undef, $broker, $fetch) = @_;
+    return $fetch->{is_ahead} && @{ $fetch->{rounds} } && !$broker->is_wanted($fetch);
 }
 
 sub _fetch_again {
     my ($self, $broker, $fetch) = @_;
+    $self->{places}->update;
     for my $round (@{ $fetch->{rounds} }) {
         $self->ask($broker->node_id, $round);
         $round->leaves;
@@ -203,6 +204,13 @@ sub void {
 # Gives the rounds that waited.
 sub close {
     my ($self) = @_;
+    $_->leave for values %{ $self->{brokers} };
+    return $self->abandon;
+}
+
+# The same without a word to the brokers.
+sub abandon {
+    my ($self) = @_;
     my $brokers = $self->{brokers};
     @$self{qw(brokers keeps_positions)} = ({}, 0);
     delete $self->{timer};
@@ -226,7 +234,7 @@ sees to it that each has a L<EV::Kafka::Consumer::Broker>'s Fetch that could hav
 
 =head2 new(%about), keep_positions($is_wanted)
 
-With C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets> and the parts C<assigned>, C<delivery>, C<position>,
+With C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets> and the parts C<assigned>, C<places>, C<delivery>, C<position>,
 C<log> and C<answer>. Positions may be looked up also while nothing is consumed.
 
 =head2 fetch_on, fetch_on_after($seconds), listen_later, listen_again, fetch_ahead($node_id, $has_backlog)
@@ -236,12 +244,12 @@ what a broker brought is being delivered.
 
 =head2 nodes_to_ask($waits), ask($node_id, [$round]), not_found($assigned, $cursor)
 
-The brokers to ask, for a round of C<poll> as well; a position was looked up in vain.
+The brokers to ask, for a round of C<poll> as well, which comes first; a position was looked up in vain.
 
-=head2 give_up($node_id), void($cursor), close
+=head2 give_up($node_id), void($cursor), close, abandon
 
-A broker is waited for no longer; what a seek makes void; the end. C<give_up> and C<close> give the rounds that
-waited.
+A broker is waited for no longer; what a seek makes void; the end, with and without a word to the brokers. All but
+C<void> give the rounds that waited.
 
 =head1 SEE ALSO
 

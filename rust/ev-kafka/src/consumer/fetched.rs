@@ -9,8 +9,8 @@ use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
+use super::session::{Place, Session};
 use crate::api::fetch::batches::{or_corrupt, Budget, VerifiedBatches};
-use crate::api::fetch::request::Asked;
 use crate::arguments::NO_LEADER_EPOCH;
 use crate::strings::Strings;
 
@@ -63,8 +63,6 @@ pub struct Partition {
     pub high_watermark: i64,
     /// The offset before which every transaction has ended; -1 when the broker did not say.
     pub last_stable_offset: i64,
-    /// The first offset that the partition still has; -1 when the broker did not say.
-    pub log_start_offset: i64,
     /// Where to go on after what is here: behind the last whole batch, whatever compaction left of it.
     pub next_offset: i64,
     /// The epoch of the leader that appended the last whole batch; -1 without one.
@@ -84,8 +82,8 @@ pub struct Partition {
 pub struct Fetched {
     /// In the order of the answer.
     pub partitions: RefCell<Vec<Partition>>,
-    /// For how long the broker wants to be left alone.
-    pub throttle_time_ms: i32,
+    /// What the answer should have had, too.
+    pub passed_over: Vec<Place>,
     /// Delivering is to pause after the record that is being delivered.
     interrupted: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
@@ -108,13 +106,13 @@ impl Native for Pool {
 
 impl Fetched {
     /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
-    pub fn new(response: FetchResponse, asked: &Asked, reader: Reader) -> Fetched {
+    pub fn new(response: FetchResponse, session: &Session, reader: Reader) -> Fetched {
         let mut partitions = Vec::new();
         let mut budget = Budget::default();
-        let throttle_time_ms = response.throttle_time_ms;
+        let passed_over = session.passed_over(&response);
         for topic in response.responses {
             for data in topic.partitions {
-                if let Some(from) = asked.offset(&topic.topic, data.partition_index) {
+                if let Some(from) = session.offset(&topic.topic, data.partition_index) {
                     let mut partition = Partition::new(topic.topic.clone(), &data, from);
                     partition.read(data, reader.read_committed, &mut budget);
                     partitions.push(partition);
@@ -123,7 +121,7 @@ impl Fetched {
         }
         Fetched {
             partitions: RefCell::new(partitions),
-            throttle_time_ms,
+            passed_over,
             interrupted: Rc::default(),
             call_loop: Cell::new(None),
             strings: reader.strings,
@@ -283,7 +281,6 @@ impl Partition {
             error_code: data.error_code,
             high_watermark: data.high_watermark,
             last_stable_offset: data.last_stable_offset,
-            log_start_offset: data.log_start_offset,
             next_offset: from,
             last_epoch: NO_LEADER_EPOCH,
             needed_bytes: 0,

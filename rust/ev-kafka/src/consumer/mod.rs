@@ -4,13 +4,23 @@
 mod aborted;
 mod delivery;
 mod fetched;
+mod seen;
+mod session;
+mod session_xsubs;
 mod xsubs;
 
-use perl_xs::Perl;
+use perl_xs::{Native, Perl};
 
 /// Makes the XSUBs of fetching known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, xsubs::XSUBS);
-    perl_xs::register_clone_skip(perl, <fetched::Fetched as perl_xs::Native>::NAME);
-    perl_xs::register_clone_skip(perl, <fetched::Pool as perl_xs::Native>::NAME);
+    perl_xs::register(perl, session_xsubs::XSUBS);
+    for class in [
+        <fetched::Fetched as Native>::NAME,
+        <fetched::Pool as Native>::NAME,
+        <session_xsubs::FetchSession as Native>::NAME,
+        <seen::Seen as Native>::NAME,
+    ] {
+        perl_xs::register_clone_skip(perl, class);
+    }
 }

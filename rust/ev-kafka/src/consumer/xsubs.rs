@@ -1,21 +1,11 @@
-//! `EV::Kafka::Conn::_fetch` and the methods of `EV::Kafka::Fetched`.
+//! The methods of `EV::Kafka::Fetched`.
 
-use kafka_wire::messages::fetch::FetchResponse;
-use kafka_wire::{error, ApiKey};
-use perl_xs::{ArrayRef, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
+use perl_xs::{Av, Croak, Frame, Perl, Sv, XsubDef};
 
-use super::fetched::{Delivered, Fetched, OnDie, Pool, Reader};
-use crate::api::fetch::request::{request, Asked, Part, Terms};
-use crate::api::request::{completion_with, send_on, server_wait, version_or_lowest};
-use crate::api::result::{decode, object};
-use crate::arguments::NO_LEADER_EPOCH;
-use crate::conn::{Answer, Built, ConnHandle};
+use super::fetched::{Delivered, Fetched, OnDie, Pool};
+use crate::api::result::object;
 
 pub(super) static XSUBS: &[XsubDef] = &[
-    XsubDef {
-        name: "EV::Kafka::Conn::_fetch",
-        body: fetch,
-    },
     XsubDef {
         name: "EV::Kafka::Fetched::partitions",
         body: partitions,
@@ -45,130 +35,57 @@ pub(super) static XSUBS: &[XsubDef] = &[
         body: handled,
     },
     XsubDef {
-        name: "EV::Kafka::Fetched::throttle_time_ms",
-        body: throttle_time_ms,
+        name: "EV::Kafka::Fetched::passed_over",
+        body: passed_over,
     },
 ];
 
-/// `$conn->_fetch(\@parts, \%opts, $cb)`, parts as
-/// `[$topic, $partition, $offset, $leader_epoch, $last_epoch]`; an epoch that is not known is -1.
-fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let parts = frame
-        .value(1)?
-        .and_then(|sv| ArrayRef::new(&sv))
-        .ok_or("_fetch: expected arrayref")?
-        .to_vec(perl)?;
-    let terms = terms(perl, frame.value(2)?)?;
-    let callback = frame.code(3)?.ok_or("_fetch: expected a callback")?;
-    let parts = parts
-        .iter()
-        .map(|part| read_part(perl, part))
-        .collect::<Result<Vec<_>, _>>()?;
-    let conn = frame.object::<ConnHandle>()?;
-    if !conn.is_ready() {
-        return Err(Croak::from("not connected"));
-    }
-    let asked = Asked::new(&parts);
-    let reader = Reader {
-        read_committed: terms.isolation_level != 0,
-        strings: conn.strings(),
-    };
-    let request = request(parts, &terms, version_or_lowest(&conn, ApiKey::Fetch));
-    let completion = completion_with(&conn, callback, move |perl, answer| {
-        result(perl, answer, &asked, reader)
-    });
-    send_on(
-        perl,
-        &conn,
-        &request,
-        server_wait(terms.max_wait_ms),
-        completion,
-    )
-}
-
-/// The defaults are those of `fetch`.
-fn terms(perl: Perl, options: Option<Sv>) -> Result<Terms, Croak> {
-    let options = options.and_then(|sv| HashRef::new(&sv));
-    let int = |key: &str, default: i32| -> Result<i32, Croak> {
-        let given = match &options {
-            Some(options) => options.get_i64(perl, key)?,
-            None => None,
-        };
-        Ok(given.map_or(default, |value| value.clamp(0, i64::from(i32::MAX)) as i32))
-    };
-    let default = Terms::default();
-    Ok(Terms {
-        max_bytes: int("max_bytes", default.max_bytes)?,
-        max_wait_ms: int("max_wait_ms", default.max_wait_ms)?,
-        min_bytes: int("min_bytes", default.min_bytes)?,
-        isolation_level: int("isolation_level", default.isolation_level.into())? as i8,
-    })
-}
-
-fn read_part(perl: Perl, part: &Sv) -> Result<Part, Croak> {
-    let part = ArrayRef::new(part).ok_or("_fetch: expected [topic, partition, offset]")?;
-    let field = |index, default| -> Result<i64, Croak> {
-        match part.get(perl, index)? {
-            Some(value) => Ok(value.to_i64(perl)?.unwrap_or(default)),
-            None => Ok(default),
-        }
-    };
-    let topic = part.get(perl, 0)?.ok_or("_fetch: missing topic")?;
-    Ok(Part {
-        topic: topic.to_bytes(perl)?.unwrap_or_default().into(),
-        partition: field(1, 0)? as i32,
-        offset: field(2, 0)?,
-        leader_epoch: field(3, NO_LEADER_EPOCH.into())? as i32,
-        last_epoch: field(4, NO_LEADER_EPOCH.into())? as i32,
-    })
-}
-
-fn result(perl: Perl, answer: &Answer, asked: &Asked, reader: Reader) -> Built {
-    let (response, read) = decode::<FetchResponse>(answer);
-    let (throttle_time_ms, code) = (response.throttle_time_ms, response.error_code);
-    let result = if read.truncated {
-        Err("malformed Fetch response".to_owned())
-    } else if code != 0 {
-        let name = error::name(code);
-        Err(format!("Fetch error: {name} (code {code})"))
-    } else {
-        let fetched = Fetched::new(response, asked, reader);
-        object(perl, fetched).map_err(|croak| croak.into_text(perl))
-    };
-    Built {
-        result,
-        throttle_time_ms,
-    }
-}
-
-/// `$fetched->partitions`: a list of hashes, one for each partition in the order of the answer.
+/// `$fetched->partitions`: a list, one for each partition in the order of the answer, of `["topic:partition", $error_code,
+/// $next_offset, $last_epoch, $record_count, $high_watermark, $last_stable_offset, $diverging_epoch, $diverging_end_offset]`.
 fn partitions(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let fetched = frame.object::<Fetched>()?;
     let partitions = fetched.partitions.borrow();
     let rows = partitions.iter().map(|partition| {
-        let mut row = Hv::new(perl);
-        row.store_bytes(perl, "topic", &partition.topic);
-        for (name, value) in [
-            ("partition", i64::from(partition.partition)),
-            ("error_code", i64::from(partition.error_code)),
-            ("high_watermark", partition.high_watermark),
-            ("last_stable_offset", partition.last_stable_offset),
-            ("log_start_offset", partition.log_start_offset),
-            ("next_offset", partition.next_offset),
-            ("last_epoch", i64::from(partition.last_epoch)),
-            ("needed_bytes", partition.needed_bytes as i64),
-            ("record_count", partition.record_count as i64),
-            ("diverging_epoch", i64::from(partition.diverging_epoch.0)),
-            ("diverging_end_offset", partition.diverging_epoch.1),
-        ] {
-            row.store_int(perl, name, value);
+        let numbers = [
+            i64::from(partition.error_code),
+            partition.next_offset,
+            i64::from(partition.last_epoch),
+            partition.record_count as i64,
+            partition.high_watermark,
+            partition.last_stable_offset,
+            i64::from(partition.diverging_epoch.0),
+            partition.diverging_epoch.1,
+        ];
+        let mut row = Av::with_capacity(perl, 1 + numbers.len());
+        row.push(perl, key(perl, &partition.topic, partition.partition));
+        for number in numbers {
+            row.push(perl, Sv::int(perl, number));
         }
         row.into_ref(perl)
     });
     frame.ret_list(rows.collect::<Vec<_>>());
     Ok(())
+}
+
+/// `$fetched->passed_over`: the keys of the partitions that the answer lacks.
+fn passed_over(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let fetched = frame.object::<Fetched>()?;
+    let keys = fetched.passed_over.iter();
+    frame.ret_list(
+        keys.map(|(topic, partition)| key(perl, topic, *partition))
+            .collect::<Vec<_>>(),
+    );
+    Ok(())
+}
+
+/// By which Perl finds what it knows of a partition.
+fn key(perl: Perl, topic: &[u8], partition: i32) -> Sv {
+    let mut key = topic.to_vec();
+    key.push(b':');
+    key.extend_from_slice(partition.to_string().as_bytes());
+    Sv::bytes(perl, &key)
 }
 
 fn index_of(frame: &Frame<'_>, method: &str) -> Result<usize, Croak> {
@@ -252,12 +169,5 @@ fn handled(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn ret_position(frame: &mut Frame<'_>, (offset, epoch): (i64, i32)) -> Result<(), Croak> {
     let perl = frame.perl();
     frame.ret_list([Sv::int(perl, offset), Sv::int(perl, i64::from(epoch))]);
-    Ok(())
-}
-
-/// `$fetched->throttle_time_ms`: for how long the broker wants to be left alone (KIP-219).
-fn throttle_time_ms(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let throttle = frame.object::<Fetched>()?.throttle_time_ms;
-    frame.ret_int(i64::from(throttle));
     Ok(())
 }

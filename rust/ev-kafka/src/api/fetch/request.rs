@@ -44,6 +44,8 @@ pub struct Part {
     pub leader_epoch: i32,
     /// The epoch of the last record that was read (KIP-595); -1 when it is not known.
     pub last_epoch: i32,
+    /// Bytes of this partition, if not those of the terms.
+    pub max_bytes: Option<i32>,
 }
 
 impl Part {
@@ -55,6 +57,7 @@ impl Part {
             offset,
             leader_epoch: NO_LEADER_EPOCH,
             last_epoch: NO_LEADER_EPOCH,
+            max_bytes: None,
         }
     }
 }
@@ -93,7 +96,7 @@ pub fn request(parts: Vec<Part>, terms: &Terms, version: i16) -> FetchRequest {
             fetch_offset: part.offset,
             current_leader_epoch: part.leader_epoch,
             last_fetched_epoch,
-            partition_max_bytes: terms.max_bytes,
+            partition_max_bytes: part.max_bytes.unwrap_or(terms.max_bytes),
             ..Default::default()
         };
         (part.topic, entry)
