@@ -238,6 +238,15 @@ subtest 'option strings' => sub {
             eval { $other->produce('t', 'key', 'value', { headers => $wide }) };
             like $@, qr/^produce: header's (?:name|value) has wide characters: encode it first, or strings => 'utf8' at \Q$0\E line/, 'wide characters';
         }
+        my $asked = 0;
+        $other->{cfg}{partitioner} = sub { $asked++; 0 };
+        for my $wide (["\x{263a}", 'x', {}], ['x', "\x{263a}", undef], ['x', 'x', { headers => [[x => "\x{263a}"]] }]) {
+            eval { $other->produce('t', @$wide) };
+            like $@, qr/^produce: .* has wide characters: encode it first/, 'wide characters anywhere';
+        }
+        is $asked, 0, 'before a partitioner is asked';
+        is produced($other, $mock, { headers => [[a => flagged($latin)]] })->{partition}, 0, 'who is, where there are none';
+        is $asked, 1, 'once';
     }
 };
 

@@ -74,14 +74,20 @@ static int read_rest(pTHX_ I32 ax, I32 items, pxs_rest *rest) {
     return items <= 6 || (rest->callback && SvROK(ST(5)) && SvRV(ST(5)) == rest->callback);
 }
 
+/* A copy. The text that perl has made of an integer is not worth one. */
+static SV *keep(pTHX_ SV *sv) {
+    if ((SvFLAGS(sv) & (SVf_IOK | SVf_NOK | SVf_POK | SVf_ROK | SVf_IVisUV)) == SVf_IOK) return newSViv(SvIVX(sv));
+    return newSVsv(sv);
+}
+
 /* Of the arguments behind the callback a copy of the only one, or an array of copies. */
 static SV *keep_with(pTHX_ I32 ax, I32 items) {
     AV *several;
     I32 i;
-    if (items == 7) return newSVsv(ST(6));
+    if (items == 7) return keep(aTHX_ ST(6));
     several = newAV();
     av_extend(several, items - 7);
-    for (i = 6; i < items; i++) av_push(several, newSVsv(ST(i)));
+    for (i = 6; i < items; i++) av_push(several, keep(aTHX_ ST(i)));
     return (SV *)several;
 }
 

@@ -144,7 +144,7 @@ fn with_partitioner<'a>(
     if let Some(partition) = given.or(args.answer()) {
         return outcome(with_options(producer, message, Some(partition), options));
     }
-    let Some(partitions) = producer.partitions(&message) else {
+    let Some(partitions) = producer.partitions(message) else {
         return FastOutcome::FALLBACK;
     };
     match producer.options.partitioner(args.perl()) {
@@ -161,16 +161,6 @@ fn with_options<'a>(
     options: Option<FastOptions<'a>>,
 ) -> Option<Appended> {
     let pairs = options.map_or(&[][..], |options| options.pairs());
-    let strings = producer.strings;
-    let is_stored_so = |pair: &FastPair<'_>| {
-        strings.is_stored_so(pair.name(), pair.name_is_utf8())
-            && pair
-                .value()
-                .is_none_or(|value| strings.is_stored_so(value, pair.value_is_utf8()))
-    };
-    if strings != Strings::AsStored && !pairs.iter().all(is_stored_so) {
-        return None;
-    }
     let headers = pairs.iter().map(|pair| (pair.name(), pair.value()));
     producer.take_with(
         message,
@@ -182,13 +172,19 @@ fn with_options<'a>(
     )
 }
 
-/// Whether key and value go out as they are stored.
+/// Whether key, value and headers go out as they are stored.
 #[cold]
 fn is_stored_so(strings: Strings, args: &FastArgs<'_>) -> bool {
     let is_so = |bytes: Option<&[u8]>, is_utf8| {
         bytes.is_none_or(|bytes| strings.is_stored_so(bytes, is_utf8))
     };
-    is_so(args.b(), args.b_is_utf8()) && is_so(args.c(), args.c_is_utf8())
+    let is_pair_so = |pair: &FastPair<'_>| {
+        is_so(Some(pair.name()), pair.name_is_utf8()) && is_so(pair.value(), pair.value_is_utf8())
+    };
+    let pairs = args.options().map_or(&[][..], |options| options.pairs());
+    is_so(args.b(), args.b_is_utf8())
+        && is_so(args.c(), args.c_is_utf8())
+        && pairs.iter().all(is_pair_so)
 }
 
 /// `_attach($accumulator)`: where `produce` puts records.

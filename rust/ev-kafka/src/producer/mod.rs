@@ -85,7 +85,7 @@ struct Plain<'a, S, C> {
     topic: &'a [u8],
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
-    /// Whether key and value go out as they are stored.
+    /// Whether key, value and headers go out as they are stored.
     is_stored_so: S,
     /// Borrows the value from Perl.
     lend: Option<&'a dyn Fn() -> Option<Bytes>>,
@@ -160,10 +160,7 @@ impl Producer {
         message: Plain<'a, impl FnOnce() -> bool, impl FnOnce() -> Option<Callback>>,
         said: Said<impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone>,
     ) -> Option<Appended> {
-        if !self.takes() {
-            return None;
-        }
-        if self.strings != Strings::AsStored && !(message.is_stored_so)() {
+        if !self.takes() || !self.goes_as_stored(message.is_stored_so) {
             return None;
         }
         let mut accumulator = self.accumulator.borrow_mut();
@@ -186,8 +183,8 @@ impl Producer {
     }
 
     /// How many partitions there are to choose from for a message that would be taken.
-    fn partitions<S: FnOnce() -> bool, C>(&self, message: &Plain<'_, S, C>) -> Option<usize> {
-        if !self.takes() {
+    fn partitions<C>(&self, message: Plain<'_, impl FnOnce() -> bool, C>) -> Option<usize> {
+        if !self.takes() || !self.goes_as_stored(message.is_stored_so) {
             return None;
         }
         let mut accumulator = self.accumulator.borrow_mut();
@@ -198,6 +195,11 @@ impl Producer {
     #[inline]
     fn takes(&self) -> bool {
         !self.is_diverted.get() && self.home.is_here()
+    }
+
+    #[inline]
+    fn goes_as_stored(&self, is_stored_so: impl FnOnce() -> bool) -> bool {
+        self.strings == Strings::AsStored || is_stored_so()
     }
 
     /// Calls a method of the Perl object that listens; `None` when it is gone.
