@@ -229,6 +229,12 @@ static void number_job(pTHX_ void *data) {
     number_of(aTHX_ copy, r->out);
 }
 
+int pxs_plain_int(SV *sv, int64_t *out) {
+    if (!SvIOK(sv) || SvPOK(sv) || SvIsUV(sv) || SvROK(sv) || SvGMAGICAL(sv)) return 0;
+    *out = SvIVX(sv);
+    return 1;
+}
+
 int pxs_to_number(PXS_PERL, SV *sv, pxs_number *out, SV **err) {
     pxs_number_read r;
     if (SvIOK(sv) && !SvGMAGICAL(sv) && !SvROK(sv) && !SvIsUV(sv)) {

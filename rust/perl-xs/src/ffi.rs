@@ -253,6 +253,7 @@ extern "C" {
     pub fn pxs_peek(sv: *mut SV, out: *mut RawBytes) -> c_int;
     /// A new string with the buffer of the one at `sv`, copied when somebody changes that; null if it cannot be shared.
     pub fn pxs_share(perl: Interp, sv: *mut SV, out: *mut RawBytes) -> *mut SV;
+    pub fn pxs_plain_int(sv: *mut SV, out: *mut i64) -> c_int;
     pub fn pxs_to_number(
         perl: Interp,
         sv: *mut SV,

@@ -70,6 +70,14 @@ impl Sv {
         })
     }
 
+    /// The integer that this is, and that can be read without running anything; `None` for whatever else.
+    pub fn plain_int(&self) -> Option<i64> {
+        let mut number = 0;
+        // SAFETY: a live scalar, only looked at.
+        let is_so = unsafe { ffi::pxs_plain_int(self.as_ptr(), &mut number) } != 0;
+        is_so.then_some(number)
+    }
+
     /// The integer, or `None` for undef; numbers outside `i64` become its nearest end, NaN 0, as in Perl's own conversion.
     pub fn to_i64(&self, perl: Perl) -> Result<Option<i64>, Croak> {
         Ok(self.to_number(perl)?.map(|number| match number {
