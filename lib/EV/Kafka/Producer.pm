@@ -28,6 +28,7 @@ use EV::Kafka::Strings;
 # linger first. Of its own it has
 #   encoder      the option strings
 #   rules        what the transaction, which is above, has told; see rules
+#   delivers     whether the outbox will have what is settled delivered
 #   resting      timer: they go on when the loop has turned
 #   retrying     timer: a batch that was refused may leave again
 
@@ -194,6 +195,8 @@ sub answered {
 # Batches have been settled, and their callbacks are not called yet.
 sub settled {
     my ($self) = @_;
+    return if $self->{delivers};
+    $self->{delivers} = 1;
     return $self->{outbox}->call_through($self, '_deliver');
 }
 
@@ -448,6 +451,7 @@ sub _serve {
 
 sub _deliver {
     my ($self, $has_rested) = @_;
+    $self->{delivers} = 0;
     $self->{accumulator}->deliver($has_rested);
     return $self->{outbox}->then($self, '_progress');
 }
