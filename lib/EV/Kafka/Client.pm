@@ -85,8 +85,10 @@ sub _build {
     my ($self) = @_;
     my $cfg = $self->{cfg};
     Scalar::Util::weaken(my $weak = $self);
+    # Asked at every entry: which process this is costs the least.
+    my $process = EV::Kafka::_process();
     my $abandon = sub {
-        return 0 unless $weak && $weak->_is_foreign;
+        return 0 if EV::Kafka::_process() == $process || !$weak || !$weak->_is_foreign;
         $weak->_leave_to_parent;
         return 1;
     };

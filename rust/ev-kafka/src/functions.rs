@@ -21,7 +21,7 @@ use crate::api::produce::records;
 use crate::api::result::{build, Shaped};
 use crate::arguments::{options_and_callback, string, Values};
 use crate::conn::{Answer, Build, Kept};
-use crate::ev::check_thread;
+use crate::ev::{check_thread, process_generation};
 use crate::strings::Strings;
 
 static XSUBS: &[XsubDef] = &[
@@ -36,6 +36,10 @@ static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::_thread_refusal",
         body: thread_refusal,
+    },
+    XsubDef {
+        name: "EV::Kafka::_process",
+        body: process,
     },
     XsubDef {
         name: "EV::Kafka::_murmur2",
@@ -119,6 +123,12 @@ fn thread_refusal(frame: &mut Frame<'_>) -> Result<(), Croak> {
         Ok(()) => frame.ret_undef(),
         Err(text) => frame.ret_bytes(text.as_bytes()),
     }
+    Ok(())
+}
+
+/// `_process()`: a number that differs between a process and the children that it forks.
+fn process(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    frame.ret_int(process_generation().into());
     Ok(())
 }
 
