@@ -127,4 +127,27 @@ subtest 'a topic that changes among those that do not' => sub {
     is scalar(@{ $cfg->{meta}{topics} }), MANY + 1, 'meta has each once';
 };
 
+subtest 'a request for topics that alternate' => sub {
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic($_ => 3) for qw(a b);
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 60_000);
+    my %got;
+    my $produce = sub {
+        my ($topic, $partition) = @_;
+        $kafka->produce($topic, undef, 'v', { partition => $partition }, sub {
+            my ($result, $error) = @_;
+            push @{ $got{"$topic:$partition"} }, $error // join ' ', map { "$_->{topic}:$_->{partitions}[0]{partition}" } @{ $result->{topics} };
+        });
+    };
+    for my $partition (2, 0, 1) { $produce->($_ => $partition) for qw(a b) }
+    $mock->fault(api => 'Produce', topic => 'b', partition => 0, error => 29);
+    my $flushed;
+    $kafka->flush(sub { $flushed = 1 });
+    wait_until { $flushed } 'flush';
+    is $mock->request_count('Produce'), 1, 'is one';
+    like delete $got{'b:0'}[0], qr{TOPIC_AUTHORIZATION_FAILED}, 'a partition that is refused hears so';
+    is_deeply \%got, { 'b:0' => [], map({ ("a:$_" => ["a:$_"]) } 0 .. 2), map({ ("b:$_" => ["b:$_"]) } 1, 2) },
+        'each of the others has its own answer';
+};
+
 done_testing;

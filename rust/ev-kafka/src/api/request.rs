@@ -38,12 +38,16 @@ pub fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
 pub fn by_topic<T>(parts: impl IntoIterator<Item = (Bytes, T)>) -> Vec<(Bytes, Vec<T>)> {
     let mut topics: Vec<(Bytes, Vec<T>)> = Vec::new();
     let mut places: HashMap<Bytes, usize> = HashMap::new();
+    let mut last = 0;
     for (topic, part) in parts {
-        let place = *places.entry(topic).or_insert_with_key(|topic| {
-            topics.push((topic.clone(), Vec::new()));
-            topics.len() - 1
-        });
-        topics[place].1.push(part);
+        // Many partitions of a topic follow each other.
+        if topics.get(last).is_none_or(|(name, _)| *name != topic) {
+            last = *places.entry(topic).or_insert_with_key(|topic| {
+                topics.push((topic.clone(), Vec::new()));
+                topics.len() - 1
+            });
+        }
+        topics[last].1.push(part);
     }
     topics
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 use std::vec;
 
+use bytes::Bytes;
 use kafka_producer::Place;
 use perl_xs::{drop_together, CallLoop, Callee, Calls, Flow, Node, Perl, Slots, Sv, Template};
 
@@ -43,7 +44,7 @@ pub struct Settled {
     /// Topic and partition.
     pub place: Place,
     /// The topic's name.
-    pub topic: Vec<u8>,
+    pub topic: Bytes,
     /// See [`kafka_producer::Sealed::callbacks`].
     pub callbacks: vec::IntoIter<Option<Callback>>,
     /// How it ended.

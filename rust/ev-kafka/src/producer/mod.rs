@@ -241,7 +241,7 @@ impl Producer {
                 topic: 0,
                 partition: 0,
             },
-            topic: Vec::new(),
+            topic: Bytes::new(),
             generation: batch.generation(),
             callbacks: batch.callbacks.into_iter(),
             end: End::Failed {
@@ -294,7 +294,7 @@ fn settled(
     end: End,
 ) -> Settled {
     Settled {
-        topic: accumulator.topic_name(place.topic).to_vec(),
+        topic: accumulator.topic_name(place.topic).clone(),
         place,
         generation: batch.generation(),
         callbacks: batch.callbacks.into_iter(),

@@ -234,17 +234,12 @@ fn sort(
     batches: &[Sent],
     response: &ProduceResponse,
 ) -> Vec<(BatchId, Ending)> {
-    let mut answers = HashMap::new();
-    for topic in &response.responses {
-        for partition in &topic.partition_responses {
-            answers.insert((&topic.name, partition.index), partition);
-        }
-    }
     let accumulator = producer.accumulator.borrow();
     let throttle_ms = response.throttle_time_ms;
-    let ending = |batch: &Sent| {
-        let topic: &Bytes = accumulator.topic_name(batch.place.topic);
-        match answers.get(&(topic, batch.place.partition as i32)) {
+    let mut answers = Answers::new(response);
+    let mut ending = |batch: &Sent| {
+        let topic = accumulator.topic_name(batch.place.topic);
+        match answers.next(topic, batch.place.partition as i32) {
             Some(answer) => ending(answer, throttle_ms),
             None => Ending::Failed(Cause::Unmentioned, LACKS.to_owned()),
         }
@@ -253,6 +248,56 @@ fn sort(
     // Callbacks are called in this order.
     endings.sort_by_key(|(_, ending)| matches!(ending, Ending::Failed(..)));
     endings
+}
+
+/// The answers for partitions. Brokers give them in the order of the request, which is that of the batches unless topics
+/// alternate: they are looked for only where that is not so.
+struct Answers<'a, I> {
+    in_turn: I,
+    response: &'a ProduceResponse,
+    by_partition: Option<HashMap<(&'a Bytes, i32), &'a PartitionProduceResponse>>,
+}
+
+fn each_answer(
+    response: &ProduceResponse,
+) -> impl Iterator<Item = (&Bytes, &PartitionProduceResponse)> {
+    response.responses.iter().flat_map(|topic| {
+        let partitions = topic.partition_responses.iter();
+        partitions.map(|partition| (&topic.name, partition))
+    })
+}
+
+impl<'a> Answers<'a, ()> {
+    fn new(
+        response: &'a ProduceResponse,
+    ) -> Answers<'a, impl Iterator<Item = (&'a Bytes, &'a PartitionProduceResponse)>> {
+        Answers {
+            in_turn: each_answer(response),
+            response,
+            by_partition: None,
+        }
+    }
+}
+
+impl<'a, I: Iterator<Item = (&'a Bytes, &'a PartitionProduceResponse)>> Answers<'a, I> {
+    /// The answer for the next batch.
+    fn next(&mut self, topic: &Bytes, index: i32) -> Option<&'a PartitionProduceResponse> {
+        match self.in_turn.next() {
+            Some((name, answer)) if name == topic && answer.index == index => Some(answer),
+            _ => self.find(topic, index),
+        }
+    }
+
+    fn find(&mut self, topic: &Bytes, index: i32) -> Option<&'a PartitionProduceResponse> {
+        let response = self.response;
+        let by_partition = self.by_partition.get_or_insert_with(|| {
+            let answers = each_answer(response);
+            answers
+                .map(|(name, answer)| ((name, answer.index), answer))
+                .collect()
+        });
+        by_partition.get(&(topic, index)).copied()
+    }
 }
 
 fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
