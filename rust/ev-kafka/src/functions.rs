@@ -15,7 +15,7 @@ use kafka_wire::records::{
 use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Request, Writer};
 use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
 
-use crate::api::fetch::batches::{Budget, VerifiedBatches};
+use crate::api::fetch::batches::{Budget, Unpacking, VerifiedBatches};
 use crate::api::fetch::records::record_hash;
 use crate::api::produce::records;
 use crate::api::result::{build, Shaped};
@@ -185,7 +185,7 @@ fn encode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .and_then(Codec::from_id)
         .ok_or_else(|| Croak::from(format!("unsupported compression: {codec}")))?;
     let seal = SealOptions {
-        codec,
+        compression: codec.into(),
         producer_id: options.int("producer_id", NO_PRODUCER_ID)?,
         producer_epoch: options.int("producer_epoch", NO_PRODUCER_EPOCH)?,
         base_sequence: options.int("base_sequence", NO_SEQUENCE)?,
@@ -207,7 +207,8 @@ fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `None` when the bytes end before the first batch does.
 fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
-    let mut budget = Budget::default();
+    let unpacking = Unpacking::default();
+    let mut budget = Budget::new(&unpacking);
     let mut batches = VerifiedBatches::new(bytes, &mut budget);
     let mut array = Av::new(perl);
     let mut any = false;

@@ -3,7 +3,7 @@
 #[path = "../src/api/fetch/batches.rs"]
 mod batches;
 
-use batches::{or_corrupt, Budget, VerifiedBatches};
+use batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use bytes::Bytes;
 use kafka_wire::records::{BatchBuilder, SealOptions};
 
@@ -18,7 +18,8 @@ fn batch(value: &[u8]) -> Vec<u8> {
 
 /// The values of the records up to the end, and whether that is a batch that does not verify.
 fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, bool, Option<usize>) {
-    let mut budget = Budget::default();
+    let unpacking = Unpacking::default();
+    let mut budget = Budget::new(&unpacking);
     let mut batches = VerifiedBatches::new(Bytes::copy_from_slice(bytes), &mut budget);
     let (mut values, mut is_broken) = (Vec::new(), false);
     for verified in &mut batches {

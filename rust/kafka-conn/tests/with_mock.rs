@@ -151,7 +151,7 @@ fn batch(value: &[u8]) -> Bytes {
         .append(1_700_000_000_000, Some(b"key"), Some(value), [])
         .expect("fits");
     builder.seal(SealOptions {
-        codec: Codec::None,
+        compression: Codec::None.into(),
         producer_id: -1,
         producer_epoch: -1,
         base_sequence: -1,

@@ -28,6 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_wire::codec::Compressor;
 use kafka_wire::{Codec, Pieces};
 
 use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
@@ -119,6 +120,7 @@ pub struct Accumulator<C> {
     /// Nothing of the open transaction is sent again.
     is_aborting: bool,
     buffers: Buffers,
+    compressor: Compressor,
     messages: usize,
     bytes: usize,
     /// See [`end_generation`](Self::end_generation).
@@ -152,6 +154,7 @@ impl<C> Accumulator<C> {
             transactions: Ledger::default(),
             is_aborting: false,
             buffers: Buffers::default(),
+            compressor: Compressor::default(),
             messages: 0,
             bytes: 0,
             generation: 0,
@@ -167,7 +170,7 @@ impl<C> Accumulator<C> {
 
     /// How batches are compressed.
     pub fn codec(&self) -> Codec {
-        self.settings.codec
+        self.settings.compression.codec()
     }
 
     /// The name of a topic that a [`Place`] speaks of.
@@ -225,11 +228,16 @@ impl<C> Accumulator<C> {
         };
         let size = open.builder.len();
         state.usual_size.learn(open.builder.written_len());
-        if !state.sealed.is_empty() && self.settings.codec == Codec::None {
+        let compression = self.settings.compression;
+        if !state.sealed.is_empty() && compression.codec() == Codec::None {
             open.builder.shrink_to_fit();
         }
-        let (codec, now) = (self.settings.codec, (self.settings.clock)());
-        let (batch, buffer) = open.seal(self.next_id, codec, self.terms.part_of, now);
+        let (batch, buffer) = open.seal(
+            self.next_id,
+            (compression, &mut self.compressor),
+            self.terms.part_of,
+            (self.settings.clock)(),
+        );
         self.buffers.keep(buffer);
         self.next_id += ID_SPAN;
         self.open_records -= batch.count;

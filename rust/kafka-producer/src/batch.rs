@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use kafka_wire::codec::{Compression, Compressor};
 use kafka_wire::records::{
     AppendError, BatchBuilder, EncodedBatch, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
 };
-use kafka_wire::Codec;
 
 use crate::record::NewRecord;
 
@@ -135,16 +135,17 @@ impl<C> Open<C> {
     pub fn seal(
         mut self,
         id: BatchId,
-        codec: Codec,
+        (compression, compressor): (Compression, &mut Compressor),
         transaction: Option<u64>,
         now: Duration,
     ) -> (Sealed<C>, Vec<u8>) {
         let count = self.builder.count();
-        let bytes = self.builder.encode(SealOptions {
-            codec,
+        let options = SealOptions {
+            compression,
             transactional: transaction.is_some(),
             ..SealOptions::default()
-        });
+        };
+        let bytes = self.builder.encode(options, compressor);
         let sealed = Sealed {
             id,
             span: ID_SPAN,
@@ -221,12 +222,17 @@ impl<C> Sealed<C> {
     ///
     /// # Errors
     /// The batch as it was, when it has a single record.
-    pub(crate) fn split(mut self, codec: Codec) -> Result<([Sealed<C>; 2], usize), Box<Self>> {
+    pub(crate) fn split(
+        mut self,
+        compression: Compression,
+        compressor: &mut Compressor,
+    ) -> Result<([Sealed<C>; 2], usize), Box<Self>> {
         if self.count < 2 || self.span < 2 {
             return Err(Box::new(self));
         }
         let first_count = self.count / 2;
-        let Some(((first, second), size)) = self.reencode(first_count, codec) else {
+        let reencoded = self.reencode(first_count, compression, compressor);
+        let Some(((first, second), size)) = reencoded else {
             return Err(Box::new(self));
         };
         let later = self
@@ -277,7 +283,8 @@ impl<C> Sealed<C> {
     fn reencode(
         &self,
         first_count: usize,
-        codec: Codec,
+        compression: Compression,
+        compressor: &mut Compressor,
     ) -> Option<((EncodedBatch, EncodedBatch), usize)> {
         let whole = self.bytes.clone().into_bytes();
         let batch = RecordBatches::new(whole).next()?.ok()?;
@@ -291,12 +298,16 @@ impl<C> Sealed<C> {
         }
         let size = halves[0].len().max(halves[1].len());
         let options = SealOptions {
-            codec,
+            compression,
             transactional: self.transaction.is_some(),
             ..SealOptions::default()
         };
         let [first, second] = &mut halves;
-        Some(((first.encode(options), second.encode(options)), size))
+        let halves = (
+            first.encode(options, compressor),
+            second.encode(options, compressor),
+        );
+        Some((halves, size))
     }
 }
 

@@ -78,6 +78,7 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use kafka_wire::codec::Compressor;
     use kafka_wire::records::{SealOptions, NO_HEADERS};
 
     use super::*;
@@ -93,7 +94,7 @@ mod tests {
         let value = vec![1; value];
         let appended = builder.append(1, None, Some(&value), NO_HEADERS);
         appended.expect("small enough");
-        builder.encode(SealOptions::default())
+        builder.encode(SealOptions::default(), &mut Compressor::default())
     }
 
     fn first(batch: &mut EncodedBatch) -> Bytes {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka_wire::Codec;
+use kafka_wire::codec::Compression;
 
 /// How the accumulator batches and encodes.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub struct Settings {
     /// No record that is larger is taken, encoded and not compressed; a batch ends there, whatever its limit.
     pub max_request_size: usize,
     /// Compression of sealed batches.
-    pub codec: Codec,
+    pub compression: Compression,
     /// Bytes that may be queued: what would go beyond is refused. `usize::MAX` for no limit.
     pub buffer_memory: usize,
     /// Records without a key stay on a partition until its batch is sealed (KIP-480).

@@ -35,7 +35,7 @@ fn with(codec: Codec, batch_limit: usize) -> Accumulator<u32> {
     let mut accumulator = Accumulator::new(Settings {
         batch_size: BATCH_SIZE,
         batch_limit,
-        codec,
+        compression: codec.into(),
         buffer_memory: usize::MAX,
         max_request_size: MAX_REQUEST_SIZE,
         patience: Duration::MAX,
@@ -625,7 +625,7 @@ fn for_large_values(codec: Codec) -> Accumulator<u32> {
     let mut accumulator = Accumulator::new(Settings {
         batch_size: 1 << 20,
         batch_limit: 1 << 20,
-        codec,
+        compression: codec.into(),
         buffer_memory: usize::MAX,
         max_request_size: 1 << 20,
         patience: Duration::MAX,
@@ -683,10 +683,10 @@ fn values_that_are_compressed_are_not_borrowed() {
     let mut accumulator = for_large_values(Codec::Lz4);
     let value = Bytes::from(vec![b'x'; LEND_FROM]);
     assert_eq!(append_lent(&mut accumulator, &value), 0);
-    accumulator.set_codec(Codec::None);
+    accumulator.set_compression(Codec::None.into());
     assert_eq!(append_lent(&mut accumulator, &value), 1);
     // What was borrowed before is compressed with the others.
-    accumulator.set_codec(Codec::Lz4);
+    accumulator.set_compression(Codec::Lz4.into());
     accumulator.all_due();
     let sent = accumulator.take_request(1).remove(0);
     assert_eq!(values(sent.bytes), [&value[..], &value[..]]);

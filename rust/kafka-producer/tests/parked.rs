@@ -27,7 +27,7 @@ fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
     Accumulator::new(Settings {
         batch_size: 4096,
         batch_limit: 4096,
-        codec: Codec::None,
+        compression: Codec::None.into(),
         buffer_memory,
         max_request_size: usize::MAX,
         patience: Duration::MAX,

@@ -41,7 +41,7 @@ fn append(c: &mut Criterion) {
                 b.iter(|| {
                     fill(&mut builder);
                     builder.seal(SealOptions {
-                        codec,
+                        compression: codec.into(),
                         ..SealOptions::default()
                     })
                 })
@@ -64,7 +64,7 @@ fn read(c: &mut Criterion) {
         let mut builder = BatchBuilder::with_capacity(1 << 20);
         fill(&mut builder);
         let bytes = builder.seal(SealOptions {
-            codec,
+            compression: codec.into(),
             ..SealOptions::default()
         });
         let batch = RecordBatches::new(bytes)

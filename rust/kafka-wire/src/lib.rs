@@ -1,6 +1,6 @@
 //! Kafka's bytes: primitives, one file per API, record batches, codecs and error codes.
 //!
-//! Everything here is a pure function of its input: no sockets, no clock, no state that outlives a call.
+//! Everything here is a function of its input: no sockets, no clock, no state but what the caller keeps.
 //!
 //! * [`messages`] declares every request and answer, in both directions and at every version we speak.
 //! * [`api`] names the APIs, says which versions we speak, and frames requests and answers.

@@ -1,7 +1,7 @@
 //! Batches that are cut off, damaged or lie about themselves.
 
 use bytes::{Bytes, BytesMut};
-use kafka_wire::codec::DecompressError;
+use kafka_wire::codec::{Compressor, DecompressError, Decompressor};
 use kafka_wire::records::*;
 use kafka_wire::{crc32c, Codec};
 use proptest::prelude::*;
@@ -31,9 +31,21 @@ fn batch_of(values: &[&[u8]], codec: Codec) -> Bytes {
             .expect("room");
     }
     builder.seal(SealOptions {
-        codec,
+        compression: codec.into(),
         ..SealOptions::default()
     })
+}
+
+fn compressed(codec: Codec, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Compressor::default()
+        .compress(codec.into(), data, &mut out)
+        .expect("it compresses");
+    out
+}
+
+fn decompress(codec: Codec, data: &[u8], limit: usize) -> Result<Bytes, DecompressError> {
+    Decompressor::default().decompress(codec, data, limit)
 }
 
 fn put(batch: &mut [u8], at: usize, bytes: &[u8]) {
@@ -298,8 +310,7 @@ fn unknown_codecs_are_refused() {
 fn a_bomb_gets_an_error_not_the_memory() {
     let zeros = vec![0; 64 << 20];
     for codec in CODECS {
-        let mut bomb = Vec::new();
-        codec.compress(&zeros, &mut bomb).expect("it compresses");
+        let bomb = compressed(codec, &zeros);
         let error = open(forged(codec.id(), 1, &bomb)).expect_err("too large");
         assert_eq!(
             error,
@@ -313,16 +324,15 @@ fn a_bomb_gets_an_error_not_the_memory() {
 #[test]
 fn a_batch_exactly_at_the_limit_is_read() {
     for codec in CODECS {
-        let mut compressed = Vec::new();
-        codec
-            .compress(&vec![1; LIMIT], &mut compressed)
-            .expect("it compresses");
+        let compressed = compressed(codec, &vec![1; LIMIT]);
         assert_eq!(
-            codec.decompress(&compressed, LIMIT).expect("it fits").len(),
+            decompress(codec, &compressed, LIMIT)
+                .expect("it fits")
+                .len(),
             LIMIT
         );
         assert_eq!(
-            codec.decompress(&compressed, LIMIT - 1),
+            decompress(codec, &compressed, LIMIT - 1),
             Err(DecompressError::TooLarge(LIMIT - 1))
         );
     }
@@ -332,9 +342,7 @@ fn a_batch_exactly_at_the_limit_is_read() {
 fn a_snappy_block_that_claims_the_impossible_is_refused() {
     // 2²⁰ bytes out of three.
     let claim = [0x80, 0x80, 0x40];
-    let error = Codec::Snappy
-        .decompress(&claim, usize::MAX)
-        .expect_err("impossible");
+    let error = decompress(Codec::Snappy, &claim, usize::MAX).expect_err("impossible");
     assert!(matches!(error, DecompressError::Malformed(_)));
 }
 
@@ -344,10 +352,7 @@ fn compressed_data_that_ends_early_is_malformed() {
         .flat_map(|i| (i / 7).to_be_bytes())
         .collect();
     for codec in CODECS {
-        let mut compressed = Vec::new();
-        codec
-            .compress(&data, &mut compressed)
-            .expect("it compresses");
+        let compressed = compressed(codec, &data);
         for len in [
             1,
             5,
@@ -357,7 +362,7 @@ fn compressed_data_that_ends_early_is_malformed() {
             compressed.len() - 9,
             compressed.len() - 5,
         ] {
-            let result = codec.decompress(&compressed[..len], LIMIT);
+            let result = decompress(codec, &compressed[..len], LIMIT);
             assert_ne!(
                 result.as_deref(),
                 Ok(&data[..]),
@@ -366,7 +371,7 @@ fn compressed_data_that_ends_early_is_malformed() {
             );
         }
         assert_eq!(
-            codec.decompress(&compressed, LIMIT).as_deref(),
+            decompress(codec, &compressed, LIMIT).as_deref(),
             Ok(&data[..])
         );
     }
@@ -378,10 +383,7 @@ fn snappy_is_read_raw_and_in_xerials_framing() {
     let records = &batch[RECORDS..];
     let raw = snap_raw(records);
     assert!(open(forged(Codec::Snappy.id(), 2, &raw)).is_ok());
-    let mut framed = Vec::new();
-    Codec::Snappy
-        .compress(records, &mut framed)
-        .expect("it compresses");
+    let framed = compressed(Codec::Snappy, records);
     assert_eq!(&framed[..16], b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01");
     assert_eq!(&framed[20..], &raw[..]);
     assert!(open(forged(Codec::Snappy.id(), 2, &framed)).is_ok());
@@ -393,19 +395,13 @@ fn snappy_is_read_raw_and_in_xerials_framing() {
 }
 
 fn snap_raw(data: &[u8]) -> Vec<u8> {
-    let mut framed = Vec::new();
-    Codec::Snappy
-        .compress(data, &mut framed)
-        .expect("it compresses");
+    let mut framed = compressed(Codec::Snappy, data);
     framed.split_off(20)
 }
 
 #[test]
 fn lz4_is_written_as_frames_of_independent_blocks() {
-    let mut frame = Vec::new();
-    Codec::Lz4
-        .compress(b"hello hello hello", &mut frame)
-        .expect("it compresses");
+    let frame = compressed(Codec::Lz4, b"hello hello hello");
     assert_eq!(&frame[..4], b"\x04\x22\x4d\x18");
     assert_eq!(frame[4] & 0xe0, 0x60, "version 1, block independence");
 }
@@ -448,10 +444,9 @@ proptest! {
         codec in 0..4usize, at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
         let codec = CODECS[codec];
-        let mut compressed = Vec::new();
-        codec.compress(&[b'x'; 3000], &mut compressed).expect("it compresses");
+        let mut compressed = compressed(codec, &[b'x'; 3000]);
         let at = at.index(compressed.len());
         compressed[at] = byte;
-        let _ = codec.decompress(&compressed, LIMIT);
+        let _ = decompress(codec, &compressed, LIMIT);
     }
 }

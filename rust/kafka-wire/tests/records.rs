@@ -7,6 +7,7 @@ use kafka_protocol::records::{
     Compression, Record as TheirRecord, RecordBatchDecoder, RecordBatchEncoder,
     RecordEncodeOptions, TimestampType,
 };
+use kafka_wire::codec::Compressor;
 use kafka_wire::records::*;
 use kafka_wire::Codec;
 use proptest::prelude::*;
@@ -169,7 +170,7 @@ proptest! {
     fn the_other_codec_reads_our_batches(messages in messages()) {
         for (codec, theirs) in CODECS {
             let options = SealOptions {
-                codec, producer_id: 77, producer_epoch: 5, base_sequence: 900, transactional: true,
+                compression: codec.into(), producer_id: 77, producer_epoch: 5, base_sequence: 900, transactional: true,
             };
             let mut bytes = sealed(&messages, options);
             let info = RecordBatchDecoder::decode_batch_info(&mut bytes.clone()).expect("a header");
@@ -191,7 +192,7 @@ proptest! {
     #[test]
     fn values_that_are_lent_make_the_same_bytes(messages in messages(), lent in any::<u16>()) {
         for (codec, _) in CODECS {
-            let options = SealOptions { codec, ..SealOptions::default() };
+            let options = SealOptions { compression: codec.into(), ..SealOptions::default() };
             let expected = sealed(&messages, options);
             let mut builder = BatchBuilder::new();
             for _ in 0..2 {
@@ -202,7 +203,7 @@ proptest! {
                     }
                 }
                 prop_assert_eq!(builder.len(), sealed(&messages, SealOptions::default()).len());
-                let mut batch = builder.encode(options);
+                let mut batch = builder.encode(options, &mut Compressor::default());
                 prop_assert!(builder.is_empty() && builder.len() == 0);
                 prop_assert_eq!(batch.len(), expected.len());
                 prop_assert_eq!(&batch.pieces().clone().into_bytes(), &expected);
@@ -238,7 +239,7 @@ proptest! {
     #[test]
     fn a_builder_that_is_used_again_builds_the_same(first in messages(), second in messages()) {
         for (codec, _) in CODECS {
-            let options = SealOptions { codec, ..SealOptions::default() };
+            let options = SealOptions { compression: codec.into(), ..SealOptions::default() };
             let mut builder = BatchBuilder::with_capacity(100);
             for messages in [&first, &second, &first] {
                 messages.iter().for_each(|m| m.append_to(&mut builder));
@@ -268,7 +269,7 @@ fn thousands_of_records_keep_their_order_and_offsets() {
             assert_eq!(index, Ok(i as usize));
         }
         let batch = only_batch(builder.seal(SealOptions {
-            codec,
+            compression: codec.into(),
             ..SealOptions::default()
         }));
         assert_eq!((batch.base_timestamp, batch.max_timestamp), (1_000, 20_999));
@@ -441,7 +442,7 @@ fn a_value_that_is_lent_is_sent_from_where_it_lies() {
     assert!(builder.lent_again(&value[1..]).is_none());
     assert!(builder.lent_again(&value[..9_999]).is_none());
     assert!(builder.written_len() < 1_000 && builder.len() > 30_000);
-    let mut batch = builder.encode(SealOptions::default());
+    let mut batch = builder.encode(SealOptions::default(), &mut Compressor::default());
     let lent = |piece: &&Bytes| piece.as_ptr() == value.as_ptr();
     assert_eq!(batch.pieces().iter().filter(lent).count(), 3);
     assert!(batch.into_memory().is_none());
@@ -470,7 +471,7 @@ fn values_that_are_lent_count_towards_the_largest_batch() {
 fn a_batch_can_move_to_another_producer() {
     let mut builder = BatchBuilder::new();
     builder.append(1, None, None, NO_HEADERS).expect("fits");
-    let mut batch = builder.encode(SealOptions::default());
+    let mut batch = builder.encode(SealOptions::default(), &mut Compressor::default());
     let first_at = |batch: &mut EncodedBatch| batch.pieces().iter().next().map(|b| b.as_ptr());
     let place = first_at(&mut batch);
     for (id, epoch, sequence) in [(9, 2, 100), (10, 0, 0)] {
@@ -493,7 +494,7 @@ fn a_batch_can_move_to_another_producer() {
 fn what_was_sent_does_not_change_when_its_batch_moves() {
     let mut builder = BatchBuilder::new();
     builder.append(1, None, None, NO_HEADERS).expect("fits");
-    let mut batch = builder.encode(SealOptions::default());
+    let mut batch = builder.encode(SealOptions::default(), &mut Compressor::default());
     batch.assign_producer(9, 2, 100);
     let sent = batch.pieces().clone();
     batch.assign_producer(10, 0, 0);

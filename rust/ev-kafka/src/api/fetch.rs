@@ -9,6 +9,7 @@ use kafka_wire::messages::fetch::FetchResponse;
 use kafka_wire::ApiKey;
 use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
+use self::batches::Unpacking;
 use self::request::{Asked, Part, Terms};
 use super::request::{
     check_connected, completion, completion_with, send_on, server_wait, version_or_lowest,
@@ -72,11 +73,12 @@ fn send(
     let version = version_or_lowest(&handle, ApiKey::Fetch);
     let request = request::request(parts, &terms, version);
     let strings = handle.strings();
+    let unpacking = handle.kept().get::<Unpacking>();
     let completion = match callback {
         None => completion::<FetchResponse>(None),
         Some(callback) => completion_with(&handle, callback, move |perl, answer| {
             let (response, read) = decode::<FetchResponse>(answer);
-            let hash = records::result(perl, &response, &asked, strings);
+            let hash = records::result(perl, &response, &asked, strings, &unpacking);
             let throttle_time_ms = response.throttle_time_ms;
             Built {
                 result: Ok(finish(perl, hash, throttle_time_ms, read.truncated)),
@@ -106,6 +108,7 @@ impl Shaped for FetchResponse {
     /// Every record that there is, whatever was asked for.
     fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
         let asked = Asked::default();
-        Ok(records::result(perl, self, &asked, Strings::AsStored))
+        let (strings, unpacking) = (Strings::AsStored, Unpacking::default());
+        Ok(records::result(perl, self, &asked, strings, &unpacking))
     }
 }

@@ -95,7 +95,10 @@ fn send_records(
     };
     let request = request::request(terms, [(topic, partition, batch.into())]);
     let handle = frame.object::<ConnHandle>()?;
-    if !carries(version_or_lowest(&handle, ApiKey::Produce), seal.codec) {
+    if !carries(
+        version_or_lowest(&handle, ApiKey::Produce),
+        seal.compression.codec(),
+    ) {
         let reason =
             format!("zstd compression needs Produce version {ZSTD_FROM}, which the broker lacks");
         return handle.fail(perl, completion(callback), reason).ok();

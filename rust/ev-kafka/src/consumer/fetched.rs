@@ -10,7 +10,7 @@ use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
 use super::session::{Place, Session};
-use crate::api::fetch::batches::{or_corrupt, Budget, VerifiedBatches};
+use crate::api::fetch::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use crate::arguments::NO_LEADER_EPOCH;
 use crate::strings::Strings;
 
@@ -106,9 +106,14 @@ impl Native for Pool {
 
 impl Fetched {
     /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
-    pub fn new(response: FetchResponse, session: &Session, reader: Reader) -> Fetched {
+    pub fn new(
+        response: FetchResponse,
+        session: &Session,
+        reader: Reader,
+        unpacking: &Unpacking,
+    ) -> Fetched {
         let mut partitions = Vec::new();
-        let mut budget = Budget::default();
+        let mut budget = Budget::new(unpacking);
         let passed_over = session.passed_over(&response);
         for topic in response.responses {
             for data in topic.partitions {
@@ -291,7 +296,7 @@ impl Partition {
         }
     }
 
-    fn read(&mut self, data: PartitionData, read_committed: bool, budget: &mut Budget) {
+    fn read(&mut self, data: PartitionData, read_committed: bool, budget: &mut Budget<'_>) {
         let from = self.next_offset;
         let aborted = data.aborted_transactions.filter(|_| read_committed);
         let aborted = AbortedTransactions::new(aborted.unwrap_or_default());
@@ -305,7 +310,7 @@ impl Partition {
         &mut self,
         bytes: Bytes,
         mut aborted: AbortedTransactions,
-        budget: &mut Budget,
+        budget: &mut Budget<'_>,
     ) -> Vec<ReadyBatch> {
         let from = self.next_offset;
         let mut ready = Vec::new();

@@ -12,6 +12,7 @@ use perl_xs::{ArrayRef, Av, Croak, Frame, HashRef, Native, Perl, Sv, XsubDef};
 use super::fetched::{Fetched, Reader};
 use super::seen::Seen;
 use super::session::{Next, Place, Session, Verdict, Wish, ENDS};
+use crate::api::fetch::batches::Unpacking;
 use crate::api::fetch::request::{self, Part, Terms};
 use crate::api::request::{
     by_topic, completion, completion_with, send_on, server_wait, version_or_lowest,
@@ -96,8 +97,9 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let version = version_or_lowest(&conn, ApiKey::Fetch);
     let next = session.0.borrow_mut().next(version);
     let request = request_of(next, &terms, version);
+    let unpacking = conn.kept().get::<Unpacking>();
     let completion = completion_with(&conn, callback, move |perl, answer| {
-        result(perl, answer, &session, reader)
+        result(perl, answer, &session, reader, &unpacking)
     });
     let wait = server_wait(terms.max_wait_ms);
     send_on(perl, &conn, &request, wait, completion)
@@ -133,7 +135,13 @@ fn number(frame: &Frame<'_>, index: usize) -> Result<i32, Croak> {
     Ok(given.clamp(0, i64::from(i32::MAX)) as i32)
 }
 
-fn result(perl: Perl, answer: &Answer, session: &Rc<FetchSession>, reader: Reader) -> Built {
+fn result(
+    perl: Perl,
+    answer: &Answer,
+    session: &Rc<FetchSession>,
+    reader: Reader,
+    unpacking: &Unpacking,
+) -> Built {
     let (response, read) = decode::<FetchResponse>(answer);
     let throttle_time_ms = response.throttle_time_ms;
     let mut session = session.0.borrow_mut();
@@ -148,7 +156,7 @@ fn result(perl: Perl, answer: &Answer, session: &Rc<FetchSession>, reader: Reade
                 Err(format!("Fetch error: {name} (code {code})"))
             }
             Verdict::Answered => {
-                let fetched = Fetched::new(response, &session, reader);
+                let fetched = Fetched::new(response, &session, reader, unpacking);
                 object(perl, fetched).map_err(|croak| croak.into_text(perl))
             }
         }

@@ -138,7 +138,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         batch_size: usize::try_from(int("batch_size", 16_384)?).unwrap_or(0),
         batch_limit: usize::try_from(int("batch_limit", 16_384)?).unwrap_or(0),
         max_request_size: config.max_request_size,
-        codec,
+        compression: codec.into(),
         buffer_memory: match usize::try_from(int("buffer_memory", 0)?) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(bytes) => bytes,
@@ -197,7 +197,7 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     producer.linger.set_zero(is_zero);
     let before = producer.partitioner.replace(partitioner);
     let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.set_codec(codec);
+    accumulator.set_compression(codec.into());
     accumulator.set_batch_size(
         usize::try_from(batch_size).unwrap_or(0),
         usize::try_from(batch_limit).unwrap_or(0),

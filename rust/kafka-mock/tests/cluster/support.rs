@@ -202,7 +202,7 @@ fn batch_by(by: Producer, base_sequence: i32, values: &[&str], transactional: bo
 
 fn sealed(records: &[(i64, &str)], codec: Codec) -> Bytes {
     let options = SealOptions {
-        codec,
+        compression: codec.into(),
         ..Default::default()
     };
     sealed_with(records, options)

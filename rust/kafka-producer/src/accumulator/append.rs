@@ -149,7 +149,9 @@ impl<C> Accumulator<C> {
         }
         let before = open.builder.len();
         // What is compressed is read once, and soon.
-        let lend = record.lend.filter(|_| self.settings.codec == Codec::None);
+        let lend = record
+            .lend
+            .filter(|_| self.settings.compression.codec() == Codec::None);
         let record = NewRecord { lend, ..record };
         if let Err(error) = open.push(record, callback) {
             if is_new {

@@ -1,13 +1,13 @@
 //! What a program may change while its producer runs.
 
-use kafka_wire::Codec;
+use kafka_wire::codec::Compression;
 
 use super::Accumulator;
 
 impl<C> Accumulator<C> {
     /// Compresses the batches that are sealed from now on so.
-    pub fn set_codec(&mut self, codec: Codec) {
-        self.settings.codec = codec;
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.settings.compression = compression;
     }
 
     /// Has batches due at another size from now on, and sealed at another limit; where a broker has found batches too

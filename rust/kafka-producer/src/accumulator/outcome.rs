@@ -40,7 +40,7 @@ impl<C> Accumulator<C> {
             return false;
         };
         let before = batch.bytes.len();
-        let split = batch.split(self.settings.codec);
+        let split = batch.split(self.settings.compression, &mut self.compressor);
         let topic = &mut self.topics[place.topic];
         let state = &mut topic.partitions[place.partition];
         let is_split = split.is_ok();
@@ -70,7 +70,7 @@ impl<C> Accumulator<C> {
         self.settled(&place, &batch);
         let bytes = std::mem::take(&mut batch.bytes);
         // Compressed bytes leave no room for another batch; where that one was built has been kept already.
-        if self.settings.codec == Codec::None {
+        if self.codec() == Codec::None {
             self.buffers.give_back(bytes);
         }
         Some((place, batch))

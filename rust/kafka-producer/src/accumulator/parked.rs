@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_wire::codec::Compression;
 use kafka_wire::records::Record;
-use kafka_wire::Codec;
 
 use super::{Accumulator, GivenUp, Place};
 use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
@@ -76,9 +76,12 @@ impl<C> Accumulator<C> {
         };
         if !parking.open.builder.is_empty() {
             let now = (self.settings.clock)();
-            let (batch, _) = parking
-                .open
-                .seal(self.next_id, Codec::None, parking.transaction, now);
+            let (batch, _) = parking.open.seal(
+                self.next_id,
+                (Compression::default(), &mut self.compressor),
+                parking.transaction,
+                now,
+            );
             self.next_id += ID_SPAN;
             self.topics[topic].parked.push_back(Chunk {
                 batch,

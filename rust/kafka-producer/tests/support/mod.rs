@@ -49,10 +49,9 @@ pub fn settings(seed: u64) -> Settings {
     Settings {
         batch_size: 200,
         batch_limit: if seed % 2 == 0 { 200 } else { 600 },
-        codec: if seed % 3 == 0 {
-            Codec::Lz4
-        } else {
-            Codec::None
+        compression: match seed % 3 {
+            0 => Codec::Lz4.into(),
+            _ => Codec::None.into(),
         },
         buffer_memory: usize::MAX,
         max_request_size: usize::MAX,

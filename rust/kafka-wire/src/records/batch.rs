@@ -8,7 +8,7 @@ use super::error::BatchError;
 use super::header::{batch_span, BatchHeader};
 use super::iter::{validate, Records};
 use super::layout::*;
-use crate::codec::Codec;
+use crate::codec::{Codec, Decompressor};
 
 /// The largest batch that is decompressed unless the caller says otherwise: far above what any broker accepts,
 /// far below what hurts the machine.
@@ -117,6 +117,18 @@ impl Batch {
     /// # Errors
     /// When any of that fails. There is no such thing as part of a batch.
     pub fn records(&self, limit: usize) -> Result<Records, BatchError> {
+        self.records_with(limit, &mut Decompressor::default())
+    }
+
+    /// The same with a decompressor that serves for many batches.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn records_with(
+        &self,
+        limit: usize,
+        decompressor: &mut Decompressor,
+    ) -> Result<Records, BatchError> {
         self.verify()?;
         let codec = Codec::from_id(self.header.codec_id())
             .ok_or(BatchError::UnknownCodec(self.header.codec_id()))?;
@@ -125,7 +137,7 @@ impl Batch {
             Codec::None => sealed,
             // Compaction leaves batches without records, and nothing to decompress in them.
             _ if sealed.is_empty() && self.header.record_count == 0 => sealed,
-            _ => codec.decompress(&sealed, limit)?.into(),
+            _ => decompressor.decompress(codec, &sealed, limit)?,
         };
         validate(&data, self.header.record_count)?;
         Ok(Records::new(data, &self.header))

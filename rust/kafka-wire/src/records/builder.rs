@@ -6,7 +6,7 @@ use super::encoded::EncodedBatch;
 use super::header::put;
 use super::layout::*;
 use super::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE};
-use crate::codec::Codec;
+use crate::codec::{Codec, Compression, Compressor};
 use crate::pieces::Pieces;
 use crate::primitives::{zigzag32, zigzag64, MAX_VARINT_LEN, MAX_VARLONG_LEN};
 
@@ -32,7 +32,7 @@ const SMALL_OVERHEAD: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealOptions {
     /// How the records are compressed.
-    pub codec: Codec,
+    pub compression: Compression,
     /// The producer id; -1 when not idempotent.
     pub producer_id: i64,
     /// The producer epoch; -1 when not idempotent.
@@ -47,7 +47,7 @@ impl Default for SealOptions {
     /// Uncompressed, from a producer that is not idempotent.
     fn default() -> Self {
         SealOptions {
-            codec: Codec::None,
+            compression: Compression::default(),
             producer_id: NO_PRODUCER_ID,
             producer_epoch: NO_PRODUCER_EPOCH,
             base_sequence: NO_SEQUENCE,
@@ -391,15 +391,17 @@ impl BatchBuilder {
     /// The complete batch in one piece, with base offset 0; the builder is empty afterwards. An empty builder gives an
     /// empty buffer: Kafka refuses batches without records.
     pub fn seal(&mut self, options: SealOptions) -> Bytes {
-        self.encode(options).into_bytes()
+        self.encode(options, &mut Compressor::default())
+            .into_bytes()
     }
 
     /// The same as it is to be sent: values that were lent are pieces of their own, unless records are compressed.
-    pub fn encode(&mut self, options: SealOptions) -> EncodedBatch {
+    /// The compressor serves for many batches.
+    pub fn encode(&mut self, options: SealOptions, compressor: &mut Compressor) -> EncodedBatch {
         if self.is_empty() {
             return EncodedBatch::default();
         }
-        let (mut batch, lent, codec) = self.take_records(options.codec);
+        let (mut batch, lent, codec) = self.take_records(options.compression, compressor);
         let len = batch.len() + lent.iter().map(|(_, value)| value.len()).sum::<usize>();
         self.put_header(&mut batch, len, codec, options);
         self.count = 0;
@@ -428,25 +430,29 @@ impl BatchBuilder {
 
     /// The records behind room for a header, and what of them lies elsewhere. Should the codec fail, which only a lack of
     /// memory can cause, they go out uncompressed.
-    fn take_records(&mut self, codec: Codec) -> (Vec<u8>, Vec<(usize, Bytes)>, Codec) {
+    fn take_records(
+        &mut self,
+        compression: Compression,
+        compressor: &mut Compressor,
+    ) -> (Vec<u8>, Vec<(usize, Bytes)>, Codec) {
         let used = std::mem::take(&mut self.used);
         let lent = std::mem::take(&mut self.lent);
         self.lent_len = 0;
-        if codec != Codec::None {
-            let mut compressed = Vec::with_capacity(used / 2 + RECORDS);
-            compressed.resize(RECORDS, 0);
+        if compression.codec() != Codec::None {
+            let mut batch = vec![0; RECORDS];
             let outcome = match lent.is_empty() {
-                true => codec.compress(&self.buf[RECORDS..used], &mut compressed),
+                true => {
+                    let records = &self.buf[RECORDS..used];
+                    compressor.compress(compression, records, &mut batch)
+                }
                 false => {
                     let whole = Bytes::copy_from_slice(&self.buf[..used]);
                     let whole = cut(whole, lent.clone()).into_bytes();
-                    codec.compress(&whole[RECORDS..], &mut compressed)
+                    compressor.compress(compression, &whole[RECORDS..], &mut batch)
                 }
             };
             if outcome.is_ok() {
-                // It may wait long, and was given room for what compresses badly.
-                compressed.shrink_to_fit();
-                return (compressed, Vec::new(), codec);
+                return (batch, Vec::new(), compression.codec());
             }
         }
         let mut batch = std::mem::take(&mut self.buf);

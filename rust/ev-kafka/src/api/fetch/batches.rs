@@ -1,6 +1,9 @@
 //! The batches of an answer, as far as they are to be read.
 
+use std::cell::{RefCell, RefMut};
+
 use bytes::Bytes;
+use kafka_wire::codec::Decompressor;
 use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
 
@@ -8,12 +11,26 @@ use kafka_wire::ErrorCode;
 /// small on the wire and a thousand times as large in memory, and all of them wait there until they are delivered.
 const MAX_DECOMPRESSED_ANSWER: usize = MAX_DECOMPRESSED_LEN;
 
+/// The memory that answers are decompressed into, one after the other. A connection keeps it.
+pub type Unpacking = RefCell<Decompressor>;
+
 /// What the batches of one answer may become when they are decompressed; goes along with them.
-pub struct Budget {
+pub struct Budget<'a> {
     left: usize,
+    decompressor: RefMut<'a, Decompressor>,
 }
 
-impl Budget {
+impl<'a> Budget<'a> {
+    /// For an answer of the connection that keeps this.
+    pub fn new(unpacking: &'a Unpacking) -> Budget<'a> {
+        let mut decompressor = unpacking.borrow_mut();
+        decompressor.trim();
+        Budget {
+            left: MAX_DECOMPRESSED_ANSWER,
+            decompressor,
+        }
+    }
+
     /// Whether the batches that follow are to be left alone, as if the answer ended here.
     fn is_spent(&self) -> bool {
         self.left == 0
@@ -21,7 +38,7 @@ impl Budget {
 
     /// The records of a batch, verified. Those that are not compressed are part of the answer already.
     fn records(&mut self, batch: &Batch) -> Result<Records, BatchError> {
-        let records = batch.records(MAX_DECOMPRESSED_LEN)?;
+        let records = batch.records_with(MAX_DECOMPRESSED_LEN, &mut self.decompressor)?;
         if batch.codec_id() != 0 {
             self.left = self.left.saturating_sub(records.byte_len());
         }
@@ -29,25 +46,17 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget {
-            left: MAX_DECOMPRESSED_ANSWER,
-        }
-    }
-}
-
 /// The batches of a partition with their records, up to and including the first one that does not
 /// verify, or up to where the budget has nothing left.
-pub struct VerifiedBatches<'a> {
+pub struct VerifiedBatches<'a, 'b> {
     batches: RecordBatches,
-    budget: &'a mut Budget,
+    budget: &'a mut Budget<'b>,
     has_ended: bool,
 }
 
-impl<'a> VerifiedBatches<'a> {
+impl<'a, 'b> VerifiedBatches<'a, 'b> {
     /// From what an answer has of a partition.
-    pub fn new(bytes: Bytes, budget: &'a mut Budget) -> Self {
+    pub fn new(bytes: Bytes, budget: &'a mut Budget<'b>) -> Self {
         VerifiedBatches {
             batches: RecordBatches::new(bytes),
             budget,
@@ -61,7 +70,7 @@ impl<'a> VerifiedBatches<'a> {
     }
 }
 
-impl Iterator for VerifiedBatches<'_> {
+impl Iterator for VerifiedBatches<'_, '_> {
     type Item = Result<(Batch, Records), BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -5,7 +5,7 @@ use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
 use kafka_wire::records::{Batch, BatchError, Headers, Record, Records};
 use perl_xs::{Av, Hv, Perl, Sv};
 
-use super::batches::{or_corrupt, Budget, VerifiedBatches};
+use super::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use super::request::Asked;
 use crate::api::shapes::list;
 use crate::strings::Strings;
@@ -51,8 +51,14 @@ impl Room {
 
 /// The result. Brokers send whole batches: records before the offset that was asked for are left
 /// out, as are control batches (the ends of transactions).
-pub fn result(perl: Perl, response: &FetchResponse, asked: &Asked, strings: Strings) -> Hv {
-    let mut budget = Budget::default();
+pub fn result(
+    perl: Perl,
+    response: &FetchResponse,
+    asked: &Asked,
+    strings: Strings,
+    unpacking: &Unpacking,
+) -> Hv {
+    let mut budget = Budget::new(unpacking);
     let mut room = Room {
         left: MAX_COST,
         strings,
@@ -78,7 +84,7 @@ fn partition(
     perl: Perl,
     data: &PartitionData,
     first: i64,
-    budget: &mut Budget,
+    budget: &mut Budget<'_>,
     room: &mut Room,
 ) -> Hv {
     let mut hash = Hv::new(perl);
@@ -113,7 +119,7 @@ fn append_records(
     records: &mut Av,
     bytes: Bytes,
     first: i64,
-    (budget, room): (&mut Budget, &mut Room),
+    (budget, room): (&mut Budget<'_>, &mut Room),
 ) -> Result<(), BatchError> {
     let mut batches = VerifiedBatches::new(bytes, budget);
     while !room.is_spent() {

@@ -113,7 +113,7 @@ pub fn codec(name: Option<&[u8]>) -> Result<Codec, Croak> {
 /// How a batch is sealed, from the options of `produce` and `produce_batch`.
 pub fn seal_options(options: &Options, transactional: bool) -> Result<SealOptions, Croak> {
     Ok(SealOptions {
-        codec: codec(options.bytes("compression")?.as_deref())?,
+        compression: codec(options.bytes("compression")?.as_deref())?.into(),
         producer_id: options.int("producer_id", NO_PRODUCER_ID)?,
         producer_epoch: options.int("producer_epoch", NO_PRODUCER_EPOCH)?,
         base_sequence: options.int("base_sequence", NO_SEQUENCE)?,
