@@ -21,7 +21,7 @@ sub recording_broker {
         my $acks = unpack 's>', substr $request->{body}, 2, 2;
         for my $part (ScriptedBroker::produced($request)) {
             my ($attributes) = unpack 'n', substr $part->[2], 21, 2;
-            push @$seen, { acks => $acks, codec => $attributes & 7, partition => $part->[1], records => unpack 'N', substr $part->[2], 57, 4 };
+            push @$seen, { acks => $acks, codec => $attributes & 7, partition => $part->[1], records => unpack('N', substr $part->[2], 57, 4), size => length $part->[2] };
         }
         return $acks ? ScriptedBroker::produce_answer($request) : undef;
     };
@@ -80,6 +80,42 @@ subtest 'compression' => sub {
     }
     # The broker's Produce is too old for zstd: that one is not sent.
     is_deeply \@codecs, [1, 3, 0, 0, 2, 0, 0], 'counts';
+};
+
+subtest 'compression_level' => sub {
+    my @notices;
+    my ($kafka, $send) = sending(compression => 'gzip', on_notice => sub { push @notices, $_[0] });
+    my $value = join '', map { chr(97 + $_ * $_ % 23) . $_ } 1 .. 2_000;
+    my $size  = sub { my ($batch) = $send->(1, 'k', $value); return @$batch{qw(codec size)} };
+    my (undef, $default) = $size->();
+    my %size;
+    for my $level (1, 9, undef) {
+        $kafka->{cfg}{compression_level} = $level;
+        (undef, $size{ $level // 'default' }) = $size->();
+    }
+    cmp_ok $size{9}, '<', $size{1}, 'counts';
+    is $size{default}, $default, 'until it is taken away';
+    @{ $kafka->{cfg} }{qw(compression compression_level)} = (lz4 => 12);
+    is +($size->())[0], 3, 'together with another codec';
+    is_deeply \@notices, [], 'nothing is told';
+
+    my @wrong = (
+        [{ compression_level => 18 }, 'must be from 1 to 17 with lz4, not 18'],
+        [{ compression => 'gzip' }, 'must be from 1 to 9, or -1 for the default, with gzip, not 12'],
+        [{ compression => 'snappy' }, 'cannot be 12: snappy has no levels'],
+        [{ compression_level => 'most' }, "must be an integer, not 'most'"],
+    );
+    for my $wrong (@wrong) {
+        my ($changed, $why) = @$wrong;
+        @{ $kafka->{cfg} }{keys %$changed} = values %$changed;
+        is +($size->())[0], 3, "$why: is not compressed otherwise";
+        is_deeply [splice @notices], ["option 'compression_level' $why"], 'is told once';
+        is_deeply [@{ $kafka->{cfg} }{qw(compression compression_level)}], [lz4 => 12], 'and stays as it was';
+    }
+    @{ $kafka->{cfg} }{qw(compression compression_level)} = (snappy => undef);
+    is +($size->())[0], 2, 'without a level';
+    @{ $kafka->{cfg} }{qw(compression compression_level)} = (undef, 9);
+    is +($size->())[0], 0, 'without a codec';
 };
 
 subtest 'batch_size' => sub {

@@ -102,6 +102,21 @@ is(EV::Kafka->new(transactional_id => 'x')->{cfg}{idempotent}, 1, 'transactional
     is_deeply \@warnings, [], 'but only to them';
 }
 
+# Each codec has levels of its own.
+is refused(compression => $_->[0], compression_level => $_->[1]), '', "level $_->[1] of " . ($_->[0] // 'no codec')
+    for [gzip => -1], [gzip => 1], [gzip => 9], [lz4 => 1], [lz4 => 17], [zstd => -131_072], [zstd => 0], [zstd => 22],
+    [none => 99], [undef, 5];
+like refused(compression => $_->[0], compression_level => $_->[1]), qr/^EV::Kafka: option 'compression_level' $_->[2] at \Q$0/,
+    "level $_->[1] of $_->[0]"
+    for [gzip => 0, 'must be from 1 to 9, or -1 for the default, with gzip, not 0'],
+    [gzip => 10, 'must be from 1 to 9, or -1 for the default, with gzip, not 10'],
+    [lz4 => 0, 'must be from 1 to 17 with lz4, not 0'], [lz4 => 18, 'must be from 1 to 17 with lz4, not 18'],
+    [zstd => 23, 'must be from -131072 to 22 with zstd, not 23'],
+    [zstd => -131_073, 'must be from -131072 to 22 with zstd, not -131073'],
+    [snappy => 1, 'cannot be 1: snappy has no levels'], [gzip => 'best', "must be an integer, not 'best'"],
+    [gzip => 1.5, "must be an integer, not '1.5'"];
+is(EV::Kafka->new(compression => 'gzip', compression_level => '7')->{cfg}{compression_level}, 7, 'a level is a number');
+
 for my $compression (qw(lz4 gzip zstd snappy none), undef) {
     is refused(compression => $compression), '', 'compression ' . ($compression // 'undef');
 }

@@ -62,6 +62,10 @@ subtest 'what is sent to a broker that advertises nothing' => sub {
     is unpack('x2 n', $start), 0xffff, 'acks -1';
     is_deeply [unpack 'x43 q> n N', $batch], [9, 2, 4], 'producer id, epoch and sequence';
     is unpack('x22 C', $batch), 1, 'gzip';
+    my $value = join '', map { chr(97 + $_ * $_ % 23) . $_ } 1 .. 2_000;
+    my ($low, $high) = map { my %option = (compression => 'gzip', compression_level => $_);
+        length sent($peer, sub { $conn->produce('t', 1, 'k', $value, \%option, $cb) })->{body} } 1, 9;
+    cmp_ok $high, '<', $low, 'of a higher level there is less';
     is_deeply [map { delete $_->{timestamp}; $_ } @{ EV::Kafka::_test_decode_batch($batch) }],
         [{ offset => 0, key => 'k', value => undef }, { offset => 1, key => undef, value => '' }], 'its records';
 };

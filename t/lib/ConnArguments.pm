@@ -65,6 +65,7 @@ sub produce_arguments {
     return (
         (map { my $name = $_; [$method, @$name, in_options($name->[0], @before)] }
             [acks => int16 => -1], [timestamp => int64 => 1 << 40], [compression => option => 'gzip'],
+            [compression_level => int64 => 7],
             [producer_id => int64 => 7], [producer_epoch => int16 => 7], [base_sequence => int32 => 7],
             [transactional_id => string => 'x']),
         [$method, options  => hash => undef, sub { (@before, $_[0], $cb) }],
@@ -290,6 +291,8 @@ sub of_structures {
     );
     return (
         (map { ['unsupported compression: brotli', @$_, { compression => 'brotli' }, $cb] }
+            [produce => 't', 0, 'k', 'v'], [produce_batch => 't', 0, [{}]]),
+        (map { ['compression_level must be from 1 to 17 with lz4, not 18', @$_, { compression => 'lz4', compression_level => 18 }, $cb] }
             [produce => 't', 0, 'k', 'v'], [produce_batch => 't', 0, [{}]]),
         $each->('produce_batch: expected arrayref of records',
             produce_batch => sub { ('t', 0, $_[0], $cb) }, @no_array),

@@ -60,6 +60,7 @@ my %CHECK = (
     batch_size        => _integer_check(min => 1, %INT32_MAX),
     max_request_size  => _integer_check(min => 1, %INT32_MAX),
     compression       => \&_compression,
+    compression_level => \&_compression_level,
     partitioner       => \&_partitioner,
     on_drain          => \&_callback,
     buffer_memory     => _integer_check(min => 0, max => 2**53),
@@ -138,6 +139,8 @@ sub parse {
     _force_acks(\%cfg) if $cfg{idempotent} && $cfg{acks} != -1;
     _bad(on_batch => 'takes the place of on_message: only one of them can be given')
         if $cfg{on_batch} && $cfg{on_message};
+    my $refusal = $class->level_refusal(@cfg{qw(compression compression_level)});
+    _bad(compression_level => $refusal) if defined $refusal;
     $cfg{partitioner} //= undef;
     $cfg{batch_limit} = defined $given{batch_size} ? $cfg{batch_size} : BATCH_LIMIT;
     $cfg{bootstrap} = delete $cfg{brokers};
@@ -161,6 +164,12 @@ sub check {
     my ($class, $name, $value) = @_;
     $value //= $DEFAULT{$name};
     return defined $value ? $CHECK{$name}->($name, $value) : undef;
+}
+
+# What keeps a level from going with a codec, after the name of its option; undef if nothing does.
+sub level_refusal {
+    my ($class, $codec, $level) = @_;
+    return defined $codec && defined $level ? EV::Kafka::_level_refusal($codec, $level) : undef;
 }
 
 # The default of on_error.
@@ -229,6 +238,13 @@ sub _compression {
     _bad($name, "names an unsupported compression: $value (lz4, gzip, zstd, snappy or none)")
         unless $value =~ /\A(?:lz4|gzip|zstd|snappy)\z/;
     return $value;
+}
+
+# Which of them there are depends on the codec.
+sub _compression_level {
+    my ($name, $value) = @_;
+    _bad($name, "must be an integer, not '$value'") unless $value =~ /\A-?[0-9]{1,9}\z/;
+    return $value + 0;
 }
 
 sub _isolation_level {
@@ -326,6 +342,11 @@ Seconds that a request for a transaction may take.
 =head2 die_of($text)
 
 The default of C<on_error>.
+
+=head2 level_refusal($compression, $level)
+
+Why these two do not go together, in words that the name of C<compression_level> is put before; undef if
+they do.
 
 =head2 check($name, $value)
 

@@ -1,6 +1,7 @@
 //! Plain functions of EV::Kafka: hashes, names of error codes, and the seams that tests use.
 
 use bytes::Bytes;
+use kafka_wire::codec::Compression;
 use kafka_wire::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest,
     CreateTopicsRequest, DeleteTopicsRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest,
@@ -19,7 +20,7 @@ use crate::api::fetch::batches::{Budget, Unpacking, VerifiedBatches};
 use crate::api::fetch::records::record_hash;
 use crate::api::produce::records;
 use crate::api::result::{build, Shaped};
-use crate::arguments::{options_and_callback, string, Values};
+use crate::arguments::{options_and_callback, string, Arguments, Values};
 use crate::conn::{Answer, Build, Kept};
 use crate::ev::{check_thread, process_generation};
 use crate::strings::Strings;
@@ -56,6 +57,10 @@ static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::_is_retriable",
         body: is_retriable,
+    },
+    XsubDef {
+        name: "EV::Kafka::_level_refusal",
+        body: level_refusal,
     },
     XsubDef {
         name: "EV::Kafka::_test_encode_batch",
@@ -166,6 +171,18 @@ fn is_retriable(frame: &mut Frame<'_>) -> Result<(), Croak> {
 /// A number that is no 16-bit code is outside the protocol too.
 fn error_code(frame: &Frame<'_>) -> Result<i16, Croak> {
     Ok(i16::try_from(frame.int(0)?.unwrap_or(0)).unwrap_or(i16::MIN))
+}
+
+/// `_level_refusal($codec, $level)`: why a codec does not take the level; undef when it does.
+fn level_refusal(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "_level_refusal");
+    let name = args.string(0, "codec")?;
+    let level = args.int(1, "level", 0)?;
+    let codec = Codec::from_name(&String::from_utf8_lossy(&name)).unwrap_or_default();
+    if let Err(refusal) = Compression::new(codec, level) {
+        frame.ret_bytes(refusal.to_string().as_bytes());
+    }
+    Ok(())
 }
 
 /// `_test_encode_batch(\@records, \%opts)`: the batch's bytes.

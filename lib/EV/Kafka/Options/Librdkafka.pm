@@ -18,6 +18,7 @@ my %OPTION = (
     'batch.size' => [batch_size => \&_as_it_is],
     'message.max.bytes' => [max_request_size => \&_as_it_is],
     (map { $_ => [compression => \&_as_it_is] } qw(compression.codec compression.type)),
+    'compression.level' => [compression_level => sub { $_[1] eq '-1' ? undef : $_[1] }],
     'enable.idempotence'     => [idempotent => \&_flag],
     'transactional.id'       => [transactional_id => \&_as_it_is],
     'transaction.timeout.ms' => [transaction_timeout => \&_as_it_is],
@@ -86,7 +87,8 @@ sub translate {
         my $converted = $convert->($name, $value);
         _refuse($name, "and '$said{$own}' are one option, and say different things")
             if defined $said{$own} && $given{ $said{$own} } ne $value;
-        ($into->{$own}, $said{$own}) = ($converted, $name);
+        $said{$own} = $name;
+        $into->{$own} = $converted if defined $converted;
     }
     _security(\%given, \%option);
     _commits(\%group);
@@ -223,6 +225,7 @@ A property that has no counterpart croaks with its name: nothing is dropped with
     batch.size                              batch_size
     message.max.bytes                       max_request_size
     compression.codec, compression.type     compression
+    compression.level                       compression_level
     partitioner                             murmur2 or murmur2_random only: always so
     enable.idempotence                      idempotent
     transactional.id                        transactional_id

@@ -11,7 +11,7 @@ use EV::Kafka::Options;
 #   applied     their values as batches have them, and all of them as one text, {given}
 #   has_warned  that a message's own acks mean nothing to an idempotent producer
 
-use constant NAMES => qw(acks batch_size compression linger_ms partitioner);
+use constant NAMES => qw(acks batch_size compression compression_level linger_ms partitioner);
 
 # A croak names the line of the program.
 $Carp::Internal{ +__PACKAGE__ } = 1;
@@ -28,7 +28,9 @@ sub apply {
     my $given = join "\0", map { $_ // '' } @$options{+NAMES};
     return if $given eq ($applied->{given} // '');
     my $batch_size = $applied->{batch_size} // $options->{batch_size};
+    my %before     = %$applied;
     $self->_apply_one($_) for NAMES;
+    $self->_match_level(\%before);
     $self->_keep_acks if $options->{idempotent};
     $applied->{given} = join "\0", map { $_ // '' } @$options{+NAMES};
     # A size that the program gives is the most that a batch has.
@@ -40,6 +42,7 @@ sub apply {
         batch_limit => $options->{batch_limit},
         compression => $options->{compression} // 'none',
         lingers     => $options->{linger_ms} > 0 ? 1 : 0,
+        compression_level => $options->{compression_level},
         sticky      => defined $partitioner && !ref $partitioner ? 1 : 0,
     }, \$options->{partitioner}, $options);
 }
@@ -108,6 +111,18 @@ sub _apply_one {
     return;
 }
 
+# A codec and a level that do not go together both stay as they were.
+sub _match_level {
+    my ($self, $before) = @_;
+    my ($options, $applied, $outbox) = @$self{qw(options applied outbox)};
+    my @names   = qw(compression compression_level);
+    my $refusal = EV::Kafka::Options->level_refusal(@$options{@names});
+    return unless defined $refusal;
+    $outbox->notice('option compression_level', "option 'compression_level' $refusal");
+    $options->{$_} = $applied->{$_} = $before->{$_} for @names;
+    return;
+}
+
 sub _keep_acks {
     my ($self) = @_;
     my $options = $self->{options};
@@ -128,7 +143,7 @@ EV::Kafka::Producer::Settings - options that batches go by
 =head1 DESCRIPTION
 
 For L<EV::Kafka::Producer>, not for use by itself. A program may change C<acks>, C<batch_size>,
-C<compression>, C<linger_ms> and C<partitioner> of a client at any time.
+C<compression>, C<compression_level>, C<linger_ms> and C<partitioner> of a client at any time.
 
 =head1 METHODS
 

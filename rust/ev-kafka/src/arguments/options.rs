@@ -26,11 +26,12 @@ impl Options {
 
     /// The integer; `default` when it was not given or is undef.
     pub fn int<T: TryFrom<i64>>(&self, name: &str, default: T) -> Result<T, Croak> {
-        let value = self.value(name)?;
-        Ok(self
-            .values
-            .integer(value.as_ref(), name)?
-            .unwrap_or(default))
+        Ok(self.nullable_int(name)?.unwrap_or(default))
+    }
+
+    /// The integer; `None` when it was not given or is undef.
+    pub fn nullable_int<T: TryFrom<i64>>(&self, name: &str) -> Result<Option<T>, Croak> {
+        self.values.integer(self.value(name)?.as_ref(), name)
     }
 
     /// Perl's idea of its truth; false when it was not given.

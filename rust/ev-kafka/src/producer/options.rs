@@ -26,10 +26,11 @@ enum Applied {
 const PARTITIONER: &str = "partitioner";
 
 /// Options that count from the next batch on.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "acks",
     "batch_size",
     "compression",
+    "compression_level",
     "linger_ms",
     PARTITIONER,
 ];

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
+use kafka_wire::codec::Compression;
 use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
 
 use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
-use crate::api::produce::records::{codec, headers, now_ms, Headers};
+use crate::api::produce::records::{compression, headers, now_ms, Headers};
 use crate::arguments::Values;
 use crate::ev::Loop;
 use crate::strings::Strings;
@@ -121,7 +122,6 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .value(1)?
         .and_then(|sv| HashRef::new(&sv))
         .ok_or("EV::Kafka::Accumulator->new: expected hashref")?;
-    let codec = codec(conf.get_bytes(perl, "compression")?.as_deref())?;
     let int = |key: &str, default: i64| Ok::<_, Croak>(conf.get_i64(perl, key)?.unwrap_or(default));
     let config = Config {
         acks: Cell::new(-1),
@@ -138,7 +138,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         batch_size: usize::try_from(int("batch_size", 16_384)?).unwrap_or(0),
         batch_limit: usize::try_from(int("batch_limit", 16_384)?).unwrap_or(0),
         max_request_size: config.max_request_size,
-        compression: codec.into(),
+        compression: Compression::default(),
         buffer_memory: match usize::try_from(int("buffer_memory", 0)?) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(bytes) => bytes,
@@ -183,7 +183,10 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .value(1)?
         .and_then(|sv| HashRef::new(&sv))
         .ok_or("set_options: expected hashref")?;
-    let codec = codec(options.get_bytes(perl, "compression")?.as_deref())?;
+    let compression = compression(
+        options.get_bytes(perl, "compression")?.as_deref(),
+        options.get_i64(perl, "compression_level")?,
+    )?;
     let acks = options.get_i64(perl, "acks")?.unwrap_or(-1);
     let size = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(16_384));
     let (batch_size, batch_limit) = (size("batch_size")?, size("batch_limit")?);
@@ -197,7 +200,7 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     producer.linger.set_zero(is_zero);
     let before = producer.partitioner.replace(partitioner);
     let mut accumulator = producer.accumulator.borrow_mut();
-    accumulator.set_compression(codec.into());
+    accumulator.set_compression(compression);
     accumulator.set_batch_size(
         usize::try_from(batch_size).unwrap_or(0),
         usize::try_from(batch_limit).unwrap_or(0),

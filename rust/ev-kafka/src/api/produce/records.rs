@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use kafka_wire::codec::Compression;
 use kafka_wire::records::{
     AppendError, BatchBuilder, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
 };
@@ -98,22 +99,32 @@ fn record(
     })
 }
 
-/// The codec that an option names; none without one.
+/// The codec that an option names, none without one, at the level that another says.
 ///
 /// # Errors
-/// `unsupported compression: NAME`
-pub fn codec(name: Option<&[u8]>) -> Result<Codec, Croak> {
+/// `unsupported compression: NAME`, or that the codec does not have the level.
+pub fn compression(name: Option<&[u8]>, level: Option<i64>) -> Result<Compression, Croak> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
-        return Ok(Codec::None);
+        return Ok(Compression::default());
     };
     let text = String::from_utf8_lossy(name);
-    Codec::from_name(&text).ok_or_else(|| format!("unsupported compression: {text}").into())
+    let codec =
+        Codec::from_name(&text).ok_or_else(|| format!("unsupported compression: {text}"))?;
+    let Some(level) = level else {
+        return Ok(codec.into());
+    };
+    // No codec has a level that is so large.
+    let level = i32::try_from(level).unwrap_or(i32::MAX);
+    Compression::new(codec, level).map_err(|error| format!("compression_level {error}").into())
 }
 
 /// How a batch is sealed, from the options of `produce` and `produce_batch`.
 pub fn seal_options(options: &Options, transactional: bool) -> Result<SealOptions, Croak> {
     Ok(SealOptions {
-        compression: codec(options.bytes("compression")?.as_deref())?.into(),
+        compression: compression(
+            options.bytes("compression")?.as_deref(),
+            options.nullable_int("compression_level")?,
+        )?,
         producer_id: options.int("producer_id", NO_PRODUCER_ID)?,
         producer_epoch: options.int("producer_epoch", NO_PRODUCER_EPOCH)?,
         base_sequence: options.int("base_sequence", NO_SEQUENCE)?,
