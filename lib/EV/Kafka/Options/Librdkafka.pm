@@ -225,7 +225,7 @@ A property that has no counterpart croaks with its name: nothing is dropped with
     batch.size                              batch_size
     message.max.bytes                       max_request_size
     compression.codec, compression.type     compression
-    compression.level                       compression_level
+    compression.level                       compression_level, -1 is not given
     partitioner                             murmur2 or murmur2_random only: always so
     enable.idempotence                      idempotent
     transactional.id                        transactional_id
