@@ -26,7 +26,7 @@ typedef struct {
     pxs_bytes string[3];
     SV *callback;
     SV *const *scalar;         /* of the strings */
-    SV *with;                  /* what the callback gets behind its own arguments: see keep_with */
+    pxs_with with;             /* what the callback gets behind its own arguments */
     pxs_fast_options *options; /* NULL: none */
     int64_t answer;            /* -1: nobody has been asked */
     SV *asked;                 /* by the handler: whom to ask */
@@ -74,21 +74,28 @@ static int read_rest(pTHX_ I32 ax, I32 items, pxs_rest *rest) {
     return items <= 6 || (rest->callback && SvROK(ST(5)) && SvRV(ST(5)) == rest->callback);
 }
 
-/* A copy. The text that perl has made of an integer is not worth one. */
-static SV *keep(pTHX_ SV *sv) {
-    if ((SvFLAGS(sv) & (SVf_IOK | SVf_NOK | SVf_POK | SVf_ROK | SVf_IVisUV)) == SVf_IOK) return newSViv(SvIVX(sv));
-    return newSVsv(sv);
-}
-
-/* Of the arguments behind the callback a copy of the only one, or an array of copies. */
-static SV *keep_with(pTHX_ I32 ax, I32 items) {
-    AV *several;
+/* Of the arguments behind the callback what a copy of the only one is made of, or an array of copies. */
+static void keep_with(pTHX_ I32 ax, I32 items, pxs_with *with) {
     I32 i;
-    if (items == 7) return keep(aTHX_ ST(6));
-    several = newAV();
-    av_extend(several, items - 7);
-    for (i = 6; i < items; i++) av_push(several, keep(aTHX_ ST(i)));
-    return (SV *)several;
+    with->kind = WITH_VALUE;
+    if (items > 7) {
+        AV *several = newAV();
+        av_extend(several, items - 7);
+        for (i = 6; i < items; i++) av_push(several, newSVsv(ST(i)));
+        with->sv = (SV *)several;
+    } else {
+        SV *sv = ST(6);
+        /* the text that perl has made of an integer is not worth a copy */
+        if ((SvFLAGS(sv) & (SVf_IOK | SVf_NOK | SVf_POK | SVf_ROK | SVf_IVisUV)) == SVf_IOK) {
+            with->kind = WITH_INT;
+            with->i = (int64_t)SvIVX(sv);
+        } else if (SvROK(sv) && !SvAMAGIC(sv)) {
+            with->kind = WITH_REF;
+            with->sv = SvREFCNT_inc_simple_NN(SvRV(sv));
+        } else {
+            with->sv = newSVsv(sv);
+        }
+    }
 }
 
 /* A number that is written with digits alone. 0: none, or one that is not taken here. */
@@ -355,11 +362,12 @@ XS(pxs_fast_xsub) {
                 args.string[i].len = defined ? SvCUR(string[i]) : 0;
             }
             args.callback = rest.callback;
-            args.with = items > 6 ? keep_with(aTHX_ ax, items) : NULL;
+            args.with.kind = WITH_NOTHING;
+            if (items > 6) keep_with(aTHX_ ax, items, &args.with);
             state->no_calls++;
             outcome = def->entry(def, holder->value, &args, &error);
             state->no_calls--;
-            SvREFCNT_dec(args.with); /* it was not taken */
+            if (UNLIKELY(args.with.kind >= WITH_REF)) SvREFCNT_dec_NN(args.with.sv); /* it was not taken */
             if (LIKELY(outcome == 0)) XSRETURN_EMPTY;
             if (outcome & OUTCOME_PANICKED) croak_sv(sv_2mortal(error));
             if (outcome & OUTCOME_FALLBACK) break;

@@ -4,7 +4,7 @@
 
 typedef struct {
     SV *callee;
-    SV *with; /* what comes behind the arguments: a value, or an array of several; its count is the loop's */
+    pxs_with with; /* what comes behind the arguments; its count is the loop's */
     int release;
     uint32_t nargs;
     pxs_arg args[PXS_MAX_SLOTS];
@@ -54,6 +54,15 @@ PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
     }
 }
 
+static SV *made_of(pTHX_ const pxs_with *with) {
+    switch (with->kind) {
+    case WITH_INT: return newSViv((IV)with->i);
+    case WITH_REF: return newRV_noinc(with->sv);
+    case WITH_VALUE: return with->sv;
+    default: return NULL;
+    }
+}
+
 /* Puts a value, or the elements of an array, on the stack. */
 static void push_with(pTHX_ SV *with) {
     dSP;
@@ -77,7 +86,7 @@ static void loop_job(pTHX_ void *data) {
         const int is_call = loop->next(loop->data, call);
         if (is_call) {
             loop->releasing[0] = call->release ? call->callee : NULL;
-            loop->releasing[1] = call->with;
+            loop->releasing[1] = made_of(aTHX_ &call->with);
         }
         PXS_RESUME_EXIT;
         if (!is_call) return;
@@ -88,7 +97,7 @@ static void loop_job(pTHX_ void *data) {
             PUSHs(sv);
         }
         PUTBACK;
-        if (call->with) push_with(aTHX_ call->with);
+        if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
         call_sv(call->callee, G_VOID | G_DISCARD);
         RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;

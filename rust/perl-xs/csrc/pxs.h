@@ -41,6 +41,14 @@ typedef struct {
     size_t len;
 } pxs_arg;
 
+/* What a callback is called with behind its own arguments: as little as can be kept of it until then. */
+enum { WITH_NOTHING, WITH_INT, WITH_REF, WITH_VALUE };
+typedef struct {
+    uint32_t kind;
+    int64_t i;
+    SV *sv; /* what is referred to; a value, or an array of several */
+} pxs_with;
+
 /* what can be read of an argument in place */
 typedef struct {
     uint32_t kinds;

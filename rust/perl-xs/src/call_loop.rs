@@ -88,11 +88,27 @@ impl<'a> Slots<'a> {
         );
     }
 
-    /// What comes behind all other arguments: the value itself, or, if it is an array, its elements. The count is given up
-    /// right after the call.
+    /// What comes behind all other arguments. It is given up right after the call.
     #[inline]
-    pub fn with(&mut self, value: Sv) {
-        self.raw.with = value.into_raw();
+    pub fn with(&mut self, with: With) {
+        let nothing = ffi::RawWith::NOTHING;
+        self.raw.with = match with {
+            With::Int(int) => ffi::RawWith {
+                kind: ffi::WITH_INT,
+                int,
+                ..nothing
+            },
+            With::Ref(referent) => ffi::RawWith {
+                kind: ffi::WITH_REF,
+                sv: referent.into_raw(),
+                ..nothing
+            },
+            With::Value(value) => ffi::RawWith {
+                kind: ffi::WITH_VALUE,
+                sv: value.into_raw(),
+                ..nothing
+            },
+        };
     }
 
     /// A reference to an array of the rows that `fill` describes.
@@ -112,6 +128,17 @@ impl<'a> Slots<'a> {
             0,
         );
     }
+}
+
+/// What a callback is called with behind its own arguments, kept in as little memory as it takes.
+#[derive(Clone, Debug)]
+pub enum With {
+    /// An integer.
+    Int(i64),
+    /// A reference to this.
+    Ref(Sv),
+    /// A value, or, if it is an array, its elements.
+    Value(Sv),
 }
 
 /// Whom to call.
@@ -219,7 +246,7 @@ unsafe extern "C" fn next<C: Calls>(data: *mut c_void, call: *mut ffi::RawCall) 
     let run = &mut *data.cast::<Run<'_, C>>();
     let call = &mut *call;
     call.nargs = 0;
-    call.with = ptr::null_mut();
+    call.with = ffi::RawWith::NOTHING;
     let callee = panic::caught(|| {
         let mut slots = Slots {
             raw: &mut *call,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 
 use crate::object::{self, Native};
-use crate::{ffi, panic, Perl, SharedString, Sv};
+use crate::{ffi, panic, Perl, SharedString, Sv, With};
 
 /// What the handler is given. The slices are Perl's own buffers.
 #[repr(transparent)]
@@ -82,11 +82,17 @@ impl<'a> FastArgs<'a> {
         }
     }
 
-    /// What the callback is to be called with behind its own arguments, for [`Slots::with`](crate::Slots::with): a copy of
-    /// the one argument, or an array of several. Can be taken once.
+    /// What the callback is to be called with behind its own arguments, for [`Slots::with`](crate::Slots::with). Can be
+    /// taken once.
     #[inline]
-    pub fn with(&self) -> Option<Sv> {
-        unsafe { Sv::from_raw(self.raw.with.replace(ptr::null_mut())) }
+    pub fn with(&self) -> Option<With> {
+        let raw = self.raw.with.replace(ffi::RawWith::NOTHING);
+        match raw.kind {
+            ffi::WITH_INT => Some(With::Int(raw.int)),
+            ffi::WITH_REF => unsafe { Sv::from_raw(raw.sv) }.map(With::Ref),
+            ffi::WITH_VALUE => unsafe { Sv::from_raw(raw.sv) }.map(With::Value),
+            _ => None,
+        }
     }
 
     /// What was given by name, if anything was.

@@ -80,11 +80,32 @@ pub const ARG_TEXT: u32 = 9;
 
 pub const MAX_SLOTS: usize = 8;
 
+/// What a callback is called with behind its own arguments; the count is that of whoever takes it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawWith {
+    pub kind: u32,
+    pub int: i64,
+    pub sv: *mut SV,
+}
+
+impl RawWith {
+    pub const NOTHING: RawWith = RawWith {
+        kind: 0,
+        int: 0,
+        sv: std::ptr::null_mut(),
+    };
+}
+
+pub const WITH_INT: u32 = 1;
+pub const WITH_REF: u32 = 2;
+pub const WITH_VALUE: u32 = 3;
+
 /// One call of a loop, as Rust describes it to C.
 #[repr(C)]
 pub struct RawCall {
     pub callee: *mut SV,
-    pub with: *mut SV,
+    pub with: RawWith,
     pub release: c_int,
     pub nargs: u32,
     pub args: [RawArg; MAX_SLOTS],
@@ -155,7 +176,7 @@ pub struct RawFastArgs {
     pub c: RawBytes,
     pub callback: *mut SV,
     pub scalars: *const *mut SV,
-    pub with: Cell<*mut SV>,
+    pub with: Cell<RawWith>,
     pub options: *const RawFastOptions,
     pub answer: i64,
     pub asked: Cell<*mut SV>,

@@ -53,7 +53,7 @@ mod sv;
 mod template;
 
 pub use call::{call, call_method, call_method_scalar, call_scalar, Arg, Flow, Outcome};
-pub use call_loop::{CallLoop, Callee, Calls, Slots};
+pub use call_loop::{CallLoop, Callee, Calls, Slots, With};
 pub use codes::drop_together;
 pub use containers::{ArrayRef, Av, HashRef, Hv};
 pub use croak::Croak;

@@ -1,13 +1,12 @@
 //! A delivery callback, with what the program wants it to be called with.
 
-use perl_xs::{ArrayRef, Av, Callee, Croak, FastArgs, Frame, Perl, Slots, Sv};
+use perl_xs::{ArrayRef, Av, Callee, Croak, FastArgs, Frame, Perl, Slots, Sv, With};
 
-/// The code, and what it is called with behind result and error: a copy of the one argument, or an array of several. A
-/// scalar is never an array, so one pointer says which.
+/// The code, and what it is called with behind result and error.
 #[derive(Clone, Debug)]
 pub struct Callback {
     code: Sv,
-    with: Option<Sv>,
+    with: Option<With>,
 }
 
 impl Callback {
@@ -32,11 +31,11 @@ impl Callback {
         let code = values.next().and_then(|code| code.code());
         let code = code.ok_or("expected a callback")?;
         let with = match values.len() {
-            0 | 1 => values.next(),
+            0 | 1 => values.next().map(With::Value),
             several => {
                 let mut list = Av::with_capacity(perl, several);
                 values.for_each(|value| list.push(perl, value));
-                Some(list.into_value())
+                Some(With::Value(list.into_value()))
             }
         };
         Ok(Some(Callback { code, with }))
@@ -50,12 +49,16 @@ impl Callback {
         };
         let mut list = Av::new(perl);
         list.push(perl, code);
-        match ArrayRef::of_value(&with) {
-            Some(several) => several
-                .to_vec(perl)?
-                .into_iter()
-                .for_each(|value| list.push(perl, value)),
-            None => list.push(perl, with),
+        match with {
+            With::Int(int) => list.push(perl, Sv::int(perl, int)),
+            With::Ref(referent) => list.push(perl, Sv::new_ref(perl, &referent)),
+            With::Value(value) => match ArrayRef::of_value(&value) {
+                Some(several) => several
+                    .to_vec(perl)?
+                    .into_iter()
+                    .for_each(|value| list.push(perl, value)),
+                None => list.push(perl, value),
+            },
         }
         Ok(list.into_ref(perl))
     }

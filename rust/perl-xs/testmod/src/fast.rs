@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use perl_xs::{
     attach, call, register, register_fast3, CallLoop, Callee, Calls, Croak, FastArgs, FastOptions,
-    FastOutcome, FastXsub, Frame, InPlace, Native, Perl, Slots, Sv, XsubDef,
+    FastOutcome, FastXsub, Frame, InPlace, Native, Perl, Slots, Sv, With, XsubDef,
 };
 
 static XSUBS: &[XsubDef] = &[
@@ -91,7 +91,7 @@ struct Log {
     count: Cell<usize>,
     callbacks: RefCell<Vec<Sv>>,
     /// What each of them is called with.
-    withs: RefCell<Vec<Option<Sv>>>,
+    withs: RefCell<Vec<Option<With>>>,
 }
 
 impl Native for Log {
@@ -164,7 +164,7 @@ fn said(options: &FastOptions<'_>) -> Vec<u8> {
 }
 
 /// The callbacks that were kept, in order.
-struct Kept(std::vec::IntoIter<(Sv, Option<Sv>)>);
+struct Kept(std::vec::IntoIter<(Sv, Option<With>)>);
 
 impl Calls for Kept {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
