@@ -1,7 +1,7 @@
 use v5.14;
 use warnings;
 
-# What Java's producer and kcat write with each codec, EV::Kafka reads exactly.
+# What Java's producer and kcat write with each codec and at its lowest and highest levels, EV::Kafka reads exactly.
 
 use lib 'xt/lib';
 use RealKafka;
@@ -30,22 +30,39 @@ my @lines       = map { ["key-$_", "value of line $_ " x ($_ % 8)] } 0 .. $RECOR
 my $input       = join '', map { "$_->[0]:$_->[1]\n" } @lines;
 my @kcat_wanted = map { [$_->[0], length $_->[1] ? $_->[1] : '', 'from=kcat,why=test'] } @lines;
 
+sub read_of_java {
+    my ($version, $brokers, $codec, $level) = @_;
+    my $topic  = create_topic($brokers, join('-', 'foreign-java', $codec, $level // ()), 1);
+    my %option = (%BATCHING, 'compression.type' => $codec);
+    $option{"compression.$codec.level"} = $level if defined $level;
+    java_produce($version, $brokers, $topic, \%option, \@records);
+    my ($read) = consume($brokers, $topic, 1, $RECORDS);
+    is same_records($read, \@wanted), undef, "Kafka $version: Java's records, $codec " . ($level // '');
+}
+
+sub read_of_kcat {
+    my ($version, $brokers, $codec, $level) = @_;
+    my $topic  = create_topic($brokers, join('-', 'foreign-kcat', $codec, $level // ()), 1);
+    my %option = (%BATCHING, defined $level ? ('compression.level' => $level) : ());
+    kcat_produce(
+        ['-b', $brokers, '-t', $topic, '-K:', '-z', $codec, '-H', 'from=kcat', '-H', 'why=test',
+            map { ('-X', "$_=$option{$_}") } sort keys %option],
+        $input);
+    my ($read) = consume($brokers, $topic, 1, $RECORDS);
+    is same_records($read, \@kcat_wanted), undef, "Kafka $version: kcat's records, $codec " . ($level // '');
+}
+
 for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $brokers = shared_cluster($version)->bootstrap;
     for my $codec (qw(none gzip snappy lz4 zstd)) {
-        my $topic = create_topic($brokers, "foreign-java-$codec", 1);
-        java_produce($version, $brokers, $topic, { %BATCHING, 'compression.type' => $codec }, \@records);
-        my ($read) = consume($brokers, $topic, 1, $RECORDS);
-        is same_records($read, \@wanted), undef, "Kafka $version: Java's records, $codec";
-
-        $topic = create_topic($brokers, "foreign-kcat-$codec", 1);
-        kcat_produce(
-            ['-b', $brokers, '-t', $topic, '-K:', '-z', $codec, '-H', 'from=kcat', '-H', 'why=test',
-                map { ('-X', "$_=$BATCHING{$_}") } sort keys %BATCHING],
-            $input);
-        ($read) = consume($brokers, $topic, 1, $RECORDS);
-        is same_records($read, \@kcat_wanted), undef, "Kafka $version: kcat's records, $codec";
+        read_of_java($version, $brokers, $codec);
+        read_of_kcat($version, $brokers, $codec);
     }
 }
+
+# Java's producer has levels since 3.8 (KIP-390).
+my @newest = ($KafkaCluster::NEWEST, shared_cluster($KafkaCluster::NEWEST)->bootstrap);
+read_of_java(@newest, @$_) for [gzip => 1], [gzip => 9], [lz4 => 1], [lz4 => 17], [zstd => -7], [zstd => 19];
+read_of_kcat(@newest, @$_) for [gzip => 1], [gzip => 9], [lz4 => 1], [lz4 => 12], [zstd => 1], [zstd => 12];
 
 done_testing;
