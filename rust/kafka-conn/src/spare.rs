@@ -5,6 +5,8 @@ use bytes::Bytes;
 
 /// Memory grows in steps of at most this while a long response arrives, whatever its size field claims.
 const MAX_GROWTH: usize = 4 << 20;
+/// Memory comes in multiples of this.
+const ROUND: usize = 256 << 10;
 /// The most offered to one read.
 const MAX_READ: usize = 512 << 10;
 /// How many are kept: one is read into while the program looks at another.
@@ -66,7 +68,7 @@ impl Spare {
         match self.memory.iter().position(suits) {
             Some(index) => Vec::from(self.memory.swap_remove(index)),
             // Responses differ in length: the next one is to find room, too.
-            None => vec![0; length.next_power_of_two().min(arrived + MAX_GROWTH)],
+            None => vec![0; length.next_multiple_of(ROUND).min(arrived + MAX_GROWTH)],
         }
     }
 
