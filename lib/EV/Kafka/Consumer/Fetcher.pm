@@ -92,7 +92,7 @@ sub listen_again {
 sub _nodes_about_to_resolve {
     my ($self, @looked_up) = @_;
     my $now = $self->{loop}->now;
-    my %nodes;
+    my (%nodes, $soonest);
     for my $assigned (@looked_up) {
         my $cursor = $self->{assigned}->cursor($assigned);
         next unless $cursor->is_resolving;
@@ -101,8 +101,10 @@ sub _nodes_about_to_resolve {
         my $leader = $self->{cluster}->leader(@$assigned{qw(topic partition)});
         next unless defined $leader;
         $nodes{$leader} = 1;
-        $self->{position}->find_after($left, $assigned, $cursor);
+        $soonest = $left if !defined $soonest || $left < $soonest;
     }
+    # One timer, of however many partitions.
+    $self->fetch_on_after($soonest) if defined $soonest;
     return \%nodes;
 }
 

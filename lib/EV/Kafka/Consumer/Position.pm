@@ -129,14 +129,14 @@ sub find_in_time {
 
 sub find_after {
     my ($self, $seconds, $assigned, $cursor) = @_;
-    $cursor->{retry} ||= $self->{loop}->timer($seconds, $self, _find_again => @$assigned{qw(topic partition)});
+    $cursor->{retry} ||= $self->{loop}->timer($seconds, $self, _find_again => $assigned);
     return;
 }
 
+# The timer ends with the cursor: it still is this one's partition.
 sub _find_again {
-    my ($self, $topic, $partition) = @_;
-    my $assigned = $self->{assigned}->find($topic, $partition) or return;
-    my $cursor   = $self->{assigned}->cursor($assigned);
+    my ($self, $assigned) = @_;
+    my $cursor = $self->{assigned}->cursor($assigned);
     delete $cursor->{retry};
     $self->find($assigned, $assigned->{offset}) if $assigned->{offset} < 0 && !$cursor->is_resolving;
     return $self->{news}->(retried => RETRY_SPACING);
