@@ -116,8 +116,9 @@ Both ways over TLS.
 
 =item consume
 
-A topic from its beginning, polled without end: with C<on_message>, which takes its six arguments apart and looks at
-the value, and with C<on_batch>, which does so for each record of a batch.
+A topic from its beginning, by C<consume> (with C<--against> polled without end, since
+older builds know nothing else): with C<on_message>, which takes its six arguments apart and
+looks at the value, and with C<on_batch>, which does so for each record of a batch.
 
 =item latency
 
@@ -207,6 +208,7 @@ help() if $option{help};
 my @names    = @ARGV ? @ARGV : section_names();
 my %is_known = map { $_ => 1 } section_names();
 die "no section $_; there are @{[section_names()]}\n" for grep { !$is_known{$_} } @names;
+$ENV{BENCH_POLLS} = 1 if defined $option{against};
 die "--against: $option{against} has no build (perl Makefile.PL && make)\n"
     if defined $option{against} && !-e "$option{against}/blib/arch/auto/EV/Kafka/Kafka.so";
 

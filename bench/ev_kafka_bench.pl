@@ -71,8 +71,8 @@ my %DOES = (
     sequential                 => \&KafkaBench::Produce::sequential,
     sequential_on_a_connection => \&KafkaBench::Produce::sequential_on_a_connection,
     metadata                   => \&KafkaBench::Metadata::requests,
-    consume                    => \&KafkaBench::Consume::assign_and_poll,
-    consume_batches            => \&KafkaBench::Consume::assign_and_poll,
+    consume                    => \&KafkaBench::Consume::read_all,
+    consume_batches            => \&KafkaBench::Consume::read_all,
     latency                    => \&KafkaBench::Latency::measure,
 );
 my %ON_RECORDS = (

@@ -116,8 +116,8 @@ my %DOES = (
     fresh_closures        => \&KafkaBench::Produce::fresh_closures,
     sequential            => \&KafkaBench::Produce::sequential,
     sequential_connection => \&KafkaBench::Produce::sequential_on_a_connection,
-    consume               => \&KafkaBench::Consume::assign_and_poll,
-    consume_batches       => \&KafkaBench::Consume::assign_and_poll,
+    consume               => \&KafkaBench::Consume::read_all,
+    consume_batches       => \&KafkaBench::Consume::read_all,
     poll_nothing          => \&poll_nothing,
     poll_one              => \&poll_one,
 );
@@ -133,6 +133,7 @@ sub main {
     pod2usage(-message => "no path begins with that; see --list\n", -exitval => 2, -verbose => 0) unless @paths;
     return printf '%1$-24s %2$s' . "\n", @$_ for $setting{list} ? @paths : ();
     die "$0: needs valgrind\n" unless is_there('valgrind');
+    local $ENV{BENCH_POLLS} = 1 if defined $setting{against};    # an older build knows nothing else
     my @builds = map { build($_) } abs_path(dirname(__FILE__) . '/..'), grep { defined } $setting{against};
     make_path($setting{keep}) if defined $setting{keep};
     $setting{folder} = $setting{keep} // tempdir(CLEANUP => 1);

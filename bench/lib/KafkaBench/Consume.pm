@@ -30,21 +30,26 @@ sub batch {
     $done->() if $before < $wanted && $seen >= $wanted;
 }
 
-# assign_and_poll(\%run) -> the number of messages that were empty.
-sub assign_and_poll {
+# read_all(\%run) -> the number of messages that were empty.
+sub read_all {
     my ($run) = @_;
     $wanted = $run->{messages};
-    my $stop = poll_until($run, sub { ($done) = @_ });
+    my $stop = read_until($run, sub { ($done) = @_ });
     $stop->();
     return $empty;
 }
 
-# poll_until(\%run, $begin): polls all partitions from their beginning, until the callback
-# that $begin gets is called; gives what ends it for good.
-sub poll_until {
+# read_until(\%run, $begin): reads all partitions from their beginning, until the callback
+# that $begin gets is called; gives what ends it for good. BENCH_POLLS has it poll, as builds
+# without consume do.
+sub read_until {
     my ($run, $begin) = @_;
     my $kafka = $run->{kafka};
     $kafka->assign([map { { topic => $run->{topic}, partition => $_, offset => 0 } } 0 .. $run->{partitions} - 1]);
+    if ($kafka->can('consume') && !$ENV{BENCH_POLLS}) {
+        await(sub { $begin->(@_); $kafka->consume });
+        return sub { $kafka->stop_consuming };
+    }
     my ($turn, $poll);
     $poll = sub {
         my ($error) = @_;

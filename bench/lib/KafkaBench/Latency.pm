@@ -31,7 +31,7 @@ sub measure {
     my ($due, $counted, $sent, @times) = (int($rate * (WARM_UP + $seconds)), int($rate * $seconds), 0);
     $first = _now();
     my ($ticks, $late);
-    my $stop = KafkaBench::Consume::poll_until($run, sub {
+    my $stop = KafkaBench::Consume::read_until($run, sub {
         my ($done) = @_;
         $arrived = sub {
             my ($from) = length $_[0] < length $padding ? 0 : unpack 'd>', $_[0];
