@@ -362,22 +362,22 @@ impl Link {
     /// Whether the peer has closed the connection, though it may not be known yet.
     pub fn has_ended(&self) -> bool {
         match &self.transport {
-            Transport::Connected(socket) => {
-                self.write_error.is_some() || self.peer_has_closed(socket)
-            }
+            Transport::Connected(socket) => self.write_error.is_some() || self.look(socket),
             _ => false,
         }
     }
 
-    fn peer_has_closed(&self, socket: &TcpStream) -> bool {
-        let now = Instant::now();
-        let holds_good = |at| now.saturating_duration_since(at) < LOOK_HOLDS;
-        if self.looked_at.get().is_some_and(holds_good) {
-            return false;
-        }
+    /// Whether the peer has closed the connection, as far as the system knows now.
+    fn look(&self, socket: &TcpStream) -> bool {
         let has_closed = ev::peer_closed(socket.as_fd());
-        self.looked_at.set((!has_closed).then_some(now));
+        self.looked_at.set((!has_closed).then(Instant::now));
         has_closed
+    }
+
+    /// The same before a write: whoever chose this connection has just looked.
+    fn peer_has_closed(&self, socket: &TcpStream) -> bool {
+        let holds_good = |at: Instant| at.elapsed() < LOOK_HOLDS;
+        !self.looked_at.get().is_some_and(holds_good) && self.look(socket)
     }
 
     /// When something last came from the peer.
