@@ -113,7 +113,7 @@ subtest 'options and callback' => sub {
     my $options  = qr/^produce: options must be a hash reference at \Q$0\E/;
     my $callback = qr/^produce: callback must be a code reference at \Q$0\E/;
     for my $case ([$callback, 'x'], [$callback, {}, 'x'], [$options, 'x', $cb], [$options, [], undef], [$callback, {}, {}],
-        [$options, $cb, $cb], [$options, $cb, 'x'], [$callback, {}, $cb, 1], [$callback, {}, $cb, $cb]) {
+        [$options, $cb, $cb], [$options, $cb, 'x'], [$callback, {}, 1, $cb]) {
         my ($text, @args) = @$case;
         is eval { $kafka->produce('t', undef, 'v', @args); 1 }, undef, 'anything else croaks';
         like $@, $text, 'and says what is wrong';

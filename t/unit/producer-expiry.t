@@ -13,6 +13,7 @@ use Test::More;
     package Accumulator;
     sub expire  { my ($self, $limit) = @_; push @{ $self->{expired} }, [$self->{clock}->now, $limit]; return @{ $self->{result} } }
     sub forgive { my ($self, $lost) = @_; push @{ $self->{forgiven} }, $lost; return }
+    sub guard   { my ($self, $is_on) = @_; push @{ $self->{guards} }, $is_on; return }
     sub queued  { my ($self) = @_; return ($self->{messages}, 0) }
 }
 

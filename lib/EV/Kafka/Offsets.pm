@@ -118,6 +118,7 @@ sub isolation { return $_[0]{options}{isolation_level} eq 'read_committed' ? 1 :
 sub close {
     my ($self, $error) = @_;
     delete $self->{timer};
+    $self->{fresh} = [];
     for my $lookup (values %{ $self->{lookups} }) {
         $self->_end($lookup, undef, EV::Kafka::Error->without_code($lookup->{is_queued} ? $error : 'disconnected'));
     }

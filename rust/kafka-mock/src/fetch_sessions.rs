@@ -119,7 +119,8 @@ impl FetchSession {
 impl Remembered {
     fn new(topic: &Bytes, asked: &FetchPartition) -> Self {
         Self {
-            topic: topic.clone(),
+            // A copy: what a request brought would keep all that was read with it.
+            topic: Bytes::copy_from_slice(topic),
             asked: asked.clone(),
             high_watermark: UNTOLD,
             log_start_offset: UNTOLD,

@@ -7,7 +7,7 @@ use Scalar::Util qw(weaken);
 # At which broker each assigned partition may be fetched, or what it waits for first. Only what has changed is
 # looked at again: cursors say so themselves, and the cluster when leaders have changed.
 #   places      by "topic:partition": { key, index in the list, assigned, cursor, node_id if it may be fetched,
-#               in }, the latter being that of the next three which it is in; the cursor is not kept alive
+#               in }, the latter being that of the next three which it is in; neither that nor the cursor is kept alive
 #   at          node_id => { key => place }, what may be fetched from that broker
 #   leaderless  key => place, what has no leader
 #   waiting     key => place, what has one, but its position is not known, or not checked
@@ -127,7 +127,10 @@ sub _put {
     return if $is_fetchable && defined $was && $was == $leader;
     delete $place->{in}{$key} if $place->{in};
     my $in = $place->{in} = $is_fetchable ? $self->at($leader) : $self->_where_it_waits($place, $leader);
-    $in->{$key} = $place if $in;
+    if ($in) {
+        $in->{$key} = $place;
+        weaken($place->{in});
+    }
     $place->{node_id} = $is_fetchable ? $leader : undef;
     return unless defined $leader;
     $self->{leads}{$leader} = 1;
