@@ -9,6 +9,7 @@ codecs.pl - what each codec costs, and what it leaves of records
   perl bench/codecs.pl
   perl bench/codecs.pl 16384            # in batches of about so many bytes
   perl bench/codecs.pl 1000000 FILE     # records of your own, one a line
+  perl bench/codecs.pl --help
 
 =head1 DESCRIPTION
 
@@ -26,6 +27,7 @@ use warnings;
 use File::Basename qw(dirname);
 use lib dirname(__FILE__) . '/lib';
 
+use KafkaBench qw(help);
 use Records qw(json_records);
 
 use constant {
@@ -34,9 +36,10 @@ use constant {
     BATCH_BYTES => 1_000_000,
 };
 
+help() if grep { $_ eq '--help' } @ARGV;
 my ($batch_bytes, $file) = @ARGV;
 $batch_bytes //= BATCH_BYTES;
-die "usage: $0 [BATCH_BYTES [FILE]]\n" if @ARGV > 2 || $batch_bytes !~ /\A[1-9][0-9]*\z/;
+help(2) if @ARGV > 2 || $batch_bytes !~ /\A[1-9][0-9]*\z/;
 
 my $records = defined $file ? content($file) : join '', map { "$_\n" } json_records(RECORDS, SEED);
 chdir dirname(__FILE__) . '/..' or die "$0: $!\n";

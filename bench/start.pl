@@ -6,8 +6,9 @@ start.pl - what it costs a group to begin with many topics
 
 =head1 SYNOPSIS
 
-  perl -Mblib bench/start.pl
-  perl -Mblib bench/start.pl --topics 100 --partitions 100 --nodes 1 --rounds 3
+  perl bench/start.pl
+  perl bench/start.pl --topics 100 --partitions 100 --nodes 1 --rounds 3
+  perl bench/start.pl --help
 
 =head1 DESCRIPTION
 
@@ -24,7 +25,7 @@ use warnings;
 use EV;
 use File::Basename qw(dirname);
 use Getopt::Long   qw(GetOptions);
-use lib dirname(__FILE__) . "/lib";
+use lib map { dirname(__FILE__) . "/$_" } qw(lib ../blib/lib ../blib/arch);
 
 use EV::Kafka;
 use EV::Kafka::Mock;
@@ -34,7 +35,8 @@ use KafkaBench;
 use constant PATIENCE => 120;
 
 my %setting = (topics => 1_000, partitions => 10, nodes => 3, rounds => 5);
-GetOptions(\%setting, qw(topics=i partitions=i nodes=i rounds=i)) or die "usage: perldoc $0\n";
+GetOptions(\%setting, qw(topics=i partitions=i nodes=i rounds=i help)) or help(2);
+help() if $setting{help};
 
 my @topics = map { "topic-$_" } 1 .. $setting{topics};
 my $mock   = start_mock();
