@@ -205,6 +205,7 @@ proptest! {
                 prop_assert_eq!(builder.len(), sealed(&messages, SealOptions::default()).len());
                 let mut batch = builder.encode(options, &mut Compressor::default());
                 prop_assert!(builder.is_empty());
+                prop_assert_eq!(builder.len(), 0);
                 prop_assert_eq!(batch.len(), expected.len());
                 prop_assert_eq!(&batch.pieces().clone().into_bytes(), &expected);
                 batch.assign_producer(7, 3, 11);
