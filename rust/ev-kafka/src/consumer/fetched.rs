@@ -67,8 +67,6 @@ pub struct Partition {
     pub next_offset: i64,
     /// The epoch of the leader that appended the last whole batch; -1 without one.
     pub last_epoch: i32,
-    /// The size of the first batch when not even that one came whole; 0 otherwise.
-    pub needed_bytes: usize,
     /// How many records there are to be delivered, or a few more.
     pub record_count: usize,
     /// Where the log that was read so far departs from the leader's (KIP-595): epoch and end offset.
@@ -288,7 +286,6 @@ impl Partition {
             last_stable_offset: data.last_stable_offset,
             next_offset: from,
             last_epoch: NO_LEADER_EPOCH,
-            needed_bytes: 0,
             record_count: 0,
             diverging_epoch: (data.diverging_epoch.epoch, data.diverging_epoch.end_offset),
             progress: Rc::new(Progress::from(from, NO_LEADER_EPOCH)),
@@ -312,7 +309,6 @@ impl Partition {
         mut aborted: AbortedTransactions,
         budget: &mut Budget<'_>,
     ) -> Vec<ReadyBatch> {
-        let from = self.next_offset;
         let mut ready = Vec::new();
         let mut batches = VerifiedBatches::new(bytes, budget);
         for verified in &mut batches {
@@ -334,9 +330,6 @@ impl Partition {
             if !withheld && !batch.is_control() {
                 ready.push(ReadyBatch { records, epoch });
             }
-        }
-        if let (true, Some(size)) = (self.next_offset == from, batches.incomplete()) {
-            self.needed_bytes = size;
         }
         ready
     }
