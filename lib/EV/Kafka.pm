@@ -1053,6 +1053,44 @@ C<client closed> when C<close> comes first. A coordinator
 that does not answer holds this up for five seconds at most; a commit that is
 unanswered by then counts as failed.
 
+=head2 transaction($work, [\%how,] [$cb])
+
+    $kafka->transaction(sub {
+        $kafka->produce('invoices', $id, $invoice);
+        $kafka->produce('ledger', $id, $entry);
+    }, sub {
+        my ($result, $error) = @_;
+        warn "nothing was written: $error\n" if defined $error;
+    });
+
+Begins a transaction, calls C<$work>, and commits it when that has returned; what it dies of aborts the
+transaction. So does a message that fails, or offsets that are refused. The callback is called once, when it is all over and the next transaction can
+begin: with C<< ({ error_code => 0 }, undef) >>, or with C<(undef, $error)>, where the error is what the work
+has died of, or why there was no commit. Then nothing of it can be seen by who reads C<read_committed>, and positions are where they were. If it is not known whether
+the commit has happened, this finds out. Without a callback C<on_error> gets the error.
+
+Work that goes on after it has returned either returns a promise, which is waited for (a L<Mojo::Promise>, a L<Future>, an L<AnyEvent> condvar, or anything
+else with a method C<then>), or asks for a code reference to call at its end, with an error or with nothing:
+
+    $kafka->transaction(sub {
+        my ($done) = @_;
+        look_up($id, sub {
+            my ($invoice) = @_ or return $done->("no invoice $id");
+            $kafka->produce('invoices', $id, $invoice);
+            $done->();
+        });
+    }, { async => 1 }, $cb);
+
+The work need not wait for what it produces: the commit does.
+
+A member of a group makes the positions that it has come to part of the transaction, as
+L</send_offsets_to_transaction($group_id, [$cb])> does, which also says until when nothing more is delivered. C<< group_id => 'g' >> beside C<async> does so
+for positions by C<assign>, and C<< group_id => undef >> leaves them out. Subscribe with C<< auto_commit => 0 >>: only the transaction is to move
+the group's offsets. Messages that were delivered before are not part of it: what is called from within C<on_message> or C<on_batch> does not bring
+the messages there again when it is aborted. L</Process exactly once> shows what does.
+
+Within the work C<commit_transaction> and C<abort_transaction> croak, C<die> aborts.
+
 =head2 begin_transaction
 
 Starts a transaction; needs the option C<transactional_id>. What is produced from here

@@ -30,6 +30,9 @@ sub notice { my ($kafka, $subject, $text, %about) = @_; return $kafka->{outbox}-
 
 sub notice_over { my ($kafka, @subjects) = @_; return $kafka->{outbox}->notice_over(@subjects) }
 
+# Of the transaction that is not over: open, committing or aborting.
+sub transaction_state { my ($kafka) = @_; my $open = $kafka->{transactions}{open}; return $open ? $open->state : 'over' }
+
 # --- metadata -----------------------------------------------------------------------
 
 # Asks for the metadata of all topics.

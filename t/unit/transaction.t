@@ -64,6 +64,7 @@ use Test::More;
 
     package Group;
     sub member     { return (4, 'm') }
+    sub group_id   { return $_[0]{group_id} }
     sub generation { return $_[0]{generation} }
     sub goes_back  { push @{ $_[0]{back} }, "$_[1] $_[2]"; return }
 }

@@ -260,6 +260,7 @@ sub poll           { shift->_public(consumer => poll           => @_) }
 sub consume        { shift->_public(consumer => consume        => @_) }
 sub stop_consuming { shift->_public(consumer => stop_consuming => @_) }
 
+sub transaction                 { shift->_public(transactions => run => @_) }
 sub begin_transaction           { shift->_public(transactions => begin => @_) }
 sub send_offsets_to_transaction { shift->_public(transactions => send_offsets => @_) }
 sub commit_transaction          { shift->_public(transactions => commit => @_) }

@@ -105,6 +105,8 @@ sub member {
     return @{ $member->record }{qw(generation member_id group_instance_id)};
 }
 
+# Of the group that it is in.
+sub group_id   { return $_[0]{member} ? $_[0]{member}->group_id : undef }
 sub generation { return $_[0]{member} ? $_[0]{member}->generation : -1 }
 
 # An abort puts back a partition that was given up, and may come back.
@@ -417,7 +419,7 @@ C<is_here>.
 
 The client's.
 
-=head2 member($group_id), generation, goes_back($partition, $offset)
+=head2 member($group_id), group_id, generation, goes_back($partition, $offset)
 
 For transactions: who sends offsets, the generation or -1, and where an abort puts a partition
 that was given up.

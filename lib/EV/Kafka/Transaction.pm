@@ -12,7 +12,8 @@ use EV::Kafka::Transaction::Requests;
 #   state      open, committing, aborting or over
 #   cb         of commit_transaction or abort_transaction
 #   error      why it cannot be committed any more
-#   doubt      why it is not known whether it was committed
+#   doubtful   why it is not known whether it was committed
+#   doubt      the same, with what to do
 #   was_committed   an abort has found that out
 #   deadline   timer of a commit that waits for what is part of it
 #   hurry      timer of an abort that waits for what is under way
@@ -71,6 +72,10 @@ sub new {
 sub number      { $_[0]{number} }
 sub state       { $_[0]{state} }
 sub is_renewing { $_[0]{renewing} ? 1 : 0 }
+
+# Why it cannot be committed, or it is not known whether it was; and whether an abort has found out.
+sub reason        { return $_[0]{error} // $_[0]{doubtful} }
+sub was_committed { return $_[0]{was_committed} ? 1 : 0 }
 
 # --- the program's --------------------------------------------------------------------
 
@@ -381,7 +386,8 @@ sub _aborted {
 
 sub _in_doubt {
     my ($self, $error) = @_;
-    $self->{doubt} = $error->text . ': whether the transaction was committed is not known;'
+    $self->{doubtful} = $error->text;
+    $self->{doubt} = "$self->{doubtful}: whether the transaction was committed is not known;"
         . ' call commit_transaction to ask again, or call abort_transaction';
     return $self->_not_ended(commit_transaction => $self->{doubt});
 }
@@ -542,7 +548,7 @@ On the owners that L<EV::Kafka::Transactions> stands on.
 
 The program's, and the client's end.
 
-=head2 number, state, is_renewing, rules
+=head2 number, state, is_renewing, rules, reason, was_committed
 
 Which one it is; C<open>, C<committing>, C<aborting> or C<over>; whether it waits for the
 producer's next epoch; and what the producer does with messages meanwhile.

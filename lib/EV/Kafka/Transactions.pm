@@ -5,10 +5,13 @@ use warnings;
 use Carp         ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Options::Hint;
 use EV::Kafka::Transaction;
+use EV::Kafka::Transaction::Run;
 
 # The transactions of one transactional id, one after the other. State:
 #   open     the EV::Kafka::Transaction that is not over
+#   run      the EV::Kafka::Transaction::Run that ends it, if that is not the program
 #   fatal    why there will never be another one
 #   number   of the last one
 #   rules    what the producer was told last
@@ -24,12 +27,13 @@ sub new {
 # --- the program's --------------------------------------------------------------------
 
 sub begin {
-    my ($self) = @_;
-    $self->_check('begin_transaction');
+    my ($self, $method) = @_;
+    $method //= 'begin_transaction';
+    $self->_check($method);
     if (my $open = $self->{open}) {
-        Carp::croak('begin_transaction: a transaction is open; commit_transaction or abort_transaction ends it')
-            if $open->state eq 'open';
-        Carp::croak("begin_transaction: the last transaction is still ${\ $open->state }; wait for the callback");
+        Carp::croak("$method: the last transaction() has not ended; wait for its callback") if $self->{run};
+        Carp::croak("$method: a transaction is open; commit_transaction or abort_transaction ends it") if $open->state eq 'open';
+        Carp::croak("$method: the last transaction is still ${\ $open->state }; wait for the callback");
     }
     weaken(my $weak = $self);
     $self->{open} = EV::Kafka::Transaction->new(
@@ -50,17 +54,54 @@ sub send_offsets {
     return $open->send_offsets($group_id, $cb);
 }
 
-sub commit { my ($self, $cb) = @_; return $self->_open('commit_transaction')->commit($cb) }
-sub abort  { my ($self, $cb) = @_; return $self->_open('abort_transaction')->abort($cb) }
+sub commit { my ($self, $cb) = @_; return $self->_programs('commit_transaction')->commit($cb) }
+sub abort  { my ($self, $cb) = @_; return $self->_programs('abort_transaction')->abort($cb) }
+
+# All of these around the work.
+sub run {
+    my ($self, $work, @rest) = @_;
+    Carp::croak('transaction: the work must be a code reference, sub { ... }') unless ref $work eq 'CODE';
+    my ($how, $cb) = _run_arguments(@rest);
+    $self->begin('transaction');
+    weaken(my $weak = $self);
+    my $run = $self->{run} = EV::Kafka::Transaction::Run->new(
+        outbox      => $self->{below}{outbox},
+        transaction => $self->{open},
+        work        => $work,
+        is_async    => $how->{async},
+        group_id    => exists $how->{group_id} ? $how->{group_id} : $self->{below}{group}->group_id,
+        cb          => $cb,
+        on_over     => sub { delete $weak->{run} if $weak; return },
+    );
+    return $run->start;
+}
+
+my @RUN_OPTIONS = qw(async group_id);
+
+sub _run_arguments {
+    my (@rest) = @_;
+    my $how = ref $rest[0] eq 'HASH' || @rest > 1 ? shift(@rest) // {} : {};
+    my ($cb) = @rest;
+    Carp::croak('transaction: the options must be a hash reference, { async => 1 }') unless ref $how eq 'HASH';
+    Carp::croak('transaction: the callback must be a code reference, sub { my ($result, $error) = @_; ... }')
+        if defined $cb && ref $cb ne 'CODE';
+    for my $name (sort keys %$how) {
+        Carp::croak("transaction: unknown option '$name'" . EV::Kafka::Options::Hint::did_you_mean($name, @RUN_OPTIONS))
+            unless grep { $name eq $_ } @RUN_OPTIONS;
+    }
+    return ($how, $cb);
+}
 
 sub close {
     my ($self, $error) = @_;
-    my $open = delete $self->{open};
-    return $open ? $open->close($error) : undef;
+    my ($open, $run) = @$self{qw(open run)};
+    delete $self->{open};
+    $open->close($error) if $open;
+    return $run ? $run->fail($error) : undef;
 }
 
 # In a forked child nobody is told.
-sub abandon { my ($self) = @_; delete $self->{open}; return }
+sub abandon { my ($self) = @_; delete @$self{qw(open run)}; return }
 
 # --- what others tell -----------------------------------------------------------------
 
@@ -121,8 +162,9 @@ sub _fail {
     my ($self, $error) = @_;
     return if defined $self->{fatal};
     $self->{fatal} = $error;
-    my $open = delete $self->{open};
+    my ($open, $run) = (delete $self->{open}, $self->{run});
     $open->fail($error) if $open;
+    $run->fail($error) if $run;
     $self->{below}{consumer}->release('abort');
     $self->{below}{producer}->fail($error);
     return $self->_changed;
@@ -135,6 +177,14 @@ sub _check {
     Carp::croak("$method: give new the option 'transactional_id'") unless defined $self->{below}{options}{transactional_id};
     Carp::croak("$method: $self->{fatal}; only a new client can go on") if defined $self->{fatal};
     return;
+}
+
+# The open transaction, if it is the program that ends it.
+sub _programs {
+    my ($self, $method) = @_;
+    my $open = $self->_open($method);
+    Carp::croak("$method: transaction() ends this one; die in it to abort it") if $self->{run};
+    return $open;
 }
 
 # The open transaction, or a croak that says what to do.
@@ -165,7 +215,7 @@ that is open, an L<EV::Kafka::Transaction>, and the error after which there is n
 
 Without any transaction.
 
-=head2 begin, send_offsets($group_id, $cb), commit($cb), abort($cb)
+=head2 begin([$method]), send_offsets($group_id, $cb), commit($cb), abort($cb), run($work, [\%how], [$cb])
 
 The program's, see L<EV::Kafka/begin_transaction>.
 
