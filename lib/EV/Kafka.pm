@@ -409,7 +409,7 @@ Called once, after the first metadata has arrived.
 
 Called for every message consumed. C<$key> and C<$value> are undef where the
 message has none. C<$headers> is a hash reference, or undef if there are no
-headers; of headers with the same name the last one counts. C<$timestamp> is in
+headers; of headers with the same name the last one counts, unless C<headers> says otherwise. C<$timestamp> is in
 milliseconds since the epoch. While something is assigned and there is neither C<on_message>
 nor C<on_batch>, C<on_notice> says so; what was fetched waits, and the position does not move.
 A callback that dies is a warning, and the next message comes; see C<on_message_die>.
@@ -437,6 +437,18 @@ that moves the position by C<seek> before it dies has decided by itself: nothing
 
 What keys, values and headers are: C<bytes> or C<utf8>, see L</BYTES, NOT CHARACTERS>. New
 programs had better say one of them.
+
+=item headers => 'Str' (default C<hash>)
+
+What the headers of a message that is read are. With C<hash> they are a hash reference, and of several with one name
+the last counts. With C<pairs> they are a reference to a list of C<[$name, $value]>, all of them in the order
+in which they were written, as C<produce> takes them:
+
+    on_message => sub {
+        my ($topic, $partition, $offset, $key, $value, $headers) = @_;
+        my @traces = map { $_->[1] } grep { $_->[0] eq 'trace' } @{ $headers || [] };
+        $kafka->produce('copy', $key, $value, { headers => $headers });
+    },
 
 =item isolation_level => 'Str' (default C<read_uncommitted>)
 
@@ -507,7 +519,7 @@ that. 0 means for ever.
 
 How many seconds a broker may take to answer a request, beyond what the request itself
 lets it wait, C<fetch_max_wait_ms> of a fetch for instance. A produce request gives the broker as long
-for its replicas, and 30 s at most. The time starts when the request has arrived as far as that is known, and starts anew
+for its replicas, and 30 s at most, unless C<broker_timeout> says otherwise. The time starts when the request has arrived as far as that is known, and starts anew
 while bytes move: a slow line, or a large answer that is on its way, is not late, and what lies
 unread in the socket is read first. Then
 the connection is given up (C<request timed out: ...>), since answers come in order, and
@@ -522,6 +534,13 @@ word takes no message along. Of a broker that owes an answer and has said nothin
 5 s (half of C<request_timeout>, if that is less) the cluster is asked; when it has left
 the cluster nothing is waited for there but answers to batches that must not be sent twice: see
 L</Idempotence>.
+
+=item broker_timeout => Num
+
+How many seconds a broker may take to have what was produced written by all in-sync replicas, with C<acks> -1. Then it
+answers C<REQUEST_TIMED_OUT>, and the message is sent again until C<delivery_timeout> is over. By default this is
+C<request_timeout>, and 30 at most. If it is longer than that the answer may take as long. (Kafka calls it the
+C<timeout_ms> of a Produce request, librdkafka C<request.timeout.ms>.)
 
 =item connections_max_idle => Num (default 540)
 
@@ -1299,6 +1318,11 @@ Sets the client identifier, C<ev-kafka> by default.
 What the keys, values and headers of C<produce>, C<produce_batch>, C<fetch> and C<fetch_multi>
 are from now on: C<'bytes'> or C<'utf8'>, see L</BYTES, NOT CHARACTERS>. Undef or no argument is
 neither, as at the beginning.
+
+=head3 headers($form)
+
+What the headers of records that C<fetch> and C<fetch_multi> give are from now on: C<'hash'>, or C<'pairs'>, a list of
+C<[$name, $value]> in which repeated names and their order are kept. Undef or no argument is C<'hash'>, as at the beginning.
 
 =head3 request_timeout([$seconds])
 

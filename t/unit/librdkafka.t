@@ -17,11 +17,11 @@ is_deeply translated(
     'bootstrap.servers' => 'a:1,b', 'client.id' => 'me', acks => 'all', 'linger.ms' => 20, 'batch.size' => 5000,
     'compression.type' => 'lz4', 'compression.level' => 3, 'enable.idempotence' => 'true', 'transactional.id' => 'x', 'delivery.timeout.ms' => 1500,
     'queue.buffering.max.kbytes' => 2, 'topic.metadata.refresh.interval.ms' => -1, 'isolation.level' => 'read_committed',
-    'check.crcs' => 'true', partitioner => 'murmur2_random', 'ssl.key.password' => '', 'ssl.ca.location' => undef,
+    'request.timeout.ms' => 5000, 'check.crcs' => 'true', partitioner => 'murmur2_random', 'ssl.key.password' => '', 'ssl.ca.location' => undef,
 ), [{
     brokers => 'a:1,b', client_id => 'me', acks => 'all', linger_ms => 20, batch_size => 5000, compression => 'lz4', compression_level => 3,
     idempotent => 1, transactional_id => 'x', delivery_timeout => 1.5, buffer_memory => 2048, metadata_refresh => 0,
-    isolation_level => 'read_committed',
+    isolation_level => 'read_committed', broker_timeout => 5,
 }, {}], 'options of new: units are ours, what is empty counts as not given, what is so anyway may be said';
 is_deeply translated(
     'group.id' => 'g', 'session.timeout.ms' => 6000, 'heartbeat.interval.ms' => 500, 'max.poll.interval.ms' => 9000,

@@ -71,6 +71,7 @@ my %CHECK = (
     on_batch          => \&_callback,
     on_message_die    => \&_on_message_die,
     strings           => \&_strings,
+    headers           => \&_headers,
     fetch_max_wait_ms => _integer_check(min => 0, %INT32_MAX),
     fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
@@ -83,6 +84,7 @@ my %CHECK = (
     transactional_id  => \&_text,
     transaction_timeout => _integer_check(min => 1, %INT32_MAX),
     request_timeout   => _number_check(min => 0),
+    broker_timeout    => \&_broker_timeout,
     connections_max_idle => _number_check(min => 0),
     loop              => \&_loop,
     tls               => \&_flag,
@@ -100,6 +102,7 @@ my %KNOWN = map { $_ => 1 } keys %CHECK, 'librdkafka';
 # Options in seconds, and from how many on they look like milliseconds.
 my %SECONDS = (
     request_timeout      => 1_000,
+    broker_timeout       => 1_000,
     delivery_timeout     => 10_000,
     flush_timeout        => 10_000,
     metadata_refresh     => 10_000,
@@ -263,6 +266,20 @@ sub _on_message_die {
 sub _strings {
     my ($name, $value) = @_;
     _bad($name, "must be bytes or utf8, not '$value'") unless $value =~ /\A(?:bytes|utf8)\z/;
+    return $value;
+}
+
+# Of milliseconds, in which brokers are told, there is at least one.
+sub _broker_timeout {
+    my ($name, $value) = @_;
+    _bad($name, "must be a number of seconds, 0.001 or more, not '$value'")
+        unless looks_like_number($value) && $value >= 0.001 && $value * 1000 < 2**31;
+    return $value + 0;
+}
+
+sub _headers {
+    my ($name, $value) = @_;
+    _bad($name, "must be hash or pairs, not '$value'") unless $value =~ /\A(?:hash|pairs)\z/;
     return $value;
 }
 

@@ -32,9 +32,13 @@ use EV::Kafka::Strings;
 #   resting      timer: they go on when the loop has turned
 #   retrying     timer: a batch that was refused may leave again
 
-# Milliseconds a broker may take at most to have a Produce request replicated. It takes
-# no longer than request_timeout: a broker that says nothing costs that time once.
+# Milliseconds a broker may take at most to have a Produce request replicated, unless the option
+# broker_timeout says otherwise, and no longer than request_timeout: a broker that says nothing
+# costs that time once.
 use constant PRODUCE_TIMEOUT_MS => 30_000;
+
+# Seconds for an answer, unless the option request_timeout says otherwise.
+use constant REQUEST_TIMEOUT => 30;
 
 # What a warning about a delivery callback that died begins with.
 use constant DELIVERY => 'produce callback';
@@ -56,7 +60,7 @@ sub new {
         (map { ($_ => $options->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent
             transactional_id buffer_memory strings)),
         loop       => $options->{loop},
-        timeout_ms => _produce_timeout_ms($options->{request_timeout}),
+        _timeouts($options),
     });
     my %ground = (map({ $_ => $about{$_} } qw(loop outbox options cluster coordinators)), map({ $_ => $self->{$_} } qw(accumulator rules)));
     my $part   = sub {
@@ -534,10 +538,14 @@ sub _parked_failed {
     return $is_transactional ? $self->{tells}->(transaction_failed => abort => $error) : undef;
 }
 
-sub _produce_timeout_ms {
-    my ($seconds) = @_;
-    return PRODUCE_TIMEOUT_MS if !$seconds || $seconds * 1000 > PRODUCE_TIMEOUT_MS;
-    return $seconds < 0.001 ? 1 : int $seconds * 1000;
+# What a broker is given for its replicas, and how much longer than request_timeout that is.
+sub _timeouts {
+    my ($options) = @_;
+    my $request_ms = ($options->{request_timeout} // REQUEST_TIMEOUT) * 1000;
+    my $given      = $options->{broker_timeout};
+    my $broker_ms  = defined $given ? $given * 1000 : !$request_ms || $request_ms > PRODUCE_TIMEOUT_MS ? PRODUCE_TIMEOUT_MS : $request_ms;
+    $broker_ms = $broker_ms < 1 ? 1 : int $broker_ms;
+    return (timeout_ms => $broker_ms, beyond_ms => $request_ms && $broker_ms > $request_ms ? int($broker_ms - $request_ms) : 0);
 }
 
 1;

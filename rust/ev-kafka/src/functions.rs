@@ -23,7 +23,7 @@ use crate::api::result::{build, Shaped};
 use crate::arguments::{options_and_callback, string, Arguments, Values};
 use crate::conn::{Answer, Build, Kept};
 use crate::ev::{check_thread, process_generation};
-use crate::strings::Strings;
+use crate::strings::{Form, Strings};
 
 static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -232,7 +232,7 @@ fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
     for verified in &mut batches {
         any = true;
         for record in &verified?.1 {
-            let hash = record_hash(perl, &record, Strings::AsStored);
+            let hash = record_hash(perl, &record, Form::default());
             array.push(perl, hash.into_ref(perl));
         }
     }

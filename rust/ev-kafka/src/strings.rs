@@ -1,4 +1,4 @@
-//! What the strings of messages are to a program: how keys, values and headers become bytes, and what bytes become.
+//! What messages are to a program: how keys, values and headers become bytes, and what bytes become.
 
 use perl_xs::Str;
 
@@ -12,6 +12,36 @@ pub enum Strings {
     Bytes,
     /// Text, which is UTF-8 outside of the program.
     Utf8,
+}
+
+/// What records are to the program.
+#[derive(Clone, Copy, Default)]
+pub struct Form {
+    /// What keys, values and headers are.
+    pub strings: Strings,
+    /// What the headers of a record are together.
+    pub headers: HeadersAs,
+}
+
+/// The option `headers`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadersAs {
+    /// A hash: the last value of a repeated name wins, as in any hash that is built from pairs.
+    #[default]
+    Hash,
+    /// A list of name and value, in the order of the record.
+    Pairs,
+}
+
+impl HeadersAs {
+    /// What a program calls it; `None` for a name that means nothing.
+    pub fn from_name(name: &[u8]) -> Option<HeadersAs> {
+        match name {
+            b"" | b"hash" => Some(HeadersAs::Hash),
+            b"pairs" => Some(HeadersAs::Pairs),
+            _ => None,
+        }
+    }
 }
 
 /// A character above 255, which is no byte.

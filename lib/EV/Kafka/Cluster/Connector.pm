@@ -23,7 +23,7 @@ sub conn {
     $self->{tells}->('opens');
     my $conn = _bare($loop || $options->{loop});
     $conn->client_id($options->{client_id});
-    $conn->strings($options->{strings}) if defined $options->{strings};
+    defined $options->{$_} and $conn->$_($options->{$_}) for qw(strings headers);
     $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
     $conn->_secure_like($options->{security}) if $options->{security};
     $conn->request_timeout($options->{request_timeout});

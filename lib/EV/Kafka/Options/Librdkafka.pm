@@ -24,6 +24,7 @@ my %OPTION = (
     'transaction.timeout.ms' => [transaction_timeout => \&_as_it_is],
     (map { $_ => [delivery_timeout => \&_seconds] } qw(message.timeout.ms delivery.timeout.ms)),
     'socket.timeout.ms'       => [request_timeout => \&_seconds],
+    'request.timeout.ms'      => [broker_timeout => \&_seconds],
     'connections.max.idle.ms' => [connections_max_idle => \&_seconds],
     'topic.metadata.refresh.interval.ms' => [metadata_refresh => sub { $_[1] eq '-1' ? 0 : _seconds(@_) }],
     'queue.buffering.max.kbytes' => [buffer_memory => sub { _number(@_) * 1024 }],
@@ -234,6 +235,7 @@ A property that has no counterpart croaks with its name: nothing is dropped with
     queue.buffering.max.kbytes              buffer_memory, in bytes
     delivery.report.only.error              false only: always so
     socket.timeout.ms                       request_timeout, in seconds
+    request.timeout.ms                      broker_timeout, in seconds
     socket.nagle.disable                    true only: always so
     connections.max.idle.ms                 connections_max_idle, in seconds
     topic.metadata.refresh.interval.ms      metadata_refresh, in seconds; -1 is 0

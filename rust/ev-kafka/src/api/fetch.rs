@@ -17,7 +17,7 @@ use super::request::{
 use super::result::{decode, finish, Read, Shaped};
 use crate::arguments::{options_and_callback, Arguments, Options};
 use crate::conn::{Built, ConnHandle};
-use crate::strings::Strings;
+use crate::strings::Form;
 
 pub static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -72,13 +72,13 @@ fn send(
     let handle = frame.object::<ConnHandle>()?;
     let version = version_or_lowest(&handle, ApiKey::Fetch);
     let request = request::request(parts, &terms, version);
-    let strings = handle.strings();
+    let form = handle.form();
     let unpacking = handle.kept().get::<Unpacking>();
     let completion = match callback {
         None => completion::<FetchResponse>(None),
         Some(callback) => completion_with(&handle, callback, move |perl, answer| {
             let (response, read) = decode::<FetchResponse>(answer);
-            let hash = records::result(perl, &response, &asked, strings, &unpacking);
+            let hash = records::result(perl, &response, &asked, form, &unpacking);
             let throttle_time_ms = response.throttle_time_ms;
             Built {
                 result: Ok(finish(perl, hash, throttle_time_ms, read.truncated)),
@@ -108,7 +108,7 @@ impl Shaped for FetchResponse {
     /// Every record that there is, whatever was asked for.
     fn hash(&self, perl: Perl, _: Read) -> Result<Hv, String> {
         let asked = Asked::default();
-        let (strings, unpacking) = (Strings::AsStored, Unpacking::default());
-        Ok(records::result(perl, self, &asked, strings, &unpacking))
+        let (form, unpacking) = (Form::default(), Unpacking::default());
+        Ok(records::result(perl, self, &asked, form, &unpacking))
     }
 }

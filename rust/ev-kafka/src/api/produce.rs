@@ -46,7 +46,7 @@ fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let now = records::now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
-    let strings = frame.object::<ConnHandle>()?.strings();
+    let strings = frame.object::<ConnHandle>()?.form().strings;
     let key = args.encoded(3, "key", strings)?;
     let value = args.encoded(4, "value", strings)?;
     let (options, callback) = options_and_callback(frame, 5, METHOD)?;
@@ -67,7 +67,7 @@ fn produce_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let now = records::now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
-    let strings = frame.object::<ConnHandle>()?.strings();
+    let strings = frame.object::<ConnHandle>()?.form().strings;
     let elements = frame.value(3)?;
     let (options, callback) = options_and_callback(frame, 4, METHOD)?;
     let timestamp = options.int("timestamp", now)?;

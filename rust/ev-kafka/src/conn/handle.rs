@@ -32,7 +32,7 @@ use super::kept::Kept;
 use super::link::{self, Link};
 use crate::ev::{Handler, Loop, Timer};
 use crate::home::Home;
-use crate::strings::Strings;
+use crate::strings::Form;
 
 pub(super) use self::handlers::HandlerKind;
 pub(super) use self::security::{Sasl, TokenSource};
@@ -67,8 +67,8 @@ pub struct ConnHandle {
     security: RefCell<Security>,
     /// What those keep with it who send on it.
     kept: Kept,
-    /// What keys, values and headers are to the program.
-    strings: Cell<Strings>,
+    /// What messages are to the program.
+    form: Cell<Form>,
     stage: Cell<Stage>,
     /// Since when something is awaited without a break.
     asked_at: Cell<Instant>,
@@ -147,7 +147,7 @@ impl ConnHandle {
                 handlers: PerlHandlers::default(),
                 security: RefCell::default(),
                 kept: Kept::default(),
-                strings: Cell::default(),
+                form: Cell::default(),
                 stage: Cell::new(Stage::Idle),
                 asked_at: Cell::new(Instant::now()),
                 is_doubted: Cell::new(false),
@@ -228,14 +228,14 @@ impl ConnHandle {
         self.connection.borrow().version(api)
     }
 
-    /// Sets what keys, values and headers are to the program.
-    pub fn set_strings(&self, strings: Strings) {
-        self.strings.set(strings);
+    /// Sets what messages are to the program.
+    pub fn set_form(&self, form: Form) {
+        self.form.set(form);
     }
 
-    /// What keys, values and headers are to the program.
-    pub fn strings(&self) -> Strings {
-        self.strings.get()
+    /// What messages are to the program.
+    pub fn form(&self) -> Form {
+        self.form.get()
     }
 
     /// Sets the client id of the requests that follow.

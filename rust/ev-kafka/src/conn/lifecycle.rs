@@ -8,7 +8,7 @@ use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
 use crate::arguments::Arguments;
 use crate::ev::{check_thread, Loop};
-use crate::strings::Strings;
+use crate::strings::{Form, HeadersAs, Strings};
 
 /// Seconds that connecting may take when the program does not say.
 const CONNECT_TIMEOUT: f64 = 10.0;
@@ -67,6 +67,10 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::strings",
         body: strings,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::headers",
+        body: headers,
     },
     XsubDef {
         name: "EV::Kafka::Conn::auto_reconnect",
@@ -242,7 +246,25 @@ fn strings(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let name = args.bytes(1, "strings")?.unwrap_or_default();
     let strings =
         Strings::from_name(&name).ok_or_else(|| args.error("must be 'bytes', 'utf8' or undef"))?;
-    frame.object::<ConnHandle>()?.set_strings(strings);
+    let conn = frame.object::<ConnHandle>()?;
+    conn.set_form(Form {
+        strings,
+        ..conn.form()
+    });
+    Ok(())
+}
+
+/// `headers($name)`: what the headers of a record that is read are; undef as at the beginning.
+fn headers(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "headers");
+    let name = args.bytes(1, "headers")?.unwrap_or_default();
+    let headers = HeadersAs::from_name(&name)
+        .ok_or_else(|| args.error("must be 'hash', 'pairs' or undef"))?;
+    let conn = frame.object::<ConnHandle>()?;
+    conn.set_form(Form {
+        headers,
+        ..conn.form()
+    });
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 use crate::api::fetch::records::headers_ref;
 use crate::ev::coarse_ms;
 use crate::home::Home;
-use crate::strings::Strings;
+use crate::strings::Form;
 
 /// The most records in one call of `on_batch`. Their arrays are kept and filled again: more of them would not stay in the
 /// processor's cache, and a batch may have any number of records.
@@ -136,7 +136,7 @@ pub struct MessageCalls {
     pub pause: Pause,
     pub progress: Rc<Progress>,
     pub on_message: Sv,
-    pub strings: Strings,
+    pub form: Form,
     pub topic: Sv,
     pub partition: i64,
     pub rest: Rest,
@@ -156,8 +156,8 @@ impl Calls for MessageCalls {
         self.progress.position.set(record.offset.saturating_add(1));
         self.progress.epoch.set(batch.epoch);
         let headers = record.headers();
-        let strings = self.strings;
-        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers, strings));
+        let (form, strings) = (self.form, self.form.strings);
+        self.headers = (headers.len() > 0).then(|| headers_ref(self.perl, headers, form));
         slots.shared(&self.topic);
         slots.int(self.partition);
         slots.int(record.offset);
@@ -178,7 +178,7 @@ pub struct BatchCalls {
     pub pause: Pause,
     pub progress: Rc<Progress>,
     pub on_batch: Sv,
-    pub strings: Strings,
+    pub form: Form,
     pub topic: Sv,
     pub partition: i64,
     pub rest: Rest,
@@ -191,7 +191,8 @@ impl Calls for BatchCalls {
         if self.pause.is_due() || !self.rest.advance() {
             return None;
         }
-        let (perl, progress, strings) = (self.perl, &self.progress, self.strings);
+        let (perl, progress, form) = (self.perl, &self.progress, self.form);
+        let strings = form.strings;
         let Rest {
             current, cursor, ..
         } = &mut self.rest;
@@ -212,7 +213,7 @@ impl Calls for BatchCalls {
                     first: record.offset,
                     a: record.key.map(|key| strings.decode(key)),
                     b: record.value.map(|value| strings.decode(value)),
-                    value: (headers.len() > 0).then(|| headers_ref(perl, headers, strings)),
+                    value: (headers.len() > 0).then(|| headers_ref(perl, headers, form)),
                     last: record.timestamp,
                 });
             }

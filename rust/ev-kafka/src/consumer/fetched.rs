@@ -12,7 +12,7 @@ use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Res
 use super::session::{Place, Session};
 use crate::api::fetch::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use crate::arguments::NO_LEADER_EPOCH;
-use crate::strings::Strings;
+use crate::strings::Form;
 
 /// What the warning about an `on_message` that died starts with.
 const ON_MESSAGE: &str = "on_message error";
@@ -47,8 +47,8 @@ pub enum Delivered {
 pub struct Reader {
     /// Whether records of aborted transactions are to be withheld.
     pub read_committed: bool,
-    /// What keys, values and headers are to the program.
-    pub strings: Strings,
+    /// What they are to the program.
+    pub form: Form,
 }
 
 /// What a Fetch brought for one partition.
@@ -85,7 +85,7 @@ pub struct Fetched {
     /// Delivering is to pause after the record that is being delivered.
     interrupted: Rc<Cell<bool>>,
     call_loop: Cell<Option<CallLoop>>,
-    strings: Strings,
+    form: Form,
 }
 
 impl Native for Fetched {
@@ -127,7 +127,7 @@ impl Fetched {
             passed_over,
             interrupted: Rc::default(),
             call_loop: Cell::new(None),
-            strings: reader.strings,
+            form: reader.form,
         }
     }
 
@@ -150,7 +150,7 @@ impl Fetched {
             pause: Pause::after(budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_message,
-            strings: self.strings,
+            form: self.form,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
             rest,
@@ -179,7 +179,7 @@ impl Fetched {
             pause: Pause::after(budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_batch,
-            strings: self.strings,
+            form: self.form,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
             rest,

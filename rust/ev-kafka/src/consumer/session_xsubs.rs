@@ -92,7 +92,7 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     }
     let reader = Reader {
         read_committed: terms.isolation_level != 0,
-        strings: conn.strings(),
+        form: conn.form(),
     };
     let version = version_or_lowest(&conn, ApiKey::Fetch);
     let next = session.0.borrow_mut().next(version);

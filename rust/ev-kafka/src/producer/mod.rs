@@ -44,6 +44,8 @@ struct Config {
     acks: Cell<i16>,
     /// How long the broker may wait for its replicas, in milliseconds.
     timeout_ms: i32,
+    /// How much longer that is than the request timeout, in milliseconds; 0 when it is not.
+    beyond_ms: u64,
     /// Bytes that one message may take.
     max_request_size: usize,
     /// Brokers look at it for transactional batches only.

@@ -88,7 +88,8 @@ pub fn send(
     let completion = Completion::Native(Box::new(move |perl, outcome| {
         complete(perl, &weak, &weak_conn, node, batches, outcome)
     }));
-    let deadline = conn.deadline(answers_way(producer.config.timeout_ms));
+    let beyond = Duration::from_millis(producer.config.beyond_ms);
+    let deadline = conn.deadline(beyond + answers_way(producer.config.timeout_ms));
     if conn
         .send(ApiKey::Produce, version, body, deadline, completion)
         .is_err()

@@ -126,6 +126,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let config = Config {
         acks: Cell::new(-1),
         timeout_ms: int("timeout_ms", 30_000)? as i32,
+        beyond_ms: int("beyond_ms", 0)?.max(0) as u64,
         max_request_size: usize::try_from(int("max_request_size", i64::from(i32::MAX))?)
             .unwrap_or(0),
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),

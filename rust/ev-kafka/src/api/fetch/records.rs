@@ -8,7 +8,7 @@ use perl_xs::{Av, Hv, Perl, Sv};
 use super::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use super::request::Asked;
 use crate::api::shapes::list;
-use crate::strings::Strings;
+use crate::strings::{Form, HeadersAs};
 
 /// What the records of one answer may cost as Perl values, in bytes: the smallest record is some
 /// sixty times as large there as on the wire. It is above what brokers send at once by default
@@ -26,8 +26,7 @@ const HEADER_COST: usize = 130;
 /// the answer ended there: they come with the next fetch.
 struct Room {
     left: usize,
-    /// What keys, values and headers are to the program.
-    strings: Strings,
+    form: Form,
 }
 
 impl Room {
@@ -55,13 +54,13 @@ pub fn result(
     perl: Perl,
     response: &FetchResponse,
     asked: &Asked,
-    strings: Strings,
+    form: Form,
     unpacking: &Unpacking,
 ) -> Hv {
     let mut budget = Budget::new(unpacking);
     let mut room = Room {
         left: MAX_COST,
-        strings,
+        form,
     };
     let topics = list(perl, &response.responses, |topic| {
         let mut hash = Hv::new(perl);
@@ -148,39 +147,47 @@ fn append_batch(
             break;
         }
         room.take(&record);
-        records.push(
-            perl,
-            record_hash(perl, &record, room.strings).into_ref(perl),
-        );
+        records.push(perl, record_hash(perl, &record, room.form).into_ref(perl));
     }
 }
 
 /// One record. `headers` is there only when it has any.
-pub fn record_hash(perl: Perl, record: &Record<'_>, strings: Strings) -> Hv {
+pub fn record_hash(perl: Perl, record: &Record<'_>, form: Form) -> Hv {
     let mut hash = Hv::new(perl);
     hash.store_int(perl, "offset", record.offset);
     hash.store_int(perl, "timestamp", record.timestamp);
     let string =
-        |bytes| Sv::string_or_undef(perl, Option::map(bytes, |bytes| strings.decode(bytes)));
+        |bytes| Sv::string_or_undef(perl, Option::map(bytes, |bytes| form.strings.decode(bytes)));
     hash.store(perl, "key", string(record.key));
     hash.store(perl, "value", string(record.value));
     if record.headers().len() > 0 {
-        hash.store(
-            perl,
-            "headers",
-            headers_ref(perl, record.headers(), strings),
-        );
+        hash.store(perl, "headers", headers_ref(perl, record.headers(), form));
     }
     hash
 }
 
-/// A reference to a hash of a record's headers. The last value of a repeated name wins, as in any hash that is built from
-/// pairs.
-pub fn headers_ref(perl: Perl, headers: Headers<'_>, strings: Strings) -> Sv {
-    let mut hash = Hv::new(perl);
-    for (name, value) in headers {
-        let value = Sv::string_or_undef(perl, value.map(|value| strings.decode(value)));
-        hash.store_at(perl, strings.decode(name), value);
+/// A reference to what a record's headers are to the program.
+pub fn headers_ref(perl: Perl, headers: Headers<'_>, form: Form) -> Sv {
+    let strings = form.strings;
+    let read =
+        |value: Option<_>| Sv::string_or_undef(perl, value.map(|value| strings.decode(value)));
+    match form.headers {
+        HeadersAs::Hash => {
+            let mut hash = Hv::new(perl);
+            for (name, value) in headers {
+                hash.store_at(perl, strings.decode(name), read(value));
+            }
+            hash.into_ref(perl)
+        }
+        HeadersAs::Pairs => {
+            let mut list = Av::with_capacity(perl, headers.len());
+            for (name, value) in headers {
+                let mut pair = Av::with_capacity(perl, 2);
+                pair.push(perl, read(Some(name)));
+                pair.push(perl, read(value));
+                list.push(perl, pair.into_ref(perl));
+            }
+            list.into_ref(perl)
+        }
     }
-    hash.into_ref(perl)
 }

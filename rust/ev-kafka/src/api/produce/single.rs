@@ -66,7 +66,7 @@ pub fn produce(frame: &Frame<'_>) -> bool {
                 return None;
             }
             let handle = frame.object::<ConnHandle>().ok()?;
-            let strings = handle.strings();
+            let strings = handle.form().strings;
             let is_stored_so = |arg: &InPlace<'_>, bytes: Option<&[u8]>| {
                 bytes.is_none_or(|bytes| strings.is_stored_so(bytes, arg.is_utf8()))
             };
