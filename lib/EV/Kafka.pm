@@ -1309,6 +1309,30 @@ C<tls_files>, and a broker's certificate that was accepted by its common name. E
 once, until it changes; undef in the text's place says that its subject is in order again.
 Without a callback a text becomes a warning, C<EV::Kafka::Conn: TEXT>.
 
+=head3 on_throttle([$cb])
+
+Sets what hears that the broker throttles this client: C<< $cb->($throttle_time_ms, $api) >> for every answer that says so,
+with the name of its API, such as C<Fetch>.
+
+=head3 stats([@others])
+
+What the connection has done since this was called first, also across reconnects; nothing is counted before. With other
+connections it is what all of them have done together.
+
+    { requests  => {
+          Fetch => { sent => 120, answered => 119, total_ms => 4210.5,
+                     round_trip_ms => { p50 => 33.1, p90 => 40.9, p99 => 71.2, max => 104 } },
+          ...
+      },
+      bytes_in  => 812_004, bytes_out => 9_120, bytes_queued => 0,
+      in_flight => 1, connects => 1,
+      throttled => { answers => 0, ms => 0 } }
+
+C<requests> are by API, without those of the handshake. A round trip begins when the request has been given to the system as a
+whole and ends when its answer was read; C<total_ms> are all of them together, the percentiles those of the last one to two
+minutes, to within 3 %. Bytes are those on the wire, encrypted where they are. C<connects> counts how often the connection became
+ready, C<throttled> the answers that L</on_throttle([$cb])> hears of, and their times.
+
 =head3 client_id($id)
 
 Sets the client identifier, C<ev-kafka> by default.

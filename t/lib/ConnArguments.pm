@@ -233,7 +233,7 @@ sub settings {
         positional(tls => [enable => given => 1], [ca_file => bytes => undef], [skip_verify => given => 0],
             [cert_file => bytes => undef], [key_file => bytes => undef], [options => hash => undef]),
         positional(sasl => [mechanism => bytes => 'PLAIN'], [username => bytes => 'u'], [password => bytes => 'p']),
-        (map { positional($_ => [callback => 'callback']) } qw(on_error on_connect on_disconnect on_notice)),
+        (map { positional($_ => [callback => 'callback']) } qw(on_error on_connect on_disconnect on_notice on_throttle)),
     );
 }
 

@@ -117,7 +117,7 @@ fn run(
                     connection.provide_salted(id, &salting.run(), now);
                 }
                 Event::Answer { .. } => answered += 1,
-                Event::Written { .. } => {}
+                Event::Written { .. } | Event::Throttled { .. } => {}
                 Event::Failed { reason, .. } => println!("failed: {reason}"),
                 Event::Error(text) => println!("error: {text}"),
                 Event::Notice(text) => println!("notice: {text}"),

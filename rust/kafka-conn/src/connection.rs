@@ -1,6 +1,7 @@
 //! The state machine.
 
 mod authentication;
+mod counting;
 mod transitions;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use crate::link::{Ending, Link, Stage};
 use crate::sasl::{SaltedPassword, SaslSettings};
 use crate::secret::Secret;
 use crate::session::Outgoing;
+use crate::stats::Stats;
 use crate::tls::TlsSettings;
 use crate::transmit::Transmit;
 use crate::versions::{self, ApiVersions};
@@ -42,7 +44,7 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 ///   [`api_versions`](Self::api_versions), [`version`](Self::version),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
 ///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words),
-///   [`is_unsent`](Self::is_unsent), [`has_events`](Self::has_events).
+///   [`is_unsent`](Self::is_unsent), [`has_events`](Self::has_events), [`stats`](Self::stats).
 /// * **`handle_*`** take in what happened outside: [`handle_dialed`](Self::handle_dialed),
 ///   [`handle_dial_failed`](Self::handle_dial_failed), [`handle_read`](Self::handle_read) (after
 ///   [`read_buffer`](Self::read_buffer)) or [`handle_data`](Self::handle_data),
@@ -55,7 +57,9 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 ///   [`send_unanswered`](Self::send_unanswered), [`throttle`](Self::throttle),
 ///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
 ///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
-///   [`provide_token`](Self::provide_token), [`provide_salted`](Self::provide_salted).
+///   [`provide_token`](Self::provide_token), [`provide_salted`](Self::provide_salted),
+///   [`count`](Self::count), [`go_on_counting`](Self::go_on_counting),
+///   [`tell_of_throttling`](Self::tell_of_throttling), [`throttled`](Self::throttled).
 /// * **`poll_*`** say what to do next: [`poll_event`](Self::poll_event),
 ///   [`poll_transmit`](Self::poll_transmit) (followed by [`transmitted`](Self::transmitted)),
 ///   [`poll_timeout`](Self::poll_timeout).
@@ -97,6 +101,9 @@ pub struct Connection {
     next_token: Token,
     /// Of the requests that the last loss has failed, the first that was not sent.
     first_unsent: Option<Token>,
+    /// What is counted, if anything is.
+    stats: Option<Box<Stats>>,
+    tells_of_throttling: bool,
     /// What `poll_event` yields before it looks at what the broker sent.
     events: VecDeque<Event>,
 }
@@ -147,6 +154,8 @@ impl Connection {
             api_versions: None,
             next_token: 1,
             first_unsent: None,
+            stats: None,
+            tells_of_throttling: false,
             events: VecDeque::new(),
         }
     }
@@ -379,6 +388,7 @@ impl Connection {
         };
         link.send(request, now)?;
         self.next_token += 1;
+        self.count_sent(api, (!is_oneway).then_some(token), now);
         Ok(token)
     }
 
@@ -403,6 +413,7 @@ impl Connection {
         let (link, client_id) = self.link_for(api, version)?;
         link.send_small(client_id, token, (api, version), body, patience, now)?;
         self.next_token += 1;
+        self.count_sent(api, Some(token), now);
         Ok(token)
     }
 
@@ -427,7 +438,9 @@ impl Connection {
             body,
             patience: None,
         };
-        link.send(request, now)
+        link.send(request, now)?;
+        self.count_sent(api, None, now);
+        Ok(())
     }
 
     /// Obeys an answer's `throttle_time_ms` (KIP-219): nothing is sent for that long, and the
@@ -490,6 +503,7 @@ impl Connection {
     /// `n` bytes were read into the front of the last [`read_buffer`](Self::read_buffer). Take
     /// the events before reading again: it keeps the buffer small.
     pub fn handle_read(&mut self, n: usize, now: Instant) {
+        self.count_read(n);
         if let Some(link) = self.link_mut() {
             link.handle_read(n, now);
             self.continue_if_secured(now);
@@ -498,6 +512,7 @@ impl Connection {
 
     /// Bytes came that were read into a buffer of the driver's; they are copied.
     pub fn handle_data(&mut self, data: &[u8], now: Instant) {
+        self.count_read(data.len());
         if let Some(link) = self.link_mut() {
             link.handle_data(data, now);
             self.continue_if_secured(now);
@@ -560,6 +575,7 @@ impl Connection {
                 Ok(Some((request, body))) => match request.token {
                     Some(token) => {
                         let Pending { api, version, .. } = request;
+                        self.count_answered(token, api, heard_at);
                         return Some(Event::Answer {
                             token,
                             api,
@@ -587,6 +603,9 @@ impl Connection {
             return;
         };
         link.transmitted(n, now);
+        if let Some(stats) = &mut self.stats {
+            stats.transmitted(n, link.written(), now);
+        }
         while let Some(token) = link.pop_written() {
             self.events.push_back(Event::Written { token });
         }

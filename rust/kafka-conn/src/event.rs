@@ -99,6 +99,14 @@ pub enum Event {
         /// Why, as text for the request's callback.
         reason: String,
     },
+    /// An answer said that the broker throttles the client; comes when
+    /// [`tell_of_throttling`](crate::Connection::tell_of_throttling) has asked for it.
+    Throttled {
+        /// The API of the answer.
+        api: ApiKey,
+        /// For how long.
+        throttle_time_ms: i32,
+    },
     /// The connection failed; text for the connection's error handler.
     Error(String),
     /// Something that ends nothing and that somebody should know.

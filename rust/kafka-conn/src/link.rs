@@ -107,6 +107,11 @@ impl Link {
         self.heard_at
     }
 
+    /// Where what was queued last ends in the stream of bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.queued
+    }
+
     /// How many of the caller's requests await an answer.
     pub(crate) fn pending(&self) -> usize {
         self.in_flight.len() + self.held.callers()
@@ -371,7 +376,7 @@ impl Link {
 
     /// Up to where the queued bytes have certainly left. Encrypted ones are never fewer than what
     /// they stand for.
-    fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         let encrypted = self.tls.as_ref().map_or(0, |tls| tls.queued_bytes());
         (self.queued - self.outgoing.len() as u64).saturating_sub(encrypted as u64)
     }

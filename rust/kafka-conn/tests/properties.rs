@@ -187,6 +187,7 @@ impl Accountant {
             Event::TokenNeeded { .. } | Event::SaltingNeeded { .. } => {
                 panic!("nobody authenticates")
             }
+            Event::Throttled { .. } => panic!("nobody has asked to be told"),
         }
         Some(event)
     }

@@ -4,6 +4,7 @@
 //! events are taken one at a time, with nothing borrowed, so that a callback may do anything,
 //! another entry included. An inner entry simply goes on where the outer one stands.
 
+mod counting;
 mod events;
 mod handlers;
 mod later;
@@ -250,6 +251,10 @@ impl ConnHandle {
 
     /// Sets or clears a handler.
     pub fn set_handler(&self, kind: HandlerKind, code: Option<Sv>) {
+        if let HandlerKind::Throttle = kind {
+            let mut connection = self.connection.borrow_mut();
+            connection.tell_of_throttling(code.is_some());
+        }
         self.handlers.set(kind, code);
     }
 

@@ -128,6 +128,10 @@ pub static XSUBS: &[XsubDef] = &[
         name: "EV::Kafka::Conn::on_notice",
         body: on_notice,
     },
+    XsubDef {
+        name: "EV::Kafka::Conn::on_throttle",
+        body: on_throttle,
+    },
 ];
 
 /// `_new($class, $loop)`: an EV::Loop object, or anything else for the default loop.
@@ -373,6 +377,11 @@ fn on_disconnect(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 fn on_notice(frame: &mut Frame<'_>) -> Result<(), Croak> {
     set_handler(frame, HandlerKind::Notice, "on_notice")
+}
+
+/// Called with the `throttle_time_ms` of an answer, and the name of its API.
+fn on_throttle(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    set_handler(frame, HandlerKind::Throttle, "on_throttle")
 }
 
 fn set_handler(frame: &Frame<'_>, kind: HandlerKind, method: &'static str) -> Result<(), Croak> {

@@ -15,6 +15,7 @@ mod lifecycle;
 mod link;
 mod resolve;
 mod security;
+mod stats;
 mod strerror;
 mod throttle;
 mod tls_source;
@@ -32,6 +33,7 @@ pub use kept::Kept;
 pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
     perl_xs::register(perl, security::XSUBS);
+    perl_xs::register(perl, stats::XSUBS);
 }
 
 /// The connection behind an EV::Kafka::Conn object. Look it up last: reading other arguments may

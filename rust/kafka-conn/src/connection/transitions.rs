@@ -116,6 +116,7 @@ impl Connection {
         if let Some(link) = self.link_mut() {
             link.stage = Stage::Ready;
             self.events.push_back(Event::Ready);
+            self.count_ready();
         }
     }
 
@@ -167,6 +168,7 @@ impl Connection {
                 None
             }
             Phase::Open(link) => {
+                self.count_loss();
                 self.first_unsent = link.first_unsent();
                 self.events.push_back(Event::Close);
                 Some(link)

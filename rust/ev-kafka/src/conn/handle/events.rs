@@ -85,6 +85,16 @@ impl ConnHandle {
                 self.stage.set(Stage::Answered);
                 return self.complete(perl, token, Ok(Answer { api, version, body }));
             }
+            Event::Throttled {
+                api,
+                throttle_time_ms,
+            } => {
+                let args = [
+                    Arg::Int(throttle_time_ms.into()),
+                    Arg::Bytes(api.name().as_bytes()),
+                ];
+                return self.call_handler(perl, HandlerKind::Throttle, &args);
+            }
             Event::Written { token } => {
                 if let Some(Completion::Written(told)) = self.take_waiting(token) {
                     return told(perl, Ok(()));

@@ -15,6 +15,8 @@ pub enum HandlerKind {
     Disconnect,
     /// `on_notice`
     Notice,
+    /// `on_throttle`
+    Throttle,
 }
 
 impl HandlerKind {
@@ -25,13 +27,14 @@ impl HandlerKind {
             HandlerKind::Connect => "EV::Kafka::Conn: on_connect callback error",
             HandlerKind::Disconnect => "EV::Kafka::Conn: on_disconnect callback error",
             HandlerKind::Notice => "EV::Kafka::Conn: on_notice callback error",
+            HandlerKind::Throttle => "EV::Kafka::Conn: on_throttle callback error",
         }
     }
 }
 
 /// A code value of each kind, or none.
 #[derive(Default)]
-pub struct PerlHandlers([RefCell<Option<Sv>>; 4]);
+pub struct PerlHandlers([RefCell<Option<Sv>>; 5]);
 
 impl PerlHandlers {
     fn place(&self, kind: HandlerKind) -> &RefCell<Option<Sv>> {
@@ -56,7 +59,7 @@ impl PerlHandlers {
     }
 
     /// Takes them all away; they are given back, not to be freed under a borrow.
-    pub fn take(&self) -> [Option<Sv>; 4] {
+    pub fn take(&self) -> [Option<Sv>; 5] {
         self.0.each_ref().map(RefCell::take)
     }
 }

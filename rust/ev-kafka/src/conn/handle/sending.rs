@@ -143,10 +143,14 @@ impl ConnHandle {
 
     /// Obeys the `throttle_time_ms` of an answer of `api` at `version` (KIP-219).
     pub fn throttle(&self, api: ApiKey, version: i16, throttle_time_ms: i32) {
-        if throttle_time_ms > 0 && throttle::is_left_to_client(api, version) {
-            self.connection
-                .borrow_mut()
-                .throttle(throttle_time_ms, Instant::now());
+        if throttle_time_ms <= 0 {
+            return;
+        }
+        let mut connection = self.connection.borrow_mut();
+        connection.throttled(api, throttle_time_ms);
+        if throttle::is_left_to_client(api, version) {
+            connection.throttle(throttle_time_ms, Instant::now());
+            drop(connection);
             self.arm();
         }
     }
