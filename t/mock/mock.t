@@ -40,6 +40,32 @@ subtest 'options' => sub {
     croaks_like sub { EV::Kafka::Mock->new(partitions => -1) }, qr/\Anew: partitions must be from 1/;
 };
 
+subtest 'ports that are given' => sub {
+    my $port;
+    my $mock;
+    for (1 .. 50) {
+        my $free = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or next;
+        $port = $free->sockport;
+        close $free;
+        last if $mock = eval { EV::Kafka::Mock->new(brokers => 2, port => $port) };
+    }
+    is_deeply [map { $_->{port} } $mock->brokers], [$port, $port + 1], 'one behind the other';
+    ok connection($mock, 1), 'and somebody is there';
+    croaks_like sub { EV::Kafka::Mock->new(port => $port) },   qr/\Anew: cannot listen: /;
+    croaks_like sub { EV::Kafka::Mock->new(port => 70_000) }, qr/\Anew: port cannot be 70000/;
+    croaks_like sub { EV::Kafka::Mock->new(port => 65_535, brokers => 2) }, qr/\Anew: cannot listen: /;
+    $mock->close;
+    ok eval { EV::Kafka::Mock->new(brokers => 2, port => $port) }, 'free again';
+};
+
+subtest 'versions that are given' => sub {
+    my $mock = EV::Kafka::Mock->new(api_versions => { Fetch => [4, 11], CreateTopics => undef });
+    my $offered = connection($mock)->api_versions;
+    is $offered->{1}, 11, 'the highest Fetch';
+    ok !exists $offered->{19}, 'no CreateTopics';
+    croaks_like sub { EV::Kafka::Mock->new(api_versions => { Fetching => [1, 2] }) }, qr/unknown API 'Fetching'/;
+};
+
 subtest 'what is produced can be looked at and fetched' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);

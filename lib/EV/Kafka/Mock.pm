@@ -20,6 +20,9 @@ my %NEW_DEFAULTS = (
     consumer_session_timeout_ms    => 45_000,
     consumer_heartbeat_interval_ms => 5000,
     max_fetch_sessions             => 1000,
+    port                           => 0,
+    api_versions                   => {},
+    sasl                           => undef,
     loop                           => undef,
 );
 
@@ -38,9 +41,21 @@ my %FAULT_DEFAULTS = (
     applied          => 0,
 );
 
+# Of new's option sasl.
+my %SASL_DEFAULTS = (mechanisms => undef, users => {}, tokens => {}, session_lifetime_ms => 0);
+my @MECHANISMS    = qw(PLAIN SCRAM-SHA-256 SCRAM-SHA-512);
+
+# What a refusal is about, and the rest of it.
+my @RESOURCES       = qw(topic group transactional_id cluster);
+my %DENIAL_DEFAULTS = map { $_ => undef } @RESOURCES, qw(operation user);
+
 sub new {
     my ($class, @opts) = @_;
-    my $self = $class->_new(_options(new => \%NEW_DEFAULTS, @opts));
+    my $opts = _options(new => \%NEW_DEFAULTS, @opts);
+    $opts->{sasl} = _sasl($opts->{sasl}) if $opts->{sasl};
+    my $versions = $opts->{api_versions};
+    my $self = $class->_new($opts);
+    $self->api_versions($_ => $versions->{$_} ? @{ $versions->{$_} } : undef) for sort keys %$versions;
     EV::Kafka::Farewell->is_served_here(map {"$_->{host}:$_->{port}"} $self->brokers);
     return $self;
 }
@@ -72,6 +87,49 @@ sub fault {
         unless grep { $rule->{$_} } qw(error delay_ms throttle_time_ms drop hang truncate);
     $self->_fault($rule);
     return $self;
+}
+
+sub deny {
+    my ($self, @rule) = @_;
+    $self->_deny(_denial(deny => @rule));
+    return $self;
+}
+
+sub allow {
+    my ($self, @rule) = @_;
+    $self->_allow(@rule ? _denial(allow => @rule) : ());
+    return $self;
+}
+
+sub _denial {
+    my ($method, @rule) = @_;
+    my $rule  = _options($method => \%DENIAL_DEFAULTS, @rule);
+    my @about = grep { defined $rule->{$_} } @RESOURCES;
+    croak "$method: is not about one of " . join ', ', @RESOURCES if @about != 1;
+    my ($resource) = @about;
+    my $is_any = $resource eq 'cluster' || $rule->{$resource} eq '*';
+    return { resource => $resource, name => $is_any ? undef : $rule->{$resource}, map { $_ => $rule->{$_} } qw(operation user) };
+}
+
+sub quota {
+    my ($self, @quota) = @_;
+    $self->_quota(_options(quota => { client_id => undef, api => undef, throttle_time_ms => 0 }, @quota));
+    return $self;
+}
+
+# Lists of names and what belongs to them in turn. Tokens that are a list have no names of users.
+sub _sasl {
+    my ($given) = @_;
+    croak 'new: sasl must be a hashref' unless ref $given eq 'HASH';
+    my $sasl   = _options(new => \%SASL_DEFAULTS, %$given);
+    my $tokens = $sasl->{tokens};
+    $tokens = { map { $_ => $_ } @$tokens } if ref $tokens eq 'ARRAY';
+    return {
+        %$sasl,
+        mechanisms => $sasl->{mechanisms} || [(%{ $sasl->{users} } ? @MECHANISMS : ()), %$tokens ? 'OAUTHBEARER' : ()],
+        users      => [%{ $sasl->{users} }],
+        tokens     => [%$tokens],
+    };
 }
 
 sub append {
@@ -213,6 +271,24 @@ while it is empty.
 As on a real broker, nothing that is sent behind a JoinGroup or SyncGroup that waits is
 answered before it.
 
+=head2 Security
+
+With C<sasl> nothing is answered before a client has authenticated itself; who fails is told so as by a
+broker, and the connection is closed.
+
+    my $mock = EV::Kafka::Mock->new(sasl => { users => { alice => 'secret' }, tokens => { t0ken => 'bob' } });
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, tls => 0,
+        sasl => { mechanism => 'SCRAM-SHA-256', username => 'alice', password => 'secret' });
+
+Its keys are C<users>, a hash of names and passwords; C<tokens>, a hash of tokens for OAUTHBEARER and the users whose
+they are, or a list of tokens; C<mechanisms>, a list of C<PLAIN>, C<SCRAM-SHA-256>, C<SCRAM-SHA-512> and
+C<OAUTHBEARER> (what there are users or tokens for, if it is left out); and C<session_lifetime_ms>, after which clients
+must authenticate again (KIP-368; 0, for never, is the default).
+
+    $mock->fault(api => 'SaslAuthenticate', error => 58);    # the next one is refused, whoever it is
+
+What a user may do then L</"deny, allow"> says.
+
 =head1 METHODS
 
 Methods that name a topic, partition or broker which does not exist croak.
@@ -263,6 +339,19 @@ silent, and how often members are told to send heartbeats.
 =item max_fetch_sessions => 1000
 
 How many fetch sessions (KIP-227) a broker remembers; who comes later gets none, and with 0 nobody does.
+
+=item port => 9092
+
+The port of the first broker; each other one has the next. Left out, or 0: ports that the kernel
+chooses, which is better for tests that run side by side.
+
+=item api_versions => { Fetch => [4, 11], CreateTopics => undef }
+
+What L</api_versions> is to be called with for all brokers.
+
+=item sasl => { users => { alice => 'secret' } }
+
+Clients must say who they are, see L</Security>.
 
 =item loop => EV::default_loop
 
@@ -521,6 +610,44 @@ a broker is lost between writing and answering. Without it nothing is written.
 =head2 clear_faults
 
 Removes all rules. What already waits goes on waiting.
+
+=head2 deny, allow
+
+    $mock->deny(topic => 'orders', operation => 'Write');
+    $mock->deny(group => '*', user => 'alice');
+    $mock->allow(group => '*', user => 'alice');
+    $mock->allow;
+
+Forbids something as ACLs do, and takes back what was forbidden in the same words, or all of it. They return the object.
+
+=over
+
+=item topic => $name, group => $name, transactional_id => $id, cluster => 1
+
+One of them: what it is about. C<*> stands for all. Requests get error 29 (TOPIC_AUTHORIZATION_FAILED), 30
+(GROUP_AUTHORIZATION_FAILED), 53 (TRANSACTIONAL_ID_AUTHORIZATION_FAILED) and 31 (CLUSTER_AUTHORIZATION_FAILED).
+
+=item operation => $name
+
+What may not be done with it: C<Read> (fetching; being a member of a group, committing), C<Write> (producing;
+transactions), C<Describe> (metadata, offsets, coordinators; a topic is left out where all are asked for), C<Create>
+(a topic, also by asking for its metadata), C<Delete> (a topic), C<IdempotentWrite> (of the cluster: a producer id
+without a transactional one). Left out: any of them. One does not bring another along, as Kafka's denials do not.
+
+=item user => $name
+
+Who may not, by the name that SASL knows. Left out: anybody.
+
+=back
+
+=head2 quota
+
+    $mock->quota(client_id => 'bulk', throttle_time_ms => 500);
+    $mock->quota(client_id => 'bulk', throttle_time_ms => 0);
+
+Throttles a client: each of its Produce and Fetch requests is carried out and answered, with that C<throttle_time_ms>, and
+then nothing more is heard of its connection for as long (KIP-219). 0 ends that. C<client_id> left out stands for all that
+have no quota of their own, C<api> is the name of another API. It returns the object.
 
 =head2 fetch_sessions, forget_fetch_sessions
 

@@ -5,6 +5,7 @@ mod coordinators;
 mod link;
 mod partitions;
 mod rules;
+mod security;
 mod server;
 mod topics;
 mod values;
@@ -18,6 +19,7 @@ pub fn register(perl: Perl) {
         coordinators::XSUBS,
         partitions::XSUBS,
         rules::XSUBS,
+        security::XSUBS,
         topics::XSUBS,
     ] {
         perl_xs::register(perl, xsubs);

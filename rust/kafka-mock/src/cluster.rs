@@ -2,6 +2,7 @@
 
 mod topics;
 
+use crate::access::Denial;
 use crate::api;
 use crate::config::ClusterConfig;
 use crate::connections::{ConnId, Connections, Output, Reply};
@@ -10,6 +11,7 @@ use crate::error::ClusterError;
 use crate::fault::Fault;
 use crate::fetch_sessions::FetchSession;
 use crate::groups::{CommittedOffset, GroupView};
+use crate::quotas::Quota;
 use crate::state::State;
 use crate::transactions::Transaction;
 use bytes::Bytes;
@@ -108,6 +110,29 @@ impl Cluster {
     /// Removes all rules. What hangs already stays so.
     pub fn clear_faults(&mut self) {
         self.state.faults.clear();
+    }
+
+    /// Forbids something.
+    pub fn deny(&mut self, denial: Denial) {
+        self.state.access.deny(denial);
+        self.state.changed = true;
+    }
+
+    /// Takes back what was forbidden in the same words.
+    pub fn allow(&mut self, denial: &Denial) {
+        self.state.access.allow(denial);
+        self.state.changed = true;
+    }
+
+    /// Takes back all that was forbidden.
+    pub fn allow_all(&mut self) {
+        self.state.access.allow_all();
+        self.state.changed = true;
+    }
+
+    /// Throttles clients. One quota takes the place of another of the same client id and API.
+    pub fn set_quota(&mut self, quota: Quota) {
+        self.state.quotas.set(quota);
     }
 
     /// Changes which versions of an API a broker advertises and takes, to stand for an older or

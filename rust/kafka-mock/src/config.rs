@@ -1,5 +1,6 @@
 //! What a cluster is made of.
 
+use crate::login::SaslConfig;
 use bytes::Bytes;
 
 /// Broker default of `message.max.bytes`: 1 MiB of records and the 12 bytes before them.
@@ -30,6 +31,8 @@ pub struct ClusterConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// Most fetch sessions of a broker (`max.incremental.fetch.session.cache.slots`); who comes later has none.
     pub max_fetch_sessions: usize,
+    /// How clients must authenticate themselves, if they must.
+    pub sasl: Option<SaslConfig>,
     /// Told to clients in Metadata.
     pub cluster_id: Bytes,
 }
@@ -46,6 +49,7 @@ impl Default for ClusterConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             max_fetch_sessions: 1000,
+            sasl: None,
             cluster_id: Bytes::from_static(b"kafka-mock"),
         }
     }

@@ -1,7 +1,8 @@
 //! Connections, and the way of their requests through the cluster: one at a time, in order.
 
-use crate::api::{self, Outcome, WaitingFetch, WaitingMember};
+use crate::api::{self, Outcome, Peer, WaitingFetch, WaitingMember};
 use crate::groups::Token;
+use crate::login::Login;
 use crate::state::State;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,7 +43,7 @@ pub(crate) struct Connections {
 /// A client's connection to a broker.
 #[derive(Debug)]
 struct Connection {
-    broker: i32,
+    peer: Peer,
     current: Current,
     /// Requests behind the current one.
     queue: VecDeque<Bytes>,
@@ -54,6 +55,10 @@ enum Current {
     Nothing,
     /// A fault: for ever.
     Hung,
+    /// A quota: nothing that comes is looked at until then.
+    Deaf {
+        until_ms: u64,
+    },
     /// A fault: the outcome is kept back until then.
     Delayed {
         until_ms: u64,
@@ -86,7 +91,10 @@ enum Settled {
 impl Connections {
     pub fn open(&mut self, conn: ConnId, broker: i32) {
         let connection = Connection {
-            broker,
+            peer: Peer {
+                broker,
+                login: Login::default(),
+            },
             current: Current::Nothing,
             queue: VecDeque::new(),
         };
@@ -106,9 +114,8 @@ impl Connections {
             connection.queue.push_back(frame);
             return Reply::Waiting;
         }
-        let broker = connection.broker;
         state.expire(now_ms);
-        let outcome = api::execute(state, broker, frame, now_ms);
+        let outcome = api::execute(state, &mut connection.peer, frame, now_ms);
         match self.settle(conn, outcome, now_ms) {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
             Settled::Output(Output::Close(reason)) => Reply::Close(reason),
@@ -146,7 +153,7 @@ impl Connections {
             .by_id
             .values()
             .filter_map(|connection| match &connection.current {
-                Current::Delayed { until_ms, .. } => Some(*until_ms),
+                Current::Delayed { until_ms, .. } | Current::Deaf { until_ms } => Some(*until_ms),
                 Current::Fetch(fetch) => Some(fetch.deadline_ms),
                 Current::Nothing | Current::Hung | Current::Member(_) => None,
             });
@@ -155,7 +162,7 @@ impl Connections {
 
     /// The open ones of a broker.
     pub fn of(&self, broker: i32) -> Vec<ConnId> {
-        let of_broker = self.by_id.iter().filter(|(_, c)| c.broker == broker);
+        let of_broker = self.by_id.iter().filter(|(_, c)| c.peer.broker == broker);
         of_broker.map(|(&conn, _)| conn).collect()
     }
 
@@ -189,8 +196,8 @@ impl Connections {
         if let Some(outcome) = self.due_outcome(state, conn, changed, now_ms) {
             self.settle_into(conn, outcome, now_ms, outputs);
         }
-        while let Some((broker, frame)) = self.next_queued(conn) {
-            let outcome = api::execute(state, broker, frame, now_ms);
+        while let Some((peer, frame)) = self.next_queued(conn) {
+            let outcome = api::execute(state, peer, frame, now_ms);
             self.settle_into(conn, outcome, now_ms, outputs);
         }
     }
@@ -206,7 +213,7 @@ impl Connections {
         let connection = self.by_id.get_mut(&conn)?;
         let is_due = match &connection.current {
             Current::Nothing | Current::Hung => false,
-            Current::Delayed { until_ms, .. } => *until_ms <= now_ms,
+            Current::Delayed { until_ms, .. } | Current::Deaf { until_ms } => *until_ms <= now_ms,
             Current::Fetch(fetch) => changed || fetch.deadline_ms <= now_ms,
             Current::Member(_) => changed,
         };
@@ -214,7 +221,7 @@ impl Connections {
             return None;
         }
         match std::mem::replace(&mut connection.current, Current::Nothing) {
-            Current::Nothing | Current::Hung => None,
+            Current::Nothing | Current::Hung | Current::Deaf { .. } => None,
             Current::Delayed { outcome, .. } => Some(reattempt(state, *outcome)),
             Current::Member(member) => Some(member.attempt(state)),
             Current::Fetch(fetch) => Some(fetch.attempt(state, now_ms)),
@@ -222,12 +229,13 @@ impl Connections {
     }
 
     /// The next request of a connection that waits for nothing.
-    fn next_queued(&mut self, conn: ConnId) -> Option<(i32, Bytes)> {
+    fn next_queued(&mut self, conn: ConnId) -> Option<(&mut Peer, Bytes)> {
         let connection = self.by_id.get_mut(&conn)?;
         if !matches!(connection.current, Current::Nothing) {
             return None;
         }
-        Some((connection.broker, connection.queue.pop_front()?))
+        let frame = connection.queue.pop_front()?;
+        Some((&mut connection.peer, frame))
     }
 
     fn settle_into(
@@ -250,6 +258,19 @@ impl Connections {
             Outcome::Close(reason) => {
                 self.by_id.remove(&conn);
                 return Settled::Output(Output::Close(reason));
+            }
+            Outcome::LastAnswer(bytes, why) => {
+                self.by_id.remove(&conn);
+                self.dropped.push((conn, why));
+                return Settled::Output(Output::Answer(bytes));
+            }
+            Outcome::Deaf { ms, outcome } => {
+                let settled = self.settle(conn, *outcome, now_ms);
+                if let Some(connection) = self.by_id.get_mut(&conn) {
+                    let until_ms = now_ms.saturating_add(ms);
+                    connection.current = Current::Deaf { until_ms };
+                }
+                return settled;
             }
             Outcome::Delayed { until_ms, outcome } if until_ms <= now_ms => {
                 return self.settle(conn, *outcome, now_ms);

@@ -120,22 +120,41 @@ impl FaultRules {
             }
         }
         self.rules.retain(|rule| rule.times != Some(0));
-        ActiveFaults { rules: active }
+        ActiveFaults {
+            rules: active,
+            quota_ms: 0,
+        }
     }
 
-    /// Whether any rule could ask for the targets of a request.
+    /// Whether there is no rule, so that nobody need know what a request is about.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 }
 
-/// The rules that apply to one request.
+/// The rules that apply to one request, refusals and quotas among them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ActiveFaults {
     rules: Vec<Fault>,
+    /// How long a quota wants the client to wait, and the connection to be deaf.
+    quota_ms: i32,
 }
 
 impl ActiveFaults {
+    /// Adds what the client may not do. Rules of the test's come first.
+    pub fn refuse(&mut self, refusals: impl Iterator<Item = Fault>) {
+        self.rules.extend(refusals);
+    }
+
+    pub fn throttle(&mut self, quota_ms: i32) {
+        self.quota_ms = quota_ms;
+    }
+
+    /// How long nothing is heard of the client once it is answered, in milliseconds.
+    pub fn deaf_ms(&self) -> u64 {
+        u64::try_from(self.quota_ms).unwrap_or(0)
+    }
+
     /// Error for a topic as a whole, or for one of its partitions. The oldest rule wins.
     pub fn error_for(&self, topic: &[u8], partition: Option<i32>) -> Option<i16> {
         self.rules
@@ -180,8 +199,7 @@ impl ActiveFaults {
         self.rules
             .iter()
             .map(|rule| rule.throttle_time_ms)
-            .max()
-            .unwrap_or(0)
+            .fold(self.quota_ms, i32::max)
     }
 
     pub fn delay_ms(&self) -> u64 {

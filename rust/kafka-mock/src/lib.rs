@@ -15,10 +15,11 @@
 //! assert_eq!(frame[4..10], [0, 0, 0, 7, 0, 0]);
 //! ```
 //!
-//! Served are the APIs that this workspace speaks, at the versions that it speaks, but for SASL.
+//! Served are the APIs that this workspace speaks, at the versions that it speaks.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod access;
 mod api;
 mod cluster;
 mod config;
@@ -30,10 +31,14 @@ mod fetch_sessions;
 mod framing;
 mod groups;
 mod log;
+mod login;
+mod quotas;
+mod scram;
 mod state;
 mod topic;
 mod transactions;
 
+pub use access::{Denial, Operation, Resource};
 pub use cluster::Cluster;
 pub use config::{ClusterConfig, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_MIN_SESSION_TIMEOUT_MS};
 pub use connections::{ConnId, Output, Reply};
@@ -44,5 +49,7 @@ pub use fetch_sessions::FetchSession;
 pub use framing::{FrameReader, InvalidFrameLength, MAX_REQUEST_BYTES};
 pub use groups::{CommittedOffset, GroupView, MemberView};
 pub use log::{IsolationLevel, StoredRecord};
+pub use login::{Mechanism, SaslConfig};
+pub use quotas::Quota;
 pub use topic::MAX_PARTITIONS;
 pub use transactions::{Transaction, TransactionState};

@@ -4,12 +4,14 @@ mod coordinators;
 mod topics;
 mod transactions;
 
+use crate::access::Access;
 use crate::config::ClusterConfig;
 use crate::coordinators::ChosenCoordinators;
 use crate::error::ClusterError;
 use crate::fault::FaultRules;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
+use crate::quotas::Quotas;
 use crate::topic::{self, Partition, Topic, MAX_PARTITIONS, NO_LEADER};
 use crate::transactions::Transactions;
 use bytes::Bytes;
@@ -54,6 +56,8 @@ pub(crate) struct State {
     pub groups: Groups,
     pub coordinators: ChosenCoordinators,
     pub faults: FaultRules,
+    pub access: Access,
+    pub quotas: Quotas,
     pub fetch_sessions: FetchSessions,
     /// Set when a waiting Fetch might be satisfied now.
     pub changed: bool,
@@ -88,6 +92,8 @@ impl State {
             groups: Groups::default(),
             coordinators: ChosenCoordinators::new(),
             faults: FaultRules::default(),
+            access: Access::default(),
+            quotas: Quotas::default(),
             fetch_sessions: FetchSessions::default(),
             changed: false,
         }

@@ -1,8 +1,9 @@
 //! A cluster's life, its brokers, and what they have seen.
 
 use kafka_mock::{ClusterConfig, MAX_PARTITIONS};
-use perl_xs::{Av, Croak, Frame, Hv, Native, Sv, XsubDef};
+use perl_xs::{Av, Croak, Frame, HashRef, Hv, Native, Sv, XsubDef};
 
+use super::security::sasl;
 use super::server::Server;
 use super::values::{api_named, croak, hash, int32, optional32, text};
 use crate::ev::{check_thread, Loop};
@@ -76,14 +77,20 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
             .get_i64(perl, "max_fetch_sessions")?
             .and_then(|most| usize::try_from(most).ok())
             .ok_or("new: max_fetch_sessions must not be below 0")?,
+        sasl: match options.get(perl, "sasl")?.as_ref().and_then(HashRef::new) {
+            Some(given) => Some(sasl(perl, &given)?),
+            None => None,
+        },
         ..Default::default()
     };
     let on = match options.get(perl, "loop")? {
         Some(value) => Loop::from_sv(&value),
         None => Loop::default_loop(),
     };
+    let port = options.get_i64(perl, "port")?.unwrap_or(0);
+    let port = u16::try_from(port).map_err(|_| format!("new: port cannot be {port}"))?;
     let server =
-        Server::start(config, on).map_err(|error| format!("new: cannot listen: {error}"))?;
+        Server::start(config, port, on).map_err(|error| format!("new: cannot listen: {error}"))?;
     let object = Hv::new(perl).into_ref(perl);
     object.bless(perl, &class)?;
     perl_xs::attach(perl, &object, server)?;

@@ -1,6 +1,7 @@
-//! Faults on demand, and brokers that speak other versions.
+//! Faults on demand, quotas, and brokers that speak other versions.
 
-use kafka_mock::Fault;
+use kafka_mock::{Fault, Quota};
+use kafka_wire::ApiKey;
 use perl_xs::{Croak, Frame, HashRef, Perl, XsubDef};
 
 use super::server::Server;
@@ -18,6 +19,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::clear_faults",
         body: clear_faults,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_quota",
+        body: quota,
     },
 ];
 
@@ -41,10 +46,7 @@ fn fault_from(perl: Perl, rule: &HashRef) -> Result<Fault, Croak> {
         let fits = |value| i32::try_from(value).map_err(|_| out_of_range(name, value));
         number(name)?.map(fits).transpose()
     };
-    let api = match rule.get_bytes(perl, "api")? {
-        Some(name) => Some(api_named(&String::from_utf8_lossy(&name))?),
-        None => None,
-    };
+    let api = api_of(perl, rule)?;
     let error = match small("error")? {
         Some(code) => {
             let fits = i16::try_from(code).map_err(|_| out_of_range("error", code.into()))?;
@@ -76,6 +78,30 @@ fn fault_from(perl: Perl, rule: &HashRef) -> Result<Fault, Croak> {
         truncate: flag("truncate")?,
         applied: flag("applied")?,
     })
+}
+
+fn api_of(perl: Perl, rule: &HashRef) -> Result<Option<ApiKey>, Croak> {
+    let name = rule.get_bytes(perl, "api")?;
+    name.map(|name| api_named(&String::from_utf8_lossy(&name)))
+        .transpose()
+}
+
+/// `_quota(\%quota)`, with every key there.
+fn quota(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let given = hash(frame, 1)?;
+    let throttle_time_ms = given.get_i64(perl, "throttle_time_ms")?.unwrap_or(0);
+    let quota = Quota {
+        client_id: given.get_bytes(perl, "client_id")?.map(Into::into),
+        api: api_of(perl, &given)?,
+        throttle_time_ms: i32::try_from(throttle_time_ms)
+            .ok()
+            .filter(|&ms| ms >= 0)
+            .ok_or_else(|| format!("quota: throttle_time_ms cannot be {throttle_time_ms}"))?,
+    };
+    let server = frame.object::<Server>()?;
+    server.change(|cluster| cluster.set_quota(quota));
+    Ok(())
 }
 
 fn out_of_range(name: &str, value: i64) -> Croak {

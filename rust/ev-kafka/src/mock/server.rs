@@ -63,11 +63,12 @@ impl Native for Server {
 
 /// Starting and stopping.
 impl Server {
-    /// Starts all brokers on ports of the kernel's choosing.
+    /// Starts all brokers, the first on this port and each on the one behind that, or, if it is 0, on ports of
+    /// the kernel's choosing.
     ///
     /// # Errors
-    /// When the system gives no socket.
-    pub fn start(config: ClusterConfig, on: Loop) -> io::Result<Rc<Server>> {
+    /// When the system gives no socket, or a port is taken.
+    pub fn start(config: ClusterConfig, first_port: u16, on: Loop) -> io::Result<Rc<Server>> {
         let server = Rc::new_cyclic(|this: &Weak<Server>| Server {
             this: this.clone(),
             started: Instant::now(),
@@ -82,9 +83,13 @@ impl Server {
         });
         server.home.open();
         let brokers: Vec<i32> = server.cluster.borrow().broker_ids().collect();
-        for broker in brokers {
-            let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let listener = server.listen(broker, anywhere)?;
+        for (broker, wanted) in brokers.into_iter().zip(u32::from(first_port)..) {
+            let port = match first_port {
+                0 => 0,
+                _ => u16::try_from(wanted).map_err(io::Error::other)?,
+            };
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let listener = server.listen(broker, address)?;
             let address = listener.socket.local_addr()?;
             let host = address.ip().to_string();
             let told = server

@@ -1,6 +1,7 @@
 //! ConsumerGroupHeartbeat (KIP-848): all that a member of the new protocol asks its coordinator.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::groups::{Assigned, Assignor, Beat, Beaten, JOIN, LEAVE, LEAVE_FOR_NOW};
 use crate::state::State;
@@ -20,6 +21,14 @@ const MAKES_ITS_ID: i16 = 1;
 type Refusal = (i16, &'static str);
 
 impl Serve for ConsumerGroupHeartbeatRequest {
+    fn needs(&self) -> Vec<Need> {
+        let names = self.subscribed_topic_names.iter().flatten();
+        let of_topics = names.map(|name| Need::topic(name, Operation::Describe));
+        std::iter::once(Need::group(&self.group_id, Operation::Read))
+            .chain(of_topics)
+            .collect()
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let mut text = None;
         let beaten = call.whole(|| {

@@ -1,6 +1,7 @@
 //! CreateTopics.
 
 use super::{Call, Outcome, Serve};
+use crate::access::Operation;
 use crate::fault::Target;
 use crate::state::State;
 use crate::topic::{self, MAX_PARTITIONS};
@@ -22,6 +23,8 @@ type Refusal = (i16, String);
 type Plan = Vec<Vec<i32>>;
 
 impl Serve for CreateTopicsRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Create);
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let whole = |topic: &CreatableTopic| Target {
             topic: topic.name.clone(),

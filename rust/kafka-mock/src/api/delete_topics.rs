@@ -1,6 +1,7 @@
 //! DeleteTopics.
 
 use super::{Call, Outcome, Serve};
+use crate::access::Operation;
 use crate::fault::Target;
 use crate::state::State;
 use bytes::Bytes;
@@ -20,6 +21,8 @@ struct Asked {
 }
 
 impl Serve for DeleteTopicsRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Delete);
+
     fn targets(&self, state: &State) -> Vec<Target> {
         let by_state = self.topics.iter().filter_map(|topic| match &topic.name {
             Some(name) => Some(name.clone()),

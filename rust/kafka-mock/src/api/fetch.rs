@@ -1,6 +1,7 @@
 //! Fetch: reading record batches, and waiting for them.
 
 use super::{Call, Outcome, Serve};
+use crate::access::Operation;
 use crate::fault::Target;
 use crate::fetch_sessions::{Kind, NO_SESSION};
 use crate::log::{Found, IsolationLevel, PartitionLog};
@@ -33,6 +34,8 @@ pub(crate) struct WaitingFetch {
 }
 
 impl Serve for FetchRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Read);
+
     /// What a session remembers is asked for by each of its requests.
     fn targets(&self, cluster: &State) -> Vec<Target> {
         let target = |topic: &Bytes, partition: i32| Target {

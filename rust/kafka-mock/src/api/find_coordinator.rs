@@ -1,6 +1,7 @@
 //! FindCoordinator: which broker looks after a group or a transactional id.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::state::State;
 use crate::topic::NO_LEADER;
@@ -55,6 +56,13 @@ fn find(state: &State, call: &Call, key_type: i8, key: &Bytes) -> Coordinator {
     let Some(of) = CoordinatorKey::from_code(key_type) else {
         return failed(ErrorCode::InvalidRequest.code());
     };
+    let need = match of {
+        CoordinatorKey::Group => Need::group(key, Operation::Describe),
+        CoordinatorKey::Transaction => Need::transactional_id(key, Operation::Describe),
+    };
+    if let Some(code) = state.access.refusal(&call.user, &need) {
+        return failed(code);
+    }
     let node_id = state.coordinator(of, key);
     let Some(broker) = state.broker(node_id) else {
         return failed(ErrorCode::CoordinatorNotAvailable.code());

@@ -1,6 +1,7 @@
 //! JoinGroup, SyncGroup, Heartbeat and LeaveGroup: what a member of a classic group asks its coordinator.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::groups::{Answer, Caller, JoinRefused, Joining, Token};
 use crate::state::State;
@@ -57,6 +58,10 @@ fn milliseconds(value: i32) -> u64 {
 }
 
 impl Serve for JoinGroupRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::group(&self.group_id, Operation::Read)]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let token = state.groups.new_token();
         let fault = call.faults.error();
@@ -135,6 +140,10 @@ fn answer_join(call: &Call, mut response: JoinGroupResponse) -> Outcome {
 }
 
 impl Serve for SyncGroupRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::group(&self.group_id, Operation::Read)]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let token = state.groups.new_token();
         let synced = call.whole(|| {
@@ -172,6 +181,10 @@ fn answer_sync(call: &Call, mut response: SyncGroupResponse) -> Outcome {
 }
 
 impl Serve for HeartbeatRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::group(&self.group_id, Operation::Read)]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let beaten = call.whole(|| {
             check_group(state, &call, &self.group_id)?;
@@ -191,6 +204,10 @@ impl Serve for HeartbeatRequest {
 }
 
 impl Serve for LeaveGroupRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::group(&self.group_id, Operation::Read)]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let left = call.whole(|| {
             check_group(state, &call, &self.group_id)?;

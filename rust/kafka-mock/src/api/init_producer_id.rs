@@ -2,6 +2,7 @@
 
 use super::txn::told;
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::state::State;
 use crate::transactions::Identity;
@@ -16,6 +17,13 @@ const NO_EPOCH: i16 = -1;
 const TELLS_FENCED: i16 = 4;
 
 impl Serve for InitProducerIdRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![match &self.transactional_id {
+            Some(id) => Need::transactional_id(id, Operation::Write),
+            None => Need::cluster(Operation::IdempotentWrite),
+        }]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let identity = call.whole(|| identify(state, &call, &self));
         let (error_code, (producer_id, producer_epoch)) = match identity {

@@ -1,6 +1,7 @@
 //! ListOffsets: the first and last offset of a partition, and offsets by time.
 
 use super::{Call, Outcome, Serve};
+use crate::access::Operation;
 use crate::fault::Target;
 use crate::log::IsolationLevel;
 use crate::state::State;
@@ -30,6 +31,8 @@ const NO_EPOCH: i32 = -1;
 const TELLS_EPOCH: i16 = 4;
 
 impl Serve for ListOffsetsRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Describe);
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &ListOffsetsTopic| {
             let name = topic.name.clone();

@@ -1,6 +1,7 @@
 //! Metadata: brokers, topics, partitions and their leaders.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::fault::{ActiveFaults, Target};
 use crate::state::State;
 use crate::topic::{self, Partition, Topic, NO_LEADER};
@@ -17,6 +18,8 @@ const EMPTY_MEANS_NONE: i16 = 1;
 const TAKES_IDS: i16 = 12;
 
 impl Serve for MetadataRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Describe);
+
     fn targets(&self, state: &State) -> Vec<Target> {
         let whole = |topic: &Bytes| Target {
             topic: topic.clone(),
@@ -44,7 +47,12 @@ impl Serve for MetadataRequest {
                     .collect()
             }
             _ => {
-                let all = state.topics.iter();
+                // Whoever asks for all is told of those it may see.
+                let is_seen = |name: &Bytes| {
+                    let need = Need::topic(name, Operation::Describe);
+                    state.access.refusal(&call.user, &need).is_none()
+                };
+                let all = state.topics.iter().filter(|(name, _)| is_seen(name));
                 all.map(|(name, topic)| known_topic(state, &call.faults, name, topic))
                     .collect()
             }
@@ -108,6 +116,10 @@ fn asked_topic(
         return failed_topic(name, code);
     }
     if create && !state.topics.contains_key(&name) {
+        let need = Need::topic(&name, Operation::Create);
+        if let Some(code) = state.access.refusal(&call.user, &need) {
+            return failed_topic(name, code);
+        }
         state.add_topic(name.clone(), state.config.default_partitions);
     }
     match state.topics.get(&name) {

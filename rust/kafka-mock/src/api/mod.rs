@@ -14,13 +14,16 @@ mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sasl;
 mod txn;
 mod txn_offset_commit;
 
 pub(crate) use fetch::WaitingFetch;
 pub(crate) use group::WaitingMember;
 
+use crate::access::{Need, Operation};
 use crate::fault::{ActiveFaults, Target};
+use crate::login::Login;
 use crate::state::State;
 use bytes::{Bytes, BytesMut};
 use kafka_wire::api::put_response_header;
@@ -29,7 +32,7 @@ use kafka_wire::{ApiKey, Message, Reader, Request, RequestHeader, Writer};
 use std::ops::RangeInclusive;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 21] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
     (ApiKey::ListOffsets, 1..=10),
@@ -51,6 +54,8 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 21] = [
     (ApiKey::Heartbeat, 0..=4),
     (ApiKey::LeaveGroup, 0..=5),
     (ApiKey::ConsumerGroupHeartbeat, 0..=1),
+    (ApiKey::SaslHandshake, 0..=1),
+    (ApiKey::SaslAuthenticate, 0..=2),
 ];
 
 /// API keys and versions that a broker advertises unless it is told otherwise.
@@ -67,6 +72,13 @@ pub(crate) enum Outcome {
     Answer(Bytes),
     NoAnswer,
     Close(String),
+    /// A whole answer frame, behind which the connection is closed.
+    LastAnswer(Bytes, String),
+    /// Another outcome, behind which nothing is heard of the client for some milliseconds.
+    Deaf {
+        ms: u64,
+        outcome: Box<Outcome>,
+    },
     /// Another outcome, kept back.
     Delayed {
         until_ms: u64,
@@ -80,11 +92,21 @@ pub(crate) enum Outcome {
     Member(Box<WaitingMember>),
 }
 
+/// Who asks: the other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Node id of the broker that it is connected to.
+    pub broker: i32,
+    pub login: Login,
+}
+
 /// The circumstances of a request, apart from its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     /// Node id of the broker that was asked.
     pub broker: i32,
+    /// As whom the connection is authenticated.
+    pub user: Option<Bytes>,
     pub version: i16,
     pub correlation_id: i32,
     pub client_id: Option<Bytes>,
@@ -94,6 +116,14 @@ pub(crate) struct Call {
 
 /// A request that brokers know how to carry out.
 pub(crate) trait Serve: Request {
+    /// What the client must be allowed to do with the topics that the request is about.
+    const TOPIC_OPERATION: Option<Operation> = None;
+
+    /// What else it must be allowed.
+    fn needs(&self) -> Vec<Need> {
+        Vec::new()
+    }
+
     /// Topics and partitions that the request is about, for fault rules that name some.
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         Vec::new()
@@ -138,16 +168,35 @@ impl Call {
     }
 
     /// The outcome of a request that is answered at once.
-    pub fn answer<R: Serve>(&self, response: &R::Response) -> Outcome {
+    pub fn answer<R: Request>(&self, response: &R::Response) -> Outcome {
         match frame::<R>(response, self.version, self.correlation_id) {
-            Ok(frame) => Outcome::Answer(frame),
+            Ok(frame) => self.done(Outcome::Answer(frame)),
             Err(why) => Outcome::Close(why),
+        }
+    }
+
+    /// The outcome of a request that was carried out and has no answer.
+    pub fn unanswered(&self) -> Outcome {
+        self.done(Outcome::NoAnswer)
+    }
+
+    fn done(&self, outcome: Outcome) -> Outcome {
+        match self.faults.deaf_ms() {
+            0 => outcome,
+            ms => Outcome::Deaf {
+                ms,
+                outcome: Box::new(outcome),
+            },
         }
     }
 }
 
 /// Carries out one request frame that came to a broker.
-pub(crate) fn execute(state: &mut State, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
+pub(crate) fn execute(state: &mut State, peer: &mut Peer, frame: Bytes, now_ms: u64) -> Outcome {
+    if peer.login.expects_token() {
+        return sasl::token(state, peer, &frame, now_ms);
+    }
+    let broker = peer.broker;
     let Some(head) = Head::peek(&frame) else {
         return Outcome::Close("request too short".into());
     };
@@ -162,68 +211,107 @@ pub(crate) fn execute(state: &mut State, broker: i32, frame: Bytes, now_ms: u64)
         let (name, version) = (api.name(), head.version);
         return Outcome::Close(format!("{name} version {version} is not supported"));
     }
+    if let Err(why) = sasl::check(state, peer, api, now_ms) {
+        return Outcome::Close(why);
+    }
+    let from = &*peer;
     match api {
-        ApiKey::Produce => serve::<m::ProduceRequest>(state, broker, frame, now_ms),
-        ApiKey::Fetch => serve::<m::FetchRequest>(state, broker, frame, now_ms),
-        ApiKey::ListOffsets => serve::<m::ListOffsetsRequest>(state, broker, frame, now_ms),
-        ApiKey::Metadata => serve::<m::MetadataRequest>(state, broker, frame, now_ms),
-        ApiKey::FindCoordinator => serve::<m::FindCoordinatorRequest>(state, broker, frame, now_ms),
-        ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(state, broker, frame, now_ms),
-        ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(state, broker, frame, now_ms),
-        ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(state, broker, frame, now_ms),
-        ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(state, broker, frame, now_ms),
+        ApiKey::SaslHandshake => sasl::handshake(state, peer, frame, now_ms),
+        ApiKey::SaslAuthenticate => sasl::authenticate(state, peer, frame, now_ms),
+        ApiKey::Produce => serve::<m::ProduceRequest>(state, from, frame, now_ms),
+        ApiKey::Fetch => serve::<m::FetchRequest>(state, from, frame, now_ms),
+        ApiKey::ListOffsets => serve::<m::ListOffsetsRequest>(state, from, frame, now_ms),
+        ApiKey::Metadata => serve::<m::MetadataRequest>(state, from, frame, now_ms),
+        ApiKey::FindCoordinator => serve::<m::FindCoordinatorRequest>(state, from, frame, now_ms),
+        ApiKey::ApiVersions => serve::<m::ApiVersionsRequest>(state, from, frame, now_ms),
+        ApiKey::CreateTopics => serve::<m::CreateTopicsRequest>(state, from, frame, now_ms),
+        ApiKey::DeleteTopics => serve::<m::DeleteTopicsRequest>(state, from, frame, now_ms),
+        ApiKey::InitProducerId => serve::<m::InitProducerIdRequest>(state, from, frame, now_ms),
         ApiKey::OffsetForLeaderEpoch => {
-            serve::<m::OffsetForLeaderEpochRequest>(state, broker, frame, now_ms)
+            serve::<m::OffsetForLeaderEpochRequest>(state, from, frame, now_ms)
         }
         ApiKey::AddPartitionsToTxn => {
-            serve::<m::AddPartitionsToTxnRequest>(state, broker, frame, now_ms)
+            serve::<m::AddPartitionsToTxnRequest>(state, from, frame, now_ms)
         }
-        ApiKey::AddOffsetsToTxn => serve::<m::AddOffsetsToTxnRequest>(state, broker, frame, now_ms),
-        ApiKey::EndTxn => serve::<m::EndTxnRequest>(state, broker, frame, now_ms),
-        ApiKey::TxnOffsetCommit => serve::<m::TxnOffsetCommitRequest>(state, broker, frame, now_ms),
-        ApiKey::OffsetCommit => serve::<m::OffsetCommitRequest>(state, broker, frame, now_ms),
-        ApiKey::OffsetFetch => serve::<m::OffsetFetchRequest>(state, broker, frame, now_ms),
-        ApiKey::JoinGroup => serve::<m::JoinGroupRequest>(state, broker, frame, now_ms),
-        ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(state, broker, frame, now_ms),
-        ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(state, broker, frame, now_ms),
-        ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(state, broker, frame, now_ms),
+        ApiKey::AddOffsetsToTxn => serve::<m::AddOffsetsToTxnRequest>(state, from, frame, now_ms),
+        ApiKey::EndTxn => serve::<m::EndTxnRequest>(state, from, frame, now_ms),
+        ApiKey::TxnOffsetCommit => serve::<m::TxnOffsetCommitRequest>(state, from, frame, now_ms),
+        ApiKey::OffsetCommit => serve::<m::OffsetCommitRequest>(state, from, frame, now_ms),
+        ApiKey::OffsetFetch => serve::<m::OffsetFetchRequest>(state, from, frame, now_ms),
+        ApiKey::JoinGroup => serve::<m::JoinGroupRequest>(state, from, frame, now_ms),
+        ApiKey::SyncGroup => serve::<m::SyncGroupRequest>(state, from, frame, now_ms),
+        ApiKey::Heartbeat => serve::<m::HeartbeatRequest>(state, from, frame, now_ms),
+        ApiKey::LeaveGroup => serve::<m::LeaveGroupRequest>(state, from, frame, now_ms),
         ApiKey::ConsumerGroupHeartbeat => {
-            serve::<m::ConsumerGroupHeartbeatRequest>(state, broker, frame, now_ms)
+            serve::<m::ConsumerGroupHeartbeatRequest>(state, from, frame, now_ms)
         }
-        other => Outcome::Close(format!("{} is not supported", other.name())),
     }
 }
 
-fn serve<R: Serve>(state: &mut State, broker: i32, frame: Bytes, now_ms: u64) -> Outcome {
-    let (header, request) = match parse::<R>(frame) {
-        Ok(parsed) => parsed,
-        Err(why) => return Outcome::Close(format!("malformed {} request: {why}", R::API.name())),
+fn serve<R: Serve>(state: &mut State, from: &Peer, frame: Bytes, now_ms: u64) -> Outcome {
+    let rules = |request: &R, state: &mut State| {
+        let mut faults = ActiveFaults::default();
+        if !(state.faults.is_empty() && state.access.is_open()) {
+            let targets = request.targets(state);
+            faults = state.faults.take(from.broker, R::API, &targets);
+            let of_topics = (R::TOPIC_OPERATION, &targets[..]);
+            let refusals = state
+                .access
+                .refusals(from.login.user(), request.needs(), of_topics);
+            faults.refuse(refusals);
+        }
+        faults
     };
-    let faults = if state.faults.is_empty() {
-        ActiveFaults::default()
-    } else {
-        let targets = request.targets(state);
-        state.faults.take(broker, R::API, &targets)
-    };
-    let (version, correlation_id) = (header.version, header.correlation_id);
+    match received::<R>(state, from, frame, now_ms, rules) {
+        Ok((request, call)) => carry_out(state, R::API, call, |state, call| {
+            request.serve(state, call)
+        }),
+        Err(why) => Outcome::Close(why),
+    }
+}
+
+/// The request in a frame, and its circumstances, with the rules that apply to it.
+fn received<R: Request>(
+    state: &mut State,
+    from: &Peer,
+    frame: Bytes,
+    now_ms: u64,
+    rules: impl FnOnce(&R, &mut State) -> ActiveFaults,
+) -> Result<(R, Call), String> {
+    let (header, request) =
+        parse::<R>(frame).map_err(|why| format!("malformed {} request: {why}", R::API.name()))?;
+    let mut faults = rules(&request, state);
+    faults.throttle(state.quotas.throttle_time_ms(&header.client_id, R::API));
     let call = Call {
-        broker,
-        version,
-        correlation_id,
+        broker: from.broker,
+        user: from.login.user().clone(),
+        version: header.version,
+        correlation_id: header.correlation_id,
         client_id: header.client_id,
-        faults: faults.clone(),
+        faults,
         now_ms,
     };
+    Ok((request, call))
+}
+
+/// Carries out a request, or what faults make of it.
+fn carry_out(
+    state: &mut State,
+    api: ApiKey,
+    call: Call,
+    run: impl FnOnce(&mut State, Call) -> Outcome,
+) -> Outcome {
+    let (faults, now_ms) = (call.faults.clone(), call.now_ms);
     let outcome = if !(faults.drops() || faults.hangs()) {
-        request.serve(state, call)
+        run(state, call)
     } else {
         if faults.applied_unanswered() {
-            request.serve(state, call);
+            run(state, call);
         }
         if faults.hangs() {
             return Outcome::Hang;
         }
-        Outcome::Close(format!("{} dropped by a fault", R::API.name()))
+        Outcome::Close(format!("{} dropped by a fault", api.name()))
     };
     match faults.delay_ms() {
         0 => outcome,

@@ -3,6 +3,7 @@
 use super::group::check_group;
 use super::txn_offset_commit::check_offset;
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::fault::Target;
 use crate::groups::{Caller, CommittedOffset};
 use crate::state::State;
@@ -13,6 +14,12 @@ use kafka_wire::messages::offset_commit::{
 use kafka_wire::ErrorCode;
 
 impl Serve for OffsetCommitRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Read);
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::group(&self.group_id, Operation::Read)]
+    }
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for topic in &self.topics {

@@ -2,6 +2,7 @@
 
 use super::group::check_group;
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::fault::Target;
 use crate::groups::{Caller, TopicPartition};
 use crate::state::State;
@@ -43,6 +44,8 @@ struct Stored {
 type Found = Vec<(Bytes, Vec<Stored>)>;
 
 impl Serve for OffsetFetchRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Describe);
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for (topic, partitions) in self.asked().into_iter().flat_map(|a| a.topics).flatten() {
@@ -156,6 +159,10 @@ fn look_up(state: &State, call: &Call, asked: &Asked, stable: bool) -> (i16, Fou
 }
 
 fn check(state: &State, call: &Call, asked: &Asked) -> Result<(), i16> {
+    let need = Need::group(&asked.group_id, Operation::Describe);
+    if let Some(code) = state.access.refusal(&call.user, &need) {
+        return Err(code);
+    }
     check_group(state, call, &asked.group_id)?;
     let by = Caller {
         member_id: &asked.member_id,

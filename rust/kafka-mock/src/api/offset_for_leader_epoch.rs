@@ -1,6 +1,7 @@
 //! OffsetForLeaderEpoch: where an epoch ends in the leader's log.
 
 use super::{Call, Outcome, Serve};
+use crate::access::Operation;
 use crate::fault::Target;
 use crate::state::State;
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use kafka_wire::messages::offset_for_leader_epoch::{
 use kafka_wire::ErrorCode;
 
 impl Serve for OffsetForLeaderEpochRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Describe);
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let partitions = self.topics.iter().flat_map(|topic| {
             topic.partitions.iter().map(|asked| Target {

@@ -1,6 +1,7 @@
 //! Produce: appending record batches to partitions.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::fault::Target;
 use crate::log::{self, Appended, Stamp};
 use crate::state::State;
@@ -24,6 +25,14 @@ const TELLS_ABORTABLE: i16 = 11;
 const KNOWN_ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
 impl Serve for ProduceRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Write);
+
+    fn needs(&self) -> Vec<Need> {
+        let id = self.transactional_id.iter();
+        id.map(|id| Need::transactional_id(id, Operation::Write))
+            .collect()
+    }
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &TopicProduceData| {
             let name = topic.name.clone();
@@ -65,7 +74,7 @@ impl Serve for ProduceRequest {
                 "Produce with acks 0 failed: {}",
                 error::name(failed.error_code)
             )),
-            None => Outcome::NoAnswer,
+            None => call.unanswered(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! AddPartitionsToTxn, AddOffsetsToTxn and EndTxn: what a producer tells its transaction coordinator.
 
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::fault::Target;
 use crate::state::State;
@@ -31,6 +32,13 @@ fn code_of(result: Result<(), i16>) -> i16 {
 }
 
 impl Serve for AddPartitionsToTxnRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Write);
+
+    fn needs(&self) -> Vec<Need> {
+        let id = &self.v3_and_below_transactional_id;
+        vec![Need::transactional_id(id, Operation::Write)]
+    }
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let named = self.partitions().into_iter();
         named
@@ -119,6 +127,13 @@ impl Partitions for AddPartitionsToTxnRequest {
 }
 
 impl Serve for AddOffsetsToTxnRequest {
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::transactional_id(&self.transactional_id, Operation::Write),
+            Need::group(&self.group_id, Operation::Read),
+        ]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let added = call.whole(|| {
             let id = &self.transactional_id;
@@ -135,6 +150,11 @@ impl Serve for AddOffsetsToTxnRequest {
 }
 
 impl Serve for EndTxnRequest {
+    fn needs(&self) -> Vec<Need> {
+        let id = &self.transactional_id;
+        vec![Need::transactional_id(id, Operation::Write)]
+    }
+
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let ended = call.whole(|| {
             let id = &self.transactional_id;

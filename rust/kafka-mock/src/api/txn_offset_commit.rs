@@ -2,6 +2,7 @@
 
 use super::group::check_group;
 use super::{Call, Outcome, Serve};
+use crate::access::{Need, Operation};
 use crate::fault::Target;
 use crate::groups::{Caller, CommittedOffset, TopicPartition};
 use crate::state::State;
@@ -15,6 +16,15 @@ use kafka_wire::ErrorCode;
 const TELLS_ABORTABLE: i16 = 4;
 
 impl Serve for TxnOffsetCommitRequest {
+    const TOPIC_OPERATION: Option<Operation> = Some(Operation::Read);
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::transactional_id(&self.transactional_id, Operation::Write),
+            Need::group(&self.group_id, Operation::Read),
+        ]
+    }
+
     fn targets(&self, _cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for topic in &self.topics {

@@ -33,6 +33,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (12, 0, 4),
             (13, 0, 5),
             (14, 0, 4),
+            (17, 0, 1),
             (18, 0, 4),
             (19, 0, 7),
             (20, 0, 6),
@@ -42,6 +43,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (25, 0, 4),
             (26, 0, 4),
             (28, 0, 4),
+            (36, 0, 2),
             (68, 0, 1),
         ];
         assert_eq!(told, expected, "v{version}");
