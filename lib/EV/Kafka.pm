@@ -943,7 +943,9 @@ the protocol does not define.
         session_timeout      => 30000,        # ms
         rebalance_timeout    => 60000,        # ms
         heartbeat_interval   => 3,            # s
-        auto_commit          => 1,            # commit before partitions are given up, the default
+        auto_commit          => 1,            # commit before partitions are given up, the default;
+                                              # 'done': only what done was called for
+        max_in_progress      => 1000,         # of a partition, with auto_commit => 'done'
         auto_commit_interval => 5,            # s; also in between and at exit, by default not
         auto_offset_reset    => 'earliest',   # or 'latest'
         assignors            => ['sticky', 'range'],
@@ -975,7 +977,8 @@ also when nothing has come.
 By default positions are committed when partitions are given up, and at L</unsubscribe([$cb])>
 and L</close([$cb])>: a program that fails reads again what came since the last rebalance. With
 C<auto_commit_interval> they are also committed in between, every so many seconds, up to the last record
-whose handler has returned. What works on after its handler has returned commits by itself instead
+whose handler has returned. What works on after its handler has returned says itself what it is done with
+(C<< auto_commit => 'done' >>, L</done($topic, $partition, $offset)>), or commits by itself
 (C<< auto_commit => 0 >>, L</commit([\@offsets], [$cb])>).
 
 A program that ends without C<close>, by C<exit>, C<die> or at its last line, leaves its
@@ -1051,6 +1054,35 @@ Of a group's commits one is under way at a time; what is committed meanwhile goe
 next one, the newest offset of each partition. What the coordinator could not do for the
 moment is tried again with what is newest by then, so that what is stored never goes
 back by itself. A topic that has been deleted is left out, unless C<@offsets> names it.
+
+=head2 done($topic, $partition, $offset)
+
+    $kafka->subscribe('jobs', group_id => 'workers',
+        auto_commit          => 'done',
+        auto_commit_interval => 1,
+        max_in_progress      => 50,
+    );
+    # and in on_message
+    call_somebody($value, sub { $kafka->done($topic, $partition, $offset) });
+
+For work that goes on after C<on_message> has returned, and ends in any order. With C<< auto_commit => 'done' >> a
+record that was delivered is in progress until C<done> is called with its topic, partition and offset. What
+is committed, at C<auto_commit_interval>, when partitions are given up, at C<unsubscribe>, at C<close> and by C<commit>
+without offsets, is the offset of the first record of a partition that is in progress, or the position when
+there is none. So a program that is killed loses no record: each is delivered again, to another member, unless C<done>
+was called for it and for all before it. Some of those that were done are delivered again as well. Offsets that were never
+delivered, of records that were compacted away, of aborted transactions and of the ends of transactions, are not waited for.
+
+At most C<max_in_progress> records of a partition are in progress, 1000 unless the option says otherwise. Then the
+partition waits, and goes on as soon as one of them is done; others are not affected, and neither are C<pause> and
+C<resume>, which are the program's. C<on_batch> gets no more records at once than there is room for.
+
+It returns 1 if the record was in progress, and 0 otherwise, which is no error: when C<done> was called for it
+before, when it was not delivered, when its partition has been given up since, or there is no group any more. When the
+partition has come back meanwhile, the record is delivered, and in progress, again. A C<seek> to an offset
+ends the progress of what will be delivered again, and of nothing before. A record whose handler dies is in
+progress all the same (with C<< on_message_die => 'hold' >> it is the next one). C<send_offsets_to_transaction> sends
+positions as they were delivered, whatever is done.
 
 =head2 committed($cb)
 

@@ -19,6 +19,7 @@ use Test::More;
     sub assignments     { return @{ $_[0]{assignments} } }
     sub assigned_by_key { return { map { (_key($_) => $_) } @{ $_[0]{assignments} } } }
     sub positions       { my ($self) = @_; return grep { $_->{offset} >= 0 && !$self->cursor($_)->{untold} } @{ $self->{assignments} } }
+    sub positions_to_commit { return $_[0]->positions }
     sub cursor          { my ($self, $assigned) = @_; return $self->{cursors}{ _key($assigned) } ||= bless {}, 'Cursor' }
     sub is_current      { my ($self, $assigned, $cursor) = @_; return ($self->{cursors}{ _key($assigned) } || 0) == $cursor }
     sub change {

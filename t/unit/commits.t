@@ -57,6 +57,7 @@ use Test::More;
 
     package Consumer;
     sub positions         { return @{ $_[0]{positions} } }
+    sub positions_to_commit { return $_[0]->positions }
     sub handled_positions { return @{ $_[0]{positions} } }
     sub assignments       { return @{ $_[0]{assignments} } }
     sub assigned_by_key   { return { map { ("$_->{topic}:$_->{partition}" => $_) } @{ $_[0]{assignments} } } }

@@ -6,6 +6,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Consumer::Assigned;
 use EV::Kafka::Consumer::Delivery;
+use EV::Kafka::Consumer::Progress;
 use EV::Kafka::Consumer::Round;
 use EV::Kafka::Loop;
 use EV::Kafka::Outbox;
@@ -40,7 +41,8 @@ sub delivery {
     my $assigned = EV::Kafka::Consumer::Assigned->new($settings);
     $assigned->replace([map { { topic => 't', partition => $_, offset => 0 } } 0, 1]);
     my $delivery = EV::Kafka::Consumer::Delivery->new(loop => $loop, outbox => $outbox, options => $settings,
-        assigned => $assigned, news => sub { push @news, "@_" });
+        assigned => $assigned, progress => EV::Kafka::Consumer::Progress->new(assigned => $assigned),
+        news => sub { push @news, "@_" });
     return ($delivery, \@got, $assigned, \@news, $outbox, $settings);
 }
 

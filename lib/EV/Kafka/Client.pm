@@ -258,6 +258,7 @@ sub pause          { shift->_public(consumer => pause          => @_) }
 sub resume         { shift->_public(consumer => resume         => @_) }
 sub poll           { shift->_public(consumer => poll           => @_) }
 sub consume        { shift->_public(consumer => consume        => @_) }
+sub done           { shift->_public(consumer => done           => @_) }
 sub stop_consuming { shift->_public(consumer => stop_consuming => @_) }
 
 sub transaction                 { shift->_public(transactions => run => @_) }

@@ -12,11 +12,13 @@ use EV::Kafka::Consumer::Fetcher;
 use EV::Kafka::Consumer::Log;
 use EV::Kafka::Consumer::Places;
 use EV::Kafka::Consumer::Position;
+use EV::Kafka::Consumer::Progress;
 use EV::Kafka::Consumer::Round;
 use EV::Kafka::Partitions;
 
 # What a client consumes. Its state lies in its parts, of which each knows those above it in this list:
 #   assigned   what is assigned, and its positions
+#   progress   what of it the program is not done with
 #   places     at which broker that may be fetched
 #   delivery   hands what has come to the program
 #   position   moves positions, and looks them up
@@ -37,11 +39,13 @@ sub new {
     }, $class;
     my %ground = map({ $_ => $about{$_} } qw(loop outbox options cluster offsets));
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
+    $ground{progress} = $self->{progress} = EV::Kafka::Consumer::Progress->new(%ground);
     $ground{places}   = $self->{places}   = EV::Kafka::Consumer::Places->new(%ground);
     $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },
         takes    => sub { my ($self, @broker) = @_; $self->{fetcher}->fetch_ahead(@broker) },
         unheard  => sub { $_[0]{fetcher}->listen_later },
+        through  => sub { $_[0]->fetch_on },
         void     => \&void,
     ));
     $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, news => $self->_hears(
@@ -137,6 +141,21 @@ sub seek {
     });
 }
 
+# The program is done with a record: whether it was at it. More may be begun then, if the partition waited for that.
+sub done {
+    my ($self, $topic, $partition, $offset) = @_;
+    Carp::croak('done: topic, partition and offset required') if grep { !defined } $topic, $partition, $offset;
+    EV::Kafka::Partitions::integer("done: $_->[0]", $_->[1]) for [partition => $partition], [offset => $offset];
+    Carp::croak("done: the group '$self->{owner}{group_id}' was subscribed to without auto_commit => 'done'")
+        if $self->{owner} && !$self->{progress}->is_wanted;
+    my ($was_begun, $freed) = $self->{progress}->done($topic, $partition, $offset);
+    if ($freed) {
+        $self->{delivery}->add_kept($freed->take_kept);
+        $self->poll_again;
+    }
+    return $was_begun;
+}
+
 # While consuming, no round of poll is needed: a broker gets its next Fetch as soon
 # as the last answer begins to be delivered.
 sub consume {
@@ -178,8 +197,22 @@ sub cursor            { my ($self, $assigned) = @_; return $self->{assigned}->cu
 sub is_current        { my ($self, @cursor) = @_; return $self->{assigned}->is_current(@cursor) }
 sub position_of       { my ($self, $assigned) = @_; return $self->{assigned}->position_of($assigned) }
 sub positions         { return $_[0]{assigned}->positions }
-sub handled_positions { return $_[0]{assigned}->handled_positions }
 sub is_delivering     { return $_[0]{assigned}->is_handing }
+
+# Where the program says what is done, so many records of a partition may be in progress; undef where it does not.
+sub counts_done { my ($self, $most) = @_; return $self->{progress}->begins($most) }
+
+# What may be committed: all that was delivered, or that whose callback has returned, unless the program has to say that
+# it is done with it.
+sub positions_to_commit { my ($self) = @_; return $self->{progress}->limit($self->{assigned}->positions) }
+sub handled_positions   { my ($self) = @_; return $self->{progress}->limit($self->{assigned}->handled_positions) }
+
+# Nothing more of it is fetched or delivered.
+sub lets_go {
+    my ($self, @assigned) = @_;
+    $self->cursor($_)->goes for @assigned;
+    return $self->{assigned}->interrupt;
+}
 
 sub replace { my ($self, $assigned) = @_; return $self->_changed($self->{assigned}->replace($assigned)) }
 sub change  { my ($self, @assigned) = @_; return $self->_changed($self->{assigned}->change(@assigned)) }
@@ -429,7 +462,7 @@ L<EV::Kafka::Consumer::Delivery>; calls of C<poll> are its own affair.
 With C<loop>, C<outbox>, C<options>, C<cluster>, C<offsets> and C<tells>, which hears of C<moved>, C<delivers> and
 C<positioned>.
 
-=head2 assign(\@partitions), seek($topic, $partition, $offset, [$cb]), position($topic, $partition), pause(\@partitions), resume(\@partitions), poll([$cb]), consume, stop_consuming
+=head2 assign(\@partitions), seek($topic, $partition, $offset, [$cb]), position($topic, $partition), pause(\@partitions), resume(\@partitions), poll([$cb]), done($topic, $partition, $offset), consume, stop_consuming
 
 The program's, see L<EV::Kafka>.
 
@@ -437,18 +470,19 @@ The program's, see L<EV::Kafka>.
 
 What is assigned, and the L<EV::Kafka::Consumer::Cursor> of a partition.
 
-=head2 position_of($assigned), positions, handled_positions, is_delivering
+=head2 position_of($assigned), positions, is_delivering, counts_done($most), positions_to_commit, handled_positions
 
-Where delivering stands, what the program is done with, and whether it is being called.
+Where delivering stands, and whether the program is being called. It says itself of what it is done, or not any more; what
+may be committed then, with and without the record whose callback has not returned.
 
 =head2 replace(\@assigned), change(\@assigned, %cursors), begin_at($assigned, $offset), move($assigned, $offset), void($cursor)
 
 Another assignment, one in which partitions may stay; where to go on in a
 partition; and that what was fetched of it is not delivered although C<poll> asked for it.
 
-=head2 hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_timestamp
+=head2 lets_go(@assigned), hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_timestamp
 
-Nothing is delivered while anybody holds it. Positions are looked up also while nothing is consumed. The group
+Nothing more is fetched or delivered of what is given up. Nothing is delivered while anybody holds it. Positions are looked up also while nothing is consumed. The group
 that assigns, and whether the program may within C<on_assign>. Where to go on when a position does not exist.
 
 =head2 fetch_on, poll_again, leaders_changed, look_again, recreated($topic), gone($node_id)

@@ -151,6 +151,7 @@ sub _begin {
     $consumer->resets_to($record->{auto_offset_reset});
     $consumer->owned_by($record->{group_id});
     $consumer->keep_positions(1);
+    $consumer->counts_done($record->{max_in_progress});
     $consumer->consume;
     return $self->{cluster}->when_connected({
         cb  => sub { },    # closed before it began
@@ -284,6 +285,7 @@ sub _end {
     EV::Kafka::Farewell->forget($self);
     $self->{consumer}->owned_by(undef);
     $self->{consumer}->resets_to(undef);
+    $self->{consumer}->counts_done(undef);
     $member->ends;
     $goodbye->end if $goodbye;
     $part{$_}->rests for qw(protocol leader assignment);
@@ -330,7 +332,7 @@ sub _part_silently {
     my $conn = $self->{coordinators}->ready_conn(group => $member->group_id) or return;
     return if $member->member_id eq '' || $member->state eq 'stopped';
     # A callback that has ended the process, and with it the client, will not return.
-    my @done = $consumer->is_delivering ? $consumer->positions : $consumer->handled_positions;
+    my @done = $consumer->is_delivering ? $consumer->positions_to_commit : $consumer->handled_positions;
     my @positions = $member->record->{auto_commit} && $member->is_member ? @done : ();
     $self->{commits}->send_positions($conn, sub { }, @positions) if @positions;
     return $self->{protocol}->part($conn, sub { });

@@ -43,6 +43,9 @@ sub cursor {
     return $self->{cursors}{$key} || $self->_own($key, EV::Kafka::Consumer::Cursor->new($assigned->{leader_epoch}));
 }
 
+# If there is one by now.
+sub cursor_of { my ($self, $key) = @_; return $self->{cursors}{$key} }
+
 sub _own {
     my ($self, $key, $cursor) = @_;
     $cursor->belongs_to($self->{changes}, $key);
@@ -187,7 +190,7 @@ sub delivered {
     return $cursor->drop_fetched if $assigned->{offset} != $part->{from};
     my ($position, $epoch) = $is_done ? @$part{qw(next epoch)} : $part->{fetched}->position($part->{index});
     $assigned->{offset} = $part->{from} = $position;
-    return $cursor->delivered($position, $epoch);
+    return $cursor->delivered($position, $epoch, $is_done);
 }
 
 1;
@@ -209,7 +212,7 @@ programs see, the L<EV::Kafka::Consumer::Cursor> of each, and how far each has b
 
 Publishes C<assignments> there.
 
-=head2 all, list, find($topic, $partition), by_key, cursors, cursor($assigned), is_current($assigned, $cursor)
+=head2 all, list, find($topic, $partition), by_key, cursors, cursor($assigned), cursor_of($key), is_current($assigned, $cursor)
 
 What is assigned: all of it, the list itself, one partition, by C<topic:partition>; the cursors; and whether one of them
 still is its partition's.

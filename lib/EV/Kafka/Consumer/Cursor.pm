@@ -20,7 +20,11 @@ use EV::Kafka::Loop;
 #   held         the same, because the record at the position could not be worked on
 #   untold       on_assign has not been told of it: nothing is fetched
 #   unheard      the same, because there is nobody to deliver to
-#   kept         what was fetched and not delivered when it was paused, looked up or unheard
+#   in_progress  native: what was delivered and the program is not done with, where it says so
+#   busy         nothing is delivered: there is no room in that
+#   going        nothing is fetched or delivered: it is being given up
+#   kept         what was fetched and not delivered when it was stopped or looked up
+#   ahead        answers that were fetched and not delivered to their end
 #   not_before   no fetch until then, after an error
 #   failures     errors in a row
 #   divergences  in a row: the leader's log departs from the one that was read
@@ -34,6 +38,10 @@ use EV::Kafka::Loop;
 # A new assignment makes new cursors, which is how late answers are told apart.
 
 use constant NO_EPOCH => -1;
+
+# Answers that may be fetched behind the one that is being delivered, where that takes as long as the
+# program's work.
+use constant MOST_AHEAD => 1;
 
 # Seconds between tries of a partition whose fetch failed.
 use constant {
@@ -50,6 +58,7 @@ sub new {
         position_epoch => $epoch // NO_EPOCH,
         waiters        => [],
         kept           => [],
+        ahead          => 0,
         not_before     => 0,
         failures       => 0,
         divergences    => 0,
@@ -94,13 +103,14 @@ sub retire {
 sub is_resolving { return defined $_[0]{resolving} }
 
 # Until the program lets it go on.
-sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} }
+sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} || $_[0]{busy} || $_[0]{going} }
 
 # Asked of every partition that has records, hence without further calls.
 sub is_fetchable {
     my ($self) = @_;
     return !(defined $self->{resolving} || $self->{paused} || $self->{held} || $self->{unheard}
-        || $self->{checking} || $self->{untold});
+        || $self->{checking} || $self->{untold} || $self->{going}
+        || $self->{in_progress} && $self->{ahead} > MOST_AHEAD);
 }
 
 sub is_untold { return $_[0]{untold} }
@@ -109,6 +119,36 @@ sub told      { my ($self) = @_; delete $self->{untold}; return $self->_has_chan
 sub is_checking { return $_[0]{checking} }
 
 sub pause { my ($self) = @_; $self->{paused} = 1; return $self->_has_changed }
+
+# It is being given up, which may take the program some time.
+sub goes     { my ($self) = @_; $self->{going} = 1; return $self->_has_changed }
+sub is_going { return $_[0]{going} }
+
+# What was delivered and the program is not done with, at most so many records.
+sub in_progress {
+    my ($self, $most) = @_;
+    return $self->{in_progress} ||= EV::Kafka::InProgress->new($most);
+}
+
+sub done              { my ($self, $offset) = @_; return $self->{in_progress} ? $self->{in_progress}->done($offset) : 0 }
+sub first_in_progress { my ($self) = @_; return $self->{in_progress} ? $self->{in_progress}->first : () }
+
+# No room is left in that; true if there is again.
+sub begins_no_more { $_[0]{busy} = 1; return }
+
+sub may_begin {
+    my ($self) = @_;
+    return $self->{busy} && !$self->{in_progress}->is_full ? delete $self->{busy} : 0;
+}
+
+# What was delivered from there on comes again.
+sub forget_from {
+    my ($self, $offset) = @_;
+    my $in_progress = $self->{in_progress} or return;
+    $in_progress->forget_from($offset);
+    $self->may_begin;
+    return;
+}
 
 # There is nobody to deliver to; there is somebody, true if there was not.
 sub nobody_hears   { my ($self) = @_; $self->{unheard} = 1; return $self->_has_changed }
@@ -206,7 +246,7 @@ sub stays {
 sub drop_fetched {
     my ($self) = @_;
     $self->{generation}++;
-    $self->{kept}  = [];
+    @$self{qw(kept ahead)} = ([], 0);
     $self->{epoch} = $self->{position_epoch};
     delete @$self{qw(next base)};
     return $self->_has_changed;
@@ -238,13 +278,16 @@ sub took {
     my ($self, $from, $next, $epoch) = @_;
     $self->{base} = $from unless defined $self->{next};
     @$self{qw(next epoch)} = ($next, $epoch);
+    $self->{ahead}++;
     $self->{divergences} = 0;
     return $self->_has_changed;
 }
 
+# With $is_done to the end of an answer.
 sub delivered {
-    my ($self, $position, $epoch) = @_;
+    my ($self, $position, $epoch, $is_done) = @_;
     $self->{base} = $position;
+    $self->{ahead}-- if $is_done && $self->{ahead};
     $self->{position_epoch} = $epoch if $epoch >= 0;
     delete @$self{qw(next base)} if defined $self->{next} && $self->{next} == $position;
     return $self->_has_changed;
@@ -333,13 +376,23 @@ end, which gives the rounds that waited.
 Whether C<on_assign> has not been told of it, and that it has; the program stops it; there is nobody to deliver to, and there is again; what was fetched and waits; how much
 the next fetch asks for; whether an error is told for the first time; a fetch has brought something.
 
+=head2 in_progress($most), done($offset), first_in_progress, begins_no_more, may_begin, forget_from($offset)
+
+The native list of what was delivered and the program is not done with, of at most so many records; one of them is done,
+whether it was there; the first, with the epoch of what is before it; nothing more is delivered until there is room,
+which there is again; what is delivered once more.
+
+=head2 goes, is_going
+
+It is being given up: nothing is fetched or delivered any more.
+
 =head2 goes_on_at($position), moves([$epoch]), stays, drop_fetched, hold, resume
 
 Whether what was fetched is what comes next at a position; a seek elsewhere, and to where it
 stands; fetching again what was not delivered; a record that the program could not work
 on; and going on, which gives what was kept.
 
-=head2 is_next($generation, $from, $position), took($from, $next, $epoch), delivered($position, $epoch)
+=head2 is_next($generation, $from, $position), took($from, $next, $epoch), delivered($position, $epoch, $is_done)
 
 Whether an answer brings what comes next, what it brought, and how far that was delivered.
 

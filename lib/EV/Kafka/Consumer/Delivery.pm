@@ -31,11 +31,12 @@ use constant SLICE_MS => 5;
 #   asked                          poll wanted it: it is delivered also after a seek
 
 # news: delivers, before it does; takes($node_id, $has_backlog) when a broker's answer begins;
-# unheard, when there is nobody to deliver to.
+# unheard, when there is nobody to deliver to; through, when an answer has come to its end whose records the program
+# says it is done with.
 sub new {
     my ($class, %about) = @_;
     return bless {
-        map({ $_ => $about{$_} } qw(loop outbox options assigned news)),
+        map({ $_ => $about{$_} } qw(loop outbox options assigned progress news)),
         consuming => 0, answers => [], current => undef, active => 0, sated => -1, held => {}, unheard => 0,
     }, $class;
 }
@@ -232,15 +233,25 @@ sub _hand_over {
     my ($self, $part, $ms, $name, $code) = @_;
     my $assigned = $self->{assigned};
     my $stops = ($self->{options}{on_message_die} // '') eq 'hold' ? 1 : 0;
+    my $in_progress = $self->{progress}->of($part->{cursor});
     my @how = $name eq 'on_message'
-        ? (deliver => $code, $ms, $stops)
-        : (deliver_batches => $code, $ms, $self->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops);
+        ? (deliver => $code, $ms, $stops, $in_progress)
+        : (deliver_batches => $code, $ms, $self->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops, $in_progress);
     # Nothing comes of it in a child that a handler has forked and returned in.
     my ($is_done, @died) = $self->{outbox}->hand_over($assigned, hand_over => $part, @how) or return 1;
     $assigned->delivered($part, $is_done);
-    return $is_done unless @died;
-    $self->_hold_partition($part, $name, @died);
-    return 1;
+    $self->_hold_partition($part, $name, @died) if @died;
+    return 1                                    if @died;
+    return $in_progress ? $self->_is_through($part, $is_done, $in_progress) : $is_done;
+}
+
+# While the program is at as many records as it may be at the others are kept. What may be fetched depends on what
+# it has got of.
+sub _is_through {
+    my ($self, $part, $is_done, $in_progress) = @_;
+    if    ($is_done)               { $self->{news}->('through') }
+    elsif ($in_progress->is_full) { $part->{cursor}->begins_no_more }
+    return $is_done;
 }
 
 # A record that could not be worked on is the partition's next one until the program
@@ -259,6 +270,7 @@ sub _hold_partition {
     }
     $self->{news}->(void => $cursor);
     $cursor->hold;
+    $cursor->forget_from($offset);
     my $key = "$assigned->{topic}:$assigned->{partition}";
     # Each time is worth a word, also when it is the same again.
     $self->{outbox}->notice_over("held $key");
@@ -350,7 +362,8 @@ partitions that are stopped.
 
 =head2 new(%about)
 
-With C<loop>, C<outbox>, C<options>, C<assigned> (L<EV::Kafka::Consumer::Assigned>) and C<news>.
+With C<loop>, C<outbox>, C<options>, C<assigned> (L<EV::Kafka::Consumer::Assigned>), C<progress>
+(L<EV::Kafka::Consumer::Progress>) and C<news>.
 
 =head2 start, stop, is_consuming, hold($holder), release($holder), is_held
 

@@ -54,6 +54,7 @@ sub set {
     my ($self, $assigned, $offset, $epoch) = @_;
     my $cursor = $self->{assigned}->cursor($assigned);
     $assigned->{offset} = $offset;
+    $cursor->forget_from($offset) if $offset >= 0;
     $cursor->moves($epoch);
     $self->{assigned}->interrupt;
     return $self->resolved($assigned, $cursor);

@@ -278,13 +278,14 @@ sub _revoked {
     $member->revokes(0);
     return if $member->has_ended;
     my %is_gone   = map { (EV::Kafka::Partitions::key_of($_) => 1) } @$gone;
-    my @positions = grep { $is_gone{ EV::Kafka::Partitions::key_of($_) } } $consumer->positions;
-    $self->{had}{ EV::Kafka::Partitions::key_of($_) } = $_->{offset} for @positions;
-    $member->tells(revoked => @positions);
+    my ($delivered, $done) = map { [grep { $is_gone{ EV::Kafka::Partitions::key_of($_) } } @$_] }
+        [$consumer->positions], [$consumer->positions_to_commit];
+    $self->{had}{ EV::Kafka::Partitions::key_of($_) } = $_->{offset} for @$done;
+    $member->tells(revoked => @$delivered);
     $consumer->change([grep { !$is_gone{ EV::Kafka::Partitions::key_of($_) } } $consumer->assignments]);
     my $failed;
     $self->{committing} = $gone;
-    $self->{commits}->add(\@positions, sub { $failed = $_[0] }) if $commits;
+    $self->{commits}->add($done, sub { $failed = $_[0] }) if $commits;
     $self->{commits}->when_idle(sub {
         delete $self->{committing};
         $self->{commits}->forget(keys %is_gone);

@@ -8,8 +8,8 @@ use EV::Kafka::Error;
 use EV::Kafka::Group::Positions;
 use EV::Kafka::Partitions;
 
-# Positions to the group's coordinator. What is committed was delivered,
-# never more. One OffsetCommit at a time is under way: of two the coordinator may carry out
+# Positions to the group's coordinator. What is committed was delivered, and done where the program says
+# what is, never more. One OffsetCommit at a time is under way: of two the coordinator may carry out
 # the first one last.
 #   positions       what is wanted, what is under way and who waits for it
 #   is_sending      there is a request for it, sent or not
@@ -68,7 +68,7 @@ sub commit {
     # What the program has worked on since is not the member's that it will be.
     return $done->(undef, OUT_OF_GROUP) if $member->is_out && $member->state ne 'stopped';
     my $call      = $self->_begin_call($done);
-    my @positions = $given ? @$given : $consumer->positions;
+    my @positions = $given ? @$given : $consumer->positions_to_commit;
     my $had       = $consumer->assigned_by_key;
     return $self->_when_stable(sub {
         my ($error) = @_;

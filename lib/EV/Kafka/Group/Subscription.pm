@@ -19,13 +19,18 @@ my %DEFAULT = (
     group_protocol     => 'classic',
 );
 
+# Records of a partition that may be in progress where the program says what is done: what was begun
+# is kept in mind, and comes again after a crash.
+use constant MAX_IN_PROGRESS => 1000;
+
 my %CHECK = (
     group_id             => \&_text,
     group_instance_id    => \&_text,
     session_timeout      => \&_milliseconds,
     rebalance_timeout    => \&_milliseconds,
     heartbeat_interval   => \&_interval,
-    auto_commit          => sub { $_[1] ? 1 : 0 },
+    auto_commit          => sub { $_[1] && $_[1] eq 'done' ? 'done' : $_[1] ? 1 : 0 },
+    max_in_progress      => \&_count,
     auto_commit_interval => \&_seconds,
     auto_offset_reset    => \&_reset,
     assignors            => \&_assignors,
@@ -62,6 +67,9 @@ sub parse {
     }
     my %option = (%DEFAULT, %{ $own_default || {} }, %given);
     Carp::croak("option 'group_id' requires a value" . _taken_for_topic(@topics)) unless length($option{group_id} // '');
+    my $is_counted = ($option{auto_commit} // '') eq 'done';
+    _bad(max_in_progress => "needs auto_commit => 'done'") if defined $option{max_in_progress} && !$is_counted;
+    $option{max_in_progress} //= MAX_IN_PROGRESS if $is_counted;
     my %seen;
     my $subscription = {
         topics     => [grep { !$seen{$_}++ } @topics],
@@ -101,6 +109,12 @@ sub _milliseconds {
     _bad($name, "must be a number of milliseconds, not '$value'")
         unless looks_like_number($value) && $value >= 1 && $value <= 2**31 - 1;
     return int $value;
+}
+
+sub _count {
+    my ($name, $value) = @_;
+    _bad($name, "must be a whole number, 1 or more, not '$value'") unless $value =~ /\A[0-9]{1,9}\z/ && $value >= 1;
+    return $value + 0;
 }
 
 sub _seconds {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use kafka_wire::records::{RecordCursor, Records};
 use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
+use super::in_progress_xsubs::Records as InProgress;
 use crate::api::fetch::records::headers_ref;
 use crate::ev::coarse_ms;
 use crate::home::Home;
@@ -130,6 +131,15 @@ impl Pause {
     }
 }
 
+/// How many more records may be begun.
+#[inline]
+fn room_of(in_progress: &Option<Rc<InProgress>>) -> usize {
+    match in_progress {
+        None => usize::MAX,
+        Some(in_progress) => in_progress.0.borrow().room(),
+    }
+}
+
 /// One call of `on_message` for each record.
 pub struct MessageCalls {
     pub perl: Perl,
@@ -139,6 +149,8 @@ pub struct MessageCalls {
     pub form: Form,
     pub topic: Sv,
     pub partition: i64,
+    /// What the program is not done with, if it says so.
+    pub in_progress: Option<Rc<InProgress>>,
     pub rest: Rest,
     /// The headers of the record being delivered.
     pub headers: Option<Sv>,
@@ -147,11 +159,14 @@ pub struct MessageCalls {
 impl Calls for MessageCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
         self.progress.handle();
-        if self.pause.is_due() || !self.rest.advance() {
+        if room_of(&self.in_progress) == 0 || self.pause.is_due() || !self.rest.advance() {
             return None;
         }
         let batch = self.rest.current.as_ref()?;
         let record = batch.records.next_at(&mut self.rest.cursor)?;
+        if let Some(in_progress) = &self.in_progress {
+            in_progress.0.borrow_mut().begin(record.offset, batch.epoch);
+        }
         self.progress.called.set(record.offset);
         self.progress.position.set(record.offset.saturating_add(1));
         self.progress.epoch.set(batch.epoch);
@@ -181,6 +196,8 @@ pub struct BatchCalls {
     pub form: Form,
     pub topic: Sv,
     pub partition: i64,
+    /// What the program is not done with, if it says so.
+    pub in_progress: Option<Rc<InProgress>>,
     pub rest: Rest,
     pub rows: Rows,
 }
@@ -188,9 +205,11 @@ pub struct BatchCalls {
 impl Calls for BatchCalls {
     fn next<'a>(&'a mut self, slots: &mut Slots<'a>) -> Option<Callee<'a>> {
         self.progress.handle();
-        if self.pause.is_due() || !self.rest.advance() {
+        let most = room_of(&self.in_progress).min(MAX_ROWS);
+        if most == 0 || self.pause.is_due() || !self.rest.advance() {
             return None;
         }
+        let in_progress = &self.in_progress;
         let (perl, progress, form) = (self.perl, &self.progress, self.form);
         let strings = form.strings;
         let Rest {
@@ -200,7 +219,7 @@ impl Calls for BatchCalls {
         slots.shared(&self.topic);
         slots.int(self.partition);
         slots.rows(&mut self.rows, |sink| {
-            while sink.len() < MAX_ROWS {
+            while sink.len() < most {
                 let Some(record) = batch.records.next_at(cursor) else {
                     break;
                 };
@@ -208,6 +227,9 @@ impl Calls for BatchCalls {
                     progress.called.set(record.offset);
                 }
                 progress.position.set(record.offset.saturating_add(1));
+                if let Some(in_progress) = in_progress {
+                    in_progress.0.borrow_mut().begin(record.offset, batch.epoch);
+                }
                 let headers = record.headers();
                 sink.push(Row {
                     first: record.offset,

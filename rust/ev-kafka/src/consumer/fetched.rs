@@ -9,6 +9,7 @@ use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
 use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
+use super::in_progress_xsubs::Records as InProgress;
 use super::session::{Place, Session};
 use crate::api::fetch::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use crate::arguments::NO_LEADER_EPOCH;
@@ -40,6 +41,16 @@ pub enum Delivered {
     Died(Sv),
     /// The process ends.
     Exit,
+}
+
+/// How the records of a partition are handed over.
+pub struct Handing {
+    /// For about so many milliseconds.
+    pub budget_ms: i64,
+    /// What a die does.
+    pub on_die: OnDie,
+    /// What the program is not done with, if it says so.
+    pub in_progress: Option<Rc<InProgress>>,
 }
 
 /// Who is to get the records.
@@ -131,32 +142,26 @@ impl Fetched {
         }
     }
 
-    /// Gives the records of a partition to `on_message`, each once in the life of the answer, for about `budget_ms`
-    /// milliseconds or until [`Fetched::interrupt`].
-    pub fn deliver(
-        &self,
-        perl: Perl,
-        index: usize,
-        on_message: Sv,
-        budget_ms: i64,
-        on_die: OnDie,
-    ) -> Delivered {
+    /// Gives the records of a partition to `on_message`, each once in the life of the answer, until the time is over,
+    /// until [`Fetched::interrupt`], or as long as there may be more in progress.
+    pub fn deliver(&self, perl: Perl, index: usize, on_message: Sv, handing: Handing) -> Delivered {
         let Some((partition, rest)) = self.take(index) else {
             return Delivered::Paused { is_done: true };
         };
         self.interrupted.set(false);
         let mut calls = MessageCalls {
             perl,
-            pause: Pause::after(budget_ms, self.interrupted.clone()),
+            pause: Pause::after(handing.budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_message,
             form: self.form,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
+            in_progress: handing.in_progress,
             rest,
             headers: None,
         };
-        let outcome = self.call(perl, &mut calls, ON_MESSAGE, on_die);
+        let outcome = self.call(perl, &mut calls, ON_MESSAGE, handing.on_die);
         self.after_calls(index, calls.rest, partition.next_offset, outcome)
     }
 
@@ -166,9 +171,8 @@ impl Fetched {
         perl: Perl,
         index: usize,
         on_batch: Sv,
-        budget_ms: i64,
         pool: &Pool,
-        on_die: OnDie,
+        handing: Handing,
     ) -> Delivered {
         let Some((partition, rest)) = self.take(index) else {
             return Delivered::Paused { is_done: true };
@@ -176,16 +180,17 @@ impl Fetched {
         self.interrupted.set(false);
         let mut calls = BatchCalls {
             perl,
-            pause: Pause::after(budget_ms, self.interrupted.clone()),
+            pause: Pause::after(handing.budget_ms, self.interrupted.clone()),
             progress: partition.progress,
             on_batch,
             form: self.form,
             topic: Sv::shared(perl, &partition.topic),
             partition: i64::from(partition.number),
+            in_progress: handing.in_progress,
             rest,
             rows: pool.rows.take().unwrap_or_default(),
         };
-        let outcome = self.call(perl, &mut calls, ON_BATCH, on_die);
+        let outcome = self.call(perl, &mut calls, ON_BATCH, handing.on_die);
         pool.rows.set(Some(calls.rows));
         self.after_calls(index, calls.rest, partition.next_offset, outcome)
     }

@@ -2,7 +2,8 @@
 
 use perl_xs::{Av, Croak, Frame, Perl, Sv, XsubDef};
 
-use super::fetched::{Delivered, Fetched, OnDie, Pool};
+use super::fetched::{Delivered, Fetched, Handing, OnDie, Pool};
+use super::in_progress_xsubs::Records as InProgress;
 use crate::api::result::object;
 
 pub(super) static XSUBS: &[XsubDef] = &[
@@ -93,9 +94,22 @@ fn index_of(frame: &Frame<'_>, method: &str) -> Result<usize, Croak> {
     usize::try_from(index).map_err(|_| format!("{method}: no such partition").into())
 }
 
-fn on_die(frame: &Frame<'_>, index: usize) -> Result<OnDie, Croak> {
-    let stops = frame.int(index)?.unwrap_or(0) != 0;
-    Ok(if stops { OnDie::Stop } else { OnDie::Warn })
+/// From the milliseconds, and from whether a die stops and what is in progress behind them.
+fn handing(frame: &Frame<'_>, ms: usize, stops: usize) -> Result<Handing, Croak> {
+    let is_stopped = frame.int(stops)?.unwrap_or(0) != 0;
+    let in_progress = frame.arg(stops + 1).is_some_and(Sv::is_ref);
+    Ok(Handing {
+        budget_ms: frame.int(ms)?.unwrap_or(i64::MAX),
+        on_die: if is_stopped { OnDie::Stop } else { OnDie::Warn },
+        in_progress: match in_progress {
+            true => Some(
+                frame
+                    .object_at::<InProgress>(stops + 1)
+                    .map_err(|_| "expected what is in progress")?,
+            ),
+            false => None,
+        },
+    })
 }
 
 fn answer(frame: &mut Frame<'_>, delivered: Delivered) -> Result<(), Croak> {
@@ -110,32 +124,30 @@ fn answer(frame: &mut Frame<'_>, delivered: Delivered) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `my ($is_done, @died) = $fetched->deliver($index, $on_message, $budget_ms, $stops)`: whether nothing is left to deliver
-/// of the partition. With a true `$stops` also what `$on_message` died of; its record counts as not delivered then.
+/// `my ($is_done, @died) = $fetched->deliver($index, $on_message, $budget_ms, $stops, $in_progress)`: whether nothing is left
+/// to deliver of the partition. With a true `$stops` also what `$on_message` died of; its record counts as not delivered then.
+/// With an EV::Kafka::InProgress each record is put in there, as long as there is room.
 fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "deliver")?;
     let on_message = frame.code(2)?.ok_or("deliver: expected a callback")?;
-    let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
-    let on_die = on_die(frame, 4)?;
+    let handing = handing(frame, 3, 4)?;
     let fetched = frame.object::<Fetched>()?;
-    let delivered = fetched.deliver(frame.perl(), index, on_message, budget_ms, on_die);
+    let delivered = fetched.deliver(frame.perl(), index, on_message, handing);
     answer(frame, delivered)
 }
 
-/// `$fetched->deliver_batches($index, $on_batch, $budget_ms, $pool, $stops)`: the same for `$on_batch`.
+/// `$fetched->deliver_batches($index, $on_batch, $budget_ms, $pool, $stops, $in_progress)`: the same for `$on_batch`.
 fn deliver_batches(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "deliver_batches")?;
     let on_batch = frame
         .code(2)?
         .ok_or("deliver_batches: expected a callback")?;
-    let budget_ms = frame.int(3)?.unwrap_or(i64::MAX);
-    let on_die = on_die(frame, 5)?;
+    let handing = handing(frame, 3, 5)?;
     let pool = frame
         .object_at::<Pool>(4)
         .map_err(|_| "deliver_batches: expected a pool")?;
     let fetched = frame.object::<Fetched>()?;
-    let delivered =
-        fetched.deliver_batches(frame.perl(), index, on_batch, budget_ms, &pool, on_die);
+    let delivered = fetched.deliver_batches(frame.perl(), index, on_batch, &pool, handing);
     answer(frame, delivered)
 }
 
