@@ -31,6 +31,13 @@ sub timer {
     return $timer;
 }
 
+sub idle_timer {
+    my ($self, @timer) = @_;
+    my $timer = $self->timer(@timer);
+    $timer->{is_idle} = 1;
+    return $timer;
+}
+
 sub _keep {
     my ($self, @timers) = @_;
     $self->{timers} = [@timers];
@@ -53,7 +60,7 @@ sub wind {
     return;
 }
 
-# Timers that somebody keeps.
-sub waiting { my ($self) = @_; return scalar grep { $_ } @{ $self->{timers} } }
+# Timers that somebody keeps, without those that hold up nothing.
+sub waiting { my ($self) = @_; return scalar grep { $_ && !$_->{is_idle} } @{ $self->{timers} } }
 
 1;

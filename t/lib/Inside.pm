@@ -33,6 +33,9 @@ sub notice_over { my ($kafka, @subjects) = @_; return $kafka->{outbox}->notice_o
 # Of the transaction that is not over: open, committing or aborting.
 sub transaction_state { my ($kafka) = @_; my $open = $kafka->{transactions}{open}; return $open ? $open->state : 'over' }
 
+# Seconds after which a client tells why it waits.
+sub tell_of_waits_after { my ($seconds) = @_; no warnings 'once'; $EV::Kafka::Waits::PATIENCE = $seconds; return }
+
 # --- metadata -----------------------------------------------------------------------
 
 # Asks for the metadata of all topics.

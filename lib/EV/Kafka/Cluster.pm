@@ -21,6 +21,9 @@ use EV::Kafka::Partitions;
 # of which each knows those above it in this list. Of its own it has
 #   outage     'connecting' or 'connected' once on_error has heard that no broker answers
 
+# What waits for the program, see EV::Kafka::Waits.
+use constant NOT_STARTED => { subject => 'connect', text => 'connect was not called: until it is, nothing is sent or fetched' };
+
 # tells: opens (a connection is about to be made), leaders($topic, \@by_partition), recreated($topic),
 # connected (once), metadata($has_news) after each answer, ready($purpose, $node_id), down($purpose,
 # $node_id) when a connection has ended that somebody may still need, gone($purpose, $node_id) when what
@@ -49,6 +52,7 @@ sub new {
 sub leader           { return $_[0]{topics}->leader($_[1], $_[2]) }
 sub leader_epoch     { return $_[0]{topics}->leader_epoch($_[1], $_[2]) }
 sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_known(@wanted) }
+sub trouble          { my ($self, @wanted) = @_; return $self->{topics}->trouble(@wanted) }
 sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_gone(@partition) }
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
 sub partition_counts { return $_[0]{topics}->partition_counts }
@@ -107,15 +111,25 @@ sub on_topic {
     return $waiting->run($queued) if $self->is_connected && $waiting->has_what_it_needs($op);
     my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
     return $waiting->fail($invalid, $op) if defined $invalid;
-    $waiting->add($queued);
+    $self->_wait_for($queued);
     return $op->{is_write} ? $self->want_to_write($topic) : $self->want($topic);
 }
 
 sub when_connected {
     my ($self, $op) = @_;
     my $queued = { %$op, is_owners => 1 };
-    return $self->is_connected ? $self->{waiting}->run($queued) : $self->{waiting}->add($queued);
+    return $self->is_connected ? $self->{waiting}->run($queued) : $self->_wait_for($queued);
 }
+
+sub _wait_for {
+    my ($self, $op) = @_;
+    $self->{waiting}->add($op);
+    return $self->is_started ? undef : $self->{outbox}->watch($self, 'waits_for_connect');
+}
+
+# What somebody waits for who waits for the program to connect. See EV::Kafka::Waits.
+sub not_started       { return $_[0]->is_started ? () : NOT_STARTED }
+sub waits_for_connect { return $_[0]{waiting}->count ? $_[0]->not_started : () }
 
 # --- connections --------------------------------------------------------------------
 
@@ -306,9 +320,14 @@ Which topics and partitions there are.
 
 The brokers. All is as L<EV::Kafka::Cluster::Topics> has it.
 
-=head2 connect, is_started, is_connected
+=head2 trouble($topic, [$partition])
 
-Asks for the first metadata; whether that was done, and whether it is there.
+Why that cannot be used now, as one word and a text; nothing if it can.
+
+=head2 connect, is_started, is_connected, waits_for_connect, not_started
+
+Asks for the first metadata; whether that was done, and whether it is there. What waits for it to be asked for, as
+L<EV::Kafka::Waits> has it.
 
 =head2 want($topic, [$delay]), want_to_write($topic), refresh, is_wanted($topic)
 

@@ -28,6 +28,7 @@ use EV::Kafka::Partitions;
 # Of its own it has
 #   idle    rounds of poll that have nobody to ask
 #   polls   {calling} of its callbacks are running
+#   asked   how often poll was called
 #   owner   { group_id, may_assign }, the group that assigns
 
 # tells: moved, another assignment or other positions; delivers, before records are handed out;
@@ -35,7 +36,7 @@ use EV::Kafka::Partitions;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), idle => [], polls => { calling => 0 },
+        map({ $_ => $about{$_} } qw(loop outbox options cluster tells)), idle => [], polls => { calling => 0 }, asked => 0,
     }, $class;
     my %ground = map({ $_ => $about{$_} } qw(loop outbox options cluster offsets));
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
@@ -176,6 +177,7 @@ sub stop_consuming {
 sub poll {
     my ($self, $cb) = @_;
     my ($cluster, $options) = @$self{qw(cluster options)};
+    $self->{asked}++;
     my $round = EV::Kafka::Consumer::Round->new($self->{outbox}, $self->{polls}, $cb);
     return $self->_begin($round) unless $self->{assigned}->all;
     return $self->_begin($round) if $cluster->is_connected;
@@ -330,9 +332,22 @@ sub _changed {
     $self->{tells}->('moved');
     $self->{assigned}->interrupt;
     $_->leaves for @rounds;
+    $self->{outbox}->watch($self, 'waits_for_program') if $self->{assigned}->all;
     $self->{delivery}->schedule;
     $self->poll_again;
     return $self->fetch_on;
+}
+
+# Nobody asks for what is assigned. See EV::Kafka::Waits.
+sub waits_for_program {
+    my ($self) = @_;
+    my ($delivery, @assigned) = ($self->{delivery}, $self->{assigned}->all);
+    return unless @assigned && $delivery->listener;
+    return $self->{cluster}->not_started if $delivery->is_consuming || $self->{asked} > 1;
+    my $what = @assigned == 1 ? "$assigned[0]{topic}:$assigned[0]{partition} is" : @assigned . ' partitions are';
+    return { subject => 'poll', reason => $self->{asked}, text => "$what assigned, and poll was "
+        . ($self->{asked} ? 'called only once: it fetches once' : 'not called')
+        . '. Call consume once, or poll whenever messages are wanted' };
 }
 
 # --- positions ------------------------------------------------------------------------
@@ -489,6 +504,10 @@ that assigns, and whether the program may within C<on_assign>. Where to go on wh
 
 There may be something to fetch: while consuming, and for polls that wait. Leaders have changed, and there may be something for both. A topic
 was created anew, and a broker is waited for no longer.
+
+=head2 waits_for_program
+
+That nobody asks for messages, as L<EV::Kafka::Waits> has it.
 
 =head2 close($error), abandon
 

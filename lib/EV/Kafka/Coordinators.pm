@@ -16,6 +16,7 @@ use EV::Kafka::Request;
 #       look-up that is under way, and blocked the link, [purpose, node_id], on which a request
 #       waits for other members
 #   requests   EV::Kafka::Request's under way, by number
+#   delayed    why those of them that are to be tried again are, by number
 #   ended      why nothing is asked any more
 # An operation is { run, cb, blocks, patience, is_over, waits }; run gets it, with node_id and
 # purpose of its connection, and the connection.
@@ -37,10 +38,6 @@ use constant {
     FIND_BACKOFF_MAX => 1,
 };
 
-# Seconds of tries after which it is worth a word that a request waits: a cluster that has just
-# begun needs some to make the topics in which its coordinators keep their records.
-use constant SILENCE => 3;
-
 # Seconds that a coordinator may take to answer where the program lets requests take
 # for ever: it is looked for again then, and may be another one. And those that it has at
 # the least, however short a session is.
@@ -55,10 +52,10 @@ use constant CONNECTIONS => 3;
 
 sub new {
     my ($class, %below) = @_;
-    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster)), entries => {}, requests => {}, number => 0 }, $class;
+    my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster)), entries => {}, requests => {}, delayed => {}, number => 0 }, $class;
     weaken(my $weak = $self);
     $self->{keeper} = {
-        delayed => sub { my ($request, $error) = @_; return $weak ? $weak->_tell_of_wait($request, $error) : undef },
+        delayed => sub { my ($request, $error) = @_; return $weak ? $weak->_is_delayed($request, $error) : undef },
         ended   => sub { my ($request) = @_; return $weak ? $weak->_request_over($request) : undef },
     };
     return $self;
@@ -178,25 +175,34 @@ sub close {
 # In a forked child nobody is told.
 sub abandon {
     my ($self) = @_;
-    @$self{qw(ended entries requests)} = ('client closed', {}, {});
+    @$self{qw(ended entries requests delayed)} = ('client closed', {}, {}, {});
     return;
 }
 
 # --- requests -------------------------------------------------------------------
 
-# Of connections others tell.
-sub _tell_of_wait {
+sub _is_delayed {
     my ($self, $request, $error) = @_;
-    return if !defined $error->code || $request->age < SILENCE;
-    my $what = $request->notice;
-    return $self->{outbox}->notice("request ${\ $request->number }", "$what: " . $error->text . '; it is tried again');
+    # Of connections others tell.
+    return unless defined $error->code;
+    $self->{delayed}{ $request->number } = $error;
+    return $self->{outbox}->watch($self, 'waits');
+}
+
+# See EV::Kafka::Waits.
+sub waits {
+    my ($self) = @_;
+    my ($requests, $delayed) = @$self{qw(requests delayed)};
+    return map { {
+        subject => "request $_",
+        text    => $requests->{$_}->notice . ': ' . $delayed->{$_}->text . '; it is tried again',
+    } } sort { $a <=> $b } keys %$delayed;
 }
 
 sub _request_over {
     my ($self, $request) = @_;
-    my $id = $request->number;
-    delete $self->{requests}{$id};
-    return $self->{outbox}->notice_over("request $id");
+    delete $self->{$_}{ $request->number } for qw(requests delayed);
+    return;
 }
 
 # A request was lost with its connection.
@@ -440,6 +446,10 @@ Whether a request waits there for other members, and the end of its connection.
 =head2 reasons($subject)
 
 Why requests for the subject were not answered yet.
+
+=head2 waits
+
+What brokers have refused and is tried again, as L<EV::Kafka::Waits> has it.
 
 =head2 patience([$most])
 

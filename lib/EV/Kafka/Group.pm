@@ -26,6 +26,7 @@ use EV::Kafka::Group::Subscription;
 #   leave_timer  until it counts as done
 #   goodbye      the request that tells the coordinator, while somebody waits for it
 #   last         what this client has shared out last as a leader
+#   looked_for   topics that were asked for because they are not known
 # Published in {cfg}: group.
 
 my %PROTOCOL = (classic => 'EV::Kafka::Group::Classic', consumer => 'EV::Kafka::Group::ConsumerProtocol');
@@ -117,7 +118,27 @@ sub goes_back {
 
 sub metadata_changed {
     my ($self) = @_;
-    return $self->{member} ? $self->{protocol}->metadata_changed : undef;
+    return unless $self->{member};
+    $self->{outbox}->watch($self, 'waits_for_topics');
+    return $self->{protocol}->metadata_changed;
+}
+
+# See EV::Kafka::Waits. Who asks for all topics is not told of those that he may not see: each is asked for.
+sub waits_for_topics {
+    my ($self) = @_;
+    my ($member, $cluster) = @$self{qw(member cluster)};
+    return unless $member && $cluster->is_connected;
+    my @missing = grep { !$cluster->is_known($_) } @{ $member->record->{topics} };
+    $cluster->want($_) for grep { !$self->{looked_for}{$_}++ } @missing;
+    return map { $self->_wait_for_topic($_) } @missing;
+}
+
+sub _wait_for_topic {
+    my ($self, $topic) = @_;
+    my $group_id = $self->{member}->group_id;
+    my ($reason, $text) = $self->{cluster}->trouble($topic) or return;
+    return { subject => "topic $topic", reason => $reason, text => "group '$group_id': $text; nothing of it can be assigned",
+        about => { topic => $topic, group => $group_id } };
 }
 
 # A position is known of which on_assign has not told yet.
@@ -177,6 +198,7 @@ sub _become {
     @$self{ 'member', @PARTS } = @below{ 'member', @PARTS };
     @$self{qw(leavers leave_error)} = ([], undef);
     $self->{options}{group} = $record;
+    $self->{looked_for}     = {};
     return $member;
 }
 
@@ -185,6 +207,7 @@ sub _enter {
     return if $member->has_ended;
     $self->{leader}->watch;
     $self->{commits}->begins_periodically;
+    $self->{outbox}->watch($self, 'waits_for_topics');
     return $self->{protocol}->join;
 }
 
@@ -429,6 +452,10 @@ that was given up.
 =head2 metadata_changed, positioned, before_delivery
 
 What the group has to know of.
+
+=head2 waits_for_topics
+
+Subscribed topics that are not there, as L<EV::Kafka::Waits> has it.
 
 =head2 share_out(\@members, \@topics)
 

@@ -49,6 +49,14 @@ sub timer {
     return $timer;
 }
 
+# The same for what is no reason for a loop to go on that has nothing else to wait for.
+sub idle_timer {
+    my ($self, @timer) = @_;
+    my $timer = $self->timer(@timer);
+    $timer->keepalive(0);
+    return $timer;
+}
+
 # The delay before try number $try (1 is the first retry): doubling from $base
 # to $cap, a quarter of jitter either way so that clients do not come in step.
 sub backoff {
@@ -88,6 +96,10 @@ The loop, the number of its turn, and seconds on a clock that nobody sets.
 
 A one-shot timer that lives as long as it is kept, and does not keep the object alive.
 It counts from now, and fires after what lies unread in a socket has been read.
+
+=head2 idle_timer($after, $object, $method, @args)
+
+The same; it does not keep a loop running that has nothing else to wait for.
 
 =head2 backoff($try, $base, $cap)
 

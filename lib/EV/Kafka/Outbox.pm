@@ -6,6 +6,7 @@ use List::Util   ();
 use Scalar::Util qw(blessed weaken);
 
 use EV::Kafka::Options;
+use EV::Kafka::Waits;
 
 # What the program is to be called with. Nothing of ours calls the program in the middle of
 # its work, where a callback could close the client, seek or produce under its feet: it puts
@@ -34,6 +35,11 @@ sub new {
     }, $class;
     weaken(my $weak = $self);
     $loop->enter_by(sub { return $weak ? $weak->enter(@_) : undef });
+    $self->{waits} = EV::Kafka::Waits->new(
+        loop => $loop,
+        tell => sub { my ($subject, $text, $about) = @_; return $weak ? $weak->notice($subject, $text, %$about) : undef },
+        over => sub { return $weak ? $weak->notice_over(@_) : undef },
+    );
     return $self;
 }
 
@@ -122,6 +128,9 @@ sub notice_over {
     return;
 }
 
+# Something waits: what for, $object->$method gives from now on whenever it is asked (EV::Kafka::Waits).
+sub watch { my ($self, $object, $method) = @_; return $self->{waits}->watch($object, $method) }
+
 # What of ours goes on only after the calls that were put in before have returned.
 sub then {
     my ($self, $object, $method, @args) = @_;
@@ -190,12 +199,17 @@ sub _drain_on {
 }
 
 # The client is about to end: nobody is told of errors, or of what only waits.
-sub mute { $_[0]{is_mute} = 1; return }
+sub mute {
+    my ($self) = @_;
+    $self->{is_mute} = 1;
+    return $self->{waits}->end;
+}
 
 # The client ends: whatever is put in is called however deep that goes.
 sub end {
     my ($self) = @_;
-    @$self{qw(has_ended is_mute deepest)} = (1, 1, 9**9**9);
+    $self->mute;
+    @$self{qw(has_ended deepest)} = (1, 9**9**9);
     return $self->_drain_on;
 }
 
@@ -206,6 +220,7 @@ sub has_ended { return $_[0]{has_ended} ? 1 : 0 }
 sub forget {
     my ($self) = @_;
     delete $self->{timer};
+    $self->{waits}->end;
     @$_ = () for @$self{qw(queue later)};
     return;
 }
@@ -330,6 +345,10 @@ C<hand_over> in its turn among the calls.
 =head2 notice($subject, $text, %about), notice_over(@subjects)
 
 For C<on_notice>, or a warning: once for each subject until its text changes or it is over.
+
+=head2 watch($object, $method)
+
+Something waits, and says what for: see L<EV::Kafka::Waits>.
 
 =head2 then($object, $method, @args)
 

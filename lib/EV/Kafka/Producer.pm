@@ -180,7 +180,23 @@ sub send_to {
 # when it is over.
 sub leaderless {
     my ($self, $is_so) = @_;
+    $self->{outbox}->watch($self, 'waits_for_leaders') if $is_so;
     return $self->{outbox}->enter($self->{cluster}, $is_so ? 'find_leaders' : 'leaders_found');
+}
+
+# See EV::Kafka::Waits: one word for each topic.
+sub waits_for_leaders {
+    my ($self) = @_;
+    my %of;
+    push @{ $of{ $_->[0] } }, $_->[1] for $self->{accumulator}->leaderless;
+    return map { $self->_wait_for_leader($_, @{ $of{$_} }) } sort keys %of;
+}
+
+sub _wait_for_leader {
+    my ($self, $topic, $partition, @others) = @_;
+    my ($reason, $text) = $self->{cluster}->trouble($topic, $partition) or return;
+    $text .= '; messages wait for it' . (@others ? ', and for ' . @others . ' more of its partitions' : '');
+    return { subject => "topic $topic", reason => $reason, text => $text, about => { topic => $topic, partition => $partition } };
 }
 
 # A request has ended, and its batches have been settled or put back. This is what is left to do
@@ -587,6 +603,10 @@ nothing lingers any more.
 
 The producer id and epoch: whether there are any, and will be in a moment; which; whether others are
 needed; asks for others; there will never be any again.
+
+=head2 waits_for_leaders
+
+Leaders that messages wait for, as L<EV::Kafka::Waits> has it.
 
 =head2 rules(%rules)
 

@@ -30,7 +30,6 @@ use EV::Kafka::Error;
 #   outbox    whose entries answers are
 #   round, tried, unknown   turns, times it was sent, and answers that said nothing
 #   why       the error of the last turn
-#   begun     when it was made
 # Whoever gives the code sees to it that it does not keep alive what holds the request.
 
 # Seconds between tries (Java's retry.backoff.ms and retry.backoff.max.ms); less
@@ -58,14 +57,14 @@ sub new {
         alive   => sub { 1 },
         map({ $_ => sub { } } qw(refused lost waits over)),
         %about,
-        $after ? _begun_by($after) : (round => 0, tried => 0, unknown => 0, begun => $about{loop}->now),
+        $after ? _begun_by($after) : (round => 0, tried => 0, unknown => 0),
     }, $class;
 }
 
 # The turn that parts them is both of theirs.
 sub _begun_by {
     my ($after) = @_;
-    return (round => $after->{round} - 1, map { $_ => $after->{$_} } qw(tried unknown begun));
+    return (round => $after->{round} - 1, map { $_ => $after->{$_} } qw(tried unknown));
 }
 
 sub _backoff_after {
@@ -83,9 +82,6 @@ sub notice {
     my $notice = $self->{notice} // $self->{name};
     return ref $notice ? $notice->($self) : $notice;
 }
-
-# Seconds since it was made.
-sub age { my ($self) = @_; return $self->{loop}->now - $self->{begun} }
 
 sub start {
     my ($self) = @_;
@@ -292,9 +288,9 @@ Why it was not answered yet, as an error, or undef.
 
 Which turn it is, counted from 1, whether there will be none any more, and whose it is.
 
-=head2 number, notice, age
+=head2 number, notice
 
-For its keeper: by what it is known there, what is told of it, and the seconds since it was made.
+For its keeper: by what it is known there, and what is told of it.
 
 =head1 FUNCTIONS
 

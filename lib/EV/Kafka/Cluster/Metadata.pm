@@ -250,6 +250,7 @@ sub _unavailable {
     delete $self->{creates}{$topic};
     my $text = "topic '$topic' (or a leader for it) unavailable after $tries metadata request" . ($tries > 1 ? 's' : '');
     $text .= ': ' . EV::Kafka::Error->of_code($code)->text if $code;
+    $text .= $self->{topics}->hint($topic) unless $self->{topics}->is_known($topic);
     return $self->{waiting}->fail_on_topic($topic, $text);
 }
 

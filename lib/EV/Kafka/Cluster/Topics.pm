@@ -2,6 +2,9 @@ package EV::Kafka::Cluster::Topics;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
+use EV::Kafka::Options::Hint;
+
 # What is known of a cluster: its brokers, its topics, and who leads their partitions. Nothing
 # in here asks or waits for anything.
 #
@@ -16,6 +19,7 @@ use warnings;
 #   ids         topic => its id (KIP-516)
 #   doubts      topic => { partition => { said, answers } }: leaders that are not believed yet
 #   known       what natively tells topics that are as they were from others
+#   hints       topic that is not known => which one may be meant, as the end of a text
 
 # What no answer can make larger: ports are 16-bit numbers, and the producer's
 # table of leaders has room for so many partitions of a topic.
@@ -29,16 +33,21 @@ use constant MAX_MISSING => 16;
 # they are believed: the newer one may have been lost in an unclean way.
 use constant REWIND_ANSWERS => 5;
 
+use constant UNKNOWN_TOPIC_OR_PARTITION => 3;
+
+# Characters of a topic's name for which another one may have been meant.
+use constant SHORTEST_HINTED => 4;
+
 sub new {
     my ($class, $published) = @_;
-    return bless { published => $published, leaders_of => {}, epochs => {}, ids => {}, doubts => {}, known => undef }, $class;
+    return bless { published => $published, leaders_of => {}, epochs => {}, ids => {}, doubts => {}, known => undef, hints => {} }, $class;
 }
 
 # Nothing is known, and that is published.
 sub clear {
     my ($self) = @_;
     @{ $self->{published} }{qw(meta broker_map leaders)} = (undef, {}, {});
-    $self->{$_} = {} for qw(leaders_of epochs ids doubts);
+    $self->{$_} = {} for qw(leaders_of epochs ids doubts hints);
     $self->{known} = undef;
     return;
 }
@@ -84,6 +93,28 @@ sub is_gone {
     my ($known) = grep { $_->{name} eq $topic } $self->_listed or return 1;
     return EV::Kafka::Error::is_unknown_topic($known->{error_code}) if $known->{error_code};
     return !grep { $_->{partition} == $partition } @{ $known->{partitions} || [] };
+}
+
+# Why the topic, or the partition, cannot be used now: one word, and a text. Nothing if it can.
+sub trouble {
+    my ($self, $topic, $partition) = @_;
+    return if $self->has_leader($topic, $partition);
+    my ($known) = grep { $_->{name} eq $topic } $self->_listed;
+    my $code = $known ? $known->{error_code} || 0 : UNKNOWN_TOPIC_OR_PARTITION;
+    return (unknown => "topic '$topic' is not known to the cluster" . $self->hint($topic))
+        if EV::Kafka::Error::is_unknown_topic($code);
+    return ($code => "topic '$topic': " . EV::Kafka::Error->of_code($code)->text) if $code;
+    my $count = $self->partitions($topic);
+    return (beyond => "topic '$topic' has no partition $partition, " . ($count == 1 ? 'only 0' : 'only 0 to ' . ($count - 1)))
+        if defined $partition && $partition >= $count && $count;
+    return (leaderless => (defined $partition ? "$topic:$partition" : "topic '$topic'") . ' has no leader now');
+}
+
+# Looked for once for each topic and answer. Of short names each is like any other.
+sub hint {
+    my ($self, $topic) = @_;
+    return '' if length $topic < SHORTEST_HINTED;
+    return $self->{hints}{$topic} //= EV::Kafka::Options::Hint::did_you_mean($topic, grep { $self->is_known($_) } map { $_->{name} } $self->_listed);
 }
 
 # By topic. A partition counts also while it has no leader.
@@ -222,6 +253,7 @@ sub take {
 sub end {
     my ($self, $adoption) = @_;
     my @gone;
+    $self->{hints} = {} if $adoption->{has_news};
     for my $topic (keys %{ $adoption->{absent} }) {
         push @gone, $topic if $self->evict($topic);
         $self->_must_look_again($topic);
@@ -375,6 +407,11 @@ partitions, -1 for those without.
 =head2 has_leader($topic, [$partition]), is_known($topic, [$partition]), partitions($topic)
 
 Whether there is a leader, whether the topic or partition is there, and how many partitions are.
+
+=head2 trouble($topic, [$partition]), hint($topic)
+
+Why that cannot be used now, as one word and a text, or nothing; which topic may be meant instead, as the end
+of a text.
 
 =head2 is_gone($topic, $partition)
 

@@ -96,6 +96,8 @@ sub fail_on_topic {
     return $self->fail($error, $self->_take(sub { $self->waits_for_topic($_[0], $topic) }));
 }
 
+sub count { return scalar @{ $_[0]{published}{pending_ops} } }
+
 # --- what is asked about them -------------------------------------------------------
 
 sub is_for_broker {
@@ -175,7 +177,7 @@ Run what now has what it waits for: metadata, leaders, connections.
 
 Fail what will not get what it waits for.
 
-=head2 is_for_broker($node_id), topics_waited_for, waits_for_topic($op, $topic), has_what_it_needs($op)
+=head2 count, is_for_broker($node_id), topics_waited_for, waits_for_topic($op, $topic), has_what_it_needs($op)
 
 What is waited for.
 

@@ -21,7 +21,7 @@ our $RESOLVING_GRACE = 0.1;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(loop cluster assigned places delivery position log answer)), brokers => {}, keeps_positions => 0,
+        map({ $_ => $about{$_} } qw(loop outbox cluster assigned places delivery position log answer)), brokers => {}, keeps_positions => 0,
     }, $class;
     my %heard = (
         answered  => \&_answered,
@@ -116,13 +116,33 @@ sub nodes_to_ask {
     $places->update;
     $self->_leave_brokers;
     # At once, and then ever more slowly until there is one.
-    $cluster->want($_->{assigned}{topic}, $_->{cursor}->leader_wait($self->{loop}->now)) for $places->leaderless;
+    my @leaderless = $places->leaderless;
+    $cluster->want($_->{assigned}{topic}, $_->{cursor}->leader_wait($self->{loop}->now)) for @leaderless;
+    $self->{outbox}->watch($self, 'waits_for_leaders') if @leaderless;
     for my $place ($places->waiting) {
         my ($assigned, $cursor) = @$place{qw(assigned cursor)};
         $waits->($assigned, $cursor);
         $self->{position}->find_in_time($assigned, $cursor) unless $cursor->is_resolving || $cursor->is_checking;
     }
     return $places->nodes;
+}
+
+# See EV::Kafka::Waits: one word for each topic.
+sub waits_for_leaders {
+    my ($self) = @_;
+    my ($places, $cluster) = @$self{qw(places cluster)};
+    return unless $cluster->is_connected;
+    $places->update;
+    my %of;
+    push @{ $of{ $_->{topic} } }, $_->{partition} for map { $_->{assigned} } $places->leaderless;
+    return map { $self->_wait_for_leader($_, @{ $of{$_} }) } sort keys %of;
+}
+
+sub _wait_for_leader {
+    my ($self, $topic, $partition, @others) = @_;
+    my ($reason, $text) = $self->{cluster}->trouble($topic, $partition) or return;
+    $text .= '; nothing is fetched from it' . (@others ? ', nor from ' . @others . ' more of its partitions' : '');
+    return { subject => "topic $topic", reason => $reason, text => $text, about => { topic => $topic, partition => $partition } };
 }
 
 # Those that lead nothing any more.
@@ -247,6 +267,10 @@ what a broker brought is being delivered.
 =head2 nodes_to_ask($waits), ask($node_id, [$round]), not_found($assigned, $cursor)
 
 The brokers to ask, for a round of C<poll> as well, which comes first; a position was looked up in vain.
+
+=head2 waits_for_leaders
+
+Leaders that are missing, as L<EV::Kafka::Waits> has it.
 
 =head2 give_up($node_id), void($cursor), close, abandon
 

@@ -17,6 +17,7 @@ use EV::Kafka::Error;
 #   refusals    by code, how often the coordinator has not let us in
 #   unknown     by request, the answers that said nothing (EV::Kafka::Error's is_unknown)
 #   delays      tries in a row that had to wait
+#   why         what the coordinator has said last, if that was not what is waited for
 #   has_ended   another one has taken its place, or none
 
 # FENCED_INSTANCE_ID
@@ -115,7 +116,7 @@ sub revokes {
 # It has taken us in, or still knows us.
 sub let_in {
     my ($self) = @_;
-    @$self{qw(is_out delays refusals unknown)} = (0, 0, {}, {});
+    @$self{qw(is_out delays refusals unknown why)} = (0, 0, {}, {}, undef);
     return;
 }
 
@@ -138,12 +139,42 @@ sub may_ask_again {
     my $tries = EV::Kafka::Error::is_unknown($code) ? $self->{unknown}{$request}++ : 0;
     return 0 unless EV::Kafka::Error::is_retriable_by_coordinator($code, $tries);
     $self->{coordinators}->refused(group => $self->group_id, $code);
+    $self->_waits_because(EV::Kafka::Error->of_code($code)->of($request));
     return 1;
+}
+
+sub _waits_because {
+    my ($self, $error) = @_;
+    $self->{why} = $error->text;
+    return $self->{outbox}->watch($self, 'waits');
+}
+
+# What others keep it waiting for.
+my %AWAITED = (
+    joining => 'JoinGroup is not answered: the group waits for its other members to join again, each of which has its rebalance_timeout',
+    syncing => 'SyncGroup is not answered: the member that leads the group has not shared out the partitions yet',
+);
+
+# A group that has been empty is waited for by its coordinator, for others to come, as long as this is for anything else
+# (group.initial.rebalance.delay.ms, 3 seconds).
+use constant JOIN_TIMES => 2;
+
+# See EV::Kafka::Waits. Of a coordinator that is not found others tell.
+sub waits {
+    my ($self) = @_;
+    return if $self->{has_ended};
+    my $group_id = $self->group_id;
+    my %wait     = (subject => "joining $group_id", about => { group => $group_id });
+    return { %wait, text => "group '$group_id': $self->{why}; it is tried again" } if defined $self->{why};
+    my $awaited = $AWAITED{ $self->state };
+    return unless defined $awaited && $self->{coordinators}->is_blocked(group => $group_id);
+    return { %wait, text => "group '$group_id': $awaited", times => JOIN_TIMES };
 }
 
 sub was_answered {
     my ($self, $request) = @_;
     delete $self->{unknown}{$request};
+    delete $self->{why};
     return;
 }
 
@@ -165,7 +196,7 @@ sub ask_once {
         %more,
         name  => $name,
         tries => 1,
-        send  => $send,
+        send  => sub { $self->{outbox}->watch($self, 'waits'); return $send->(@_) },
         again => sub { 0 },
         alive => sub { $self->is_at($attempt) },
         waits => sub { $lost = $_[0] },
@@ -230,6 +261,10 @@ Whether C<on_revoke> is being called.
 
 What comes of a refusal: how often there was one, seconds to wait, whether asking again may help, and
 the text of one that is final.
+
+=head2 waits
+
+What keeps it out of its group, as L<EV::Kafka::Waits> has it.
 
 =head2 ask_once($name, $send, $done, %more)
 

@@ -11,14 +11,18 @@ our @CARP_NOT = qw(EV::Kafka::Options EV::Kafka::Group::Subscription);
 # Of the characters of a name, how many may differ before it is another word: one in three.
 use constant MISTAKES => 1 / 3;
 
+# So many names are compared, which takes some milliseconds: topics may be without number.
+use constant MOST_NAMES => 500;
+
 # Which of the known names may be meant by one that is not known, as the end of a message:
 # ' (did you mean ...?)', or ''.
 sub did_you_mean {
     my ($name, @known) = @_;
     my $wanted  = _plain($name);
     my $allowed = int(MISTAKES * length $wanted) || 1;
+    my @near    = sort grep { abs(length($wanted) - length _plain($_)) <= $allowed } @known;
     my ($best, $distance);
-    for my $known (sort @known) {
+    for my $known (splice @near, 0, MOST_NAMES) {
         my $apart = _distance($wanted, _plain($known));
         ($best, $distance) = ($known, $apart) if $apart <= $allowed && (!defined $distance || $apart < $distance);
     }

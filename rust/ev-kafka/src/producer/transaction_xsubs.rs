@@ -1,7 +1,9 @@
 //! The seam between the client's transactions and the accumulator.
 
-use perl_xs::{Av, Croak, Frame, Sv, XsubDef};
+use kafka_producer::Accumulator;
+use perl_xs::{Croak, Frame, XsubDef};
 
+use super::xsubs::places;
 use super::Producer;
 
 pub(super) static XSUBS: &[XsubDef] = &[
@@ -84,20 +86,7 @@ fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `unregistered`: `[$topic, $partition]` of each partition that waits for `register`.
 fn unregistered(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let producer = frame.object::<Producer>()?;
-    let rows: Vec<Sv> = {
-        let accumulator = producer.accumulator.borrow();
-        let row = |place: super::Place| {
-            let mut row = Av::with_capacity(perl, 2);
-            row.push(perl, Sv::bytes(perl, accumulator.topic_name(place.topic)));
-            row.push(perl, Sv::int(perl, place.partition as i64));
-            row.into_ref(perl)
-        };
-        accumulator.unregistered().into_iter().map(row).collect()
-    };
-    rows.into_iter().for_each(|row| frame.ret(row));
-    Ok(())
+    places(frame, Accumulator::unregistered)
 }
 
 /// `register($topic, $partition)`: the coordinator has added the partition to the transaction.

@@ -6,9 +6,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_producer::{Appended, GivenUp, Identity, NewRecord, Refused, Settings};
+use kafka_producer::{
+    Accumulator, Appended, GivenUp, Identity, NewRecord, Place, Refused, Settings,
+};
 use kafka_wire::codec::Compression;
-use perl_xs::{attach, ArrayRef, Croak, Frame, HashRef, Sv, XsubDef};
+use perl_xs::{attach, ArrayRef, Av, Croak, Frame, HashRef, Sv, XsubDef};
 
 use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
@@ -56,6 +58,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Accumulator::batches_due",
         body: batches_due,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::leaderless",
+        body: leaderless,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::ready_nodes",
@@ -566,6 +572,32 @@ fn needs_producer(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     let needs = producer.accumulator.borrow().needs_identity();
     frame.ret_int(needs.into());
+    Ok(())
+}
+
+/// `leaderless`: partitions without a leader for which messages wait.
+fn leaderless(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    places(frame, Accumulator::leaderless)
+}
+
+/// Returns partitions: `[$topic, $partition]` of each.
+pub(super) fn places(
+    frame: &mut Frame<'_>,
+    places: impl FnOnce(&Accumulator<Callback>) -> Vec<Place>,
+) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let producer = frame.object::<Producer>()?;
+    let rows: Vec<Sv> = {
+        let accumulator = producer.accumulator.borrow();
+        let row = |place: Place| {
+            let mut row = Av::with_capacity(perl, 2);
+            row.push(perl, Sv::bytes(perl, accumulator.topic_name(place.topic)));
+            row.push(perl, Sv::int(perl, place.partition as i64));
+            row.into_ref(perl)
+        };
+        places(&accumulator).into_iter().map(row).collect()
+    };
+    rows.into_iter().for_each(|row| frame.ret(row));
     Ok(())
 }
 

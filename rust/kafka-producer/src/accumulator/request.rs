@@ -1,6 +1,7 @@
 //! What leaves: batches that are due, in requests.
 
-use super::{Accumulator, Outgoing};
+use super::{Accumulator, Outgoing, Place};
+use crate::partition::NO_LEADER;
 
 /// The most that batches share a Produce request up to: well below the broker's `socket.request.max.bytes` (100 MiB),
 /// which would drop the connection, yet enough that 1 MB batches of several partitions travel together.
@@ -19,7 +20,7 @@ impl<C> Accumulator<C> {
         }
     }
 
-    /// The leaders that batches wait for which are due, each once; [`crate::NO_LEADER`] among them when some partition has none.
+    /// The leaders that batches wait for which are due, each once; [`NO_LEADER`] among them when some partition has none.
     pub fn ready_nodes(&self) -> Vec<i32> {
         let mut nodes = Vec::new();
         for place in &self.ready {
@@ -29,6 +30,15 @@ impl<C> Accumulator<C> {
             }
         }
         nodes
+    }
+
+    /// Partitions without a leader for which batches wait that are due.
+    pub fn leaderless(&self) -> Vec<Place> {
+        let waits = |place: &&Place| {
+            let state = &self.topics[place.topic].partitions[place.partition];
+            state.leader == NO_LEADER && state.next_to_leave(&self.terms).is_some()
+        };
+        self.ready.iter().filter(waits).cloned().collect()
     }
 
     /// Takes the next batch of each partition led by `node`, up to a few megabytes, for one Produce request, all

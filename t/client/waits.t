@@ -1,0 +1,265 @@
+use v5.14;
+use warnings;
+
+use lib 't/lib';
+
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+use Test::More;
+
+use Inside;
+use TestKafka;
+
+# Whatever waits says why: by on_notice, once for each reason, and never by on_error.
+
+Inside::tell_of_waits_after(0.4);
+
+my %group = (group_id => 'g', heartbeat_interval => 0.05);
+
+# Each case waits on a cluster with the topics orders and shipments, of 2 partitions each, and another one,
+# that is not to be seen. What it may do: before, with the mock; act, with a client that is connected unless it is
+# told otherwise; after, which lets it go on.
+my @CASES = (
+    {
+        name    => 'connect is never called: produce',
+        idle    => 1,
+        act     => sub { $_[0]->produce('orders', 'k', 'v') },
+        told    => qr/\Aconnect was not called: until it is, nothing is sent or fetched\z/,
+    },
+    {
+        name    => 'connect is never called: consume',
+        idle    => 1,
+        act     => sub { $_[0]->assign([{ topic => 'orders', partition => 0 }]); $_[0]->consume },
+        told    => qr/\Aconnect was not called/,
+    },
+    {
+        name    => 'connect is never called: poll',
+        idle    => 1,
+        act     => sub { $_[0]->assign([{ topic => 'orders', partition => 0 }]); $_[0]->poll for 1, 2 },
+        told    => qr/\Aconnect was not called/,
+    },
+    {
+        name    => 'connect is never called: subscribe',
+        idle    => 1,
+        act     => sub { $_[0]->subscribe('orders', %group) },
+        told    => qr/\Aconnect was not called/,
+    },
+    {
+        name    => 'connect is never called: offsets_for',
+        idle    => 1,
+        act     => sub { $_[0]->offsets_for('orders', sub { }) },
+        told    => qr/\Aconnect was not called/,
+    },
+    {
+        name    => 'assign and consume: a topic that is not there',
+        act     => sub { $_[0]->assign([{ topic => 'no-such-topic', partition => 0 }]); $_[0]->consume },
+        told    => qr/\Atopic 'no-such-topic' is not known to the cluster; nothing is fetched from it\z/,
+    },
+    {
+        name    => 'assign and consume: a topic whose name is wrong',
+        act     => sub { $_[0]->assign([map { { topic => 'order', partition => $_ } } 0 .. 2]); $_[0]->consume },
+        told    => qr/\Atopic 'order' is not known to the cluster \(did you mean 'orders'\?\); nothing is fetched from it, nor from 2 more of its partitions\z/,
+    },
+    {
+        name    => 'assign and poll: a topic that is not there',
+        act     => sub { $_[0]->assign([{ topic => 'no-such-topic', partition => 0 }]); polls(@_) },
+        told    => qr/\Atopic 'no-such-topic' is not known/,
+    },
+    {
+        name    => 'assign: a topic that is not to be seen',
+        act     => sub { $_[0]->assign([{ topic => 'secret', partition => 0 }]); $_[0]->consume },
+        told    => qr/\Atopic 'secret': TOPIC_AUTHORIZATION_FAILED \(code 29\); nothing is fetched from it\z/,
+    },
+    {
+        name    => 'assign: a partition that the topic does not have',
+        act     => sub { $_[0]->assign([{ topic => 'orders', partition => 99 }]); $_[0]->consume },
+        told    => qr/\Atopic 'orders' has no partition 99, only 0 to 1; nothing is fetched from it\z/,
+    },
+    {
+        name    => 'assign: a partition without a leader',
+        before  => sub { $_[0]->stop_broker(1) },
+        act     => sub { $_[0]->assign([{ topic => 'orders', partition => 1 }]); $_[0]->consume },
+        told    => qr/\Aorders:1 has no leader now; nothing is fetched from it\z/,
+    },
+    {
+        name    => 'produce: a partition without a leader',
+        before  => sub { $_[0]->stop_broker(1) },
+        act     => sub { $_[0]->produce('orders', 'k', 'v', { partition => 1 }) },
+        told    => qr/\Aorders:1 has no leader now; messages wait for it\z/,
+    },
+    {
+        name    => 'assign, and nothing more',
+        act     => sub { $_[0]->assign([{ topic => 'orders', partition => 0 }]) },
+        told    => qr/\Aorders:0 is assigned, and poll was not called\. Call consume once, or poll/,
+    },
+    {
+        name    => 'poll, once',
+        act     => sub { $_[0]->assign([map { { topic => 'orders', partition => $_ } } 0, 1]); $_[0]->poll },
+        told    => qr/\A2 partitions are assigned, and poll was called only once: it fetches once\. Call consume once, or poll/,
+    },
+    (map {
+        my %protocol = (group_protocol => $_);
+        (
+            {
+                name => "subscribe: a topic that is not there, $_",
+                act  => sub { $_[0]->subscribe('no-such-topic', %group, %protocol) },
+                told => qr/\Agroup 'g': topic 'no-such-topic' is not known to the cluster; nothing of it can be assigned\z/,
+            },
+            {
+                name => "subscribe: one of two topics has the wrong name, $_",
+                act  => sub { $_[0]->subscribe('orders', 'shipment', %group, %protocol) },
+                told => qr/\Agroup 'g': topic 'shipment' is not known to the cluster \(did you mean 'shipments'\?\);/,
+            },
+            {
+                name => "subscribe: a topic that is not to be seen, $_",
+                act  => sub { $_[0]->subscribe('secret', %group, %protocol) },
+                told => qr/\Agroup 'g': topic 'secret': TOPIC_AUTHORIZATION_FAILED \(code 29\); nothing of it can be assigned\z/,
+            },
+            {
+                name   => "subscribe: the coordinator is not available, $_",
+                before => sub { $_[0]->fault(api => 'FindCoordinator', error => 15, times => undef) },
+                act    => sub { $_[0]->subscribe('orders', %group, %protocol) },
+                told   => qr/\AFindCoordinator for group 'g': COORDINATOR_NOT_AVAILABLE \(code 15\); it is tried again\z/,
+            },
+            {
+                name   => "subscribe: the coordinator loads for ever, $_",
+                before => sub { $_[0]->fault(api => $_, error => 14, times => undef) for qw(JoinGroup ConsumerGroupHeartbeat) },
+                act    => sub { $_[0]->subscribe('orders', %group, %protocol) },
+                told   => qr/\Agroup 'g': (?:JoinGroup|ConsumerGroupHeartbeat): COORDINATOR_LOAD_IN_PROGRESS \(code 14\); it is tried again\z/,
+            },
+        )
+    } qw(classic consumer)),
+    {
+        name   => 'subscribe: a join that never ends',
+        before => sub { $_[0]->fault(api => 'JoinGroup', delay_ms => 20_000) },
+        act    => sub { $_[0]->subscribe('orders', %group) },
+        told   => qr/\Agroup 'g': JoinGroup is not answered: the group waits for its other members to join again/,
+    },
+    {
+        name   => 'subscribe: a leader that shares nothing out',
+        before => sub { $_[0]->fault(api => 'SyncGroup', delay_ms => 20_000) },
+        act    => sub { $_[0]->subscribe('orders', %group) },
+        told   => qr/\Agroup 'g': SyncGroup is not answered: the member that leads the group/,
+    },
+    {
+        name   => 'a producer id that cannot be had now',
+        before => sub { $_[0]->fault(api => 'InitProducerId', error => 14, times => undef) },
+        client => { idempotent => 1 },
+        idle   => 1,
+        act    => sub { $_[0]->connect },
+        told   => qr/\AInitProducerId: COORDINATOR_LOAD_IN_PROGRESS \(code 14\); it is tried again\z/,
+    },
+    {
+        name   => 'nobody to deliver to in a group',
+        client => { on_message => undef },
+        before => sub { $_[0]->append(orders => 0, { value => 'x' }) },
+        act    => sub { $_[0]->subscribe('orders', %group) },
+        told   => qr/\Arecords have nowhere to go: there is no on_message/,
+    },
+);
+
+sub cluster {
+    my $mock = EV::Kafka::Mock->new(brokers => 2, auto_create => 0);
+    $mock->create_topic($_ => 2) for qw(orders shipments);
+    $mock->fault(api => 'Metadata', topic => 'secret', error => 29, times => undef);
+    return $mock;
+}
+
+my $polling;
+
+sub polls {
+    my ($kafka) = @_;
+    $polling = EV::timer 0, 0.02, sub { $kafka->poll };
+    return;
+}
+
+for my $case (@CASES) {
+    subtest $case->{name} => sub {
+        my $mock = cluster();
+        $case->{before}->($mock) if $case->{before};
+        my @options = (brokers => $mock->bootstrap, on_message => sub { }, %{ $case->{client} || {} });
+        my $kafka   = $case->{idle} ? client(@options) : connected(@options);
+        $case->{act}->($kafka);
+        is_deeply [notices($kafka)], [], 'at first there is nothing to tell' unless $case->{client}{on_message};
+        wait_until { notices($kafka) } 'a word';
+        turns_for($kafka, 0.6);
+        my @notices = notices($kafka);
+        like $notices[0], $case->{told}, 'it says why';
+        is scalar @notices, 1, 'once' or diag explain \@notices;
+        is_deeply [errors($kafka)], [], 'and on_error hears nothing';
+        undef $polling;
+        $kafka->close;
+    };
+}
+
+# Lets the client look at what waits some times more.
+sub turns_for {
+    my ($kafka, $seconds) = @_;
+    my $over;
+    my $timer = Inside::timer($kafka, $seconds, sub { $over = 1 });
+    return wait_until { $over } 'time';
+}
+
+subtest 'another reason, and the end of it' => sub {
+    my $mock  = cluster();
+    my (@got, @about);
+    my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[4] }, on_notice => sub { push @about, [@_] });
+    $kafka->assign([{ topic => 'later', partition => 1 }]);
+    $kafka->consume;
+    wait_until { @about } 'that there is no topic';
+    $mock->create_topic(later => 1);
+    wait_until { @about > 1 } 'that there is no such partition';
+    is_deeply \@about, [
+        ["topic 'later' is not known to the cluster; nothing is fetched from it", { topic => 'later', partition => 1 }],
+        ["topic 'later' has no partition 1, only 0; nothing is fetched from it", { topic => 'later', partition => 1 }],
+    ], 'both are told, with what they are about';
+    $mock->delete_topic('later');
+    $mock->create_topic(later => 2);
+    $mock->append(later => 1, { value => 'x' });
+    wait_until { @got } 'what was waited for';
+    is scalar @about, 2, 'and nothing more';
+    $mock->stop_broker(1);
+    Inside::refresh($kafka);
+    wait_until { @about > 2 } 'that its leader is gone';
+    like $about[2][0], qr/\Alater:1 has no leader now/, 'what begins again is told again';
+    $kafka->close;
+};
+
+subtest 'a wait that ends in time' => sub {
+    my $mock  = cluster();
+    my @got;
+    my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[4] });
+    $kafka->assign([{ topic => 'later', partition => 0 }]);
+    $kafka->consume;
+    turns_for($kafka, 0.1);
+    $mock->create_topic(later => 1);
+    $mock->append(later => 0, { value => 'x' });
+    wait_until { @got } 'a message';
+    turns_for($kafka, 0.6);
+    is_deeply [notices($kafka)], [], 'is not worth a word';
+    $kafka->close;
+};
+
+subtest 'very many topics' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { });
+    $kafka->assign([map { { topic => "no-such-$_", partition => 0 } } 10 .. 49]);
+    $kafka->consume;
+    wait_until { notices($kafka) } 'a word';
+    turns_for($kafka, 0.6);
+    my @notices = notices($kafka);
+    is scalar @notices, 11, 'not each is told of';
+    is $notices[-1], '30 others wait for the like', 'but how many there are';
+    $kafka->close;
+};
+
+subtest 'a program that has nothing to wait for ends' => sub {
+    my $kafka = client(brokers => '127.0.0.1:1');
+    $kafka->offsets_for('t', sub { });
+    EV::run;
+    is_deeply [notices($kafka)], [], 'what is told of waits holds up no loop';
+    $kafka->close;
+};
+
+done_testing;
