@@ -88,6 +88,27 @@ my $offsets = $mock->offsets('g');
 is_deeply { map { $_ => $offsets->{$_}{offset} } keys %$offsets },
     { map { ("t:$_" => $mock->high_watermark(t => $_)) } 0 .. 3 }, 'positions are stored at the ends';
 
+# --- librdkafka, over TLS and with SASL ------------------------------------------
+
+{
+    my $secure = EV::Kafka::Mock->new(tls => 1, sasl => { users => { alice => 'secret' } });
+    my $ca     = File::Temp->new;
+    print {$ca} $secure->ca_certificate;
+    close $ca;
+    my @common = ('-P', '-b', $secure->bootstrap, '-t', 't', '-K', ':', '-l', "$input", '-X', 'security.protocol=SASL_SSL',
+        '-X', "ssl.ca.location=$ca", '-X', 'sasl.username=alice');
+    for my $mechanism (qw(PLAIN SCRAM-SHA-256 SCRAM-SHA-512)) {
+        my @as = (@common, '-X', "sasl.mechanism=$mechanism");
+        is ended(start_kcat(@as, '-X', 'sasl.password=secret')), 0, "TLS and $mechanism";
+        is ended(start_kcat(@as, '-X', 'sasl.password=secret', '-X', 'broker.version.fallback=0.10.0',
+            '-X', 'api.version.request=false')), 0, "the same with messages that have no header" if $mechanism eq 'PLAIN';
+        my $before = $secure->request_count('Produce');
+        my $wrong  = start_kcat(@as, '-X', 'sasl.password=wrong', '-X', 'message.timeout.ms=1000');
+        isnt ended($wrong), 0, 'a wrong password';
+        is $secure->request_count('Produce'), $before, 'is kept out';
+    }
+}
+
 # --- Java -----------------------------------------------------------------------
 
 my $JAVA = '4.3.1';

@@ -3,7 +3,8 @@ package EV::Kafka::Mock;
 use strict;
 use warnings;
 
-use Carp qw(croak);
+use Carp         qw(croak);
+use MIME::Base64 qw(encode_base64);
 
 use EV::Kafka           ();
 use EV::Kafka::Farewell ();
@@ -23,6 +24,11 @@ my %NEW_DEFAULTS = (
     port                           => 0,
     api_versions                   => {},
     sasl                           => undef,
+    tls                            => 0,
+    tls_cert_file                  => undef,
+    tls_key_file                   => undef,
+    tls_client_ca_file             => undef,
+    tls_client_auth                => 0,
     loop                           => undef,
 );
 
@@ -53,6 +59,10 @@ sub new {
     my ($class, @opts) = @_;
     my $opts = _options(new => \%NEW_DEFAULTS, @opts);
     $opts->{sasl} = _sasl($opts->{sasl}) if $opts->{sasl};
+    for my $file (grep { defined $opts->{$_} } qw(tls_cert_file tls_key_file tls_client_ca_file)) {
+        croak "new: $file needs tls => 1" unless $opts->{tls};
+        $opts->{$file} = _pem($file => $opts->{$file});
+    }
     my $versions = $opts->{api_versions};
     my $self = $class->_new($opts);
     $self->api_versions($_ => $versions->{$_} ? @{ $versions->{$_} } : undef) for sort keys %$versions;
@@ -87,6 +97,33 @@ sub fault {
         unless grep { $rule->{$_} } qw(error delay_ms throttle_time_ms drop hang truncate);
     $self->_fault($rule);
     return $self;
+}
+
+sub ca_certificate {
+    my ($self) = @_;
+    my $der = $self->_ca_certificate;
+    return defined $der ? _as_pem(CERTIFICATE => $der) : undef;
+}
+
+sub client_certificate {
+    my ($self, $name) = @_;
+    my ($certificate, $key) = $self->_client_certificate($name);
+    croak 'client_certificate: the cluster has no authority of its own (tls => 1 makes one)' unless defined $key;
+    return _as_pem(CERTIFICATE => $certificate) . _as_pem('PRIVATE KEY' => $key);
+}
+
+sub _as_pem {
+    my ($what, $der) = @_;
+    return "-----BEGIN $what-----\n" . encode_base64($der) . "-----END $what-----\n";
+}
+
+# A PEM text, or what is in a file.
+sub _pem {
+    my ($what, $given) = @_;
+    return $given if $given =~ /-----BEGIN /;
+    open my $in, '<', $given or croak "new: cannot read $what $given: $!";
+    local $/;
+    return scalar readline $in;
 }
 
 sub deny {
@@ -273,6 +310,16 @@ answered before it.
 
 =head2 Security
 
+With C<tls> connections are encrypted. The cluster makes an authority of its own and a certificate for C<localhost>,
+C<127.0.0.1> and C<::1>; clients trust it by L</ca_certificate>, which is a PEM text that EV::Kafka takes in a file's place.
+
+    my $mock = EV::Kafka::Mock->new(tls => 1);
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, tls => 1, tls_ca_file => $mock->ca_certificate);
+
+C<tls_cert_file> and C<tls_key_file>, files or PEM texts, make it show another certificate: one that has expired, one for
+another name. C<tls_client_ca_file> demands certificates of clients, of this authority, and C<tls_client_auth>
+certificates of the cluster's own, which L</client_certificate> issues.
+
 With C<sasl> nothing is answered before a client has authenticated itself; who fails is told so as by a
 broker, and the connection is closed.
 
@@ -352,6 +399,10 @@ What L</api_versions> is to be called with for all brokers.
 =item sasl => { users => { alice => 'secret' } }
 
 Clients must say who they are, see L</Security>.
+
+=item tls => 1, tls_cert_file, tls_key_file, tls_client_ca_file, tls_client_auth
+
+Connections are encrypted, see L</Security>.
 
 =item loop => EV::default_loop
 
@@ -610,6 +661,21 @@ a broker is lost between writing and answering. Without it nothing is written.
 =head2 clear_faults
 
 Removes all rules. What already waits goes on waiting.
+
+=head2 ca_certificate
+
+    my $pem = $mock->ca_certificate;
+
+The certificate that clients have to trust, as a PEM text; undef without C<tls>, or when a certificate was given.
+
+=head2 client_certificate
+
+    my $mock  = EV::Kafka::Mock->new(tls => 1, tls_client_auth => 1);
+    my $kafka = EV::Kafka->new(brokers => $mock->bootstrap, tls => 1,
+        tls_ca_file => $mock->ca_certificate, tls_cert_file => $mock->client_certificate('alice'));
+
+A certificate of the cluster's own authority for a client of that name, and its key, as one PEM text. Croaks if the cluster has
+no authority of its own.
 
 =head2 deny, allow
 

@@ -7,6 +7,7 @@ mod partitions;
 mod rules;
 mod security;
 mod server;
+mod tls;
 mod topics;
 mod values;
 

@@ -3,7 +3,7 @@
 use kafka_mock::{ClusterConfig, MAX_PARTITIONS};
 use perl_xs::{Av, Croak, Frame, HashRef, Hv, Native, Sv, XsubDef};
 
-use super::security::sasl;
+use super::security::{sasl, tls};
 use super::server::Server;
 use super::values::{api_named, croak, hash, int32, optional32, text};
 use crate::ev::{check_thread, Loop};
@@ -89,8 +89,8 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
     };
     let port = options.get_i64(perl, "port")?.unwrap_or(0);
     let port = u16::try_from(port).map_err(|_| format!("new: port cannot be {port}"))?;
-    let server =
-        Server::start(config, port, on).map_err(|error| format!("new: cannot listen: {error}"))?;
+    let server = Server::start(config, port, tls(perl, &options)?, on)
+        .map_err(|error| format!("new: cannot listen: {error}"))?;
     let object = Hv::new(perl).into_ref(perl);
     object.bless(perl, &class)?;
     perl_xs::attach(perl, &object, server)?;

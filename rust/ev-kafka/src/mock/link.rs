@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use kafka_mock::FrameReader;
 use mio::net::TcpStream;
 
+use super::tls::Encryption;
 use crate::ev::{self, Handler, Io, Loop, READ, WRITE};
 
 /// Bytes read at a time.
@@ -22,6 +23,7 @@ const MAX_SLICES: usize = 64;
 pub(super) struct Link {
     watcher: Io,
     socket: TcpStream,
+    encryption: Option<Encryption>,
     frames: FrameReader,
     unsent: VecDeque<Bytes>,
     /// Nothing more is read, and the connection goes once `unsent` is empty.
@@ -38,7 +40,12 @@ pub(super) struct Received {
 
 impl Link {
     /// Watches a socket that was just accepted.
-    pub fn new(socket: TcpStream, on: &Loop, ready: Rc<dyn Handler>) -> Link {
+    pub fn new(
+        socket: TcpStream,
+        on: &Loop,
+        ready: Rc<dyn Handler>,
+        encryption: Option<Encryption>,
+    ) -> Link {
         // Answers are written whole; Nagle's algorithm could only delay them. Without it they are
         // late, not wrong.
         let _ = socket.set_nodelay(true);
@@ -47,6 +54,7 @@ impl Link {
         Link {
             watcher,
             socket,
+            encryption,
             frames: FrameReader::new(),
             unsent: VecDeque::new(),
             closing: false,
@@ -64,7 +72,7 @@ impl Link {
             match self.socket.read(&mut buffer) {
                 Ok(0) => received.end = Some("closed by the client".into()),
                 Ok(n) => {
-                    self.frames.push(&buffer[..n]);
+                    self.take_data(&buffer[..n], &mut received);
                     self.take_frames(&mut received);
                     if n < READ_SIZE {
                         break;
@@ -78,13 +86,31 @@ impl Link {
         received
     }
 
+    fn take_data(&mut self, data: &[u8], received: &mut Received) {
+        let Some(encryption) = &mut self.encryption else {
+            return self.frames.push(data);
+        };
+        if let Err(why) = encryption.decrypt(data, &mut self.frames) {
+            received.end = Some(why);
+        }
+        // The handshake's messages, or an alert.
+        self.collect();
+    }
+
+    /// Queues what the encryption wants to have written.
+    fn collect(&mut self) {
+        let records = self.encryption.as_mut().map(Encryption::outgoing);
+        self.unsent
+            .extend(records.filter(|bytes| !bytes.is_empty()));
+    }
+
     fn take_frames(&mut self, received: &mut Received) {
         loop {
             match self.frames.next_frame() {
                 Ok(Some(frame)) => received.frames.push(frame),
                 Ok(None) => return,
                 Err(error) => {
-                    received.end = Some(error.to_string());
+                    received.end.get_or_insert(error.to_string());
                     return;
                 }
             }
@@ -93,12 +119,22 @@ impl Link {
 
     /// Adds an answer to what is to be written.
     pub fn queue(&mut self, bytes: Bytes) {
-        self.unsent.push_back(bytes);
+        match &mut self.encryption {
+            None => self.unsent.push_back(bytes),
+            Some(encryption) => {
+                encryption.encrypt(&bytes);
+                self.collect();
+            }
+        }
     }
 
     /// Ends the connection after what is queued.
     pub fn close_when_flushed(&mut self) {
         self.closing = true;
+        if let Some(encryption) = &mut self.encryption {
+            encryption.end();
+        }
+        self.collect();
     }
 
     /// Writes as far as the socket takes it; false when the connection is over.

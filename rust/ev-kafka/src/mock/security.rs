@@ -5,7 +5,8 @@ use kafka_mock::{Denial, Mechanism, Operation, Resource, SaslConfig};
 use perl_xs::{Croak, Frame, HashRef, Native, Perl, XsubDef};
 
 use super::server::Server;
-use super::values::{elements, hash};
+use super::tls::{Tls, TlsGiven};
+use super::values::{elements, hash, text};
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -15,6 +16,14 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::_allow",
         body: allow,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_ca_certificate",
+        body: ca_certificate,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_client_certificate",
+        body: client_certificate,
     },
 ];
 
@@ -56,6 +65,52 @@ pub(super) fn sasl(perl: Perl, given: &HashRef) -> Result<SaslConfig, Croak> {
             .and_then(|ms| u64::try_from(ms).ok())
             .ok_or("new: session_lifetime_ms must not be below 0")?,
     })
+}
+
+/// The options `tls*`, whose files are their contents here.
+pub(super) fn tls(perl: Perl, options: &HashRef) -> Result<Option<Tls>, Croak> {
+    let flag = |name: &str| match options.get(perl, name)? {
+        Some(value) => value.to_bool(perl),
+        None => Ok(false),
+    };
+    if !flag("tls")? {
+        return Ok(None);
+    }
+    let chain = options.get_bytes(perl, "tls_cert_file")?;
+    let key = options.get_bytes(perl, "tls_key_file")?;
+    let given = TlsGiven {
+        identity: chain.map(|chain| (chain.clone(), key.unwrap_or(chain))),
+        client_ca: options.get_bytes(perl, "tls_client_ca_file")?,
+        client_auth: flag("tls_client_auth")?,
+    };
+    match Tls::new(&given) {
+        Ok(tls) => Ok(Some(tls)),
+        Err(why) => Err(format!("new: TLS: {why}").into()),
+    }
+}
+
+/// `_ca_certificate()`: DER, or undef.
+fn ca_certificate(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let server = frame.object_as_it_is::<Server>()?;
+    match server.tls().and_then(Tls::authority) {
+        Some(authority) => frame.ret_bytes(authority.certificate()),
+        None => frame.ret_undef(),
+    }
+    Ok(())
+}
+
+/// `_client_certificate($name)`: certificate and key, both in DER; nothing without an authority of our own.
+fn client_certificate(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let name = text(frame, 1)?;
+    let server = frame.object::<Server>()?;
+    let Some(authority) = server.tls().and_then(Tls::authority) else {
+        return Ok(());
+    };
+    let issued = authority.client(&name);
+    let (certificate, key) = issued.map_err(|why| format!("client_certificate: {why}"))?;
+    frame.ret_bytes(&certificate);
+    frame.ret_bytes(&key);
+    Ok(())
 }
 
 /// `_deny(\%rule)`, with every key there.

@@ -15,6 +15,7 @@ use mio::net::TcpListener;
 use perl_xs::{Flow, Native, Perl};
 
 use super::link::Link;
+use super::tls::{Encryption, Tls};
 use crate::ev::{Handler, Io, Loop, Timer, READ};
 use crate::home::Home;
 
@@ -27,6 +28,7 @@ pub(super) struct Server {
     on: Loop,
     started: Instant,
     cluster: RefCell<Cluster>,
+    tls: Option<Tls>,
     /// By node id.
     ports: RefCell<Vec<Port>>,
     links: RefCell<BTreeMap<ConnId, Link>>,
@@ -68,11 +70,17 @@ impl Server {
     ///
     /// # Errors
     /// When the system gives no socket, or a port is taken.
-    pub fn start(config: ClusterConfig, first_port: u16, on: Loop) -> io::Result<Rc<Server>> {
+    pub fn start(
+        config: ClusterConfig,
+        first_port: u16,
+        tls: Option<Tls>,
+        on: Loop,
+    ) -> io::Result<Rc<Server>> {
         let server = Rc::new_cyclic(|this: &Weak<Server>| Server {
             this: this.clone(),
             started: Instant::now(),
             cluster: RefCell::new(Cluster::new(config)),
+            tls,
             ports: RefCell::default(),
             links: RefCell::default(),
             last_conn: Cell::new(0),
@@ -189,6 +197,11 @@ impl Server {
         self.ports.borrow().get(index).map(|port| port.address)
     }
 
+    /// How connections are encrypted, if they are.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
+    }
+
     /// Reads from the cluster.
     pub fn look<T>(&self, at: impl FnOnce(&Cluster) -> T) -> T {
         at(&self.cluster.borrow())
@@ -230,11 +243,14 @@ impl Server {
             };
             let conn = self.last_conn.get() + 1;
             self.last_conn.set(conn);
+            let Ok(encryption) = self.tls.as_ref().map(Encryption::new).transpose() else {
+                continue;
+            };
             if self.cluster.borrow_mut().open(conn, broker).is_ok() {
                 let ready = handler(&self.this, move |server| server.ready(conn));
                 self.links
                     .borrow_mut()
-                    .insert(conn, Link::new(socket, &self.on, ready));
+                    .insert(conn, Link::new(socket, &self.on, ready, encryption));
             }
         }
     }
