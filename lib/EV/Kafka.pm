@@ -2093,7 +2093,7 @@ thread>. EV's watchers and loops are not copied into new threads.
 
 =head1 SEE ALSO
 
-L<EV::Kafka::Mock>, L<EV>, L<AnyEvent>
+L<EV::Kafka::Mock>, L<EV::Kafka::Promises>, L<EV>, L<AnyEvent>
 
 =head1 LICENSE
 
