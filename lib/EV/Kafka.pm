@@ -951,7 +951,7 @@ the protocol does not define.
         assignors            => ['sticky', 'range'],
         group_instance_id    => 'pod-abc',    # static membership, KIP-345
         on_assign            => sub { my ($partitions) = @_; ... },
-        on_revoke            => sub { my ($partitions) = @_; ... },
+        on_revoke            => sub { my ($partitions) = @_; ... },    # or on_revoke_async
         on_lost              => sub { my ($partitions) = @_; ... },
     );
 
@@ -991,10 +991,25 @@ that is not handled, C<exec> and C<POSIX::_exit>. A member then is missed when i
 the program has a callback for SASL/OAUTHBEARER's token, it is said over the connection that is there, and no answer
 is waited for.
 
+C<< on_revoke_async => sub { my ($partitions, $done) = @_; ... } >>, in place of C<on_revoke>, may take its time, to
+finish what it is at: nothing more is delivered of these partitions, they are still assigned, and the member
+stays one, until C<< $done->() >> is called. Then positions are committed as after C<on_revoke>, with what
+L</done($topic, $partition, $offset)> was called for meanwhile, and the partitions go:
+
+    on_revoke_async => sub {
+        my ($partitions, $done) = @_;
+        $workers->when_idle($done);
+    },
+
+The others in the group wait for it. After four fifths of C<rebalance_timeout> the partitions are given up
+whether it has called back or not, which C<on_notice> hears of; what comes later counts for nothing. The same at
+C<unsubscribe>. When the membership has been lost, nothing is waited for. When it dies that is a warning, and as
+good as calling back.
+
 C<on_lost> is called instead of C<on_revoke> when the group has given this member up, or
 this member the group: the partitions are another member's by now, who may have gone
 further. A C<commit> there fails at once, and so do those that still wait. Without
-C<on_lost> it is C<on_revoke> that is called. The member joins again; C<on_notice> tells why it was out.
+C<on_lost> it is C<on_revoke>, or C<on_revoke_async>, that is called. The member joins again; C<on_notice> tells why it was out.
 
 Whenever a member comes or goes, or a topic appears, changes its number of partitions or
 is deleted, the group is rebalanced. With the
@@ -1097,11 +1112,11 @@ C<rebalance_timeout>.
 
 =head2 unsubscribe([$cb])
 
-Leaves the group: C<on_revoke> is called, positions are committed if C<auto_commit> is
+Leaves the group: C<on_revoke> is called, C<on_revoke_async> may take its time, positions are committed if C<auto_commit> is
 on, and the coordinator is told, so that the others get the partitions at once (not by
 a static member). The callback gets undef, or the error of that commit, or
 C<client closed> when C<close> comes first. A coordinator
-that does not answer holds this up for five seconds at most; a commit that is
+that does not answer then holds this up for five seconds at most; a commit that is
 unanswered by then counts as failed.
 
 =head2 transaction($work, [\%how,] [$cb])

@@ -26,7 +26,7 @@ sub member {
     $kafka->subscribe(@$topics,
         group_id => 'g', heartbeat_interval => 0.05,
         on_assign => sub { push @{ $member->{assigned} }, listed($_[0]) },
-        on_revoke => sub { push @{ $member->{revoked} },  listed($_[0]) },
+        $option{on_revoke_async} ? () : (on_revoke => sub { push @{ $member->{revoked} }, listed($_[0]) }),
         %option,
     );
     return $member;

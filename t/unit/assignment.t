@@ -36,6 +36,7 @@ use Test::More;
     # Of a partition that was there before.
     package Cursor;
     sub is_untold { return 0 }
+    sub is_going  { return 0 }
 
     package Committed;
     sub fetch { my ($self, $partitions, $done) = @_; $self->{fetched} = $done; main::note_down('look up ' . join ' ', map { "$_->[0]:$_->[1]" } @$partitions) }

@@ -21,6 +21,7 @@ use EV::Kafka::Group::Subscription;
 #   member       who it is; there is none without a group. With it come
 #   session, commits, assignment, leader, protocol    which see to their parts of it
 #   next         the subscription that comes when this one has been left
+#   is_leaving   it has been told to leave
 #   leavers      the callbacks of unsubscribe
 #   leave_error  what leaving has not done
 #   leave_timer  until it counts as done
@@ -196,7 +197,7 @@ sub _become {
     $below{leader}     = EV::Kafka::Group::Leader->new(%below, last => $self->{last});
     $below{protocol}   = $PROTOCOL{ $record->{group_protocol} }->new(%below);
     @$self{ 'member', @PARTS } = @below{ 'member', @PARTS };
-    @$self{qw(leavers leave_error)} = ([], undef);
+    @$self{qw(is_leaving leavers leave_error)} = (0, [], undef);
     $self->{options}{group} = $record;
     $self->{looked_for}     = {};
     return $member;
@@ -218,8 +219,14 @@ sub _leave {
     my ($self, $cb) = @_;
     my $member = $self->{member};
     push @{ $self->{leavers} }, $cb if $cb;
+    return if $self->{is_leaving}++;
+    return $self->{assignment}->let_go(sub { $self->_leave_now($member) });
+}
+
+sub _leave_now {
+    my ($self, $member) = @_;
     my $was = $member->state;
-    return if $was eq 'leaving';
+    return if $member->has_ended;
     $self->_rest(leaving => 'the group has been left');
     $self->{leave_timer} = $self->{loop}->timer(LEAVE_PATIENCE, $self, '_leave_unanswered');
     $self->{commits}->leaves;
@@ -303,7 +310,7 @@ sub _end {
     my %part;
     @part{@PARTS} = delete @$self{@PARTS};
     my $goodbye = delete $self->{goodbye};
-    delete @$self{qw(leave_timer leavers leave_error)};
+    delete @$self{qw(is_leaving leave_timer leavers leave_error)};
     $self->{options}{group} = undef;
     EV::Kafka::Farewell->forget($self);
     $self->{consumer}->owned_by(undef);
@@ -311,7 +318,8 @@ sub _end {
     $self->{consumer}->counts_done(undef);
     $member->ends;
     $goodbye->end if $goodbye;
-    $part{$_}->rests for qw(protocol leader assignment);
+    $part{$_}->rests for qw(protocol leader);
+    $part{assignment}->ends;
     return $part{commits}->ends($error);
 }
 
@@ -368,7 +376,8 @@ sub abandon {
     my $member = delete $self->{member} or return;
     $member->ends;
     $self->{commits}->falls_silent;
-    delete @$self{@PARTS, qw(next goodbye leave_timer leavers)};
+    $self->{assignment}->ends;
+    delete @$self{@PARTS, qw(is_leaving next goodbye leave_timer leavers)};
     $self->{options}{group} = undef;
     return;
 }

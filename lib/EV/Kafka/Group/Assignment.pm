@@ -2,7 +2,10 @@ package EV::Kafka::Group::Assignment;
 use strict;
 use warnings;
 
+use Scalar::Util qw(weaken);
+
 use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Group::Positions;
 use EV::Kafka::Offsets;
 use EV::Kafka::Partitions;
 
@@ -14,7 +17,10 @@ use EV::Kafka::Partitions;
 #   had          positions of the partitions that were given up last
 #   taking       { attempt, revoked, unknown }: on_assign waits for the positions of [assigned, cursor] in unknown
 #   telling      calls of on_assign that are not over
-#   revoking     on_revoke is being called: what is to be given up after that
+#   revoking     on_revoke is being called, or on_revoke_async has not called back: what comes after that, as
+#                methods and their arguments
+#   asked        { number, then, timer }: on_revoke_async has not called back
+#   questions    counts its calls
 #   committing   partitions that were given up and are still to be committed
 
 # Seconds to wait for positions that are looked up when requests wait without end, and when
@@ -25,11 +31,15 @@ use constant {
     REVOKED_PATIENCE   => 1,
 };
 
+# Of the rebalance timeout, what on_revoke_async may take: others wait from before the member has heard of
+# it, and it has to commit and to say that it has let go.
+use constant SHARE_OF_REBALANCE => 0.8;
+
 sub new {
     my ($class, %about) = @_;
     return bless {
         map({ $_ => $about{$_} } qw(member loop outbox options consumer session committed commits)),
-        assigned => [], assigned_generation => -1, had => {}, telling => 0,
+        assigned => [], assigned_generation => -1, had => {}, telling => 0, questions => 0,
     }, $class;
 }
 
@@ -38,6 +48,13 @@ sub rests {
     my ($self) = @_;
     delete @$self{qw(positions_timer assign_timer)};
     return;
+}
+
+# Nothing comes of what on_revoke_async is asked.
+sub ends {
+    my ($self) = @_;
+    delete @$self{qw(asked revoking)};
+    return $self->rests;
 }
 
 # The [topic, partition], … that were assigned last, and the generation.
@@ -243,39 +260,124 @@ sub surrender {
 # What on_revoke itself calls for comes after that: nothing is revoked twice.
 sub give_up {
     my ($self, $goes, $commits, $then) = @_;
-    if ($self->{revoking}) {
-        push @{ $self->{revoking} }, [$goes, $commits, $then];
-        return;
-    }
+    return $self->_give_up_later(give_up => $goes, $commits, $then) if $self->{revoking};
     my ($member, $consumer) = @$self{qw(member consumer)};
     # What is not sent yet would be another member's by now.
     $self->{commits}->drop_what_is_out if $member->is_out;
     my @gone = grep { $goes->($_) } $consumer->assignments;
     return $self->{commits}->when_idle($then) unless @gone;
-    $self->{revoking} = [];
-    $member->revokes(1);
-    $self->_tell_revoked(@gone);
-    return $self->{outbox}->then($self, _revoked => \@gone, $commits, $then);
+    return $self->_tell_revoked(\@gone, _revoked => \@gone, $commits, $then);
 }
 
-# What on_assign was never told of goes without a word.
-sub _tell_revoked {
-    my ($self, @gone) = @_;
+# The program lets go of everything in its own time, while the member still is one; then $then->(). What
+# is given up after that it has been told of.
+sub let_go {
+    my ($self, $then) = @_;
     my ($member, $consumer) = @$self{qw(member consumer)};
-    my @known    = grep { !$consumer->cursor($_)->is_untold } @gone or return;
+    return $then->()                              unless $member->record->{on_revoke_async} && !$member->is_out;
+    return $self->_give_up_later(let_go => $then) if $self->{revoking};
+    my @gone = $consumer->assignments or return $then->();
+    # No rebalance is taken part in meanwhile.
+    $member->becomes('giving_up') if $member->state eq 'stable';
+    return $self->_tell_revoked(\@gone, _has_let_go => $then);
+}
+
+sub _has_let_go {
+    my ($self, $then) = @_;
+    my $next = $self->_revoking_ends;
+    return if $self->{member}->has_ended;
+    $then->();
+    return $self->_give_up_next($next);
+}
+
+# Who is lost waits for nothing that is asked.
+sub _give_up_later {
+    my ($self, @what) = @_;
+    push @{ $self->{revoking} }, \@what;
+    return $self->{asked} && $self->{member}->is_out ? $self->_let_go($self->{asked}{number}) : undef;
+}
+
+sub _give_up_next {
+    my ($self, $next) = @_;
+    for my $what (@$next) {
+        my ($method, @how) = @$what;
+        $self->$method(@how);
+    }
+    return;
+}
+
+# What on_assign was never told of goes without a word, and of what the program has let go it knows.
+sub _tell_revoked {
+    my ($self, $gone, @then) = @_;
+    my ($member, $consumer) = @$self{qw(member consumer)};
+    $self->{revoking} = [];
+    $member->revokes(1);
+    my @known    = grep { my $cursor = $consumer->cursor($_); !$cursor->is_untold && !$cursor->is_going } @$gone;
     my %position = map { (EV::Kafka::Partitions::key_of($_) => $_->{offset}) } $consumer->positions;
-    my $record   = $member->record;
-    my $told     = $member->is_out && $record->{on_lost} || $record->{on_revoke};
-    return $self->{outbox}->call($told, [map { {
+    my @told     = map { {
         topic => $_->{topic}, partition => $_->{partition}, offset => $position{ EV::Kafka::Partitions::key_of($_) } // $_->{offset},
-    } } @known]);
+    } } @known;
+    return $self->_ask_to_let_go(\@known, \@told, @then) if @known && $member->record->{on_revoke_async} && !$member->is_out;
+    $self->{outbox}->call($self->_who_hears, \@told) if @known;
+    return $self->{outbox}->then($self, @then);
+}
+
+sub _who_hears {
+    my ($self) = @_;
+    my ($member, $record) = ($self->{member}, $self->{member}->record);
+    my $lets_go = $record->{on_revoke_async};
+    return $member->is_out && $record->{on_lost} || ($lets_go ? sub { $lets_go->(@_, sub { }) } : $record->{on_revoke});
+}
+
+# Nothing more is delivered of what it has to let go, so that it may come to an end with it. Who dies
+# does not call back.
+sub _ask_to_let_go {
+    my ($self, $known, $told, @then) = @_;
+    my $record  = $self->{member}->record;
+    my $seconds = SHARE_OF_REBALANCE * $record->{rebalance_timeout} / 1000;
+    my $number  = ++$self->{questions};
+    $self->{consumer}->lets_go(@$known);
+    $self->{asked} = { number => $number, then => \@then,
+        timer => $self->{loop}->timer($seconds, $self, _does_not_let_go => $number, $seconds, map { EV::Kafka::Partitions::key_of($_) } @$known) };
+    weaken(my $weak = $self);
+    my $done    = sub { $weak->{outbox}->enter($weak, _let_go => $number) if $weak; return };
+    my $lets_go = $record->{on_revoke_async};
+    return $self->{outbox}->call(sub {
+        return if eval { $lets_go->($told, $done); 1 };
+        my $died = $@;
+        $done->();
+        die $died;
+    });
+}
+
+sub _does_not_let_go {
+    my ($self, $number, $seconds, @keys) = @_;
+    my $group_id = $self->{member}->group_id;
+    my $subject  = "on_revoke_async of $group_id";
+    $self->{outbox}->notice_over($subject);
+    $self->{outbox}->notice($subject, EV::Kafka::Group::Positions::told("group '$group_id': on_revoke_async has not called back within "
+        . "$seconds seconds: given up all the same: %s", [sort @keys]), group => $group_id);
+    return $self->_let_go($number);
+}
+
+# Only once, and in time.
+sub _let_go {
+    my ($self, $number) = @_;
+    return unless $self->{asked} && $self->{asked}{number} == $number;
+    my $asked = delete $self->{asked};
+    return $self->{outbox}->then($self, @{ $asked->{then} });
+}
+
+sub _revoking_ends {
+    my ($self) = @_;
+    $self->{member}->revokes(0);
+    return delete $self->{revoking};
 }
 
 sub _revoked {
     my ($self, $gone, $commits, $then) = @_;
     my ($member, $consumer) = @$self{qw(member consumer)};
-    my $next = delete $self->{revoking};
-    $member->revokes(0);
+    my $next = $self->_revoking_ends;
     return if $member->has_ended;
     my %is_gone   = map { (EV::Kafka::Partitions::key_of($_) => 1) } @$gone;
     my ($delivered, $done) = map { [grep { $is_gone{ EV::Kafka::Partitions::key_of($_) } } @$_] }
@@ -293,8 +395,7 @@ sub _revoked {
             if defined $failed && $member->state ne 'leaving';
         $then->($failed);
     });
-    $self->give_up(@$_) for @$next;
-    return;
+    return $self->_give_up_next($next);
 }
 
 1;
@@ -314,9 +415,9 @@ touched and keeps flowing.
 
 =head1 METHODS
 
-=head2 new(%about), rests
+=head2 new(%about), rests, ends
 
-For a member; until it leaves or stops.
+For a member; until it leaves or stops; nothing that is asked is answered any more.
 
 =head2 take(\@partitions)
 
@@ -327,9 +428,10 @@ that cannot be, and C<resumed> with each partition that has a committed offset.
 
 The last step of it, and that a position is known now for which that waits.
 
-=head2 give_up($goes, $commits, $then), surrender($commits, $then)
+=head2 give_up($goes, $commits, $then), surrender($commits, $then), let_go($then)
 
-Some partitions; and all of them to join again. C<revoked> is told with the positions.
+Some partitions; and all of them to join again. C<revoked> is told with the positions. Before everything is given up for good,
+C<on_revoke_async> may take its time with it.
 
 =head2 last_assigned, committing, goes_back($partition, $offset)
 

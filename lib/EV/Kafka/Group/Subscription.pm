@@ -38,6 +38,7 @@ my %CHECK = (
     group_remote_assignor => \&_text,
     on_assign            => \&_callback,
     on_revoke            => \&_callback,
+    on_revoke_async      => \&_callback,
     on_lost              => \&_callback,
 );
 
@@ -69,6 +70,8 @@ sub parse {
     Carp::croak("option 'group_id' requires a value" . _taken_for_topic(@topics)) unless length($option{group_id} // '');
     my $is_counted = ($option{auto_commit} // '') eq 'done';
     _bad(max_in_progress => "needs auto_commit => 'done'") if defined $option{max_in_progress} && !$is_counted;
+    _bad(on_revoke_async => 'takes the place of on_revoke: only one of them can be given')
+        if $option{on_revoke_async} && $option{on_revoke};
     $option{max_in_progress} //= MAX_IN_PROGRESS if $is_counted;
     my %seen;
     my $subscription = {
