@@ -24,15 +24,39 @@ typedef struct {
     char *pv;
 } pxs_tnode;
 
+/* A word of memory that tells whether a structure is as it was built, and what it held then. */
+typedef struct {
+    const char *at;
+    size_t was;
+} pxs_word;
+
+/* Where the value of a leaf lies in perl, and where its next one comes from. */
+typedef struct {
+    IV *to;
+    const int64_t *from;
+} pxs_leaf;
+
 struct pxs_template {
     uint32_t count;
     int built;
     size_t builds;
     int64_t *leaves;
     pxs_tnode *nodes;
+    /* of what was built */
+    size_t nwords, nints;
+    pxs_word *words;
+    pxs_leaf *ints;
 };
 
 #define IS_CONTAINER(node) ((node)->kind <= NODE_ARRAY)
+
+/* A scalar's count and flags, which lie side by side; how many words they take. */
+#define HEAD_SIZE (offsetof(SV, sv_flags) + sizeof(U32) - offsetof(SV, sv_refcnt))
+#define HEAD_WORDS (HEAD_SIZE / sizeof(size_t))
+typedef char pxs_a_head_is_whole_words[HEAD_SIZE == 2 * sizeof(U32) && HEAD_SIZE % sizeof(size_t) == 0 ? 1 : -1];
+
+/* The most words that tell of a node: two heads, where it lies, what the reference refers to, an array's elements and number. */
+#define MAX_WORDS (2 * HEAD_WORDS + 4)
 
 pxs_template *pxs_template_new(PXS_PERL, const pxs_node *nodes, size_t count, size_t leaves) {
     pxs_template *t;
@@ -40,6 +64,8 @@ pxs_template *pxs_template_new(PXS_PERL, const pxs_node *nodes, size_t count, si
     Newxz(t, 1, pxs_template);
     Newxz(t->leaves, leaves + 1, int64_t);
     Newxz(t->nodes, count, pxs_tnode);
+    Newx(t->words, count * MAX_WORDS, pxs_word);
+    Newx(t->ints, count, pxs_leaf);
     Newxz(seen, count, uint32_t); /* how many children of each container have come */
     t->count = (uint32_t)count;
     for (i = 0; i < t->count; i++) {
@@ -127,6 +153,63 @@ SV *pxs_template_build(PXS_PERL, pxs_template *t) {
 #define LEAF_BAD \
     (SVs_GMG | SVs_SMG | SVs_RMG | SVf_READONLY | SVf_PROTECT | SVf_ROK | SVs_OBJECT | SVf_FAKE | SVf_IsCOW | SVf_UTF8)
 
+PERL_STATIC_INLINE SV **member_slot(const pxs_template *t, const pxs_tnode *node) {
+    const pxs_tnode *parent = &t->nodes[node->parent];
+    return parent->kind == NODE_HASH ? &HeVAL(node->entry) : &AvARRAY((AV *)parent->sv)[node->index];
+}
+
+static void watch(pxs_template *t, const void *at) {
+    pxs_word *word = &t->words[t->nwords++];
+    word->at = (const char *)at;
+    memcpy(&word->was, at, sizeof word->was);
+}
+
+static void watch_head(pxs_template *t, const SV *sv) {
+    size_t i;
+    for (i = 0; i < HEAD_WORDS; i++) watch(t, (const char *)&sv->sv_refcnt + i * sizeof(size_t));
+}
+
+/* Remembers all that node_untouched would look at, of a structure that was just built. Each word lies where those before it say
+ * that it does: none of them may be read when one before it has changed. */
+static void watch_all(pxs_template *t) {
+    uint32_t i;
+    t->nwords = t->nints = 0;
+    for (i = 0; i < t->count; i++) {
+        const pxs_tnode *node = &t->nodes[i];
+        SV *const sv = node->sv;
+        if (i > 0) watch(t, member_slot(t, node));
+        watch_head(t, sv);
+        if (IS_CONTAINER(node)) {
+            watch_head(t, node->rv);
+            watch(t, &node->rv->sv_u);
+        }
+        if (node->kind == NODE_HASH) {
+            watch(t, &((XPVHV *)SvANY(sv))->xhv_keys);
+        } else if (node->kind == NODE_ARRAY) {
+            watch(t, &((XPVAV *)SvANY(sv))->xav_fill);
+            watch(t, &sv->sv_u);
+        } else if (node->kind == NODE_STR) {
+            watch(t, &sv->sv_u);
+        } else if (node->kind == NODE_INT) {
+            pxs_leaf *leaf = &t->ints[t->nints++];
+            leaf->to = &SvIVX(sv);
+            leaf->from = &t->leaves[node->leaf];
+        }
+    }
+}
+
+/* Whether all that was built looks exactly as it did. */
+PERL_STATIC_INLINE int all_untouched(const pxs_template *t) {
+    const pxs_word *word = t->words;
+    const pxs_word *const end = word + t->nwords;
+    for (; word < end; word++) {
+        size_t is;
+        memcpy(&is, word->at, sizeof is);
+        if (UNLIKELY(is != word->was)) return 0;
+    }
+    return 1;
+}
+
 /* Is the node where it was put, with nobody else knowing it, and looking as it did? Equal flags also rule out that it was
  * weakened, blessed or tied, or that an each was started on it. Only values of integer leaves may differ. */
 PERL_STATIC_INLINE int node_untouched(const pxs_template *t, const pxs_tnode *node) {
@@ -144,9 +227,7 @@ PERL_STATIC_INLINE int node_untouched(const pxs_template *t, const pxs_tnode *no
         return 0;
     }
     if (node != t->nodes) {
-        const pxs_tnode *parent = &t->nodes[node->parent]; /* checked before */
-        SV *const member = parent->kind == NODE_HASH ? HeVAL(node->entry) : AvARRAY((AV *)parent->sv)[node->index];
-        if (member != (rv ? rv : sv)) return 0;
+        if (*member_slot(t, node) != (rv ? rv : sv)) return 0; /* the parent was checked before */
     }
     return 1;
 }
@@ -154,7 +235,8 @@ PERL_STATIC_INLINE int node_untouched(const pxs_template *t, const pxs_tnode *no
 static void plain_dec(pTHX_ SV *sv) { SvREFCNT_dec_NN(sv); }
 static void protected_dec(pTHX_ SV *sv) { pxs_dec(sv); }
 
-static SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
+/* Something looks otherwise, if only an integer that was read as a string. */
+static SV *use_touched(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
     uint32_t i = 0;
     if (LIKELY(t->built))
         for (; i < t->count; i++)
@@ -165,6 +247,7 @@ static SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
         forget(aTHX_ t, dec);
         rv = build(aTHX_ t, &at, 1);
         SvREFCNT_dec_NN(rv); /* the root's is the one in nodes[0] */
+        watch_all(t);
         t->built = 1;
         t->builds++;
         return rv;
@@ -176,6 +259,13 @@ static SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
         if (LIKELY(SvFLAGS(sv) == (SVt_IV | SVf_IOK | SVp_IOK))) SvIV_set(sv, (IV)t->leaves[node->leaf]);
         else sv_setiv(sv, (IV)t->leaves[node->leaf]);
     }
+    return t->nodes[0].rv;
+}
+
+PERL_STATIC_INLINE SV *use(pTHX_ pxs_template *t, void (*dec)(pTHX_ SV *sv)) {
+    size_t i;
+    if (UNLIKELY(!t->built || !all_untouched(t))) return use_touched(aTHX_ t, dec);
+    for (i = 0; i < t->nints; i++) *t->ints[i].to = (IV)*t->ints[i].from;
     return t->nodes[0].rv;
 }
 
@@ -195,6 +285,8 @@ void pxs_template_free(pxs_template *t) {
         if (t->nodes[i].key) pxs_dec(t->nodes[i].key);
         if (t->nodes[i].text) pxs_dec(t->nodes[i].text);
     }
+    Safefree(t->words);
+    Safefree(t->ints);
     Safefree(t->nodes);
     Safefree(t->leaves);
     Safefree(t);
