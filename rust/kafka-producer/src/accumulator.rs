@@ -238,7 +238,8 @@ impl<C> Accumulator<C> {
             self.terms.part_of,
             (self.settings.clock)(),
         );
-        self.buffers.keep(buffer);
+        // What was compressed is of no use for what waits then: a few serve all.
+        self.buffers.keep(buffer, 0);
         self.next_id += ID_SPAN;
         self.open_records -= batch.count;
         self.bytes = self.bytes + batch.bytes.len() - size;

@@ -1,12 +1,16 @@
 //! The memory of batches: how much an open one takes at once, and buffers of settled ones that serve again.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 use kafka_wire::records::{BatchBuilder, EncodedBatch};
 
-/// Bytes kept for batches to come: a few rounds of the largest usual batches (1 MB) of several partitions.
+/// Bytes kept for batches to come when nothing waits: a few rounds of the largest usual batches (1 MB) of several partitions.
+/// While more waits, as much as that may be kept: a producer that is as far ahead of its brokers will need it again.
 const MAX_KEPT: usize = 16 << 20;
 
-/// How many buffers are looked through for one that suits.
-const MAX_SPARE: usize = 64;
+/// How many buffers are kept, and looked through for one that suits: what a request has of a topic with many partitions.
+const MAX_SPARE: usize = 256;
 
 /// How much larger than wanted a buffer may be.
 const MAX_EXCESS: usize = 4;
@@ -26,7 +30,7 @@ impl UsualSize {
 /// Buffers of batches that are settled. What the system gives anew costs a page fault for every 4 KiB.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    spare: Vec<Vec<u8>>,
+    spare: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
@@ -47,37 +51,34 @@ impl Buffers {
             .spare
             .iter()
             .rposition(|buffer| suits.contains(&buffer.capacity()))?;
-        let buffer = self.spare.remove(index);
+        let buffer = self.spare.remove(index)?;
         self.bytes -= buffer.capacity();
         Some(buffer)
     }
 
-    /// Keeps the memory of a batch, unless somebody still holds it.
-    pub fn give_back(&mut self, batch: EncodedBatch) {
-        let Some(bytes) = batch.into_memory() else {
-            return;
-        };
-        if bytes.is_unique() && self.bytes + bytes.len() <= MAX_KEPT {
-            self.keep(Vec::from(bytes));
+    /// Keeps the memory of a batch, unless somebody still holds it; `waiting` is how many bytes of others wait.
+    pub fn give_back(&mut self, batch: EncodedBatch, waiting: usize) {
+        if let Some(bytes) = batch.into_memory().filter(Bytes::is_unique) {
+            self.keep(Vec::from(bytes), waiting);
         }
     }
 
     /// Keeps a buffer, rather than older ones.
-    pub fn keep(&mut self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || self.bytes + buffer.capacity() > MAX_KEPT {
+    pub fn keep(&mut self, buffer: Vec<u8>, waiting: usize) {
+        if buffer.capacity() == 0 {
             return;
         }
-        if self.spare.len() == MAX_SPARE {
-            self.bytes -= self.spare.remove(0).capacity();
-        }
         self.bytes += buffer.capacity();
-        self.spare.push(buffer);
+        self.spare.push_back(buffer);
+        while self.bytes > waiting.max(MAX_KEPT) || self.spare.len() > MAX_SPARE {
+            let oldest = self.spare.pop_front();
+            self.bytes -= oldest.map_or(0, |buffer| buffer.capacity());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use kafka_wire::codec::Compressor;
     use kafka_wire::records::{SealOptions, NO_HEADERS};
 
@@ -97,6 +98,10 @@ mod tests {
         builder.encode(SealOptions::default(), &mut Compressor::default())
     }
 
+    fn held(buffers: &Buffers) -> usize {
+        buffers.spare.iter().map(Vec::capacity).sum()
+    }
+
     fn first(batch: &mut EncodedBatch) -> Bytes {
         batch.pieces().iter().next().expect("a piece").clone()
     }
@@ -106,7 +111,7 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut batch = batch_of(900);
         let at = first(&mut batch).as_ptr();
-        buffers.give_back(batch);
+        buffers.give_back(batch, 0);
         let next = buffers.builder(usual(900), 1000).into_buffer();
         assert_eq!(next.as_ptr(), at);
         assert_eq!(buffers.bytes, 0);
@@ -117,7 +122,7 @@ mod tests {
         let mut buffers = Buffers::default();
         let mut batch = batch_of(900);
         let read = first(&mut batch);
-        buffers.give_back(batch);
+        buffers.give_back(batch, 0);
         assert_eq!(buffers.bytes, 0);
         assert_eq!(
             read[read.len() - 801..],
@@ -128,7 +133,7 @@ mod tests {
     #[test]
     fn small_batches_do_not_hold_large_buffers() {
         let mut buffers = Buffers::default();
-        buffers.keep(Vec::with_capacity(1 << 20));
+        buffers.keep(Vec::with_capacity(1 << 20), 0);
         assert!(buffers.take(1 << 10).is_none());
         assert!(buffers.take((1 << 20) + 1).is_none());
         assert!(buffers.take(1 << 18).is_some());
@@ -138,15 +143,26 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let mut buffers = Buffers::default();
         for _ in 0..3 * MAX_SPARE {
-            buffers.keep(Vec::with_capacity(1 << 10));
+            buffers.keep(Vec::with_capacity(1 << 10), 0);
         }
         assert_eq!(buffers.spare.len(), MAX_SPARE);
         for _ in 0..20 {
-            buffers.keep(Vec::with_capacity(1 << 20));
+            buffers.keep(Vec::with_capacity(1 << 20), 0);
         }
-        let held: usize = buffers.spare.iter().map(Vec::capacity).sum();
-        assert_eq!(buffers.bytes, held);
-        assert!(held <= MAX_KEPT);
+        assert_eq!(buffers.bytes, held(&buffers));
+        assert!(held(&buffers) <= MAX_KEPT);
+    }
+
+    #[test]
+    fn as_much_as_waits_is_kept_until_it_waits_no_more() {
+        let mut buffers = Buffers::default();
+        for _ in 0..40 {
+            buffers.keep(Vec::with_capacity(1 << 20), 30 << 20);
+        }
+        assert_eq!(held(&buffers), 30 << 20);
+        buffers.keep(Vec::with_capacity(1 << 20), 0);
+        assert_eq!(held(&buffers), MAX_KEPT);
+        assert_eq!(buffers.bytes, MAX_KEPT);
     }
 
     #[test]

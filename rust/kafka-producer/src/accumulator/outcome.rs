@@ -71,7 +71,7 @@ impl<C> Accumulator<C> {
         let bytes = std::mem::take(&mut batch.bytes);
         // Compressed bytes leave no room for another batch; where that one was built has been kept already.
         if self.codec() == Codec::None {
-            self.buffers.give_back(bytes);
+            self.buffers.give_back(bytes, self.bytes);
         }
         Some((place, batch))
     }
