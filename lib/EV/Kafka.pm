@@ -393,6 +393,12 @@ cannot be fetched. The default dies, with C<EV::Kafka: > before the text; from
 within the event loop that die ends up with C<$EV::DIED>, which warns unless the
 program has set it.
 
+=item errors => 'object'
+
+C<on_error>, and callbacks that are told of an error, get an L<EV::Kafka::Error>: it knows code, name, broker,
+topic, partition and request, and whether another try may help. Where a string is needed it is its
+text. The default, C<text>, is the plain string.
+
 =item on_notice => $cb->($text, \%about)
 
 Called for what only waits, or was survived, and may still succeed: C<on_error> hears what
@@ -1714,6 +1720,24 @@ and strings together; those that follow come with the next fetch.
 
 An operation that has a callback gets its errors there, and only there. Whatever
 has none, and whatever concerns no single operation, goes to C<on_error>.
+
+Errors are texts for people, or with C<< errors => 'object' >> objects that a program can act on:
+
+    my $kafka = EV::Kafka->new(
+        brokers  => $brokers,
+        errors   => 'object',
+        on_error => sub {
+            my ($error) = @_;
+            warn "kafka: $error\n";
+            EV::break if $error->fatal;
+        },
+    );
+    $kafka->produce(orders => $key, $value, sub {
+        my ($result, $error) = @_;
+        retry_later($key, $value) if $error && $error->retriable;
+    });
+
+L<EV::Kafka::Error> says what they know.
 
 Inside results, C<error_code> is one of Kafka's numbers. Those that programs meet
 most:

@@ -70,7 +70,7 @@ sub assignment {
         assignments => [map { { topic => 't', partition => $_, offset => 10 } } 0 .. $count - 1], cursors => {},
     }, 'Consumer';
     my $member = $self->{member} = EV::Kafka::Group::Member->new(loop => $clock, outbox => $outbox,
-        tells  => sub { my ($event, @about) = @_; note_down(join ' ', $event, map { ref ? listed([$_]) : $_ // '' } @about) },
+        tells  => sub { my ($event, @about) = @_; note_down(join ' ', $event, map { ref eq q(HASH) ? listed([$_]) : $_ // '' } @about) },
         record => {
             group_id => 'g', member_id => 'm', generation => 4, state => 'stable', auto_commit => 1, auto_offset_reset => 'earliest',
             on_assign => sub { note_down('on_assign ' . listed($_[0])) },

@@ -160,7 +160,7 @@ sub _announce_connected {
 
 sub _not_connected {
     my ($self, $error) = @_;
-    $self->{outbox}->call($_, undef, $error) for splice @{ $self->{waiters} };
+    $self->{outbox}->fail($_, $error) for splice @{ $self->{waiters} };
     return;
 }
 
@@ -196,18 +196,19 @@ sub _shut_down {
     my ($self) = @_;
     return if $self->_has_ended;
     $self->{state} = 'closed';
+    my $error = EV::Kafka::Error->closed;
     $self->{outbox}->mute;
     $self->{$_}->stop for qw(producer cluster);
-    $self->{consumer}->close('client closed');
-    $self->_not_connected('client closed');
-    $self->{group}->close('client closed');
-    $self->{coordinators}->close('client closed');
-    $self->{transactions}->close('client closed');
-    $self->{cluster}->fail_waiting('client closed');
-    $self->{producer}->close('client closed');
+    $self->{consumer}->close($error);
+    $self->_not_connected($error);
+    $self->{group}->close($error);
+    $self->{coordinators}->close($error);
+    $self->{transactions}->close($error);
+    $self->{cluster}->fail_waiting($error);
+    $self->{producer}->close($error);
     $self->{outbox}->end;
-    $self->{offsets}->close('client closed');
-    $self->{cluster}->close('client closed');
+    $self->{offsets}->close($error);
+    $self->{cluster}->close($error);
     return;
 }
 

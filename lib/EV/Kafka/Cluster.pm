@@ -8,6 +8,7 @@ use EV::Kafka::Cluster::Links;
 use EV::Kafka::Cluster::Metadata;
 use EV::Kafka::Cluster::Topics;
 use EV::Kafka::Cluster::Waiting;
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # The cluster as a client sees it: which topics there are, who leads them, the connections to
@@ -110,7 +111,7 @@ sub on_topic {
     my $queued = { %$op, is_owners => 1 };
     return $waiting->run($queued) if $self->is_connected && $waiting->has_what_it_needs($op);
     my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
-    return $waiting->fail($invalid, $op) if defined $invalid;
+    return $waiting->fail(EV::Kafka::Error->without_code($invalid)->at(topic => $topic), $op) if defined $invalid;
     $self->_wait_for($queued);
     return $op->{is_write} ? $self->want_to_write($topic) : $self->want($topic);
 }
@@ -210,13 +211,15 @@ sub _control_unanswered {
     if (!$self->is_connected) {
         return if $self->{outage};
         $self->{outage} = 'connecting';
-        return $self->{outbox}->report("connect: no bootstrap broker answers: $reasons");
+        return $self->{outbox}->report(_no_metadata("connect: no bootstrap broker answers: $reasons"));
     }
     return if $self->{links}->is_any_lost;
     $self->{outage} = 'connected';
     $self->{links}->all_are_lost;
-    return $self->{outbox}->report("all brokers lost: $reasons");
+    return $self->{outbox}->report(_no_metadata("all brokers lost: $reasons"));
 }
+
+sub _no_metadata { return EV::Kafka::Error->without_code($_[0], 1)->at(operation => 'Metadata') }
 
 sub _metadata_leaders {
     my ($self, $topic) = @_;

@@ -14,6 +14,7 @@ use EV::Kafka::Consumer::Places;
 use EV::Kafka::Consumer::Position;
 use EV::Kafka::Consumer::Progress;
 use EV::Kafka::Consumer::Round;
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # What a client consumes. Its state lies in its parts, of which each knows those above it in this list:
@@ -130,12 +131,13 @@ sub seek {
         if EV::Kafka::Partitions::integer('seek: offset', $offset) < -2;
 
     my $assigned = $self->{assigned}->find($topic, $partition)
-        or return $self->_seek_ended($cb, undef, 'not assigned');
+        or return $self->_seek_ended($cb, undef, _not_assigned($topic, $partition));
     if ($offset >= 0) {
         $self->{position}->move($assigned, $offset);
         return $self->_seek_ended($cb, $assigned);
     }
-    return $self->_seek_ended($cb, undef, 'no connection to leader') unless $self->{cluster}->is_started;
+    return $self->_seek_ended($cb, undef, EV::Kafka::Error->without_code('no connection to leader', 1)
+        ->at(topic => $topic, partition => $partition)) unless $self->{cluster}->is_started;
     return $self->{cluster}->when_connected({
         cb  => $cb,
         run => $self->{outbox}->entry($self, _seek_end => $topic, $partition, $offset, $cb),
@@ -355,20 +357,26 @@ sub waits_for_program {
 sub _seek_end {
     my ($self, $topic, $partition, $offset, $cb) = @_;
     my $assigned = $self->{assigned}->find($topic, $partition)
-        or return $self->_seek_ended($cb, undef, 'not assigned');
+        or return $self->_seek_ended($cb, undef, _not_assigned($topic, $partition));
     return $self->{position}->resolve($assigned, $offset, sub {
         my ($error) = @_;
-        $self->_seek_ended($cb, $assigned, $error && $error->text);
+        $self->_seek_ended($cb, $assigned, $error);
         # Nothing was fetched meanwhile.
         $self->fetch_on;
     });
+}
+
+sub _not_assigned {
+    my ($topic, $partition) = @_;
+    return EV::Kafka::Error->without_code('not assigned')->at(topic => $topic, partition => $partition);
 }
 
 sub _seek_ended {
     my ($self, $cb, $assigned, $error) = @_;
     my $outbox = $self->{outbox};
     return $outbox->call($cb, { map { $_ => $assigned->{$_} } qw(topic partition offset) }) unless defined $error;
-    return $cb ? $outbox->call($cb, undef, $error) : $outbox->report("seek: $error");
+    $error = EV::Kafka::Error->from($error);
+    return $cb ? $outbox->fail($cb, $error) : $outbox->report($error->of('seek'));
 }
 
 # A position is known, or is not found, for which others have waited.
@@ -379,7 +387,7 @@ sub _resolved {
     $self->{places}->update if defined $leader;
     for my $round (@rounds) {
         $self->{fetcher}->ask($leader, $round) if defined $leader;
-        $round->leaves($error && $error->text);
+        $round->leaves($error);
     }
     return if defined $error;
     $self->{tells}->('positioned') if $cursor->is_untold;

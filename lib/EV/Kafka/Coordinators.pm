@@ -175,7 +175,7 @@ sub close {
 # In a forked child nobody is told.
 sub abandon {
     my ($self) = @_;
-    @$self{qw(ended entries requests delayed)} = ('client closed', {}, {}, {});
+    @$self{qw(ended entries requests delayed)} = (EV::Kafka::Error->closed, {}, {}, {});
     return;
 }
 
@@ -250,7 +250,7 @@ sub _lead_anywhere {
     });
 }
 
-sub _not_now { return EV::Kafka::Error->without_code($_[0], 1) }
+sub _not_now { return EV::Kafka::Error->from($_[0])->as_retriable }
 
 # One that is connected, and another one each second time.
 sub _some_broker {
@@ -313,7 +313,7 @@ sub _run {
 
 sub _fail {
     my ($op, $error) = @_;
-    return $op->{cb}->(undef, ref $error ? $error : EV::Kafka::Error->without_code($error));
+    return $op->{cb}->(undef, EV::Kafka::Error->from($error));
 }
 
 # However its request has ended: until the broker answers, or the connection ends, it waits there.
@@ -383,7 +383,8 @@ sub _tell_waiting {
 sub _found {
     my ($self, $entry, $found) = @_;
     return _not_found($entry, EV::Kafka::Error->without_code(
-        "FindCoordinator: broker $found->{node_id} at $found->{host} has no port $found->{port}"))
+        "FindCoordinator: broker $found->{node_id} at $found->{host} has no port $found->{port}")
+        ->at(operation => 'FindCoordinator', broker => $found->{node_id}))
         unless $self->{cluster}->add_broker(@$found{qw(node_id host port)});
     $entry->{node_id} = $found->{node_id};
     return $self->_pursue("$entry->{kind}:$entry->{key}");

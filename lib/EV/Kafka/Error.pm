@@ -2,8 +2,15 @@ package EV::Kafka::Error;
 use strict;
 use warnings;
 
-# An error until it reaches the program: { code, name, text, retriable }. Which codes there
+# An error: { code, name, text, retriable, fatal, broker, topic, partition, operation, errors }, of
+# which all but text are undef, or not there, where nobody knows. It is made where the thing has
+# happened; the outbox, or native code, gives the program the object or its text. Which codes there
 # are, what they are called and which of them a later try may mend is native.
+
+# Compared, joined and asked for truth as its text is.
+use overload '""' => sub { $_[0]{text} }, fallback => 1;
+
+use Scalar::Util ();
 
 # Answers with UNKNOWN_SERVER_ERROR, or with a code that is not known here, after which
 # the same request is sent again: nobody says whether that helps.
@@ -37,15 +44,57 @@ sub without_code {
     return bless { code => undef, name => '', text => $text, retriable => $retriable ? 1 : 0 }, $class;
 }
 
+# What is left to say when the client is closed.
+sub closed { my ($class) = @_; return $class->without_code('client closed')->as_fatal }
+
+# The error itself, or one of a text; nothing of nothing.
+sub from {
+    my ($class, $error) = @_;
+    return $error if !defined $error || Scalar::Util::blessed($error) && $error->isa($class);
+    return $class->without_code("$error");
+}
+
+# Several that are told together. What they have in common is known of the whole.
+sub together {
+    my ($class, @errors) = @_;
+    return $errors[0] if @errors < 2;
+    my $self = $class->without_code(join '; ', map { $_->{text} } @errors);
+    for my $field (qw(code name retriable fatal broker topic partition operation)) {
+        my ($value, @others) = map { $_->{$field} } @errors;
+        $self->{$field} = $value unless !defined $value || grep { !defined || $_ ne $value } @others;
+    }
+    $self->{errors} = [map { $_->errors } @errors];
+    return $self;
+}
+
 sub code      { $_[0]{code} }
 sub name      { $_[0]{name} }
 sub text      { $_[0]{text} }
 sub retriable { $_[0]{retriable} }
+sub fatal     { $_[0]{fatal} ? 1 : 0 }
+sub broker    { $_[0]{broker} }
+sub topic     { $_[0]{topic} }
+sub partition { $_[0]{partition} }
+sub operation { $_[0]{operation} }
+sub errors    { my ($self) = @_; return $self->{errors} ? @{ $self->{errors} } : $self }
+sub TO_JSON   { "$_[0]{text}" }
+
+# The same error, of which more is known by now. What was known before stays.
+sub at {
+    my ($self, %where) = @_;
+    return bless { %where, map({ $_ => $self->{$_} } grep { defined $self->{$_} } keys %$self) }, ref $self;
+}
+
+# The same error in other words.
+sub said {
+    my ($self, $text) = @_;
+    return bless { %$self, text => $text, cause => $self->cause }, ref $self;
+}
 
 # The same error, said of something: a request, a partition.
 sub of {
     my ($self, $what) = @_;
-    return bless { %$self, text => "$what: $self->{text}", cause => $self->cause }, ref $self;
+    return $self->said("$what: $self->{text}");
 }
 
 # As it was before anything was said of it.
@@ -54,8 +103,16 @@ sub cause { return $_[0]{cause} // $_[0] }
 # It was not mended in time; later it may be.
 sub given_up {
     my ($self, $when) = @_;
-    return bless { %$self, text => "$self->{text}; given up $when", retriable => 1, cause => $self->cause }, ref $self;
+    my $given_up = $self->said("$self->{text}; given up $when");
+    $given_up->{retriable} = 1;
+    return $given_up;
 }
+
+# Whether that helps is for somebody else to say.
+sub as_retriable { my ($self) = @_; return bless { %$self, retriable => 1 }, ref $self }
+
+# What has met with it has come to its end.
+sub as_fatal { my ($self) = @_; return bless { %$self, fatal => 1, retriable => 0 }, ref $self }
 
 # What somebody died of, without the place.
 sub reason { return $_[0] =~ s/ at \S+ line \d+\.?\n\z//r }
@@ -99,20 +156,94 @@ __END__
 
 =head1 NAME
 
-EV::Kafka::Error - what an error code of Kafka means
+EV::Kafka::Error - what went wrong, as an object
 
 =head1 SYNOPSIS
 
-    my $error = EV::Kafka::Error->of_code(16);
-    $error->text;         # NOT_COORDINATOR (code 16)
-    $error->of('EndTxn')->text;     # EndTxn: NOT_COORDINATOR (code 16)
+    my $kafka = EV::Kafka->new(
+        brokers  => '127.0.0.1:9092',
+        errors   => 'object',
+        on_error => sub {
+            my ($error) = @_;
+            warn "kafka: $error\n";                     # its text
+            exit 1 if $error->fatal;
+        },
+    );
 
-    if (EV::Kafka::Error::is_retriable_by_coordinator($code, $tries)) { ... }
+    $kafka->produce('orders', $key, $value, sub {
+        my ($result, $error) = @_;
+        return unless $error;
+        return try_later($key, $value) if $error->retriable;
+        warn sprintf "%s:%s refused it: %s\n", $error->topic, $error->partition, $error->name;
+    });
 
 =head1 DESCRIPTION
 
-For the modules of L<EV::Kafka::Client>: an error keeps its code until it reaches the
-program as a text. Names, and which codes are retriable, are those of Kafka's protocol.
+With C<< errors => 'object' >>, an option of L<EV::Kafka/new>, whatever a program is told of an error is an object of
+this class: the argument of C<on_error>, and the error of each callback. Without it programs get
+the plain text, as they always did.
+
+An object is its text where a string is needed: it can be printed, compared, matched, joined, thrown by
+C<die>, and put into JSON (C<convert_blessed>). It is true. Nothing in it changes.
+
+    if ($error->code && $error->code == 29) { ... }      # Kafka's codes
+    if ($error->name eq 'TOPIC_AUTHORIZATION_FAILED')    # the same by name
+
+=head1 WHAT IT KNOWS
+
+=head2 text
+
+What happened, for people. It may change from one release to the next; act on what is below.
+
+=head2 code
+
+The error code that a broker has answered with; undef where none has answered, such as after a lost
+connection.
+
+=head2 name
+
+Kafka's name of the code, such as C<NOT_LEADER_OR_FOLLOWER>; the empty string without a code.
+
+=head2 retriable
+
+1 if the same call may succeed later without anybody's help. The client itself has given up by then: it has tried
+for as long as its options let it. Else 0.
+
+=head2 fatal
+
+1 if what met with the error is at its end, and the same object cannot go on: a membership that was
+ended (C<subscribe> begins another), a transactional producer that was fenced, a client that was closed. Else 0.
+
+=head2 broker
+
+The id of the broker that has answered so, or that could not be reached. On a connection of your own,
+which knows no ids, C<HOST:PORT>. Undef if it is no single broker's.
+
+=head2 topic, partition
+
+Where it happened; undef if it is about no single topic or partition.
+
+=head2 operation
+
+The request that failed, by Kafka's name: C<Produce>, C<Fetch>, C<ListOffsets>, C<OffsetCommit>, C<JoinGroup> and so on;
+C<flush> for that. Undef where nothing was asked.
+
+=head2 errors
+
+The single errors of which this one was made: C<commit>, C<offsets_for> and C<lag> tell all partitions that have failed in
+one text. Of any other error, the error itself.
+
+    for my $each ($error->errors) {
+        printf "%s:%s %s\n", $each->topic, $each->partition, $each->name;
+    }
+
+=head2 TO_JSON
+
+The text, for L<JSON::PP/convert_blessed> and the like.
+
+=head1 MAKING ERRORS
+
+For the modules of L<EV::Kafka::Client>. Each method gives a new error and leaves this one as it is.
 
 =head2 of_code($code, [$about])
 
@@ -122,25 +253,42 @@ An error that a broker has answered with.
 
 An error that no broker has answered with, such as a lost connection.
 
-=head2 code, name, text, retriable
+=head2 closed
 
-C<code> is undef and C<name> empty where no broker has said anything.
+What is left to say when the client is closed.
 
-=head2 reason($died)
+=head2 from($error)
 
-A function: what somebody died of, without the place.
+The error itself, or one of a text; undef of undef.
 
-=head2 of($what)
+=head2 together(@errors)
 
-The same error with C<$what> before its text.
+All of them as one, which knows what they have in common.
+
+=head2 at(%where)
+
+The same error, of which C<broker>, C<topic>, C<partition> or C<operation> is known by now. What was known
+stays.
+
+=head2 of($what), said($text)
+
+The same error with C<$what> before its text, or in other words.
 
 =head2 cause
 
-The error that C<of> and C<given_up> began with.
+The error that C<of>, C<said> and C<given_up> began with.
 
 =head2 given_up($when)
 
 The error of something that was tried until then, such as C<after 5 tries>. It is retriable.
+
+=head2 as_retriable, as_fatal
+
+The same error, which is so.
+
+=head2 reason($died)
+
+A function: what somebody died of, without the place.
 
 =head1 FUNCTIONS
 

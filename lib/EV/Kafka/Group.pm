@@ -30,6 +30,8 @@ use EV::Kafka::Group::Subscription;
 #   looked_for   topics that were asked for because they are not known
 # Published in {cfg}: group.
 
+use constant NOT_SUBSCRIBED => 'not subscribed to a group';
+
 my %PROTOCOL = (classic => 'EV::Kafka::Group::Classic', consumer => 'EV::Kafka::Group::ConsumerProtocol');
 
 my @PARTS = qw(protocol leader assignment commits session);
@@ -84,16 +86,21 @@ sub commit {
     my ($given, $cb) = EV::Kafka::Group::CommitArguments->parse(@arguments);
     my $done = sub {
         my (undef, $error) = @_;
+        $error = EV::Kafka::Error->from($error)->at(operation => 'OffsetCommit') if defined $error;
         return $self->{outbox}->call($cb, $error) if $cb;
-        return defined $error ? $self->{outbox}->report("commit: $error") : undef;
+        return defined $error ? $self->{outbox}->report($error->of('commit')) : undef;
     };
-    return $self->{member} ? $self->{commits}->commit($given, $done) : $done->(undef, 'not subscribed to a group');
+    return $self->{member} ? $self->{commits}->commit($given, $done) : $done->(undef, NOT_SUBSCRIBED);
 }
 
 sub committed {
     my ($self, $cb) = @_;
-    return $self->{outbox}->call($cb, undef, 'not subscribed to a group') unless $self->{member};
-    return $self->{commits}->committed(sub { my ($committed, $error) = @_; $self->{outbox}->call($cb, $committed, $error) });
+    my $done = sub {
+        my ($committed, $error) = @_;
+        $error = EV::Kafka::Error->from($error)->at(operation => 'OffsetFetch') if defined $error;
+        return $self->{outbox}->call($cb, $committed, $error);
+    };
+    return $self->{member} ? $self->{commits}->committed($done) : $done->(undef, NOT_SUBSCRIBED);
 }
 
 # --- what others ask and tell -------------------------------------------------------
@@ -298,7 +305,8 @@ sub _left {
     $consumer->change([]);
     my $next = delete $self->{next};
     $self->_begin($next) if $next;
-    $outbox->report("unsubscribe: commit: $error") if defined $error && !@leavers;
+    $error = EV::Kafka::Error->from($error)->at(operation => 'OffsetCommit') if defined $error;
+    $outbox->report($error->of('unsubscribe: commit')) if defined $error && !@leavers;
     $outbox->call($_, grep { defined } $error) for @leavers;
     return;
 }
@@ -328,6 +336,7 @@ sub _end {
 sub _stop {
     my ($self, $reason, $code) = @_;
     my $member = $self->{member};
+    $reason = EV::Kafka::Error->from($reason);
     $member->goes_out;
     $self->_rest(stopped => $reason);
     $self->{consumer}->owned_by(undef);
@@ -341,7 +350,7 @@ sub _stopped {
     $self->{session}->confirmed;
     # Nobody waits for it.
     $self->_part(patience => LEAVE_PATIENCE, done => sub { }) if $is_ours && $self->{protocol}->must_leave;
-    return $self->{outbox}->report("group '${\ $member->group_id }': $reason");
+    return $self->{outbox}->report($reason->of("group '${\ $member->group_id }'")->as_fatal);
 }
 
 # The client closes: what can be said without waiting is said, nothing else.

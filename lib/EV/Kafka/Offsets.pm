@@ -120,7 +120,7 @@ sub close {
     delete $self->{timer};
     $self->{fresh} = [];
     for my $lookup (values %{ $self->{lookups} }) {
-        $self->_end($lookup, undef, EV::Kafka::Error->without_code($lookup->{is_queued} ? $error : 'disconnected'));
+        $self->_end($lookup, undef, $lookup->{is_queued} ? $error : EV::Kafka::Error->without_code('disconnected'));
     }
     return;
 }
@@ -181,7 +181,7 @@ sub _lead {
     $_->{is_queued} = 1 for @{ $asked->{lookups} };
     return $self->{cluster}->on_broker(main => $leader, {
         run => sub { $request->go($_[1], purpose => 'main', node_id => $leader, asked => $asked) },
-        cb  => sub { $request->refuse(EV::Kafka::Error->without_code($_[1], 1)) },
+        cb  => sub { $request->refuse(EV::Kafka::Error->from($_[1])->as_retriable) },
     });
 }
 
@@ -224,7 +224,7 @@ sub _answered {
             $self->_found($lookup, $row);
             next;
         }
-        my $refused = EV::Kafka::Error->of_code($code);
+        my $refused = EV::Kafka::Error->of_code($code)->at(broker => $asked->{leader});
         if   (_is_moved($code)) { $lookup->{refused} = $refused; push @left, $lookup }
         else                    { $self->_end($lookup, undef, $refused) }
     }
@@ -254,9 +254,10 @@ sub _failed {
 }
 
 sub _end {
-    my ($self, $lookup, @result) = @_;
+    my ($self, $lookup, $offset, $error, @more) = @_;
     delete $self->{lookups}{ $lookup->{number} } or return;
-    return $lookup->{done}->(@result);
+    $error &&= $error->at(operation => 'ListOffsets', map { $_ => $lookup->{$_} } qw(topic partition));
+    return $lookup->{done}->($offset, $error, @more);
 }
 
 sub _notice {
@@ -275,12 +276,15 @@ sub _survey {
 # What could be found out is given even when a partition failed.
 sub _surveyed {
     my ($self, $survey, $key, $error) = @_;
-    push @{ $survey->{errors} }, "$key: " . (ref $error ? $error->text : $error) if defined $error;
+    if (defined $error) {
+        my ($topic, $partition) = $key =~ /\A(.+):([0-9]+)\z/s;
+        $error = EV::Kafka::Error->from($error)->at(topic => $topic, partition => $partition, operation => 'ListOffsets');
+        push @{ $survey->{errors} }, $error->of($key);
+    }
     return if --$survey->{left};
-    my @errors = @{ $survey->{errors} };
-    my $text   = @errors ? join '; ', @errors : undef;
-    return $self->{outbox}->call($survey->{cb}, $survey->{found}, $text) if $survey->{cb};
-    return defined $text ? $self->{outbox}->report($text) : undef;
+    my $together = EV::Kafka::Error->together(@{ $survey->{errors} });
+    return $self->{outbox}->call($survey->{cb}, $survey->{found}, $together) if $survey->{cb};
+    return defined $together ? $self->{outbox}->report($together) : undef;
 }
 
 sub _offsets_of_topic {

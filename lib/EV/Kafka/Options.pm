@@ -65,6 +65,7 @@ my %CHECK = (
     on_drain          => \&_callback,
     buffer_memory     => _integer_check(min => 0, max => 2**53),
     on_error          => \&_callback,
+    errors            => \&_errors,
     on_notice         => \&_callback,
     on_connect        => \&_callback,
     on_message        => \&_callback,
@@ -280,6 +281,12 @@ sub _broker_timeout {
 sub _headers {
     my ($name, $value) = @_;
     _bad($name, "must be hash or pairs, not '$value'") unless $value =~ /\A(?:hash|pairs)\z/;
+    return $value;
+}
+
+sub _errors {
+    my ($name, $value) = @_;
+    _bad($name, "must be text or object, not '$value'") unless $value =~ /\A(?:text|object)\z/;
     return $value;
 }
 

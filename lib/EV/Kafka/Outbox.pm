@@ -3,8 +3,9 @@ use strict;
 use warnings;
 
 use List::Util   ();
-use Scalar::Util qw(blessed weaken);
+use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Options;
 use EV::Kafka::Waits;
 
@@ -24,6 +25,7 @@ sub new {
         loop    => $loop,
         options => $options,
         abandon => $abandon,
+        objects => ($options->{errors} // '') eq 'object' ? 1 : 0,
         queue   => [],
         later   => [],
         follows => 0,
@@ -103,10 +105,16 @@ sub call_as {
     return $cb ? $self->_put([_make_call => $label, $cb, @args]) : undef;
 }
 
-# For on_error: a text, or an EV::Kafka::Error.
+# A callback that gets (undef, $error).
+sub fail {
+    my ($self, $cb, $error) = @_;
+    return $self->call($cb, undef, EV::Kafka::Error->from($error));
+}
+
+# For on_error: an EV::Kafka::Error, or the text of one of which nothing else is known.
 sub report {
     my ($self, $error) = @_;
-    return $self->_put([_make_report => blessed $error ? $error->text : $error]);
+    return $self->_put([_make_report => EV::Kafka::Error->from($error)]);
 }
 
 # What waits, or was survived and may still succeed: on_error hears only what has ended
@@ -153,7 +161,7 @@ sub call_in_turn {
 
 sub report_in_turn {
     my ($self, $kind, $error) = @_;
-    return $self->_put_in_turn($kind, [_make_report => blessed $error ? $error->text : $error]);
+    return $self->_put_in_turn($kind, [_make_report => EV::Kafka::Error->from($error)]);
 }
 
 sub _put_in_turn {
@@ -227,7 +235,7 @@ sub forget {
 
 sub _make_call {
     my ($self, $label, $cb, @args) = @_;
-    my @died = $self->_call_program($cb, @args) or return;
+    my @died = $self->_call_program($cb, map { ref $_ eq 'EV::Kafka::Error' ? $self->_told($_) : $_ } @args) or return;
     local $@;
     eval { warn "$label error: $died[0]" };
     return;
@@ -236,11 +244,18 @@ sub _make_call {
 # A die in on_error, the default handler's among them, must reach $EV::DIED and
 # yet not cut short whatever noticed the error: it is thrown in a turn of its own.
 sub _make_report {
-    my ($self, $text) = @_;
+    my ($self, $error) = @_;
     return if $self->{is_mute};
-    my ($died, $later) = $self->_call_program($self->{options}{on_error} || \&EV::Kafka::Options::die_of, $text) or return;
+    my $on_error = $self->{options}{on_error} || \&EV::Kafka::Options::die_of;
+    my ($died, $later) = $self->_call_program($on_error, $self->_told($error)) or return;
     $later = $self->{loop}->ev->timer(0, 0, sub { undef $later; die $died });
     return;
+}
+
+# The edge: inside an error is an object, a program sees its text unless it has asked for the object.
+sub _told {
+    my ($self, $error) = @_;
+    return $self->{objects} ? $error : $error->text;
 }
 
 # Gives what it has died of.
@@ -330,9 +345,11 @@ A method that calls the program itself.
 
 Through which a part tells its owner: C<< $notify->($event, @about) >> calls C<_part_event> there.
 
-=head2 call($cb, @args), call_as($label, $cb, @args), report($error)
+=head2 call($cb, @args), call_as($label, $cb, @args), fail($cb, $error), report($error)
 
-A callback of the program; the label begins the warning when it dies. An error for C<on_error>.
+A callback of the program; the label begins the warning when it dies. One that gets C<(undef, $error)>. An error
+for C<on_error>. An L<EV::Kafka::Error> among the arguments reaches the program as its text, or as it is with the option
+C<errors>.
 
 =head2 call_in_turn($kind, $label, $cb, @args), report_in_turn($kind, $error)
 

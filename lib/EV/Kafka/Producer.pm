@@ -46,8 +46,8 @@ use constant DELIVERY => 'produce callback';
 # A croak names the line of the program.
 $Carp::Internal{ +__PACKAGE__ } = 1;
 
-# tells: identified, identity_failed($error, $had_one), failed($text) when there is no identity and
-# none is asked for, epoch_needed, transaction_failed($harm, $text, $number) where $harm is abort, new
+# tells: identified, identity_failed($error, $had_one), failed($error) when there is no identity and
+# none is asked for, epoch_needed, transaction_failed($harm, $error, $number) where $harm is abort, new
 # epoch (an abort, and another epoch after it) or fenced, and $number undef for the open one, and
 # progress when something was settled or may leave.
 sub new {
@@ -58,7 +58,7 @@ sub new {
     $self->{encoder}     = EV::Kafka::Strings->new($options->{strings}) if defined $options->{strings};
     $self->{accumulator} = EV::Kafka::Accumulator->new({
         (map { ($_ => $options->{$_}) } qw(batch_size batch_limit max_request_size delivery_timeout idempotent
-            transactional_id buffer_memory strings)),
+            transactional_id buffer_memory strings errors)),
         loop       => $options->{loop},
         _timeouts($options),
     });
@@ -204,8 +204,8 @@ sub _wait_for_leader {
 #   is_lost      the end of a connection has taken requests with it
 #   refresh      topics that may have other leaders by now
 #   retry_after  seconds until a batch that waits for its next try may leave
-#   reports      texts that nobody else hears of
-#   harm         to the open transaction, in words harm_text
+#   reports      errors that nobody else hears of
+#   harm         to the open transaction, and harm_error that has done it
 #   failed       each of the batches: { topic, partition, error_code, records }
 sub answered {
     my ($self, $node_id, $news) = @_;
@@ -283,13 +283,13 @@ sub renew {
 
 # There will never be an identity again.
 sub fail {
-    my ($self, $text) = @_;
-    $self->{identity}->end($text);
-    return $self->_unidentified($text);
+    my ($self, $error) = @_;
+    $self->{identity}->end($error);
+    return $self->_unidentified($error);
 }
 
 # What the transaction has to say, whenever it is something else:
-#   refusal      what is produced is refused with this text
+#   refusal      what is produced is refused with this error
 #   transaction  the number of the one that is open
 #   joined       what is produced now becomes part of it, and it fails when that is refused
 #   must_end     a new identity would fence the transaction: epoch_needed is told instead
@@ -315,8 +315,8 @@ sub in_transaction { return $_[0]{accumulator}->transaction_unsettled }
 
 # Those of its messages that are not on their way.
 sub fail_unsent {
-    my ($self, $text) = @_;
-    $self->{accumulator}->fail_transactional($text);
+    my ($self, $error) = @_;
+    $self->{accumulator}->fail_transactional($error);
     return $self->settled;
 }
 
@@ -325,7 +325,7 @@ sub fail_unsent {
 # Nothing is taken or sent any more.
 sub stop {
     my ($self) = @_;
-    @$self{qw(rules tells)} = ({ refusal => 'EV::Kafka: client is closed' }, sub { });
+    @$self{qw(rules tells)} = ({ refusal => EV::Kafka::Error->without_code('EV::Kafka: client is closed')->as_fatal }, sub { });
     $self->_divert;
     delete @$self{qw(resting retrying)};
     @{ $self->{options} }{qw(_linger_active _linger_timer)} = (0, undef);
@@ -337,7 +337,7 @@ sub stop {
 sub close {
     my ($self, $error) = @_;
     $self->stop;
-    $self->{accumulator}->fail_all($error, 'disconnected');
+    $self->{accumulator}->fail_all($error, EV::Kafka::Error->without_code('disconnected', 1));
     $self->{outbox}->call_through($self->{accumulator}, 'deliver_all');
     return $self->{flush}->close($error);
 }
@@ -357,10 +357,10 @@ sub _take {
     my $topic = $message->{topic};
     $message->{acks} = $self->{settings}->own_acks($message->{acks}) if exists $message->{acks};
     my $refusal = $self->{identity}->error // $self->{rules}{refusal};
-    return $self->_refuse($message->{cb}, $refusal) if defined $refusal;
+    return $self->_refuse($message, $refusal) if defined $refusal;
     return $self->_append($message) if $self->_is_direct($topic);
     my $invalid = EV::Kafka::Partitions::invalid_topic($topic);
-    return defined $invalid ? $self->_refuse($message->{cb}, $invalid) : $self->_park($message);
+    return defined $invalid ? $self->_refuse($message, $invalid) : $self->_park($message);
 }
 
 # Others have been produced before it: what dies, a partitioner say, ends this one only.
@@ -370,7 +370,7 @@ sub _take_one_of_many {
     $message = EV::Kafka::Producer::Message->of_texts($message) if ref $message eq 'ARRAY';
     $message->{cb} = $cb;
     return if eval { $self->_take($message->encoded($self->{encoder})); 1 };
-    return $self->_refuse($cb, EV::Kafka::Error::reason($@));
+    return $self->_refuse($message, EV::Kafka::Error::reason($@));
 }
 
 # Whether messages go straight into batches. As long as older ones wait for their
@@ -385,7 +385,7 @@ sub _append {
     my $topic     = $message->{topic};
     my $partition = $message->{partition} //= $self->{settings}->partition_of($message);
     # The partitioner may have closed the client.
-    return $self->_refuse($message->{cb}, 'client closed') if $self->{outbox}->has_ended;
+    return $self->_refuse($message, EV::Kafka::Error->closed) if $self->{outbox}->has_ended;
     return $self->_park($message) unless $self->_is_direct($topic);
     my $refused = $self->{accumulator}->append($topic, $partition, @$message{qw(key value headers timestamp cb acks)});
     return defined $refused ? $self->_no_room($message, $refused) : $self->{parked}->watch($topic, $partition);
@@ -403,18 +403,19 @@ sub _park {
 sub _no_room {
     my ($self, $message, $error) = @_;
     # There never will be: nobody is to wait for it.
-    return $self->_refuse($message->{cb}, $error) if $error ne EV::Kafka::Producer::Buffer::FULL;
+    return $self->_refuse($message, $error) if $error ne EV::Kafka::Producer::Buffer::FULL;
     my $is_heard = $message->{cb} || $self->{rules}{joined};
     $self->{buffer}->refuse($is_heard);
     $self->_watch;
-    return $is_heard ? $self->_refuse($message->{cb}, $error) : undef;
+    return $is_heard ? $self->_refuse($message, EV::Kafka::Producer::Buffer::error()) : undef;
 }
 
 # A message that is not taken. Who hears so and produces again may be refused again:
 # that is told from the loop.
 sub _refuse {
-    my ($self, $cb, $error) = @_;
-    my ($outbox, $rules) = @$self{qw(outbox rules)};
+    my ($self, $message, $error) = @_;
+    my ($outbox, $rules, $cb) = (@$self{qw(outbox rules)}, $message->{cb});
+    $error = EV::Kafka::Error->from($error)->at(operation => 'Produce', map { $_ => $message->{$_} } qw(topic partition));
     if    ($cb)               { $outbox->call_in_turn(refusal => DELIVERY, _call_of($cb, undef, $error)) }
     elsif (!$rules->{joined}) { $outbox->report_in_turn(refusal => $error) }
     $self->{tells}->(transaction_failed => abort => $error, $rules->{transaction}) if $rules->{joined};
@@ -444,7 +445,7 @@ sub _answered {
     $self->_retry_after($news->{retry_after});
     $cluster->want_to_write($_) for @{ $news->{refresh} };
     $self->{outbox}->report($_) for @{ $news->{reports} };
-    $self->{tells}->(transaction_failed => @$news{qw(harm harm_text)}) if defined $news->{harm};
+    $self->{tells}->(transaction_failed => @$news{qw(harm harm_error)}) if defined $news->{harm};
     # What delivery callbacks produce may go along.
     return $self->{outbox}->then($self, 'send_ready');
 }
@@ -500,10 +501,10 @@ sub _watch {
 
 # Without an id nothing can be sent. The next connect asks again.
 sub _unidentified {
-    my ($self, $text) = @_;
+    my ($self, $error) = @_;
     $self->_divert;
-    $self->{outbox}->report($text);
-    $self->{tells}->(failed => $text);
+    $self->{outbox}->report($error);
+    $self->{tells}->(failed => $error);
     $self->{accumulator}->fail_waiting($self->{identity}->error);
     return $self->settled;
 }
@@ -524,16 +525,17 @@ sub _identity_failed {
     $self->{tells}->(identity_failed => $error, $had_one);
     # What becomes of one that there was is for the transaction to say.
     return if $had_one;
-    $self->{identity}->fail($error->text);
-    return $self->_unidentified($error->text);
+    $self->{identity}->fail($error);
+    return $self->_unidentified($error);
 }
 
 sub _expiry_expired {
-    my ($self, $batches, $transactional, @texts) = @_;
+    my ($self, $batches, $transactional, @errors) = @_;
     $self->settled;
-    $self->{outbox}->report($_) for @texts;
+    $self->{outbox}->report($_) for @errors;
     my $limit = $self->{options}{delivery_timeout};
-    $self->{tells}->(transaction_failed => 'new epoch', "delivery timed out after $limit s") if $transactional;
+    $self->{tells}->(transaction_failed => 'new epoch',
+        EV::Kafka::Error->without_code("delivery timed out after $limit s", 1)->at(operation => 'Produce')) if $transactional;
     return $batches ? $self->send_ready : undef;
 }
 

@@ -138,8 +138,9 @@ sub _heard {
     $error = 'incomplete answer' if $result && $result->{truncated};
     return $self->_answered($where, $result) unless defined $error;
     # A connection that lives on has refused to send the request.
-    return $self->refuse(EV::Kafka::Error->without_code($error)) if !$result && $conn->connected;
-    my $lost = EV::Kafka::Error->without_code($error, 1);
+    my $refused = EV::Kafka::Error->without_code($error)->at($self->_at($where));
+    return $self->refuse($refused) if !$result && $conn->connected;
+    my $lost = $refused->as_retriable;
     $self->{lost}->($where, $lost, $self);
     return $self->again($lost);
 }
@@ -168,7 +169,13 @@ sub hurry {
 # Never.
 sub refuse {
     my ($self, $error) = @_;
-    return $self->_done(undef, $error->of($self->{name}));
+    return $self->_done(undef, $error->at($self->_at)->of($self->{name}));
+}
+
+# What is known of its errors, and which broker has said so.
+sub _at {
+    my ($self, $where) = @_;
+    return (operation => $self->{name}, $where ? (broker => $where->{node_id}) : ());
 }
 
 # What it waits for, in the words of whoever has looked.
@@ -189,11 +196,23 @@ sub codes {
     return @own ? @own : @codes;
 }
 
+# The partition that has been answered so, if it is one.
+sub _partition_of {
+    my ($result, $code) = @_;
+    return if $result->{error_code};
+    for my $topic (@{ $result->{topics} || [] }) {
+        my @refused = grep { $_->{error_code} == $code } @{ $topic->{partitions} || [] } or next;
+        return (topic => $topic->{topic}, partition => $refused[0]{partition});
+    }
+    return;
+}
+
 sub _answered {
     my ($self, $where, $result) = @_;
     my @codes = codes($result) or return $self->_done($result);
     my ($final) = grep { !$self->{again}->($_, $self->{unknown}) } @codes;
-    my $error = EV::Kafka::Error->of_code($final // $codes[0]);
+    my $code  = $final // $codes[0];
+    my $error = EV::Kafka::Error->of_code($code)->at($self->_at($where), _partition_of($result, $code));
     if (defined $final) {
         # It was tried as often as it is worth.
         $error = $error->given_up("after $self->{tried} tries") if EV::Kafka::Error::is_unknown($final);
@@ -219,7 +238,7 @@ sub _late {
 sub _give_up {
     my ($self, $when) = @_;
     my $error = $self->{why} // EV::Kafka::Error->without_code('no answer');
-    return $self->_done(undef, $error->given_up($when)->of($self->{name}));
+    return $self->_done(undef, $error->at($self->_at)->given_up($when)->of($self->{name}));
 }
 
 sub _done {

@@ -4,6 +4,7 @@ use warnings;
 
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 use EV::Kafka::Transaction::Requests;
 
@@ -47,6 +48,7 @@ my %ABORTABLE = map { $_ => 1 } 12, 22, 25, 27, 28, 29, 30, 49, 59, 82, 120;
 # After these a new epoch mends what is broken: INVALID_PRODUCER_ID_MAPPING and UNKNOWN_PRODUCER_ID.
 my %NEEDS_EPOCH = map { $_ => 1 } 49, 59;
 
+use constant ABORTED    => 'transaction aborted';
 use constant COMMITTED  => 'the transaction was committed before';
 use constant REBALANCED => 'the group was rebalanced in the middle of the transaction';
 
@@ -132,8 +134,9 @@ sub abort {
     $self->{hurry} = $self->{loop}->timer(ABORT_PATIENCE, $self, '_abort_late');
     $self->{requests}->stop_adding;
     $self->{producer}->abort_transaction;
-    $self->{producer}->fail_unsent('transaction aborted');
-    $self->_end_offsets('transaction aborted');
+    my $aborted = EV::Kafka::Error->without_code(ABORTED);
+    $self->{producer}->fail_unsent($aborted);
+    $self->_end_offsets($aborted);
     $self->advance;
     return;
 }
@@ -143,7 +146,7 @@ sub close {
     my ($self, $error) = @_;
     $self->_be_over;
     $self->_end_offsets($error);
-    return $self->{outbox}->call(delete $self->{cb}, undef, $error);
+    return $self->{outbox}->fail(delete $self->{cb}, $error);
 }
 
 # What the producer does with messages meanwhile, as its rules have it.
@@ -151,7 +154,7 @@ sub rules {
     my ($self) = @_;
     my $state = $self->{state};
     return (
-        refusal     => $state eq 'aborting' ? 'transaction aborted' : $state eq 'open' ? $self->_refusal : undef,
+        refusal     => $state eq 'aborting' ? EV::Kafka::Error->without_code(ABORTED) : $state eq 'open' ? $self->_refusal : undef,
         transaction => $self->{number},
         joined      => $state ne 'committing' ? 1 : 0,
         # A new epoch asked for now would fence the end that is under way, or what the
@@ -173,7 +176,7 @@ sub broken_sequence {
 sub broken {
     my ($self, $error) = @_;
     return if defined $self->{error} || $self->{state} eq 'over';
-    $self->{error} = $error;
+    $self->{error} = EV::Kafka::Error->from($error);
     return if $self->{state} eq 'aborting';
     # What is produced from now on has no end to wait for.
     $self->_changed;
@@ -194,7 +197,7 @@ sub fail {
     $producer->end_transaction;
     $producer->leave_transaction;
     $self->_end_offsets($error);
-    return $self->{outbox}->call(delete $self->{cb}, undef, $error);
+    return $self->{outbox}->fail(delete $self->{cb}, $error);
 }
 
 sub identified {
@@ -251,7 +254,10 @@ sub takes_over {
 
 sub _changed { my ($self) = @_; return $self->{on_change}->() }
 
-sub _must_abort { return "$_[0]{error}: the transaction cannot be committed; call abort_transaction" }
+sub _must_abort {
+    my ($self) = @_;
+    return $self->{error}->said("$self->{error}: the transaction cannot be committed; call abort_transaction");
+}
 
 # Why nothing can become part of it any more, if that is so.
 sub _refusal {
@@ -272,9 +278,9 @@ sub _watch_generation {
 # What an answer of a coordinator means for the transaction.
 sub _refused {
     my ($self, $error) = @_;
-    return $self->{on_failure}->($error->text) unless _is_abortable($error);
+    return $self->{on_failure}->($error) unless _is_abortable($error);
     $self->{new_epoch} = 1 if $NEEDS_EPOCH{ $error->code // 0 };
-    return $self->broken($error->text);
+    return $self->broken($error);
 }
 
 # What might still have been answered otherwise says nothing about the producer.
@@ -318,8 +324,9 @@ sub _limit_commit {
 sub _commit_late {
     my ($self, $patience, $unsettled) = @_;
     return $self->_limit_commit if $self->{producer}->in_transaction < $unsettled;
-    my ($reason) = sort map { $_->text } $self->{coordinators}->reasons($self);
-    return $self->broken(join ': ', "commit_transaction: timed out after $patience s", $reason // ());
+    my ($reason) = sort { $a cmp $b } $self->{coordinators}->reasons($self);
+    my $late = "commit_transaction: timed out after $patience s";
+    return $self->broken($reason ? $reason->of($late) : EV::Kafka::Error->without_code($late));
 }
 
 sub _abort_late {
@@ -363,13 +370,13 @@ sub _is_ended_by {
 
 sub _end_refused {
     my ($self, $committed, $error) = @_;
-    return $self->{on_failure}->($error->text) unless _is_abortable($error);
+    return $self->{on_failure}->($error) unless _is_abortable($error);
     $self->{new_epoch} = 1;
     if ($error->retriable) {
         return $committed ? $self->_in_doubt($error) : $self->_not_aborted($error);
     }
     return $self->_aborted unless $committed;
-    $self->{error} = $error->text;
+    $self->{error} = $error;
     delete $self->{ending};
     return $self->advance;
 }
@@ -386,17 +393,17 @@ sub _aborted {
 
 sub _in_doubt {
     my ($self, $error) = @_;
-    $self->{doubtful} = $error->text;
-    $self->{doubt} = "$self->{doubtful}: whether the transaction was committed is not known;"
-        . ' call commit_transaction to ask again, or call abort_transaction';
+    $self->{doubtful} = $error;
+    $self->{doubt} = $error->said("$error: whether the transaction was committed is not known;"
+        . ' call commit_transaction to ask again, or call abort_transaction');
     return $self->_not_ended(commit_transaction => $self->{doubt});
 }
 
 # An abort that nobody has answered can be called for again, and nothing else.
 sub _not_aborted {
     my ($self, $error) = @_;
-    $self->{error} = $error->text;
-    return $self->_not_ended(abort_transaction => "$self->{error}: call abort_transaction again");
+    $self->{error} = $error;
+    return $self->_not_ended(abort_transaction => $error->said("$error: call abort_transaction again"));
 }
 
 # It is open again, and somebody hears of that in any case.
@@ -411,7 +418,7 @@ sub _not_ended {
 sub _tell_error {
     my ($self, $method, $error) = @_;
     my ($cb, $outbox) = (delete $self->{cb}, $self->{outbox});
-    return $cb ? $outbox->call($cb, undef, $error) : $outbox->report("$method: $error");
+    return $cb ? $outbox->fail($cb, $error) : $outbox->report(EV::Kafka::Error->from($error)->of($method));
 }
 
 sub _ended {
@@ -513,7 +520,7 @@ sub _end_offsets {
     my ($self, $error) = @_;
     my @sent = values %{ $self->{offsets} };
     $self->{offsets} = {};
-    $self->{outbox}->call($_->{cb}, undef, $error) for @sent;
+    $self->{outbox}->fail($_->{cb}, $error) for @sent;
     return;
 }
 

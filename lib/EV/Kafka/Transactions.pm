@@ -5,6 +5,7 @@ use warnings;
 use Carp         ();
 use Scalar::Util qw(weaken);
 
+use EV::Kafka::Error;
 use EV::Kafka::Options::Hint;
 use EV::Kafka::Transaction;
 use EV::Kafka::Transaction::Run;
@@ -109,11 +110,11 @@ sub abandon { my ($self) = @_; delete @$self{qw(open run)}; return }
 # that number, or of the one that is open. What that comes to is abort, new epoch (after it) or
 # fenced, when another producer has taken the transactional id over.
 sub transaction_failed {
-    my ($self, $harm, $text, $number) = @_;
-    return $self->_fail($text) if $harm eq 'fenced';
+    my ($self, $harm, $error, $number) = @_;
+    return $self->_fail($error) if $harm eq 'fenced';
     my $open = $self->{open} or return;
     return if defined $number && $number != $open->number;
-    return $harm eq 'new epoch' ? $open->broken_sequence($text) : $open->broken($text);
+    return $harm eq 'new epoch' ? $open->broken_sequence($error) : $open->broken($error);
 }
 
 # Something was settled, or may leave.
@@ -125,8 +126,8 @@ sub identified { my ($self) = @_; return $self->{open} ? $self->{open}->identifi
 sub identity_failed {
     my ($self, $error, $had_one) = @_;
     my $open = $self->{open};
-    return $open ? $open->broken($error->text) : undef if !$had_one;
-    return $self->_fail($error->text) unless $error->retriable;
+    return $open ? $open->broken($error) : undef if !$had_one;
+    return $self->_fail($error) unless $error->retriable;
     return $open && $open->is_renewing ? $open->not_renewed($error) : $self->{below}{producer}->renew;
 }
 
@@ -161,7 +162,7 @@ sub _over {
 sub _fail {
     my ($self, $error) = @_;
     return if defined $self->{fatal};
-    $self->{fatal} = $error;
+    $error = $self->{fatal} = EV::Kafka::Error->from($error)->as_fatal;
     my ($open, $run) = (delete $self->{open}, $self->{run});
     $open->fail($error) if $open;
     $run->fail($error) if $run;

@@ -9,6 +9,7 @@
 //! * [`functions`] are plain functions.
 //! * [`arguments`] reads what programs give to methods.
 //! * [`strings`] knows what the strings of messages are.
+//! * [`problem`] is what programs are told of errors.
 //! * [`home`] knows which process a thing with sockets belongs to.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -24,6 +25,7 @@ mod functions;
 mod groups;
 mod home;
 mod mock;
+mod problem;
 mod producer;
 mod strings;
 

@@ -416,15 +416,18 @@ fn take_all_empties_it_and_tells_sent_from_unsent() {
     accumulator.seal_all();
     append(&mut accumulator, 1, b"c", Some(3));
     let (sent, unsent) = accumulator.take_all();
-    let callbacks = |batches: Vec<kafka_producer::Sealed<u32>>| -> Vec<u32> {
+    let callbacks = |batches: Vec<kafka_producer::GivenUp<u32>>| -> Vec<_> {
         batches
             .into_iter()
-            .flat_map(|b| b.callbacks)
-            .flatten()
+            .flat_map(|given_up| {
+                let partition = given_up.partition;
+                let callbacks = given_up.batch.callbacks.into_iter().flatten();
+                callbacks.map(move |callback| (callback, partition))
+            })
             .collect()
     };
-    assert_eq!(callbacks(sent), [1]);
-    assert_eq!(callbacks(unsent), [2, 3]);
+    assert_eq!(callbacks(sent), [(1, Some(0))]);
+    assert_eq!(callbacks(unsent), [(2, Some(0)), (3, Some(1))]);
     assert_eq!(accumulator.queued(), (0, 0));
     assert!(accumulator.ready_nodes().is_empty());
     assert!(append(&mut accumulator, 0, b"d", None).first);

@@ -323,7 +323,9 @@ fn taking_everything_out_tells_them_from_what_was_sent() {
     park(&mut accumulator, &record(1), None).expect("room");
     let (sent, unsent) = accumulator.take_all();
     assert!(sent.is_empty());
-    assert_eq!(unsent.iter().map(|batch| batch.count).sum::<usize>(), 2);
+    let records = unsent.iter().map(|given_up| given_up.batch.count);
+    assert_eq!(records.sum::<usize>(), 2);
+    assert!(unsent.iter().all(|given_up| given_up.partition.is_none()));
     assert_eq!(accumulator.queued(), (0, 0));
     become_known(&mut accumulator);
     assert!(leave(&mut accumulator).is_empty());

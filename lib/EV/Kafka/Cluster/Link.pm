@@ -2,6 +2,8 @@ package EV::Kafka::Cluster::Link;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
+
 # One connection to one broker, as often as it has to be opened:
 #   purpose, node_id  what it is for, and whom it leads to
 #   conn              the connection, of its own for as long as the link lives
@@ -148,7 +150,15 @@ sub longest_quiet {
     return CHECK_AFTER * ($options->{request_timeout} // CHECK_PATIENCE || CHECK_PATIENCE);
 }
 
-sub departure { return "no connection to leader: broker $_[0]{node_id} has left the cluster" }
+sub departure {
+    my ($self) = @_;
+    return $self->_no_connection("broker $self->{node_id} has left the cluster");
+}
+
+sub _no_connection {
+    my ($self, $reason) = @_;
+    return EV::Kafka::Error->without_code("no connection to leader: $reason", 1)->at(broker => $self->{node_id});
+}
 
 sub _tell {
     my ($self, $event, @about) = @_;
@@ -214,7 +224,7 @@ sub _down {
 
     $self->_retry_after(++$self->{tries}, '_retry');
     my $reason = $error // ($was eq 'connecting' ? $self->{connector}->closed_early : 'connection closed by broker');
-    $self->_tell(failed => "no connection to leader: $reason");
+    $self->_tell(failed => $self->_no_connection($reason));
     $self->_tell('doubted');
     return $self->_tell(defined $self->{ready_at} ? 'lost' : 'unreachable', $reason);
 }

@@ -5,6 +5,7 @@ use warnings;
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Cluster::Link;
+use EV::Kafka::Error;
 
 # All connections to brokers, but for the one that Metadata has.
 #   links          by "purpose:node_id"
@@ -95,7 +96,8 @@ sub _connected {
 sub _lost {
     my ($self, $link, $what) = @_;
     return if $self->{lost}{ $link->{address} }++;
-    return $self->{outbox}->report("broker $link->{node_id} ($link->{address}) $what");
+    return $self->{outbox}->report(EV::Kafka::Error->without_code("broker $link->{node_id} ($link->{address}) $what", 1)
+        ->at(broker => $link->{node_id}));
 }
 
 # Where nothing has ever been reached the address may be none for this network.

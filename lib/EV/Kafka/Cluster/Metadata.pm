@@ -249,9 +249,9 @@ sub _unavailable {
     my ($self, $topic, $tries, $code) = @_;
     delete $self->{creates}{$topic};
     my $text = "topic '$topic' (or a leader for it) unavailable after $tries metadata request" . ($tries > 1 ? 's' : '');
-    $text .= ': ' . EV::Kafka::Error->of_code($code)->text if $code;
-    $text .= $self->{topics}->hint($topic) unless $self->{topics}->is_known($topic);
-    return $self->{waiting}->fail_on_topic($topic, $text);
+    my $error = $code ? EV::Kafka::Error->of_code($code)->of($text) : EV::Kafka::Error->without_code($text, 1);
+    $error = $error->said($error . $self->{topics}->hint($topic)) unless $self->{topics}->is_known($topic);
+    return $self->{waiting}->fail_on_topic($topic, $error->at(topic => $topic, operation => 'Metadata'));
 }
 
 # --- the end ------------------------------------------------------------------------

@@ -32,7 +32,7 @@ sub add {
 sub run {
     my ($self, $op, $conn) = @_;
     # One before it, which a program has put here, may have closed the client.
-    return $self->fail('client closed', $op) if $self->{outbox}->has_ended;
+    return $self->fail(EV::Kafka::Error->closed, $op) if $self->{outbox}->has_ended;
     local $@;
     return if eval { $op->{is_owners} ? $op->{run}->($op, $conn) : $self->{tells}->(program_op => $op); 1 };
     return $self->fail(EV::Kafka::Error::reason($@), $op);
@@ -43,6 +43,7 @@ sub run {
 sub fail {
     my ($self, $error, @ops) = @_;
     my $outbox  = $self->{outbox};
+    $error = EV::Kafka::Error->from($error);
     my $unheard = 0;
     for my $op (@ops) {
         if   ($op->{cb}) { $outbox->call_as($op->{label} || 'EV::Kafka: callback', $op->{cb}, undef, $error) }

@@ -54,7 +54,8 @@ sub read {
     }
     for my $part (map { $broker->part_of($fetch, $_) } $fetched->passed_over) {
         $self->_delay($part->{cursor});
-        $self->_report_once($part, 'missing', 'Fetch answer lacks %s') if $self->{assigned}->is_wanted($part);
+        next unless $self->{assigned}->is_wanted($part);
+        $self->_report_once($fetch, $part, 'missing', EV::Kafka::Error->without_code("Fetch answer lacks ${\ $part->{cursor}->key }", 1));
     }
     $self->_ask_for_more($fetch);
     return @parts;
@@ -105,7 +106,7 @@ sub _refused {
     return $cursor->forget_epoch if $code == OFFSET_OUT_OF_RANGE && $part->{last_epoch} >= 0;
     # While messages before it are still to be delivered, the position is theirs.
     if ($code == OFFSET_OUT_OF_RANGE && $assigned->{offset} == $offset) {
-        $fetch->{error} //= $error->name . ": $assigned->{topic}:$assigned->{partition} has no offset $offset";
+        $fetch->{error} //= $error->said($error->name . ": ${\ $cursor->key } has no offset $offset")->at(_place_of($fetch, $part));
         return $self->{position}->find($assigned, $self->{position}->reset_timestamp);
     }
     $self->_delay($cursor);
@@ -115,7 +116,7 @@ sub _refused {
         $self->{cluster}->want($assigned->{topic});
         return if $is_moved && $cursor->{failures} < LEADER_FAILURES;
     }
-    return $self->_report_once($part, $code, "fetch of %s at offset $offset: " . $error->text);
+    return $self->_report_once($fetch, $part, $code, $error->of(_what($part)));
 }
 
 # Brokers give the first partition at least one whole batch. When even so no
@@ -129,15 +130,15 @@ sub _ask_for_more {
         return;
     }
     for my $part (@{ $fetch->{stuck} || [] }) {
-        my ($cursor, $offset) = @$part{qw(cursor from)};
+        my $cursor = $part->{cursor};
         if ($fetch->{max_bytes} < MAX_FETCH_BYTES) {
             $cursor->asks_for(List::Util::min(2 * $fetch->{max_bytes}, MAX_FETCH_BYTES));
             weaken($large->{ $cursor->key } = $cursor);
         }
         else {
             $self->_delay($cursor);
-            $self->_report_once($part, 'size',
-                "fetch of %s at offset $offset: nothing comes, though $fetch->{max_bytes} bytes are asked for");
+            my $nothing = EV::Kafka::Error->without_code("nothing comes, though $fetch->{max_bytes} bytes are asked for", 1);
+            $self->_report_once($fetch, $part, 'size', $nothing->of(_what($part)));
         }
     }
     return;
@@ -149,10 +150,16 @@ sub _delay {
 }
 
 sub _report_once {
-    my ($self, $part, $what, $format) = @_;
-    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
-    return unless $cursor->is_news($what);
-    return $self->{outbox}->report(sprintf $format, "$assigned->{topic}:$assigned->{partition}");
+    my ($self, $fetch, $part, $what, $error) = @_;
+    return unless $part->{cursor}->is_news($what);
+    return $self->{outbox}->report($error->at(_place_of($fetch, $part)));
+}
+
+sub _what { my ($part) = @_; return "fetch of ${\ $part->{cursor}->key } at offset $part->{from}" }
+
+sub _place_of {
+    my ($fetch, $part) = @_;
+    return (operation => 'Fetch', broker => $fetch->{node_id}, map { $_ => $part->{assigned}{$_} } qw(topic partition));
 }
 
 1;

@@ -6,6 +6,7 @@ use List::Util ();
 use Scalar::Util qw(refaddr weaken);
 
 use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Error;
 
 # Fetch requests to one broker, at most one of which is under way.
 #   told       what the broker was told to send, an EV::Kafka::FetchSession (KIP-227)
@@ -140,7 +141,7 @@ sub _send {
     return $self->_end($fetch) unless %{ $self->{parts} };
 
     my $max_bytes = List::Util::max($options->{fetch_max_bytes}, map { $_->{max_bytes} // 0 } grep { $_ } values %$large);
-    @$fetch{qw(is_sent asked max_bytes large)} = (1, !$fetch->{is_ahead}, $max_bytes, $large);
+    @$fetch{qw(node_id is_sent asked max_bytes large)} = ($self->{node_id}, 1, !$fetch->{is_ahead}, $max_bytes, $large);
     $conn->_fetch($self->{told}, $max_bytes, @$options{qw(fetch_max_wait_ms fetch_min_bytes)}, $self->{offsets}->isolation,
         $self->{outbox}->entry($self, _answered => $fetch));
     return;
@@ -277,6 +278,7 @@ sub forget {
 sub _end {
     my ($self, $fetch, $error) = @_;
     return unless $self->forget($fetch);
+    $error = EV::Kafka::Error->from($error)->as_retriable->at(operation => 'Fetch', broker => $self->{node_id}) if defined $error;
     delete $self->{timer};
     # In its place stands one that only waits.
     $self->_wait(EV::Kafka::Loop->backoff(++$self->{failures}, BACKOFF, BACKOFF_MAX),

@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # Whether the log that was read is still the leader's (KIP-320). After an unclean
@@ -96,8 +97,9 @@ sub diverges {
     $self->{news}->(void => $cursor);
     $self->{position}->set($assigned, $is_lost ? $end_offset : $position, $position_epoch);
     return unless $is_lost;
-    return $self->{outbox}->report("log of $topic:$partition was truncated: position $position is not in it any more, "
-        . "consuming goes on at $end_offset");
+    return $self->{outbox}->report(EV::Kafka::Error->without_code(
+        "log of $topic:$partition was truncated: position $position is not in it any more, consuming goes on at $end_offset")
+        ->at(topic => $topic, partition => $partition, operation => 'Fetch'));
 }
 
 # A topic was deleted and created again: its offsets are not those of before.

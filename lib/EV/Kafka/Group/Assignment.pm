@@ -5,6 +5,7 @@ use warnings;
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Consumer::Cursor;
+use EV::Kafka::Error;
 use EV::Kafka::Group::Positions;
 use EV::Kafka::Offsets;
 use EV::Kafka::Partitions;
@@ -95,7 +96,7 @@ sub _find_offsets {
     return $self->{committed}->fetch($added, sub {
         my ($committed, $error, $epochs) = @_;
         return unless $member->is_at($attempt);
-        return $member->tells(stopped => $error->of('OffsetFetch')->text) if $error;
+        return $member->tells(stopped => $error->of('OffsetFetch')) if $error;
         $member->tells(resumed => $_) for grep { defined $committed->{$_} } keys %$committed;
         return $self->find_positions($attempt, [map { $self->_added($_, $committed, $epochs) } @$added], $revoked);
     }, alive => sub { $member->is_at($attempt) });
@@ -239,8 +240,9 @@ sub _begin_where_told {
     my ($self, $assigned, $offset) = @_;
     return $self->{consumer}->begin_at($assigned, $offset + 0)
         if EV::Kafka::Partitions::is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
-    return $self->{outbox}->report("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
+    my $error = EV::Kafka::Error->without_code("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
         . "-1 (latest) or -2 (earliest), not '$offset'");
+    return $self->{outbox}->report($error->at(map { $_ => $assigned->{$_} } qw(topic partition)));
 }
 
 # --- giving up --------------------------------------------------------------------
@@ -391,7 +393,8 @@ sub _revoked {
     $self->{commits}->when_idle(sub {
         delete $self->{committing};
         $self->{commits}->forget(keys %is_gone);
-        $self->{outbox}->report("group '${\ $member->group_id }': commit before partitions are given up: $failed")
+        $self->{outbox}->report(EV::Kafka::Error->from($failed)->at(operation => 'OffsetCommit')
+            ->of("group '${\ $member->group_id }': commit before partitions are given up"))
             if defined $failed && $member->state ne 'leaving';
         $then->($failed);
     });

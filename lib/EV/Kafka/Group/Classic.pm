@@ -3,6 +3,7 @@ use strict;
 use warnings;
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. While one of
@@ -73,8 +74,8 @@ sub _ask {
         return $self->_learn_id_and_leave($answer) if delete $self->{leaves_with_id};
         return unless $member->is_at($attempt);
         return $self->$answered($answer) if $answer;
-        return $member->tells(stopped => $error->text) if $is_final;
-        return $self->_join_lost($error->text);
+        return $member->tells(stopped => $error) if $is_final;
+        return $self->_join_lost($error);
     }, blocks => 1);
 }
 
@@ -92,7 +93,7 @@ sub _joined {
     my $offered  = $member->record->{assignors};
     my $assignor = length($answer->{protocol_name} // '') ? $answer->{protocol_name} : $offered->[0];
     my $leads    = $answer->{leader} eq $answer->{member_id};
-    return $member->tells(stopped => "JoinGroup: the group's assignor is one that was not offered: '$assignor'")
+    return $member->tells(stopped => _not_understood(JoinGroup => "the group's assignor is one that was not offered: '$assignor'"))
         if $leads && !grep { $_ eq $assignor } @$offered;
     return $leader->lead($assignor, $answer->{members}) if $leads && !$answer->{skip_assignment};
     # A static leader that has come back shares nothing out, and watches all the same (KIP-814).
@@ -125,10 +126,15 @@ sub _join_after {
     return;
 }
 
+sub _not_understood {
+    my ($request, $text) = @_;
+    return EV::Kafka::Error->without_code($text)->at(operation => $request)->of($request);
+}
+
 sub _join_lost {
     my ($self, $error) = @_;
     my $lost = ++$self->{lost};
-    return $self->{member}->tells(stopped => "$error; given up after ${\ JOIN_RETRIES } retries") if $lost > JOIN_RETRIES;
+    return $self->{member}->tells(stopped => $error->given_up("after ${\ JOIN_RETRIES } retries")) if $lost > JOIN_RETRIES;
     return $self->_join_after(JOIN_BACKOFF * 2 ** ($lost - 1));
 }
 
@@ -148,7 +154,7 @@ sub _synced {
     my $member = $self->{member};
     return $self->_join_refused(SyncGroup => $answer->{error_code}) if $answer->{error_code};
     my $assigned = length($answer->{assignment} // '') ? EV::Kafka::_decode_assignment($answer->{assignment}) : [];
-    return $member->tells(stopped => 'SyncGroup: the assignment cannot be read') unless $assigned;
+    return $member->tells(stopped => _not_understood(SyncGroup => 'the assignment cannot be read')) unless $assigned;
     $self->{lost} = 0;
     $member->let_in;
     $self->{session}->begins;
@@ -179,7 +185,7 @@ sub beat {
     }, sub {
         my ($answer, $error, $is_final) = @_;
         return unless $member->is_at($attempt);
-        return $is_final ? $member->tells(stopped => $error->text) : undef if $error;
+        return $is_final ? $member->tells(stopped => $error) : undef if $error;
         return $self->_beaten($answer->{error_code}, $confirms);
     # Half the session, so that the other half is left to find the coordinator again.
     }, op_patience => $record->{session_timeout} / 2000, over => sub { $self->{is_beating} = 0 });

@@ -76,7 +76,7 @@ sub commit {
         my ($mine, @reasons) = _sorted($had, $consumer->assigned_by_key, @positions);
         return $self->add($mine, sub {
             my ($error) = @_;
-            $self->_end_call($call, undef, @reasons ? join '; ', @reasons, grep { defined } $error : $error);
+            $self->_end_call($call, undef, EV::Kafka::Error->together(@reasons, grep { defined } $error));
         }, named => defined $given);
     });
 }
@@ -105,7 +105,7 @@ sub committed {
         my @partitions = map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments;
         return $self->{committed}->fetch(\@partitions, sub {
             my ($committed, $error) = @_;
-            $self->_end_call($call, $committed, $error && $error->text);
+            $self->_end_call($call, $committed, $error);
         }, tries => COMMITTED_TRIES, alive => sub { $call->{done} ? 1 : 0 });
     });
 }
@@ -240,10 +240,10 @@ sub _leave_out {
     my $refused = $self->{without_topic};
     delete @$refused{ grep { !$self->{cluster}->is_gone(@{ $refused->{$_} }) } keys %$refused };
     my @gone = grep { $refused->{$_} } $positions->wanted or return;
-    return $self->_tell($positions->drop({ gone => 1, reason => _coded(UNKNOWN_TOPIC_OR_PARTITION) . ' for %s' }, @gone));
+    return $self->_tell($positions->drop({ gone => 1, reason => _coded(UNKNOWN_TOPIC_OR_PARTITION) }, @gone));
 }
 
-sub _coded { return EV::Kafka::Error->of_code($_[0])->text }
+sub _coded { return EV::Kafka::Error->of_code($_[0], 'for %s') }
 
 # The request goes on from here, again or not, when the partitions have been seen to.
 sub _answered {
@@ -273,7 +273,7 @@ sub _answered {
 sub _sent {
     my ($self, $answer, $error) = @_;
     # The coordinator will never be found.
-    $self->_tell($self->{positions}->drop({ reason => $error->text })) if $error && !$answer;
+    $self->_tell($self->{positions}->drop({ reason => $error })) if $error && !$answer;
     return $self->_go_on;
 }
 
@@ -327,8 +327,9 @@ sub _verdicts {
 
 sub _reason {
     my ($self, $code, $error, $is_final) = @_;
-    return _coded($code) . ' for %s' unless defined $error;
-    return $self->{member}->is_out && !$is_final ? OUT_OF_GROUP : $error;
+    my $member = $self->{member};
+    my $reason = !defined $error ? _coded($code) : EV::Kafka::Error->from($member->is_out && !$is_final ? OUT_OF_GROUP : $error);
+    return $reason->at(operation => 'OffsetCommit', broker => $self->{coordinators}->node_id(group => $member->group_id));
 }
 
 sub _may_commit_again {
@@ -382,7 +383,8 @@ sub _commit_periodically {
         my ($error) = @_;
         # What has been lost with the membership is told with it.
         return if !defined $error || $member->has_ended || $member->is_out || $self->{is_losing};
-        $self->{outbox}->report("group '${\ $member->group_id }': commit: $error");
+        $self->{outbox}->report(EV::Kafka::Error->from($error)->at(operation => 'OffsetCommit')
+            ->of("group '${\ $member->group_id }': commit"));
     });
 }
 

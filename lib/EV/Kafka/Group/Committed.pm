@@ -69,7 +69,7 @@ sub _of_partition {
     return $cause if !$answer || $answer->{error_code};
     for my $topic (@{ $answer->{topics} }) {
         for my $partition (grep { $_->{error_code} == $cause->code } @{ $topic->{partitions} }) {
-            return EV::Kafka::Error->of_code($cause->code, "for $topic->{topic}:$partition->{partition}");
+            return $cause->said("$cause for $topic->{topic}:$partition->{partition}");
         }
     }
     return $cause;

@@ -2,6 +2,7 @@ package EV::Kafka::Group::ConsumerProtocol;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # The consumer protocol (KIP-848): one request, ConsumerGroupHeartbeat, joins,
@@ -144,7 +145,7 @@ sub beat {
         return $self->_beaten_last($answer) if !$member->has_ended && $member->state eq 'leaving';
         return unless $member->is_at($attempt);
         $self->{is_beating} = 0;
-        return $member->tells(stopped => $error->text) if $is_final;
+        return $member->tells(stopped => $error) if $is_final;
         return $self->_beat_lost if $error;
         return $self->refused(ConsumerGroupHeartbeat => @$answer{qw(error_code error_message)}) if $answer->{error_code};
         $self->{session}->confirmed if $confirms;
@@ -232,17 +233,17 @@ sub refused {
     my ($self, $request, $code, $message) = @_;
     my $member = $self->{member};
     return $self->_beat_lost if $member->may_ask_again($request, $code);
-    my $text = $member->refusal($request, $code);
-    $text .= ": $message" if length($message // '');
+    my $error = $member->refusal($request, $code);
+    $error = $error->said("$error: $message") if length($message // '');
     my $waits = $self->_may_be_released($code);
     # The member stays one, without what it may not see.
     if ($waits || $code == TOPIC_AUTHORIZATION_FAILED) {
-        $text .= '; asking again' if $waits;
+        my $text     = $waits ? "$error; asking again" : $error->text;
         my $group_id = $member->group_id;
         $self->{outbox}->notice($self->_subject, "group '$group_id': $text", group => $group_id, code => $code);
         return $self->_beat_lost;
     }
-    return $IS_OUT{$code} ? $self->_lose($code) : $member->tells(stopped => $text, $code);
+    return $IS_OUT{$code} ? $self->_lose($code) : $member->tells(stopped => $error, $code);
 }
 
 sub _lose {

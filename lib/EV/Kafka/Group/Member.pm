@@ -180,9 +180,10 @@ sub was_answered {
 
 sub refusal {
     my ($self, $request, $code) = @_;
-    my $text = EV::Kafka::Error->of_code($code)->of($request)->text;
-    my $name = $self->{record}{group_instance_id};
-    return $code == FENCED_INSTANCE_ID && defined $name ? "$text: another member has joined as '$name'" : $text;
+    my $broker = $self->{coordinators}->node_id(group => $self->group_id);
+    my $error  = EV::Kafka::Error->of_code($code)->at(operation => $request, broker => $broker)->of($request);
+    my $name   = $self->{record}{group_instance_id};
+    return $code == FENCED_INSTANCE_ID && defined $name ? $error->said("$error: another member has joined as '$name'") : $error;
 }
 
 # One request, sent once: $done->($answer), whatever that says, or $done->(undef, $error,

@@ -2,6 +2,7 @@ package EV::Kafka::Group::Positions;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
 use EV::Kafka::Partitions;
 
 # The positions that a member of a group wants to be stored, and who waits for that. At
@@ -115,15 +116,20 @@ sub _text_of {
     my ($errors) = @_;
     my %keys_of;
     push @{ $keys_of{ $errors->{$_} } }, $_ for sort keys %$errors;
-    return %keys_of ? join '; ', map { told($_, $keys_of{$_}) } sort keys %keys_of : undef;
+    return EV::Kafka::Error->together(map { told($errors->{ $keys_of{$_}[0] }, $keys_of{$_}) } sort keys %keys_of);
 }
 
+# One error about all of them, which knows of each.
 sub told {
     my ($reason, $keys) = @_;
+    $reason = EV::Kafka::Error->from($reason);
     my @named = @$keys > NAMED ? (@$keys[0 .. NAMED - 1], @$keys - NAMED . ' more') : @$keys;
-    my $names = join ', ', @named;
-    return $reason =~ s/%s/$names/r;
+    my $told = _about($reason, join ', ', @named);
+    my @each = map { my ($topic, $partition) = /\A(.+):([0-9]+)\z/s; _about($reason, $_)->at(topic => $topic, partition => $partition) } @$keys;
+    return @each == 1 ? $each[0] : EV::Kafka::Error->together(@each)->said($told->text);
 }
+
+sub _about { my ($reason, $names) = @_; return $reason->said($reason->text =~ s/%s/$names/r) }
 
 # The offset of a partition that is stored as far as is known.
 sub acknowledged { my ($self, $key) = @_; return $self->{acknowledged}{$key} }

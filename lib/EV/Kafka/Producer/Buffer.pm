@@ -2,12 +2,16 @@ package EV::Kafka::Producer::Buffer;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
+
 # How much is queued and not settled, and whether it is too much. Its state:
 #   full      a message has found no room since there was room last
 #   has_said  on_error has heard so
 #   timer     looks again, when nothing that is settled may ever say that there is room
 
 use constant FULL => 'producer buffer full';
+
+sub error { return EV::Kafka::Error->without_code(FULL, 1) }
 
 # notify: has_room, when there is room again.
 sub new {
@@ -24,7 +28,7 @@ sub is_full { return $_[0]{full} ? 1 : 0 }
 sub refuse {
     my ($self, $is_heard) = @_;
     $self->{full} = 1;
-    $self->{outbox}->report(FULL) unless $is_heard || $self->{has_said}++;
+    $self->{outbox}->report(error()->at(operation => 'Produce')) unless $is_heard || $self->{has_said}++;
     # It was too large for what is free.
     $self->{timer} ||= $self->{loop}->timer(0, $self, 'check') if $self->_has_room;
     return;
@@ -69,6 +73,10 @@ It tells C<has_room> when there is room again.
 =head2 queued, is_full
 
 Messages and bytes; whether a message has found no room.
+
+=head2 error
+
+A function: what is said of a full one.
 
 =head2 refuse($is_heard), check, stop
 

@@ -2,6 +2,8 @@ package EV::Kafka::Producer::Flush;
 use strict;
 use warnings;
 
+use EV::Kafka::Error;
+
 # Who waits for what was produced before, and for nothing that comes after. Its state:
 #   waiters  in the order of their calls: { cb, generation, timer?, is_confirming? }
 #   timer    looks again once the delivery callbacks that are being called are through
@@ -42,7 +44,7 @@ sub close {
     my ($self, $error) = @_;
     my @waiters = splice @{ $self->{waiters} };
     delete @$_{qw(timer)} for $self, @waiters;
-    $self->{outbox}->call($_->{cb}, $error) for @waiters;
+    $self->{outbox}->call($_->{cb}, EV::Kafka::Error->from($error)) for @waiters;
     return;
 }
 
@@ -110,7 +112,8 @@ sub _late {
     my $waiting = @$waiters;
     @$waiters = grep { $_ != $waiter } @$waiters;
     return if $waiting == @$waiters;
-    return $self->{outbox}->call($waiter->{cb}, "flush timed out after $self->{options}{flush_timeout} s");
+    return $self->{outbox}->call($waiter->{cb},
+        EV::Kafka::Error->without_code("flush timed out after $self->{options}{flush_timeout} s", 1)->at(operation => 'flush'));
 }
 
 1;

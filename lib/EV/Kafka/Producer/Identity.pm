@@ -55,7 +55,7 @@ sub renew {
 sub fail {
     my ($self, $error) = @_;
     delete $self->{asking};
-    $self->{error} = "idempotent producer unavailable: $error";
+    $self->{error} = EV::Kafka::Error->from($error)->of('idempotent producer unavailable');
     return;
 }
 
@@ -122,7 +122,8 @@ sub _impossible {
     my ($result) = @_;
     my ($id, $epoch) = @$result{qw(producer_id producer_epoch)};
     return undef if $id >= 0 && $epoch >= 0;
-    return EV::Kafka::Error->without_code("InitProducerId: the broker gave producer id $id, epoch $epoch");
+    return EV::Kafka::Error->without_code("InitProducerId: the broker gave producer id $id, epoch $epoch")
+        ->at(operation => 'InitProducerId');
 }
 
 sub _answered {

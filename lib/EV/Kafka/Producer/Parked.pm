@@ -96,7 +96,8 @@ sub _ask_partitioner {
     }
     for my $refused ($self->{accumulator}->unpark_answered($topic, $number, \@partitions)) {
         my ($index, $cb, $is_transactional) = @$refused;
-        $self->{notify}->(refused => $cb, EV::Kafka::Error::reason($errors[$index]), $is_transactional);
+        my $error = EV::Kafka::Error->without_code(EV::Kafka::Error::reason($errors[$index]));
+        $self->{notify}->(refused => $cb, $error->at(operation => 'Produce', topic => $topic), $is_transactional);
     }
     return;
 }
@@ -109,6 +110,7 @@ sub _partition_known {
 
 sub _failed {
     my ($self, $topic, $partition, $error) = @_;
+    $error = EV::Kafka::Error->from($error)->at(operation => 'Produce', topic => $topic, partition => $partition);
     if   (defined $partition) { delete $self->{beyond}{"$topic:$partition"} }
     else                      { delete $self->{topics}{$topic} }
     return $self->{notify}->(failed => $error, $self->{accumulator}->fail_parked($topic, $partition, $error));

@@ -4,6 +4,8 @@ use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
+use EV::Kafka::Error;
+
 # One call of transaction($work, \%how, $cb): what the program's code does between begin and
 # commit, and which of commit and abort follows. Its state:
 #   transaction  the EV::Kafka::Transaction, which has begun
@@ -86,7 +88,8 @@ sub _committed {
     my ($self, $result, $error) = @_;
     my $transaction = $self->{transaction};
     return $self->_finish($result, $error) if !defined $error || $transaction->state eq 'over';
-    return $self->_abort($transaction->reason . ': the transaction was aborted');
+    my $reason = $transaction->reason;
+    return $self->_abort($reason->said("$reason: the transaction was aborted"));
 }
 
 sub _abort {
@@ -112,8 +115,9 @@ sub _finish {
     my ($cb, $outbox) = (delete $self->{cb}, $self->{outbox});
     delete @$self{qw(work waits_for)};
     $self->{on_over}->();
-    return $outbox->call($cb, $result, $error) if $cb;
-    return defined $error ? $outbox->report("transaction: $error") : undef;
+    # An object of the program's own stays what it is.
+    return $outbox->call($cb, $result, ref $error ? $error : EV::Kafka::Error->from($error)) if $cb;
+    return defined $error ? $outbox->report(EV::Kafka::Error->from($error)->of('transaction')) : undef;
 }
 
 1;

@@ -4,8 +4,9 @@ use kafka_producer::{Appended, BatchId, Destination};
 use perl_xs::{ArrayRef, Av, Croak, Frame, Sv, XsubDef};
 
 use super::delivery::Pace;
-use super::xsubs::{follow_up, taken, text, Message};
+use super::xsubs::{follow_up, taken, Message};
 use super::{unheard, Producer};
+use crate::problem::Problem;
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -177,12 +178,12 @@ fn waiting_beyond(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `fail_parked($topic, $partition, $text)`: fails what waits for the topic to be known, or for that partition. Gives the
+/// `fail_parked($topic, $partition, $error)`: fails what waits for the topic to be known, or for that partition. Gives the
 /// number of messages outside of transactions that had no callback, and whether there were messages of a transaction.
 fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topic = frame.bytes(1)?.unwrap_or_default();
     let partition = frame.int(2)?.and_then(|n| usize::try_from(n).ok());
-    let reason = text(frame, 3)?;
+    let problem = Problem::of_argument(frame, 3)?;
     let producer = frame.object::<Producer>()?;
     let failed = {
         let mut accumulator = producer.accumulator.borrow_mut();
@@ -201,7 +202,7 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let unheard: usize = plain.into_iter().map(unheard).sum();
         (unheard, !transactional.is_empty())
     };
-    producer.give_up(failed, |_| reason.clone());
+    producer.give_up(failed, |_| problem.clone());
     frame.ret_int(unheard as i64);
     frame.ret_int(is_transactional.into());
     Ok(())

@@ -12,6 +12,7 @@ use perl_xs::{drop_together, CallLoop, Callee, Calls, Flow, Node, Perl, Slots, S
 use super::callback::Callback;
 use crate::api::produce::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
 use crate::home::Home;
+use crate::problem::Problem;
 
 /// What the warning about a callback that died starts with.
 const WHAT: &str = "produce callback error";
@@ -34,9 +35,9 @@ pub enum End {
     /// It was sent under acks 0: nobody will say what became of it.
     Unacknowledged,
     /// It failed before any broker gave it an error code.
-    Failed { reason: String },
+    Failed(Problem),
     /// The broker refused it.
-    Refused { error_code: i16, reason: String },
+    Refused { error_code: i16, problem: Problem },
 }
 
 /// A batch that is done with, and those of its callbacks that have yet to be called.
@@ -89,9 +90,19 @@ pub struct Delivery {
     rest: Cell<Rest>,
     /// Callbacks that have been called and that nobody else holds.
     called: RefCell<Vec<Sv>>,
+    /// Errors are objects for the program.
+    tells_objects: bool,
 }
 
 impl Delivery {
+    /// One that tells errors as objects, or as texts.
+    pub fn new(tells_objects: bool) -> Delivery {
+        Delivery {
+            tells_objects,
+            ..Delivery::default()
+        }
+    }
+
     /// Lets the callbacks of the batches wait, in order, behind those that wait already.
     pub fn queue(&self, settled: impl IntoIterator<Item = Settled>) {
         settled.into_iter().for_each(|batch| self.push(batch));
@@ -200,6 +211,20 @@ impl Delivery {
         kept.unwrap_or_else(|| Template::new(perl, &shape(&batch.topic)))
     }
 
+    fn error_of(&self, perl: Perl, batch: &Settled) -> Option<Told> {
+        let problem = match &batch.end {
+            End::Failed(problem) | End::Refused { problem, .. } => problem,
+            End::Acknowledged { .. } | End::Unacknowledged => return None,
+        };
+        let object = self.tells_objects.then(|| problem.object(perl));
+        Some(
+            match object.and_then(|object| Some((object.referent()?, object))) {
+                Some((fields, reference)) => Told::Object(perl, fields, reference),
+                None => Told::Text(problem.text.clone()),
+            },
+        )
+    }
+
     /// Calls the batch's callbacks; what there was no time for is `left`.
     fn deliver_batch(
         &self,
@@ -211,10 +236,11 @@ impl Delivery {
         let with_result = matches!(batch.end, End::Acknowledged { .. } | End::Refused { .. });
         let result = match batch.end {
             End::Unacknowledged => Some(Template::new(perl, &Node::Hash(Vec::new()))),
-            End::Failed { .. } => None,
+            End::Failed(_) => None,
             _ => Some(self.result_of(perl, &batch)),
         };
-        let mut calls = BatchCalls::new(&mut batch, result, until);
+        let error = self.error_of(perl, &batch);
+        let mut calls = BatchCalls::new(&mut batch, result, error, until);
         let mut call_loop = self.call_loop.take().unwrap_or_default();
         let flow = call_loop.run(perl, &mut calls, WHAT);
         self.call_loop.set(Some(call_loop));
@@ -245,6 +271,26 @@ impl Delivery {
     }
 }
 
+/// An error as a program gets it.
+enum Told {
+    Text(String),
+    /// The object's hash, and the reference to it that was handed over last.
+    Object(Perl, Sv, Sv),
+}
+
+impl Told {
+    fn hand_over<'a>(&'a mut self, slots: &mut Slots<'a>) {
+        match self {
+            Told::Text(text) => slots.bytes(Some(text.as_bytes())),
+            Told::Object(perl, fields, reference) => {
+                // What a callback assigns to its argument is nothing for the next one.
+                *reference = Sv::new_ref(*perl, fields);
+                slots.sv(reference);
+            }
+        }
+    }
+}
+
 struct BatchCalls {
     /// When a callback forks and returns, the rest is the parent's to call.
     home: Home,
@@ -252,7 +298,7 @@ struct BatchCalls {
     /// Offset of the record whose callback comes next; -1 when offsets are not known.
     offset: i64,
     result: Option<Template>,
-    error: Option<String>,
+    error: Option<Told>,
     /// No callback is called after this.
     until: Option<Instant>,
     called: u32,
@@ -261,16 +307,21 @@ struct BatchCalls {
 }
 
 impl BatchCalls {
-    fn new(batch: &mut Settled, mut result: Option<Template>, until: Option<Instant>) -> Self {
+    fn new(
+        batch: &mut Settled,
+        mut result: Option<Template>,
+        error: Option<Told>,
+        until: Option<Instant>,
+    ) -> Self {
         let has_leaves = batch.end != End::Unacknowledged;
-        let (offset, error_code, throttle_ms, error) = match &batch.end {
+        let (offset, error_code, throttle_ms) = match &batch.end {
             End::Acknowledged {
                 base_offset,
                 throttle_ms,
-            } => (*base_offset, 0, *throttle_ms, None),
-            End::Unacknowledged => (-1, 0, 0, None),
-            End::Failed { reason } => (-1, -1, 0, Some(reason.clone())),
-            End::Refused { error_code, reason } => (-1, *error_code, 0, Some(reason.clone())),
+            } => (*base_offset, 0, *throttle_ms),
+            End::Unacknowledged => (-1, 0, 0),
+            End::Failed(_) => (-1, -1, 0),
+            End::Refused { error_code, .. } => (-1, *error_code, 0),
         };
         if let (Some(result), true) = (&mut result, has_leaves) {
             result.set(PARTITION, batch.place.partition as i64);
@@ -320,7 +371,10 @@ impl Calls for BatchCalls {
             Some(result) => slots.template(result),
             None => slots.undef(),
         }
-        slots.bytes(self.error.as_deref().map(str::as_bytes));
+        match &mut self.error {
+            None => slots.undef(),
+            Some(error) => error.hand_over(slots),
+        }
         Some(callback.into_call(slots, &mut self.last))
     }
 }

@@ -11,7 +11,8 @@ use perl_xs::{Av, Hv, Perl, Sv};
 
 use super::callback::Callback;
 use super::delivery::{End, Settled};
-use super::{settled, unheard, Producer};
+use super::{settled, unheard, Producer, OPERATION};
+use crate::problem::Problem;
 
 /// How a batch of a request has ended.
 pub(super) enum Ending {
@@ -31,18 +32,18 @@ pub(super) struct News {
     /// Topics that may have other leaders by now.
     refresh: BTreeSet<Bytes>,
     /// What nobody else hears of.
-    reports: Vec<String>,
+    reports: Vec<Problem>,
     /// The worst that the open transaction has met with.
-    harm: Option<(Harm, String)>,
+    harm: Option<(Harm, Problem)>,
 }
 
 impl Producer {
-    /// Settles batches in flight; their callbacks wait, in the order of their endings.
-    pub(super) fn settle(&self, endings: Vec<(BatchId, Ending)>) -> News {
+    /// Settles batches in flight at a broker; their callbacks wait, in the order of their endings.
+    pub(super) fn settle(&self, node: i32, endings: Vec<(BatchId, Ending)>) -> News {
         let mut news = News::default();
         let settle = |(id, ending)| match ending {
             Ending::Taken(end) => self.acknowledge(id, end),
-            Ending::Failed(cause, message) => self.failed(id, cause, &message, &mut news),
+            Ending::Failed(cause, message) => self.failed(node, id, cause, &message, &mut news),
         };
         self.delivery.queue(endings.into_iter().filter_map(settle));
         news
@@ -54,7 +55,14 @@ impl Producer {
         Some(settled(&accumulator, place, batch, end))
     }
 
-    fn failed(&self, id: BatchId, cause: Cause, message: &str, news: &mut News) -> Option<Settled> {
+    fn failed(
+        &self,
+        node: i32,
+        id: BatchId,
+        cause: Cause,
+        message: &str,
+        news: &mut News,
+    ) -> Option<Settled> {
         let mut accumulator = self.accumulator.borrow_mut();
         let records = accumulator.records_in_flight(id);
         let (place, fate) = accumulator.failed(id, cause, message, random())?;
@@ -79,13 +87,24 @@ impl Producer {
                 text,
                 hearer,
             } => {
-                news.note(&batch, &text, hearer);
+                let problem = Problem {
+                    is_fatal: hearer == Hearer::Transaction(Harm::Fenced),
+                    broker: Some(node.to_string()),
+                    operation: Some(OPERATION.to_owned()),
+                    topic: Some(accumulator.topic_name(place.topic).to_vec()),
+                    partition: Some(place.partition as i32),
+                    ..match code {
+                        Some(code) => Problem::of_code(code, text),
+                        None => Problem::without_code(text, cause != Cause::Unsendable),
+                    }
+                };
+                news.note(&batch, &problem, hearer);
                 let end = match code {
                     Some(error_code) => End::Refused {
                         error_code,
-                        reason: text,
+                        problem,
                     },
-                    None => End::Failed { reason: text },
+                    None => End::Failed(problem),
                 };
                 Some(settled(&accumulator, place, *batch, end))
             }
@@ -94,22 +113,22 @@ impl Producer {
 }
 
 impl News {
-    fn note(&mut self, batch: &Sealed<Callback>, text: &str, hearer: Hearer) {
+    fn note(&mut self, batch: &Sealed<Callback>, problem: &Problem, hearer: Hearer) {
         match hearer {
             Hearer::Nobody => {}
             Hearer::Handler if unheard(batch) == 0 => {}
-            Hearer::Handler => self.reports.push(text.to_owned()),
-            Hearer::Transaction(harm) => self.harm = Some(self.worse(harm, text)),
+            Hearer::Handler => self.reports.push(problem.clone()),
+            Hearer::Transaction(harm) => self.harm = Some(self.worse(harm, problem)),
         }
     }
 
-    /// Words are those of the first batch, unless another one ends the producer.
-    fn worse(&mut self, harm: Harm, text: &str) -> (Harm, String) {
+    /// The error is that of the first batch, unless another one ends the producer.
+    fn worse(&mut self, harm: Harm, problem: &Problem) -> (Harm, Problem) {
         match self.harm.take() {
-            Some((before, words)) if before == Harm::Fenced || harm != Harm::Fenced => {
-                (before.max(harm), words)
+            Some((before, first)) if before == Harm::Fenced || harm != Harm::Fenced => {
+                (before.max(harm), first)
             }
-            _ => (harm, text.to_owned()),
+            _ => (harm, problem.clone()),
         }
     }
 
@@ -131,15 +150,17 @@ impl News {
         }
         news.store(perl, "failed", failed.into_ref(perl));
         news.store_int(perl, "is_lost", self.is_lost.into());
-        news.store(perl, "refresh", list(perl, self.refresh.iter()));
-        news.store(perl, "reports", list(perl, self.reports.iter()));
+        let refresh = self.refresh.iter().map(|topic| Sv::bytes(perl, topic));
+        let reports = self.reports.iter().map(|problem| problem.object(perl));
+        news.store(perl, "refresh", list(perl, refresh));
+        news.store(perl, "reports", list(perl, reports));
         if let Some(delay) = accumulator.next_try() {
             let seconds = Sv::float(perl, delay.as_secs_f64());
             news.store(perl, "retry_after", seconds);
         }
-        if let Some((harm, text)) = self.harm {
+        if let Some((harm, problem)) = self.harm {
             news.store_bytes(perl, "harm", name(harm).as_bytes());
-            news.store_bytes(perl, "harm_text", text.as_bytes());
+            news.store(perl, "harm_error", problem.object(perl));
         }
         Some(news.into_ref(perl))
     }
@@ -154,9 +175,9 @@ pub(super) fn name(harm: Harm) -> &'static str {
     }
 }
 
-fn list<T: AsRef<[u8]>>(perl: Perl, texts: impl ExactSizeIterator<Item = T>) -> Sv {
-    let mut list = Av::with_capacity(perl, texts.len());
-    texts.for_each(|text| list.push(perl, Sv::bytes(perl, text.as_ref())));
+fn list(perl: Perl, values: impl ExactSizeIterator<Item = Sv>) -> Sv {
+    let mut list = Av::with_capacity(perl, values.len());
+    values.for_each(|value| list.push(perl, value));
     list.into_ref(perl)
 }
 

@@ -35,6 +35,7 @@ use options::Options;
 use crate::api::produce::records::now_ms;
 use crate::ev::Loop;
 use crate::home::Home;
+use crate::problem::Problem;
 use crate::strings::Strings;
 
 /// What `new` is told, and what a request is made by.
@@ -50,7 +51,12 @@ struct Config {
     max_request_size: usize,
     /// Brokers look at it for transactional batches only.
     transactional_id: Option<Bytes>,
+    /// Errors are objects for the program.
+    tells_objects: bool,
 }
+
+/// What errors are said of.
+const OPERATION: &str = "Produce";
 
 /// The time since this was first asked; it never goes back.
 fn clock() -> Duration {
@@ -109,7 +115,10 @@ impl Native for Producer {
     fn on_free(&self, perl: Perl, how: Freed) {
         let (sent, unsent) = self.accumulator.borrow_mut().take_all();
         if how != Freed::GlobalDestruction && self.home.is_here() {
-            self.fail(sent.into_iter().chain(unsent), "client closed");
+            let mut closed = Problem::without_code("client closed".to_owned(), false);
+            closed.is_fatal = true;
+            self.give_up(sent, |_| closed.clone());
+            self.give_up(unsent, |_| closed.clone());
             let _ = self.delivery.deliver(perl, Pace::AtOnce);
         }
     }
@@ -119,8 +128,8 @@ impl Producer {
     fn new(on: &Loop, config: Config, settings: Settings, strings: Strings) -> Rc<Producer> {
         Rc::new_cyclic(|weak: &Weak<Producer>| Producer {
             accumulator: RefCell::new(Accumulator::new(settings)),
+            delivery: Delivery::new(config.tells_objects),
             config,
-            delivery: Delivery::default(),
             brokers: Brokers::default(),
             options: Options::default(),
             linger: Linger::new(on, weak.clone()),
@@ -236,22 +245,6 @@ impl Producer {
         batches.for_each(|id| accumulator.requeue(id));
     }
 
-    /// Settles batches that no accumulator knows any more.
-    fn fail(&self, batches: impl Iterator<Item = Sealed<Callback>>, reason: &str) {
-        self.delivery.queue(batches.map(|batch| Settled {
-            place: Place {
-                topic: 0,
-                partition: 0,
-            },
-            topic: Bytes::new(),
-            generation: batch.generation(),
-            callbacks: batch.callbacks.into_iter(),
-            end: End::Failed {
-                reason: reason.to_owned(),
-            },
-        }));
-    }
-
     /// Where records that were given up belong, as texts name it.
     fn place_name(&self, given_up: &GivenUp<Callback>) -> String {
         let accumulator = self.accumulator.borrow();
@@ -268,19 +261,33 @@ impl Producer {
         }
     }
 
-    /// Settles what the accumulator has given up; the text is made of where that belongs.
-    fn give_up(&self, batches: Vec<GivenUp<Callback>>, text: impl Fn(&str) -> String) {
+    /// Settles what the accumulator has given up; its problem is made of where that belongs.
+    fn give_up(&self, batches: Vec<GivenUp<Callback>>, problem: impl Fn(&str) -> Problem) {
         let accumulator = self.accumulator.borrow();
         self.delivery.queue(batches.into_iter().map(|given_up| {
-            let end = End::Failed {
-                reason: text(&self.place_name(&given_up)),
-            };
+            let end = End::Failed(self.problem_of(&given_up, &problem));
             let place = Place {
                 topic: given_up.topic,
                 partition: given_up.partition.unwrap_or_default(),
             };
             settled(&accumulator, place, given_up.batch, end)
         }));
+    }
+
+    /// What becomes of records that were given up.
+    fn problem_of(
+        &self,
+        given_up: &GivenUp<Callback>,
+        problem: impl Fn(&str) -> Problem,
+    ) -> Problem {
+        let accumulator = self.accumulator.borrow();
+        let problem = problem(&self.place_name(given_up));
+        Problem {
+            operation: problem.operation.or(Some(OPERATION.to_owned())),
+            topic: Some(accumulator.topic_name(given_up.topic).to_vec()),
+            partition: given_up.partition.map(|partition| partition as i32),
+            ..problem
+        }
     }
 }
 

@@ -320,7 +320,7 @@ fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
 /// Settles a request's batches, calls back, and lets others follow.
 fn ended(perl: Perl, producer: &Rc<Producer>, node: i32, endings: Vec<(BatchId, Ending)>) -> Flow {
     producer.brokers.ended(node);
-    let news = producer.settle(endings);
+    let news = producer.settle(node, endings);
     if let Some(news) = news.into_perl(perl, producer) {
         // Callbacks are called, and others follow, when Perl code has done what is to be done about these.
         let args = [Arg::Int(i64::from(node)), Arg::Sv(&news)];

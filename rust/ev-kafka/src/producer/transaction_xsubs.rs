@@ -5,6 +5,7 @@ use perl_xs::{Croak, Frame, XsubDef};
 
 use super::xsubs::places;
 use super::Producer;
+use crate::problem::Problem;
 
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
@@ -109,12 +110,11 @@ fn unsettled(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `fail_transactional($text)`: fails the transactional records that are not in flight.
+/// `fail_transactional($error)`: fails the transactional records that are not in flight.
 fn fail_unsent(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let text = frame.bytes(1)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let problem = Problem::of_argument(frame, 1)?;
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_transactional();
-    producer.give_up(failed, |_| text.clone());
+    producer.give_up(failed, |_| problem.clone());
     Ok(())
 }

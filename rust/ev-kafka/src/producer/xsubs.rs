@@ -1,7 +1,7 @@
 //! The methods of an `EV::Kafka::Accumulator`.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::{clock, unheard, Config, Plain, Producer};
 use crate::api::produce::records::{compression, headers, now_ms, Headers};
 use crate::arguments::Values;
 use crate::ev::Loop;
+use crate::problem::Problem;
 use crate::strings::Strings;
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
@@ -136,6 +137,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         max_request_size: usize::try_from(int("max_request_size", i64::from(i32::MAX))?)
             .unwrap_or(0),
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
+        tells_objects: conf.get_bytes(perl, "errors")?.as_deref() == Some(b"object"),
     };
     let seconds = match conf.get(perl, "delivery_timeout")? {
         Some(seconds) => seconds.to_f64(perl)?,
@@ -484,7 +486,7 @@ fn resume(frame: &mut Frame<'_>) -> Result<(), Croak> {
 
 /// `expire($seconds)`: fails what waits for longer than that and, if it was sent before, has had its retries.
 /// Gives the number of batches, that of batches that are part of a transaction, and for each place where other ones have
-/// records without a callback a text that says so.
+/// records without a callback an error that says so.
 fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let seconds = frame.float(1)?.unwrap_or(0.0);
@@ -498,15 +500,18 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
             expired.iter().filter(is_transactional).count(),
         ]
     };
-    let text = |place: &str| format!("delivery timed out after {seconds} s: {place}");
-    let reports = reports(&producer, &expired, text);
-    producer.give_up(expired, text);
+    let late = |place: &str| {
+        let text = format!("delivery timed out after {seconds} s: {place}");
+        Problem::without_code(text, true)
+    };
+    let reports = reports(&producer, &expired, late);
+    producer.give_up(expired, late);
     counts
         .into_iter()
         .for_each(|count| frame.ret_int(count as i64));
     reports
-        .iter()
-        .for_each(|text| frame.ret(Sv::bytes(perl, text.as_bytes())));
+        .values()
+        .for_each(|problem| frame.ret(problem.object(perl)));
     Ok(())
 }
 
@@ -546,13 +551,14 @@ fn end_with_turn(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn reports(
     producer: &Producer,
     failed: &[GivenUp<Callback>],
-    text: impl Fn(&str) -> String,
-) -> BTreeSet<String> {
+    problem: impl Fn(&str) -> Problem,
+) -> BTreeMap<String, Problem> {
     let accumulator = producer.accumulator.borrow();
     let failed = failed.iter().map(|given_up| (given_up, &given_up.batch));
     failed
         .filter(|(_, batch)| !accumulator.is_transactional(batch) && unheard(batch) > 0)
-        .map(|(given_up, _)| text(&producer.place_name(given_up)))
+        .map(|(given_up, _)| producer.problem_of(given_up, &problem))
+        .map(|problem| (problem.text.clone(), problem))
         .collect()
 }
 
@@ -601,26 +607,22 @@ pub(super) fn places(
     Ok(())
 }
 
-pub(super) fn text(frame: &Frame<'_>, index: usize) -> Result<String, Croak> {
-    let text = frame.bytes(index)?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// `fail_waiting($text)`: fails what is not in flight.
+/// `fail_waiting($error)`: fails what is not in flight.
 fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let reason = text(frame, 1)?;
+    let problem = Problem::of_argument(frame, 1)?;
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_unsent();
-    producer.give_up(failed, |_| reason.clone());
+    producer.give_up(failed, |_| problem.clone());
     Ok(())
 }
 
-/// `fail_all($unsent_text, $inflight_text)`
+/// `fail_all($unsent_error, $inflight_error)`
 fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let (for_unsent, for_sent) = (text(frame, 1)?, text(frame, 2)?);
+    let for_unsent = Problem::of_argument(frame, 1)?;
+    let for_sent = Problem::of_argument(frame, 2)?;
     let producer = frame.object::<Producer>()?;
     let (sent, unsent) = producer.accumulator.borrow_mut().take_all();
-    producer.fail(sent.into_iter(), &for_sent);
-    producer.fail(unsent.into_iter(), &for_unsent);
+    producer.give_up(sent, |_| for_sent.clone());
+    producer.give_up(unsent, |_| for_unsent.clone());
     Ok(())
 }

@@ -107,16 +107,29 @@ impl<C> Accumulator<C> {
     }
 
     /// Takes everything out: first what was sent and has no answer yet, then what was never sent, oldest first each.
-    pub fn take_all(&mut self) -> (Vec<Sealed<C>>, Vec<Sealed<C>>) {
-        let mut sent: Vec<_> = self.sent.drain().map(|(_, (_, batch))| batch).collect();
-        sent.sort_by_key(|batch| batch.id);
+    pub fn take_all(&mut self) -> (Vec<GivenUp<C>>, Vec<GivenUp<C>>) {
+        let mut sent: Vec<_> = self
+            .sent
+            .drain()
+            .map(|(_, (place, batch))| GivenUp {
+                topic: place.topic,
+                partition: Some(place.partition),
+                batch,
+            })
+            .collect();
+        sent.sort_by_key(|given_up| given_up.batch.id);
         self.seal_all();
-        let parked = self.fail_parked_if(|_| true);
-        let mut unsent: Vec<_> = parked.into_iter().map(|parked| parked.batch).collect();
-        for state in self.topics.iter_mut().flat_map(|t| t.partitions.iter_mut()) {
-            unsent.extend(state.clear());
+        let mut unsent = self.fail_parked_if(|_| true);
+        for (topic, known) in self.topics.iter_mut().enumerate() {
+            for (partition, state) in known.partitions.iter_mut().enumerate() {
+                unsent.extend(state.clear().map(|batch| GivenUp {
+                    topic,
+                    partition: Some(partition),
+                    batch,
+                }));
+            }
         }
-        unsent.sort_by_key(|batch| batch.id);
+        unsent.sort_by_key(|given_up| given_up.batch.id);
         self.ready.clear();
         self.paused.clear();
         self.lingering.clear();
