@@ -407,6 +407,27 @@ its text has changed. C<%about> names what it is about as far as that is known: 
 C<partition>, C<broker> (its node id), C<group>. Without an C<on_notice> each of these texts
 becomes a warning.
 
+=item on_stats => $cb->($stats)
+
+Called every C<stats_interval> seconds from C<connect> on with what L</stats> gives; counting begins with the client.
+
+=item stats_interval => Num (default 30)
+
+Seconds between calls of C<on_stats>; 0 for none.
+
+=item on_throttle => $cb->($throttle_time_ms, \%about)
+
+Called for every answer by which a broker says that the client is over a quota: for how long it is to send nothing, which it
+does not, or has been made to wait (KIP-219). C<%about> has C<api>, such as C<Produce>, and C<broker>, its node id, but not
+for the connection that asks for metadata.
+
+=item on_eof => $cb->($topic, $partition, $offset)
+
+Called when the end of an assigned partition is reached: when all records before its high watermark have been handed over,
+with C<read_committed> all before the last stable offset, of which C<$offset> is the one. It comes after the last
+record, once each time: again after further records, or a seek, have led to the end again. It also comes for a partition
+of which there is nothing to read.
+
 =item on_connect => $cb->()
 
 Called once, after the first metadata has arrived.
@@ -933,6 +954,73 @@ that failed are left out; C<$err> then says why.
 
 Tells how far the positions of all assigned partitions are behind. Partitions for
 which that could not be found out are left out; C<$err> then says why.
+
+=head2 metadata
+
+What is known of the cluster, without asking anybody: as L</connect([$cb])> calls back with it, kept up to date. Undef before
+the first answer.
+
+=head2 is_connected
+
+Whether brokers have answered, and not all of them are lost since. That says little of the next request; it is for
+health checks.
+
+=head2 assignment
+
+    # [{ topic => 'my-topic', partition => 0, offset => 42 }, ...]
+
+What is assigned, by C<assign> or by a group, and the position of each as C<position> gives it; below 0 as long as it is looked
+up. It is a copy.
+
+=head2 subscription
+
+The topics that were given to C<subscribe>, as a list reference; an empty one without a group.
+
+=head2 stats
+
+    my $stats = $kafka->stats;
+    printf "%s:%d lag %d\n", 'my-topic', $_, $stats->{topics}{'my-topic'}{$_}{consumer}{lag} // -1
+        for sort keys %{ $stats->{topics}{'my-topic'} };
+
+What the client is doing, in numbers. Counting begins with the first call, or with the client if it has C<on_stats>, and goes on
+from there; before that it costs nothing. What cannot be known is undef.
+
+    { client_id   => 'ev-kafka',
+      time        => 1764528000.5,           # seconds since 1970
+      counted_for => 30,                     # seconds since counting began
+      brokers => {                           # by node id, all connections of a broker together
+          1 => { host => '10.0.0.1', port => 9092,
+                 connections => { main => 'ready', fetch => 'ready' },
+                 requests => {               # by API
+                     Produce => { sent => 90, answered => 89, total_ms => 412.5,
+                                  round_trip_ms => { p50 => 4.1, p90 => 6, p99 => 11, max => 12 } } },
+                 bytes_in => 10_240, bytes_out => 812_004, bytes_queued => 0,
+                 in_flight => 1, connects => 2,
+                 throttled => { answers => 0, ms => 0 } },
+      },
+      bootstrap => { ... },                  # the same of the connection that asks for metadata
+      topics => { 'my-topic' => { 0 => {     # partitions that are written to or assigned
+          leader   => 1,
+          producer => { waiting => 12, waiting_bytes => 1_300, in_flight => 1,
+                        batches => 88, messages => 9_120, bytes => 801_220, largest => 16_300,
+                        retries => 0, failed => 0 },
+          consumer => { position => 42, high_watermark => 45, last_stable_offset => 45, lag => 3,
+                        paused => 0 } } } },
+      producer => { messages => 112, bytes => 13_000, buffer_memory => 0, is_full => 0,
+                    producer_id => -1, producer_epoch => -1 },
+      group => { group_id => 'workers', group_protocol => 'classic', group_instance_id => undef,
+                 member_id => '...', generation => 3, state => 'stable', partitions => 4 },
+      transaction => { transactional_id => 'copy-1', state => 'open', number => 17 } }
+
+What C<brokers> have is described at L</stats([@others])> of a connection; C<connections> tells how far each is: C<idle>,
+C<connecting>, C<ready> or C<checking>. Of a partition that is written to, C<waiting> counts the messages that have not left,
+C<in_flight> the batches that wait for their answer, C<batches>, C<messages> and C<bytes> what brokers have taken, C<bytes>
+as they were sent, compressed where they were, C<largest> the largest batch, C<retries> how often batches had to be sent
+again, C<failed> messages that were given up. Of one that is read, C<lag> is how many offsets lie between the position and
+what may be read, which is up to the last stable offset with C<read_committed>, as far as the last answer has told.
+C<lag> itself asks the brokers. C<group> is undef without a group, C<transaction> without a C<transactional_id>.
+
+F<eg/metrics.pl> serves these numbers to Prometheus.
 
 =head2 error_name($code)
 
@@ -1824,6 +1912,7 @@ The module itself looks at none. Tests, examples and benchmarks do:
     KAFKA_TOPIC          topic for examples
     KAFKA_GROUP_ID       consumer group for examples
     KAFKA_LIMIT          how many messages the example consumer reads
+    KAFKA_METRICS_PORT   port of the example that serves metrics
     KAFKA_COUNT          how many messages the fire-and-forget example sends, and how many
                          times the reconnecting one asks
     KAFKA_INTERVAL       seconds between these times

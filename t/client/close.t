@@ -11,6 +11,7 @@ use TestKafka;
 
 my @METHODS = qw(
     connect produce produce_many flush assign seek offsets_for lag poll
+    stats metadata is_connected assignment subscription
     subscribe commit unsubscribe
     begin_transaction send_offsets_to_transaction commit_transaction abort_transaction
 );

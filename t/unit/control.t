@@ -53,6 +53,7 @@ use SetLoop;
 
     sub new     { return bless { conns => [], at => [] }, shift }
     sub conn    { my ($self) = @_; push @{ $self->{conns} }, TestConn->new; return $self->{conns}[-1] }
+    sub counts  { return 0 }
     sub closed_early { return 'closed early' }
     sub connect { my ($self, undef, $host, $port) = @_; push @{ $self->{at} }, "$host:$port"; return }
 }

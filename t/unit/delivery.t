@@ -6,6 +6,7 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Consumer::Assigned;
 use EV::Kafka::Consumer::Delivery;
+use EV::Kafka::Consumer::Ends;
 use EV::Kafka::Consumer::Progress;
 use EV::Kafka::Consumer::Round;
 use EV::Kafka::Loop;
@@ -40,8 +41,9 @@ sub delivery {
     my $outbox   = EV::Kafka::Outbox->new($loop, $settings, sub { 0 });
     my $assigned = EV::Kafka::Consumer::Assigned->new($settings);
     $assigned->replace([map { { topic => 't', partition => $_, offset => 0 } } 0, 1]);
+    my $ends     = EV::Kafka::Consumer::Ends->new(outbox => $outbox, options => $settings, assigned => $assigned);
     my $delivery = EV::Kafka::Consumer::Delivery->new(loop => $loop, outbox => $outbox, options => $settings,
-        assigned => $assigned, progress => EV::Kafka::Consumer::Progress->new(assigned => $assigned),
+        assigned => $assigned, ends => $ends, progress => EV::Kafka::Consumer::Progress->new(assigned => $assigned),
         news => sub { push @news, "@_" });
     return ($delivery, \@got, $assigned, \@news, $outbox, $settings);
 }

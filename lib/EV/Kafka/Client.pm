@@ -15,6 +15,7 @@ use EV::Kafka::Offsets;
 use EV::Kafka::Options;
 use EV::Kafka::Outbox;
 use EV::Kafka::Producer;
+use EV::Kafka::Stats;
 use EV::Kafka::Transactions;
 
 # The client itself knows
@@ -106,6 +107,7 @@ sub _build {
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
     $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group));
+    $self->{stats} = EV::Kafka::Stats->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group transactions));
     return;
 }
 
@@ -137,6 +139,7 @@ sub connect {
 sub _connect {
     my ($self, $cb) = @_;
     my $is_connected = $self->{cluster}->is_connected;
+    $self->{stats}->begin;
     return $self->{outbox}->call($cb, $self->{cfg}{meta}) if $is_connected && $self->{producer}->has_identity;
     push @{ $self->{waiters} }, $cb if $cb;
     return $is_connected ? $self->{producer}->renew : $self->{cluster}->connect;
@@ -186,6 +189,12 @@ sub _check_open {
     return;
 }
 
+sub stats        { shift->_public(stats    => stats          => @_) }
+sub metadata     { shift->_public(cluster  => known_metadata => @_) }
+sub is_connected { shift->_public(cluster  => is_reachable   => @_) }
+sub assignment   { shift->_public(consumer => assignment     => @_) }
+sub subscription { shift->_public(group    => subscription   => @_) }
+
 sub subscribe   { shift->_public(group => subscribe   => @_) }
 sub unsubscribe { shift->_public(group => unsubscribe => @_) }
 sub commit      { shift->_public(group => commit      => @_) }
@@ -198,7 +207,7 @@ sub _shut_down {
     $self->{state} = 'closed';
     my $error = EV::Kafka::Error->closed;
     $self->{outbox}->mute;
-    $self->{$_}->stop for qw(producer cluster);
+    $self->{$_}->stop for qw(stats producer cluster);
     $self->{consumer}->close($error);
     $self->_not_connected($error);
     $self->{group}->close($error);
@@ -219,6 +228,7 @@ sub _leave_to_parent {
     return if $self->{state} eq 'left';
     @$self{qw(state waiters)} = ('left', []);
     $self->{outbox}->forget;
+    $self->{stats}->stop;
     $self->{$_}->abandon for qw(transactions group producer consumer offsets coordinators cluster);
     return;
 }

@@ -164,6 +164,19 @@ sub new_conn { my ($self, $loop) = @_; return $self->{connector}->conn($loop) }
 sub control_conn   { return $_[0]{control}->conn }
 sub answer_timeout { return $_[0]{control}->answer_timeout }
 
+# --- statistics ----------------------------------------------------------------------
+
+sub count { my ($self) = @_; $_->count for @$self{qw(connector links control)}; return }
+
+# By broker, and of the connection for Metadata.
+sub stats { my ($self) = @_; return ($self->{links}->stats, $self->{control}->stats) }
+
+# Whether brokers have answered, and not all of them are lost since.
+sub is_reachable { my ($self) = @_; return $self->is_connected && $self->{outage} eq '' ? 1 : 0 }
+
+# As connect's callback gets them.
+sub known_metadata { return $_[0]{topics}->meta }
+
 # Runs what waits for a connection to the broker.
 sub run_on_broker {
     my ($self, $node_id) = @_;
@@ -327,10 +340,19 @@ The brokers. All is as L<EV::Kafka::Cluster::Topics> has it.
 
 Why that cannot be used now, as one word and a text; nothing if it can.
 
-=head2 connect, is_started, is_connected, waits_for_connect, not_started
+=head2 connect, is_started, is_connected, is_reachable, waits_for_connect, not_started
 
-Asks for the first metadata; whether that was done, and whether it is there. What waits for it to be asked for, as
+Asks for the first metadata; whether that was done, whether it is there, and whether brokers
+still answer. What waits for it to be asked for, as
 L<EV::Kafka::Waits> has it.
+
+=head2 known_metadata
+
+What is known of the cluster, as C<connect> calls back with it.
+
+=head2 count, stats
+
+What connections do is counted from now on; what they have done, by broker, and of the one for Metadata.
 
 =head2 want($topic, [$delay]), want_to_write($topic), refresh, is_wanted($topic)
 

@@ -8,6 +8,7 @@ use Scalar::Util qw(weaken);
 use EV::Kafka::Consumer::Answer;
 use EV::Kafka::Consumer::Assigned;
 use EV::Kafka::Consumer::Delivery;
+use EV::Kafka::Consumer::Ends;
 use EV::Kafka::Consumer::Fetcher;
 use EV::Kafka::Consumer::Log;
 use EV::Kafka::Consumer::Places;
@@ -21,6 +22,7 @@ use EV::Kafka::Partitions;
 #   assigned   what is assigned, and its positions
 #   progress   what of it the program is not done with
 #   places     at which broker that may be fetched
+#   ends       where it ends, and whether it is there
 #   delivery   hands what has come to the program
 #   position   moves positions, and looks them up
 #   log        whether the log that was read is still the leader's
@@ -43,6 +45,7 @@ sub new {
     $ground{assigned} = $self->{assigned} = EV::Kafka::Consumer::Assigned->new($about{options});
     $ground{progress} = $self->{progress} = EV::Kafka::Consumer::Progress->new(%ground);
     $ground{places}   = $self->{places}   = EV::Kafka::Consumer::Places->new(%ground);
+    $ground{ends}     = $self->{ends}     = EV::Kafka::Consumer::Ends->new(%ground);
     $ground{delivery} = $self->{delivery} = EV::Kafka::Consumer::Delivery->new(%ground, news => $self->_hears(
         delivers => sub { $_[0]{tells}->('delivers') },
         takes    => sub { my ($self, @broker) = @_; $self->{fetcher}->fetch_ahead(@broker) },
@@ -191,6 +194,17 @@ sub poll {
         run     => $self->{outbox}->entry($self, _begin => $round),
     });
 }
+
+sub assignment {
+    my ($self) = @_;
+    my $position_of = sub { return ($self->{assigned}->position_of($_[0]))[0] };
+    return [map { { topic => $_->{topic}, partition => $_->{partition}, offset => $position_of->($_) } } $self->{assigned}->all];
+}
+
+# --- statistics -----------------------------------------------------------------------
+
+sub count { return $_[0]{ends}->count }
+sub stats { return $_[0]{ends}->stats }
 
 # --- a group's, and transactions' -----------------------------------------------------
 
@@ -488,6 +502,10 @@ C<positioned>.
 =head2 assign(\@partitions), seek($topic, $partition, $offset, [$cb]), position($topic, $partition), pause(\@partitions), resume(\@partitions), poll([$cb]), done($topic, $partition, $offset), consume, stop_consuming
 
 The program's, see L<EV::Kafka>.
+
+=head2 assignment, count, stats
+
+A copy of what is assigned; what is counted from now on, and a hash of it for each partition.
 
 =head2 assignments, assigned($topic, $partition), assigned_by_key, cursor($assigned), is_current($assigned, $cursor)
 

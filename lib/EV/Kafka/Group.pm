@@ -103,6 +103,23 @@ sub committed {
     return $self->{member} ? $self->{commits}->committed($done) : $done->(undef, NOT_SUBSCRIBED);
 }
 
+# The topics; none without a group.
+sub subscription {
+    my ($self) = @_;
+    return $self->{member} ? [@{ $self->{member}->record->{topics} }] : [];
+}
+
+# Undef without a group.
+sub stats {
+    my ($self) = @_;
+    my $member = $self->{member} or return undef;
+    my $record = $member->record;
+    return {
+        map({ $_ => $record->{$_} } qw(group_id group_protocol group_instance_id member_id generation state)),
+        partitions => scalar $self->{consumer}->assignments,
+    };
+}
+
 # --- what others ask and tell -------------------------------------------------------
 
 # The generation, the member's id and its instance id, if it is a member of that group: the
@@ -461,6 +478,10 @@ C<is_here>.
 =head2 subscribe, unsubscribe, commit, committed
 
 The client's.
+
+=head2 subscription, stats
+
+The topics; who the member is and how it stands, undef without one.
 
 =head2 member($group_id), group_id, generation, goes_back($partition, $offset)
 

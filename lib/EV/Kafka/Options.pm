@@ -67,6 +67,10 @@ my %CHECK = (
     on_error          => \&_callback,
     errors            => \&_errors,
     on_notice         => \&_callback,
+    on_eof            => \&_callback,
+    on_stats          => \&_callback,
+    on_throttle       => \&_callback,
+    stats_interval    => _number_check(min => 0),
     on_connect        => \&_callback,
     on_message        => \&_callback,
     on_batch          => \&_callback,
@@ -106,6 +110,7 @@ my %SECONDS = (
     broker_timeout       => 1_000,
     delivery_timeout     => 10_000,
     flush_timeout        => 10_000,
+    stats_interval       => 10_000,
     metadata_refresh     => 10_000,
     connections_max_idle => 10_000,
 );

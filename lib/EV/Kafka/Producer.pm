@@ -143,6 +143,20 @@ sub on_drain {
     return;
 }
 
+# --- statistics ----------------------------------------------------------------------------
+
+sub count { return $_[0]{accumulator}->count }
+
+# Its own, and those of partitions.
+sub stats {
+    my ($self) = @_;
+    my ($messages, $bytes)   = $self->buffered;
+    my ($producer_id, $epoch) = $self->identity;
+    my %own = (messages => $messages, bytes => $bytes, buffer_memory => $self->{options}{buffer_memory},
+        is_full => $self->{buffer}->is_full, producer_id => $producer_id, producer_epoch => $epoch);
+    return (\%own, $self->{accumulator}->stats);
+}
+
 # For the client, whose native produce puts messages there.
 sub accumulator { return $_[0]{accumulator} }
 
@@ -617,6 +631,10 @@ What the transaction has to say.
 =head2 begin_transaction, keep_for_next, abort_transaction, end_transaction, leave_transaction, unregistered, registered($topic, $partition), in_transaction, fail_unsent($text)
 
 Its messages.
+
+=head2 count, stats
+
+What is settled is counted from now on; its own numbers, and a hash for each partition.
 
 =head2 stop, close($error), abandon
 

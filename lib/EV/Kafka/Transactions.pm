@@ -25,6 +25,14 @@ sub new {
     return bless { below => {%below}, number => 0, rules => '' }, $class;
 }
 
+# Undef without a transactional id.
+sub stats {
+    my ($self) = @_;
+    my $id = $self->{below}{options}{transactional_id} // return undef;
+    my $open = $self->{open};
+    return { transactional_id => $id, state => $open ? $open->state : 'none', number => $self->{number} };
+}
+
 # --- the program's --------------------------------------------------------------------
 
 sub begin {
@@ -219,6 +227,10 @@ Without any transaction.
 =head2 begin([$method]), send_offsets($group_id, $cb), commit($cb), abort($cb), run($work, [\%how], [$cb])
 
 The program's, see L<EV::Kafka/begin_transaction>.
+
+=head2 stats
+
+How the transaction stands, undef without a transactional id.
 
 =head2 transaction_failed($harm, $text, [$number]), progress, identified, identity_failed($error, $had_one), epoch_needed
 

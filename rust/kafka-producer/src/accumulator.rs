@@ -15,6 +15,7 @@
 //! When a sealed batch may leave is the matter of `partition.rs`; what transactions add to it, of `transaction.rs`.
 
 mod append;
+mod counting;
 mod failure;
 mod giving_up;
 mod identity;
@@ -38,6 +39,8 @@ use crate::partition::{Partition, Terms};
 use crate::settings::Settings;
 use crate::topic::Topic;
 use crate::verdict::Hearer;
+
+pub use self::counting::{Counts, PartitionStats};
 
 /// So many times as long as a batch waits with others' records may its own be apart: a batch lives and fails as a whole.
 const SPANS_IN_PATIENCE: u32 = 20;
@@ -129,6 +132,8 @@ pub struct Accumulator<C> {
     acks: Option<i16>,
     /// That of the records that are being unparked.
     unparking: Option<Origin>,
+    /// What has been settled, if that is counted.
+    counts: Option<HashMap<Place, Counts>>,
 }
 
 impl<C> Accumulator<C> {
@@ -160,6 +165,7 @@ impl<C> Accumulator<C> {
             generation: 0,
             acks: None,
             unparking: None,
+            counts: None,
         }
     }
 

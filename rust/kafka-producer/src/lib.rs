@@ -8,7 +8,7 @@
 //! * [`verdict`]: what becomes of a batch that a broker has not taken.
 //! * `buffers`: memory. `ledger`: records of transactions.
 //! * `accumulator` holds it all together; its parts are sorted by what happens to records: `append`, `parked`, `request`,
-//!   `outcome`, `failure`, `giving_up`; and by what they go by: `options`, `identity`, `transaction`.
+//!   `outcome`, `failure`, `giving_up`, `counting`; and by what they go by: `options`, `identity`, `transaction`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -23,7 +23,7 @@ mod settings;
 mod topic;
 pub mod verdict;
 
-pub use accumulator::{Accumulator, Fate, GivenUp, Outgoing, Place};
+pub use accumulator::{Accumulator, Counts, Fate, GivenUp, Outgoing, PartitionStats, Place};
 pub use batch::{BatchId, Identity, Sealed, Stamp, LEND_FROM};
 pub use chunk::{Answered, Destination, Question};
 pub use partition::NO_LEADER;

@@ -150,6 +150,17 @@ impl<C> Partition<C> {
         oldest.into_iter().flatten().min()
     }
 
+    /// Records that are not in flight, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let sealed = self.sealed.iter().chain(&self.later);
+        let sealed = sealed.map(|batch| (batch.count, batch.bytes.len()));
+        let open = self.open.iter();
+        let open = open.map(|open| (open.builder.count(), open.builder.len()));
+        sealed.chain(open).fold((0, 0), |sum, (records, bytes)| {
+            (sum.0 + records, sum.1 + bytes)
+        })
+    }
+
     /// The transaction of the batches that came before it begins: they get the ids of younger ones than all the others.
     pub fn begin(&mut self, mut new_id: impl FnMut() -> BatchId) {
         let Some(oldest) = self.later.front().map(|batch| batch.origin.generation) else {

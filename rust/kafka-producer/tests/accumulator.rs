@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_producer::verdict::Cause;
 use kafka_producer::{
-    Accumulator, Appended, BatchId, Destination, Fate, Identity, NewRecord, Refused, Settings,
-    LEND_FROM, NO_LEADER,
+    Accumulator, Appended, BatchId, Counts, Destination, Fate, Identity, NewRecord, Refused,
+    Settings, LEND_FROM, NO_LEADER,
 };
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
 use kafka_wire::{murmur2, Codec, ErrorCode, Pieces};
@@ -737,4 +737,53 @@ fn the_memory_of_a_batch_serves_the_next_one() {
         accumulator.acknowledge(id).expect("in flight");
     }
     assert!(places.windows(2).skip(1).all(|two| two[0] == two[1]));
+}
+
+#[test]
+fn what_has_become_of_records_is_counted_by_partition() {
+    let mut accumulator = accumulator();
+    let send = |accumulator: &mut Accumulator<u32>, partition, records| {
+        for _ in 0..records {
+            append(accumulator, partition, b"value", None);
+        }
+        accumulator.all_due();
+        let request = accumulator.take_request([1, 2, 1][partition]);
+        (request[0].id, request[0].bytes.len() as u64)
+    };
+    let (uncounted, _) = send(&mut accumulator, 0, 1);
+    accumulator.acknowledge(uncounted);
+    assert!(accumulator.stats().is_empty(), "nobody has asked");
+
+    accumulator.count();
+    let (id, small) = send(&mut accumulator, 0, 2);
+    refuse(&mut accumulator, id, ErrorCode::NotEnoughReplicas);
+    accumulator.resume();
+    NOW.set(NOW.get() + Duration::from_secs(5));
+    accumulator.resume();
+    accumulator.take_request(1);
+    accumulator.acknowledge(id);
+    let (id, large) = send(&mut accumulator, 0, 3);
+    accumulator.acknowledge(id);
+    let (id, _) = send(&mut accumulator, 1, 1);
+    let failed = accumulator.failed(id, Cause::Refused(ErrorCode::InvalidRecord.code()), "", 0.5);
+    assert!(matches!(failed, Some((_, Fate::Failed { .. }))));
+    send(&mut accumulator, 2, 1);
+    append(&mut accumulator, 2, b"waits", None);
+
+    let stats = accumulator.stats();
+    let partitions: Vec<_> = stats.iter().map(|of| of.partition).collect();
+    assert_eq!(partitions, [0, 1, 2]);
+    let counts = Counts {
+        batches: 2,
+        messages: 5,
+        bytes: small + large,
+        largest: large,
+        retries: 1,
+        failed: 0,
+    };
+    assert_eq!(stats[0].counts, counts);
+    assert_eq!(stats[1].counts.failed, 1);
+    assert_eq!((stats[2].waiting, stats[2].in_flight), (1, 1));
+    assert!(stats[2].waiting_bytes > b"waits".len());
+    assert_eq!(stats[2].counts, Counts::default());
 }

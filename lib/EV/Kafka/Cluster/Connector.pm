@@ -6,6 +6,7 @@ use EV::Kafka::Conn;
 
 # Connections as the client's options want them.
 #   addresses  what has been learned of names, which all of them share
+#   counts     they count what they do
 
 # Seconds to connect, and again for each phase of the handshake.
 use constant CONNECT_TIMEOUT => 10;
@@ -13,18 +14,24 @@ use constant CONNECT_TIMEOUT => 10;
 # tells: opens, before there is one.
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(outbox options tells)), addresses => undef }, $class;
+    return bless { map({ $_ => $about{$_} } qw(outbox options tells)), addresses => undef, counts => 0 }, $class;
 }
 
-# On the loop that is given, or on the client's.
+# Those that are made from now on count; the others do so by themselves.
+sub count  { $_[0]{counts} = 1; return }
+sub counts { return $_[0]{counts} }
+
+# On the loop that is given, or on the client's, to that broker if it is known.
 sub conn {
-    my ($self, $loop) = @_;
+    my ($self, $loop, $node_id) = @_;
     my $options = $self->{options};
     $self->{tells}->('opens');
     my $conn = _bare($loop || $options->{loop});
     $conn->client_id($options->{client_id});
     defined $options->{$_} and $conn->$_($options->{$_}) for qw(strings headers);
     $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
+    $conn->on_throttle($self->{outbox}->entry($self, _throttled => $node_id)) if $options->{on_throttle};
+    $conn->_count if $self->{counts};
     $conn->_secure_like($options->{security}) if $options->{security};
     $conn->request_timeout($options->{request_timeout});
     $conn->_share_addresses($self->{addresses} ||= _bare($options->{loop}));
@@ -54,6 +61,12 @@ sub _noticed {
     return defined $text ? $outbox->notice("conn:$subject", $text) : $outbox->notice_over("conn:$subject");
 }
 
+sub _throttled {
+    my ($self, $node_id, $throttle_time_ms, $api) = @_;
+    my %about = (api => $api, defined $node_id ? (broker => $node_id) : ());
+    return $self->{outbox}->call_as(on_throttle => $self->{options}{on_throttle}, $throttle_time_ms, \%about);
+}
+
 sub close {
     my ($self) = @_;
     $self->{addresses} = undef;
@@ -80,9 +93,13 @@ share what they learn of host names.
 
 Of an L<EV::Kafka::Outbox> and the options.
 
-=head2 conn([$loop])
+=head2 conn([$loop, [$node_id]])
 
 A connection that is not connected yet.
+
+=head2 count, counts
+
+Connections count what they do from the beginning; whether that is so.
 
 =head2 connect($conn, $host, $port)
 

@@ -14,6 +14,7 @@ use Scalar::Util qw(refaddr);
 #   turn         which broker is asked first when it is not the current one
 #   is_doubted   the current one is not asked the next time
 #   doubt        { answers, turns }: answers in a row that say nothing new
+#   counted      the connection that has counted for all of them so far, if anybody wants to know
 
 # Seconds a broker may take at most to answer a Metadata request, before the next
 # one is asked: whatever a program lets requests take, another broker knows as well.
@@ -98,6 +99,25 @@ sub drop {
     return;
 }
 
+# Gives undef as long as there is none.
+sub stats { my ($self) = @_; my $conn = $self->{counted} // $self->conn; return $conn && $conn->stats }
+
+sub count {
+    my ($self) = @_;
+    my $attempt = $self->{attempt} || {};
+    my $conn = $self->{counted} = $attempt->{conn} // $self->conn // return;
+    $conn->_count;
+    return;
+}
+
+sub _goes_on_counting {
+    my ($self, $conn) = @_;
+    return unless $self->{connector}->counts;
+    $conn->_count($self->{counted});
+    $self->{counted} = $conn;
+    return;
+}
+
 # --- the candidates -----------------------------------------------------------------
 
 # The brokers of the cluster first; when none of them answers, the bootstrap
@@ -118,6 +138,7 @@ sub _next_candidate {
     my $address = shift @{ $attempt->{candidates} } or return $self->_nobody_answers;
     my $conn    = $attempt->{conn} = $self->{connector}->conn;
     $conn->request_timeout($self->answer_timeout);
+    $self->_goes_on_counting($conn);
     @$attempt{qw(name address is_sent)} = (join(':', @$address), $address, 0);
     my ($outbox, $id) = ($self->{outbox}, refaddr $conn);
     $conn->on_connect($outbox->entry($self, '_ready', $id));
@@ -232,7 +253,7 @@ sub close {
     my ($self) = @_;
     $self->stop;
     $self->drop;
-    $self->{attempt} = $self->{published}{bootstrap_conn} = undef;
+    $self->{attempt} = $self->{counted} = $self->{published}{bootstrap_conn} = undef;
     return;
 }
 
@@ -268,6 +289,10 @@ The connection, the seconds that an answer may take, and how to be rid of it.
 =head2 answered_about_topics($is_nothing_new)
 
 After some answers without news another broker is asked.
+
+=head2 count, stats
+
+What the connections do is counted from now on; what they have done, one after the other.
 
 =head2 stop, close
 

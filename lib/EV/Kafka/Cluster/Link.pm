@@ -55,7 +55,7 @@ sub new {
         state     => 'idle',
         tries     => 0,
     }, $class;
-    my ($outbox, $conn) = ($about{outbox}, $about{connector}->conn);
+    my ($outbox, $conn) = ($about{outbox}, $about{connector}->conn(undef, $about{node_id}));
     $conn->on_connect($outbox->entry($self, '_connected'));
     $conn->on_error($outbox->entry($self, '_said'));
     $conn->on_disconnect($outbox->entry($self, '_down'));
@@ -149,6 +149,8 @@ sub longest_quiet {
     my ($options) = @_;
     return CHECK_AFTER * ($options->{request_timeout} // CHECK_PATIENCE || CHECK_PATIENCE);
 }
+
+sub count { return $_[0]{conn}->_count }
 
 sub departure {
     my ($self) = @_;
@@ -311,6 +313,10 @@ The connection if something may be sent now.
 =head2 request_failed
 
 A request was lost with the connection.
+
+=head2 count
+
+What the connection does is counted.
 
 =head2 is_idle, idle, is_silent, departure
 

@@ -113,6 +113,26 @@ sub _unreachable {
 # Metadata came from this address.
 sub answered_at { $_[0]{answered_at} = $_[1]; return }
 
+# --- statistics ----------------------------------------------------------------------
+
+sub count { my ($self) = @_; $_->count for $self->_all; return }
+
+# By broker, whatever its connections are for.
+sub stats {
+    my ($self) = @_;
+    my %links;
+    push @{ $links{ $_->{node_id} } }, $_ for $self->_all;
+    return { map { $_ => $self->_broker_stats($_, @{ $links{$_} }) } keys %links };
+}
+
+sub _broker_stats {
+    my ($self, $node_id, @links) = @_;
+    my ($first, @others) = map { $_->{conn} } @links;
+    my $broker = $self->{topics}->broker($node_id) || {};
+    return { %{ $first->stats(@others) }, host => $broker->{host}, port => $broker->{port},
+        connections => { map { $_->{purpose} => $_->{state} } @links } };
+}
+
 # --- connections that nobody uses ---------------------------------------------------
 
 # Closed before a broker does: what is closed by ourselves takes no message along.
@@ -257,6 +277,10 @@ Opens the link, which is made when there is none; its connection if something ma
 =head2 longest_quiet
 
 Seconds for which nothing may have moved on a connection that something is entrusted to.
+
+=head2 count, stats
+
+What the connections do is counted from now on; what they have done, by broker.
 
 =head2 answered_at($address)
 

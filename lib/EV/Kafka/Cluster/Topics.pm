@@ -59,6 +59,8 @@ sub leader {
     return $self->{published}{leaders}{"$topic:$partition"};
 }
 
+sub meta { return $_[0]{published}{meta} }
+
 # The epoch of the partition's leader, -1 when the broker does not tell it.
 sub leader_epoch {
     my ($self, $topic, $partition) = @_;
@@ -412,6 +414,10 @@ Whether there is a leader, whether the topic or partition is there, and how many
 
 Why that cannot be used now, as one word and a text, or nothing; which topic may be meant instead, as the end
 of a text.
+
+=head2 meta
+
+What answers have said so far, undef before the first.
 
 =head2 is_gone($topic, $partition)
 

@@ -24,7 +24,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster offsets assigned position log)) }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox cluster offsets assigned ends position log)) }, $class;
 }
 
 # Where in the native answer's summary of a partition a thing stands.
@@ -44,14 +44,17 @@ use constant {
 sub read {
     my ($self, $broker, $fetch, $fetched) = @_;
     my $index = 0;
+    my $told  = $fetch->{told};
     my @parts;
     for my $answer ($fetched->partitions) {
         if (my $part = $broker->part_of($fetch, $answer->[KEY])) {
             @$part{qw(fetched index)} = ($fetched, $index);
             push @parts, $self->_take($fetch, $part, $answer);
         }
+        delete $told->{ $answer->[KEY] } if $told;
         $index++;
     }
+    $self->{ends}->unchanged($_) for map { $broker->part_of($fetch, $_) } keys %{ $told || {} };
     for my $part (map { $broker->part_of($fetch, $_) } $fetched->passed_over) {
         $self->_delay($part->{cursor});
         next unless $self->{assigned}->is_wanted($part);
@@ -73,6 +76,7 @@ sub _take {
     my ($code, $next, $epoch) = @$answer[ERROR_CODE, NEXT_OFFSET, LAST_EPOCH];
     return $self->_diverges($part, @$answer[DIVERGING_EPOCH, DIVERGING_END], $is_next)
         if !$code && $answer->[DIVERGING_END] >= 0;
+    $self->{ends}->learns($part, @$answer[HIGH_WATERMARK, LAST_STABLE_OFFSET]) if $fetch->{told} && !$code && $is_next;
     my $end = $answer->[$self->{offsets}->isolation ? LAST_STABLE_OFFSET : HIGH_WATERMARK];
     my $is_stuck = !$code && $next == $from && $end > $from;
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);

@@ -24,6 +24,7 @@ use EV::Kafka::Error;
 #   has_joined  the rounds that have come later
 #   is_sent     it has left
 #   asked       poll wants what comes with it
+#   told        by "topic:partition" what the broker was told with it, if that matters to EV::Kafka::Consumer::Ends
 #   asked_of    by "topic:partition", where that is otherwise
 #   max_bytes   what was asked for
 #   large       the broker's
@@ -49,7 +50,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        map({ $_ => $about{$_} } qw(node_id loop outbox options cluster offsets assigned places delivery news)),
+        map({ $_ => $about{$_} } qw(node_id loop outbox options cluster offsets assigned ends places delivery news)),
         told => EV::Kafka::FetchSession->new, parts => {}, terms => '', large => {}, failures => 0,
     }, $class;
 }
@@ -137,6 +138,7 @@ sub _send_later {
 sub _send {
     my ($self, $conn) = @_;
     my ($fetch, $options, $large) = @$self{qw(fetch options large)};
+    $fetch->{told} = $self->{ends}->is_wanted ? {} : undef;
     $self->_tell_session($conn);
     return $self->_end($fetch) unless %{ $self->{parts} };
 
@@ -193,6 +195,8 @@ sub _want {
     my $part = $self->{parts}{ $place->{key} } = { assigned => $assigned, cursor => $cursor, generation => $cursor->{generation},
         from => $from, last_epoch => $last_epoch };
     weaken($part->{cursor});
+    my $told = $self->{fetch}{told};
+    $told->{ $place->{key} } = 1 if $told;
     $self->{told}->want(@partition, $from, $self->{cluster}->leader_epoch(@partition), $last_epoch, $max_bytes);
     return;
 }

@@ -33,6 +33,8 @@ use EV::Kafka::Loop;
 #   max_bytes    what the next fetch asks for when a batch did not fit
 #   checked_epoch    the leader epoch under which it was found to be in the log;
 #                checking while that is being asked
+#   high_watermark, last_stable_offset   where it ends, if somebody wants to know
+#   told_end         the end that the program was told of, while the position is there
 #   key, changes     "topic:partition", which is put in there when it may have to be asked for otherwise, or not
 #                any more: EV::Kafka::Consumer::Assigned's
 # A new assignment makes new cursors, which is how late answers are told apart.
@@ -228,7 +230,7 @@ sub goes_on_at {
 sub moves {
     my ($self, $epoch) = @_;
     @$self{qw(epoch position_epoch)} = ($epoch // NO_EPOCH) x 2;
-    delete @$self{qw(max_bytes held unheard)};
+    delete @$self{qw(max_bytes held unheard told_end)};
     $self->{divergences} = 0;
     $self->drop_fetched;
     return $self->stays;
@@ -279,6 +281,7 @@ sub took {
     $self->{base} = $from unless defined $self->{next};
     @$self{qw(next epoch)} = ($next, $epoch);
     $self->{ahead}++;
+    delete $self->{told_end};
     $self->{divergences} = 0;
     return $self->_has_changed;
 }
@@ -291,6 +294,30 @@ sub delivered {
     $self->{position_epoch} = $epoch if $epoch >= 0;
     delete @$self{qw(next base)} if defined $self->{next} && $self->{next} == $position;
     return $self->_has_changed;
+}
+
+# --- where it ends --------------------------------------------------------------
+
+sub ends_at {
+    my ($self, @ends) = @_;
+    @$self{qw(high_watermark last_stable_offset)} = @ends;
+    return;
+}
+
+# Of what may be read, undef if that is not known.
+sub end {
+    my ($self, $is_committed) = @_;
+    return $self->{ $is_committed ? 'last_stable_offset' : 'high_watermark' };
+}
+
+sub watermarks { my ($self) = @_; return map { $_ => $self->{$_} } qw(high_watermark last_stable_offset) }
+
+# The position is there. False if the program was told so.
+sub reaches {
+    my ($self, $end) = @_;
+    return 0 if defined $self->{told_end} && $self->{told_end} == $end;
+    $self->{told_end} = $end;
+    return 1;
 }
 
 # --- the log it reads -----------------------------------------------------------
@@ -395,6 +422,10 @@ on; and going on, which gives what was kept.
 =head2 is_next($generation, $from, $position), took($from, $next, $epoch), delivered($position, $epoch, $is_done)
 
 Whether an answer brings what comes next, what it brought, and how far that was delivered.
+
+=head2 ends_at($high_watermark, $last_stable_offset), end($is_committed), watermarks, reaches($end)
+
+Where the partition ends, as pairs too; the position is there, which is false when that was told.
 
 =head2 check_begins, check_ends([$epoch]), is_checked($epoch), epoch_has_gone($known), forget_epoch, diverges
 

@@ -36,7 +36,7 @@ use constant SLICE_MS => 5;
 sub new {
     my ($class, %about) = @_;
     return bless {
-        map({ $_ => $about{$_} } qw(loop outbox options assigned progress news)),
+        map({ $_ => $about{$_} } qw(loop outbox options assigned progress ends news)),
         consuming => 0, answers => [], current => undef, active => 0, sated => -1, held => {}, unheard => 0,
     }, $class;
 }
@@ -221,11 +221,19 @@ sub _deliver_part {
         return 1;
     }
     if (!$part->{records}) {
-        $self->{assigned}->delivered($part, 1);
+        $self->_delivered($part, 1);
         return 1;
     }
     my $listener = $self->listener or return $self->_keep_for_listener($part);
     return $self->_hand_over($part, int(1000 * $seconds) + 1, @$listener);
+}
+
+# That it was the last there is is told before anything else comes.
+sub _delivered {
+    my ($self, $part, $is_done) = @_;
+    $self->{assigned}->delivered($part, $is_done);
+    return unless $is_done && $self->{ends}->look(@$part{qw(assigned cursor)});
+    return $self->{outbox}->drain;
 }
 
 # With on_message_die => 'hold' native code also gives what the callback died of.
@@ -239,7 +247,7 @@ sub _hand_over {
         : (deliver_batches => $code, $ms, $self->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops, $in_progress);
     # Nothing comes of it in a child that a handler has forked and returned in.
     my ($is_done, @died) = $self->{outbox}->hand_over($assigned, hand_over => $part, @how) or return 1;
-    $assigned->delivered($part, $is_done);
+    $self->_delivered($part, $is_done);
     $self->_hold_partition($part, $name, @died) if @died;
     return 1                                    if @died;
     return $in_progress ? $self->_is_through($part, $is_done, $in_progress) : $is_done;

@@ -29,7 +29,7 @@ sub new {
         unchecked => sub { my ($self, @partition) = @_; $self->{log}->check(@partition) },
     );
     weaken(my $weak = $self);
-    $self->{for_brokers} = { map({ $_ => $about{$_} } qw(loop outbox options cluster offsets assigned places delivery)), news => sub {
+    $self->{for_brokers} = { map({ $_ => $about{$_} } qw(loop outbox options cluster offsets assigned ends places delivery)), news => sub {
         my ($event, @about) = @_;
         my $self = $weak or return;
         $heard{$event}->($self, @about);

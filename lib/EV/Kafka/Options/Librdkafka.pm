@@ -25,6 +25,7 @@ my %OPTION = (
     (map { $_ => [delivery_timeout => \&_seconds] } qw(message.timeout.ms delivery.timeout.ms)),
     'socket.timeout.ms'       => [request_timeout => \&_seconds],
     'request.timeout.ms'      => [broker_timeout => \&_seconds],
+    'statistics.interval.ms'  => [stats_interval => \&_seconds],
     'connections.max.idle.ms' => [connections_max_idle => \&_seconds],
     'topic.metadata.refresh.interval.ms' => [metadata_refresh => sub { $_[1] eq '-1' ? 0 : _seconds(@_) }],
     'queue.buffering.max.kbytes' => [buffer_memory => sub { _number(@_) * 1024 }],
@@ -238,6 +239,7 @@ A property that has no counterpart croaks with its name: nothing is dropped with
     request.timeout.ms                      broker_timeout, in seconds
     socket.nagle.disable                    true only: always so
     connections.max.idle.ms                 connections_max_idle, in seconds
+    statistics.interval.ms                  stats_interval, in seconds
     topic.metadata.refresh.interval.ms      metadata_refresh, in seconds; -1 is 0
     allow.auto.create.topics                allow_auto_create_topics
     fetch.wait.max.ms                       fetch_max_wait_ms

@@ -85,7 +85,7 @@ sub _confirm {
     $_->{is_confirming} = 1 for @waiters;
     my $confirming = { left => scalar @conns, waiters => \@waiters };
     my $confirmed  = $self->{outbox}->entry($self, '_confirmed', $confirming);
-    $_->metadata([], $confirmed) for @conns;
+    for my $conn (@conns) { $conn->metadata([], $confirmed) }
     return;
 }
 

@@ -12,6 +12,7 @@ mod natives;
 mod options;
 mod pump;
 mod request;
+mod stats;
 mod transaction_xsubs;
 mod xsubs;
 

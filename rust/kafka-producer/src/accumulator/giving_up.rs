@@ -98,6 +98,7 @@ impl<C> Accumulator<C> {
 
     fn give_up(&mut self, place: &Place, batch: Sealed<C>) -> GivenUp<C> {
         self.spend_on_failure(place, &batch);
+        self.count_failed(place, &batch);
         self.settled(place, &batch);
         GivenUp {
             topic: place.topic,

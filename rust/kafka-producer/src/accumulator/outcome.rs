@@ -67,6 +67,7 @@ impl<C> Accumulator<C> {
     pub fn acknowledge(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, mut batch) = self.sent.remove(&id)?;
         self.state(&place).acknowledged(batch.stamp);
+        self.count_delivered(&place, &batch);
         self.settled(&place, &batch);
         let bytes = std::mem::take(&mut batch.bytes);
         // Compressed bytes leave no room for another batch; where that one was built has been kept already.
@@ -80,6 +81,7 @@ impl<C> Accumulator<C> {
     pub(super) fn fail(&mut self, id: BatchId) -> Option<(Place, Sealed<C>)> {
         let (place, batch) = self.sent.remove(&id)?;
         self.spend_on_failure(&place, &batch);
+        self.count_failed(&place, &batch);
         self.settled(&place, &batch);
         Some((place, batch))
     }
