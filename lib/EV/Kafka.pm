@@ -1073,7 +1073,7 @@ and L</close([$cb])>: a program that fails reads again what came since the last 
 C<auto_commit_interval> they are also committed in between, every so many seconds, up to the last record
 whose handler has returned. What works on after its handler has returned says itself what it is done with
 (C<< auto_commit => 'done' >>, L</done($topic, $partition, $offset)>), or commits by itself
-(C<< auto_commit => 0 >>, L</commit([\@offsets], [$cb])>).
+(C<< auto_commit => 0 >>, L</commit([\@offsets], [\%options], [$cb])>).
 
 A program that ends without C<close>, by C<exit>, C<die> or at its last line, leaves its
 groups in an END block, so that others have the partitions at once (not those of a static
@@ -1143,13 +1143,14 @@ ever more slowly; with UNKNOWN_SERVER_ERROR five times. When a JoinGroup has bee
 for good, the member stops: C<on_lost> and C<on_error> are called, and
 C<< $kafka->{cfg}{group}{state} >> is C<stopped>.
 
-=head2 commit([\@offsets], [$cb])
+=head2 commit([\@offsets], [\%options], [$cb])
 
     $kafka->commit(sub {
         my $err = shift;
         warn "commit failed: $err" if $err;
     });
     $kafka->commit([{ topic => 'jobs', partition => 0, offset => 43, metadata => 'batch 7' }], $cb);
+    $kafka->commit(\@offsets, { group_id => 'readers' }, $cb);        # of a group that it is no member of
 
 Commits what has been delivered so far, up to and including the record that
 C<on_message> is being called with; or the offsets that are given, each that of the next record
@@ -1163,6 +1164,18 @@ Of a group's commits one is under way at a time; what is committed meanwhile goe
 next one, the newest offset of each partition. What the coordinator could not do for the
 moment is tried again with what is newest by then, so that what is stored never goes
 back by itself. A topic that has been deleted is left out, unless C<@offsets> names it.
+
+With C<group_id> these are offsets of a group that the client is no member of: a program that assigns its partitions
+itself has a place to keep where it stands, and a tool may put a group somewhere else while nobody is in it. Without
+C<@offsets> it is the position of every partition that is assigned. One commit of a group is under way at a
+time here as well, and the coordinator is asked eight times. When the group has members it takes offsets from them only:
+C<UNKNOWN_MEMBER_ID>.
+
+    $kafka->committed(\@partitions, { group_id => 'readers' }, sub {
+        my ($offsets, $err) = @_;
+        die "$err\n" if defined $err;
+        $kafka->assign([map { +{ %$_, offset => $offsets->{"$_->{topic}:$_->{partition}"} // -2 } } @partitions]);
+    });
 
 =head2 done($topic, $partition, $offset)
 
@@ -1193,15 +1206,16 @@ ends the progress of what will be delivered again, and of nothing before. A reco
 progress all the same (with C<< on_message_die => 'hold' >> it is the next one). C<send_offsets_to_transaction> sends
 positions as they were delivered, whatever is done.
 
-=head2 committed($cb)
+=head2 committed([\@partitions], [\%options], $cb)
 
     $kafka->committed(sub {
         my ($offsets, $err) = @_;
         # { "topic:0" => 42, "topic:1" => undef }
     });
 
-The group's committed offsets of the partitions that are assigned now; undef where
-there is none. Offsets of transactions that are still open are waited for, at most
+The group's committed offsets of the partitions that are given as a list of C<{ topic, partition }>, or of those that are
+assigned now; undef where there is none. With C<< { group_id => 'readers' } >> those of a group that the client is
+no member of, of which the coordinator is asked eight times. Offsets of transactions that are still open are waited for, at most
 C<rebalance_timeout>.
 
 =head2 unsubscribe([$cb])

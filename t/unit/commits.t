@@ -81,7 +81,7 @@ sub commits {
         rebalance_timeout => 60_000, auto_commit_interval => 0, %record,
     });
     push @below, member => $self->{member};
-    $self->{commits} = EV::Kafka::Group::Commits->new(@below, committed => EV::Kafka::Group::Committed->new(@below));
+    $self->{commits} = EV::Kafka::Group::Commits->new(@below, committed => EV::Kafka::Group::Committed->new(@below, group_id => 'g'));
     return $self;
 }
 
@@ -249,7 +249,7 @@ subtest 'the end' => sub {
         commit($self, 'under way');
         $self->{member}->becomes('syncing');
         commit($self, 'waiting');
-        $self->{commits}->committed(sub { push @{ $self->{told} }, "committed: $_[1]" });
+        $self->{commits}->committed(undef, sub { push @{ $self->{told} }, "committed: $_[1]" });
         if ($is_silent) { $self->{commits}->falls_silent }
         else            { $self->{commits}->ends('client closed') }
         is_deeply [told($self)], $is_silent ? [] : ['waiting: client closed', 'committed: client closed', 'under way: client closed'],
@@ -262,7 +262,7 @@ subtest 'what is committed' => sub {
     my $self = commits();
     my @got;
     my $ask = sub { my (@partitions) = @_;
-        $self->{commits}->committed(sub { @got = @_ });
+        $self->{commits}->committed(undef, sub { @got = @_ });
         $self->{conn}{sent}[-1]{answered}->({ error_code => 0, topics => [{ topic => 't', partitions => [@partitions] }] });
     };
     $ask->({ partition => 0, offset => 7, error_code => 0, leader_epoch => 2 }, { partition => 1, offset => -1, error_code => 0 });

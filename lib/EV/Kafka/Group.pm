@@ -14,6 +14,7 @@ use EV::Kafka::Group::Committed;
 use EV::Kafka::Group::ConsumerProtocol;
 use EV::Kafka::Group::Leader;
 use EV::Kafka::Group::Member;
+use EV::Kafka::Group::Outside;
 use EV::Kafka::Group::Session;
 use EV::Kafka::Group::Subscription;
 
@@ -26,6 +27,7 @@ use EV::Kafka::Group::Subscription;
 #   leave_error  what leaving has not done
 #   leave_timer  until it counts as done
 #   goodbye      the request that tells the coordinator, while somebody waits for it
+#   outside      EV::Kafka::Group::Outside: offsets of groups that this client is not in
 #   last         what this client has shared out last as a leader
 #   looked_for   topics that were asked for because they are not known
 # Published in {cfg}: group.
@@ -61,7 +63,8 @@ sub new {
     my ($class, %below) = @_;
     my $self = bless { map({ $_ => $below{$_} } qw(loop outbox options cluster coordinators consumer tells is_here)) }, $class;
     $self->{options}{group} = undef;
-    $self->{last} = \my $last;
+    $self->{last}    = \my $last;
+    $self->{outside} = EV::Kafka::Group::Outside->new(%below);
     return $self;
 }
 
@@ -83,24 +86,34 @@ sub unsubscribe {
 
 sub commit {
     my ($self, @arguments) = @_;
-    my ($given, $cb) = EV::Kafka::Group::CommitArguments->parse(@arguments);
+    my ($given, $group_id, $cb) = EV::Kafka::Group::CommitArguments->offsets(@arguments);
     my $done = sub {
         my (undef, $error) = @_;
         $error = EV::Kafka::Error->from($error)->at(operation => 'OffsetCommit') if defined $error;
         return $self->{outbox}->call($cb, $error) if $cb;
         return defined $error ? $self->{outbox}->report($error->of('commit')) : undef;
     };
+    return $self->{outside}->commit($group_id, $given || [$self->{consumer}->positions], $done) if $self->_is_outside($group_id);
     return $self->{member} ? $self->{commits}->commit($given, $done) : $done->(undef, NOT_SUBSCRIBED);
 }
 
 sub committed {
-    my ($self, $cb) = @_;
+    my ($self, @arguments) = @_;
+    my ($given, $group_id, $cb) = EV::Kafka::Group::CommitArguments->partitions(@arguments);
     my $done = sub {
         my ($committed, $error) = @_;
         $error = EV::Kafka::Error->from($error)->at(operation => 'OffsetFetch') if defined $error;
         return $self->{outbox}->call($cb, $committed, $error);
     };
-    return $self->{member} ? $self->{commits}->committed($done) : $done->(undef, NOT_SUBSCRIBED);
+    return $self->{outside}->committed($group_id, $given || [map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments], $done)
+        if $self->_is_outside($group_id);
+    return $self->{member} ? $self->{commits}->committed($given, $done) : $done->(undef, NOT_SUBSCRIBED);
+}
+
+# Whether a group is meant that this client is no member of.
+sub _is_outside {
+    my ($self, $group_id) = @_;
+    return defined $group_id && $group_id ne ($self->group_id // '');
 }
 
 # The topics; none without a group.
@@ -215,7 +228,7 @@ sub _become {
         return $weak ? $weak->$told(@about) : undef;
     });
     $below{session}    = EV::Kafka::Group::Session->new(%below);
-    $below{committed}  = EV::Kafka::Group::Committed->new(%below);
+    $below{committed}  = EV::Kafka::Group::Committed->new(%below, group_id => $record->{group_id});
     $below{commits}    = EV::Kafka::Group::Commits->new(%below);
     $below{assignment} = EV::Kafka::Group::Assignment->new(%below);
     $below{leader}     = EV::Kafka::Group::Leader->new(%below, last => $self->{last});
@@ -374,6 +387,7 @@ sub _stopped {
 sub close {
     my ($self, $error) = @_;
     delete $self->{next};
+    $self->{outside}->close($error);
     return unless $self->{member};
     my @leavers = @{ $self->{leavers} };
     $self->_part_silently;
@@ -399,6 +413,7 @@ sub _part_silently {
 sub abandon {
     my ($self) = @_;
     EV::Kafka::Farewell->forget($self);
+    $self->{outside}->abandon;
     my $member = delete $self->{member} or return;
     $member->ends;
     $self->{commits}->falls_silent;

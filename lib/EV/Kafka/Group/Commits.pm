@@ -95,15 +95,15 @@ sub _sorted {
     return (\@mine, map { EV::Kafka::Group::Positions::told($_, $lost{$_}) } sort keys %lost);
 }
 
-# $done->(\%committed, $error), once.
+# Of these partitions, or of all that are assigned by then: $done->(\%committed, $error), once.
 sub committed {
-    my ($self, $done) = @_;
+    my ($self, $given, $done) = @_;
     my $call = $self->_begin_call($done);
     return $self->_when_stable(sub {
         my ($error) = @_;
         return $self->_end_call($call, undef, $error) if defined $error;
-        my @partitions = map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments;
-        return $self->{committed}->fetch(\@partitions, sub {
+        my $partitions = $given || [map { [@$_{qw(topic partition)}] } $self->{consumer}->assignments];
+        return $self->{committed}->fetch($partitions, sub {
             my ($committed, $error) = @_;
             $self->_end_call($call, $committed, $error);
         }, tries => COMMITTED_TRIES, alive => sub { $call->{done} ? 1 : 0 });
@@ -463,7 +463,7 @@ failed for partitions that the member then no longer has.
 
 For a member.
 
-=head2 commit(\@offsets, $done), committed($done)
+=head2 commit(\@offsets, $done), committed(\@partitions, $done)
 
 What the program calls for.
 

@@ -15,7 +15,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(member outbox coordinators)) }, $class;
+    return bless { map({ $_ => $about{$_} } qw(group_id outbox coordinators)) }, $class;
 }
 
 # $done->({ "topic:partition" => $offset, undef if there is none }, undef,
@@ -25,7 +25,7 @@ sub new {
 sub fetch {
     my ($self, $partitions, $done, %how) = @_;
     return $done->({}) unless @$partitions;
-    my $group_id = $self->{member}->group_id;
+    my $group_id = $self->{group_id};
     my $topics   = EV::Kafka::Partitions::by_topic(@$partitions);
     return $self->{coordinators}->request(group => $group_id,
         %how,
@@ -91,7 +91,7 @@ A part of L<EV::Kafka::Group>, not for use by itself.
 
 =head2 new(%about)
 
-For a member.
+With C<group_id>, C<outbox> and C<coordinators>.
 
 =head2 fetch(\@partitions, $done, %how)
 

@@ -44,7 +44,8 @@ sub is_idle { my ($self) = @_; return !$self->{under_way} && !%{ $self->{wanted}
 
 sub is_under_way { my ($self) = @_; return $self->{under_way} ? 1 : 0 }
 
-sub wanted { my ($self) = @_; return keys %{ $self->{wanted} } }
+sub wanted    { my ($self) = @_; return keys %{ $self->{wanted} } }
+sub under_way { my ($self) = @_; return keys %{ $self->{under_way} || {} } }
 
 # The positions of the next request, which counts as under way from here on. None while
 # another one is, or when nothing is wanted.
@@ -192,9 +193,9 @@ Wants them no more; all, if none is named.
 Ends everything. Like C<settle> and C<drop> it returns C<[$done, $error]> of all
 that wait no more.
 
-=head2 is_idle, is_under_way, wanted
+=head2 is_idle, is_under_way, wanted, under_way
 
-Whether there is nothing to do; whether a request is under way; the partitions of the next one.
+Whether there is nothing to do; whether a request is under way; the partitions of the next one, and of that.
 
 =head2 acknowledged($partition), forget(@partitions)
 
