@@ -407,6 +407,10 @@ its text has changed. C<%about> names what it is about as far as that is known: 
 C<partition>, C<broker> (its node id), C<group>. Without an C<on_notice> each of these texts
 becomes a warning.
 
+=item log => $cb->($level, $text, \%fields)
+
+Called for what the client does, as L</LOGS> describes it.
+
 =item on_stats => $cb->($stats)
 
 Called every C<stats_interval> seconds from C<connect> on with what L</stats> gives; counting begins with the client.
@@ -1915,9 +1919,42 @@ delays of up to a second. Brokers close connections that were idle for some minu
 that is not a loss and is not reported. When no broker of the cluster answers, the
 bootstrap list is tried again.
 
+=head1 LOGS
+
+What a client does can be watched in two ways, by the option C<log> or by the environment variable C<EV_KAFKA_DEBUG>. With
+neither nothing is made of it.
+
+    my $kafka = EV::Kafka->new(log => sub {
+        my ($level, $text, $fields) = @_;
+        print STDERR "$fields->{room} $level: $text\n" if $level ne 'debug';
+    });
+
+The level is C<error>, C<warning>, C<info> or C<debug>, the text one line for a person, and C<room> says where it happened:
+
+    client    what on_error hears, as errors, and on_notice, as warnings
+    conn      connections: made, lost, tried again, throttled
+    cluster   brokers, leaders and coordinators; who is asked for metadata
+    fetch     partitions and Fetch requests that brokers refuse
+    group     what becomes of a member; what it is assigned and gives up; refused requests
+    producer  batches that no broker has taken, and when the next try is; the producer id
+    txn       the beginning and the end of transactions
+
+Fields beside C<room> are what is known of C<broker>, C<purpose> (of a connection), C<topic>, C<partition>, C<offset>,
+C<code>, C<group_id>, C<member_id> and C<generation>. Nothing is logged for each message, request or batch that is as it should
+be; for these there is L</stats>.
+
+C<EV_KAFKA_DEBUG> names rooms, or C<all>, when the client is made, and the same comes as lines on STDERR:
+
+    $ EV_KAFKA_DEBUG=conn,group perl worker.pl
+    14:05:11.048 ev-kafka conn info: broker 1 (10.0.0.1:9092), group: connected
+    14:05:11.061 ev-kafka group info: group 'workers', generation 4: assigned jobs:0, jobs:2
+    14:05:11.063 ev-kafka group info: group 'workers', generation 4: stable
+    14:07:40.512 ev-kafka conn warning: broker 1 (10.0.0.1:9092), fetch: connection ended: closed by broker
+    14:07:40.512 ev-kafka conn debug: broker 1 (10.0.0.1:9092), fetch: next try in 0.11 s
+
 =head1 ENVIRONMENT VARIABLES
 
-The module itself looks at none. Tests, examples and benchmarks do:
+The module itself looks at C<EV_KAFKA_DEBUG> (L</LOGS>). Tests, examples and benchmarks look at these:
 
     TEST_KAFKA_BROKER    broker for tests against a real one, host:port
     KAFKA_BROKER         broker for examples and script/demo, host:port

@@ -20,6 +20,7 @@ use EV::Kafka::Partitions;
 #   control    the connection for Metadata
 #   metadata   when it is asked for, and what becomes of the answers
 # of which each knows those above it in this list. Of its own it has
+#   logged     the leaders that were logged last, by topic; logged_brokers, the same of the brokers
 #   outage     'connecting' or 'connected' once on_error has heard that no broker answers
 
 # What waits for the program, see EV::Kafka::Waits.
@@ -236,11 +237,38 @@ sub _no_metadata { return EV::Kafka::Error->without_code($_[0], 1)->at(operation
 
 sub _metadata_leaders {
     my ($self, $topic) = @_;
+    $self->_log_leaders($topic) if $self->{outbox}->logs('cluster');
     return $self->{tells}->(leaders => $topic, $self->{topics}->leaders_of($topic));
+}
+
+# Of a topic that is new one line, then one for each partition that changes.
+sub _log_leaders {
+    my ($self, $topic) = @_;
+    my ($is, $was) = ($self->{topics}->leaders_of($topic), $self->{logged}{$topic});
+    $self->{logged}{$topic} = [@$is];
+    my ($outbox, @about) = ($self->{outbox}, topic => $topic);
+    return $outbox->log(cluster => info => "$topic: " . (@$is ? "leaders of its partitions are @$is" : 'unknown'), @about) if !$was || !@$is;
+    for my $partition (grep { $is->[$_] != ($was->[$_] // -1) } 0 .. $#$is) {
+        my ($leader, $epoch) = ($is->[$partition], $self->{topics}->leader_epoch($topic, $partition));
+        my $text = "$topic:$partition: " . ($leader < 0 ? 'no leader' : "leader is broker $leader" . ($epoch < 0 ? '' : " in epoch $epoch"));
+        my $before = $was->[$partition] // -1;
+        $text .= $before < 0 ? ', there was none' : ", it was broker $before";
+        $outbox->log(cluster => info => $text, @about, partition => $partition, broker => $leader);
+    }
+    return;
+}
+
+sub _log_brokers {
+    my ($self) = @_;
+    my $brokers = join ', ', map { my $broker = $self->broker($_); "$_ ($broker->{host}:$broker->{port})" } $self->brokers;
+    return if ($self->{logged_brokers} // '') eq $brokers;
+    $self->{logged_brokers} = $brokers;
+    return $self->{outbox}->log(cluster => info => "brokers are $brokers");
 }
 
 sub _metadata_brokers {
     my ($self, $adoption) = @_;
+    $self->_log_brokers if $self->{outbox}->logs('cluster');
     $self->_tell_of_impossible_ports($adoption->{head});
     $self->{links}->forget_departed;
     $self->{links}->follow_moved;

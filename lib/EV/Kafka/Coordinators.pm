@@ -387,6 +387,9 @@ sub _found {
         ->at(operation => 'FindCoordinator', broker => $found->{node_id}))
         unless $self->{cluster}->add_broker(@$found{qw(node_id host port)});
     $entry->{node_id} = $found->{node_id};
+    my ($outbox, $node_id) = ($self->{outbox}, $found->{node_id});
+    $outbox->log(cluster => info => "coordinator of $entry->{kind} '$entry->{key}' is broker $node_id", broker => $node_id)
+        if $outbox->logs('cluster');
     return $self->_pursue("$entry->{kind}:$entry->{key}");
 }
 

@@ -68,6 +68,7 @@ my %CHECK = (
     errors            => \&_errors,
     on_notice         => \&_callback,
     on_eof            => \&_callback,
+    log               => \&_callback,
     on_stats          => \&_callback,
     on_throttle       => \&_callback,
     stats_interval    => _number_check(min => 0),

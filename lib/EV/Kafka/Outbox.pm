@@ -6,6 +6,7 @@ use List::Util   ();
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Journal;
 use EV::Kafka::Options;
 use EV::Kafka::Waits;
 
@@ -17,7 +18,7 @@ use EV::Kafka::Waits;
 # Callbacks within callbacks before the next one is called from the loop.
 use constant MAX_DEPTH => 50;
 
-# $options: on_error and on_notice are read there when they are needed. $abandon->() is true
+# $options: on_error, on_notice and log are read there when they are needed. $abandon->() is true
 # in a forked child, where nothing of the client is to happen any more.
 sub new {
     my ($class, $loop, $options, $abandon) = @_;
@@ -34,6 +35,7 @@ sub new {
         deepest => MAX_DEPTH,
         notices => {},
         turns   => {},
+        journal => EV::Kafka::Journal->new($ENV{EV_KAFKA_DEBUG}, $options->{client_id}),
     }, $class;
     weaken(my $weak = $self);
     $loop->enter_by(sub { return $weak ? $weak->enter(@_) : undef });
@@ -114,7 +116,30 @@ sub fail {
 # For on_error: an EV::Kafka::Error, or the text of one of which nothing else is known.
 sub report {
     my ($self, $error) = @_;
-    return $self->_put([_make_report => EV::Kafka::Error->from($error)]);
+    return $self->_put([_make_report => $self->_logged($error)]);
+}
+
+sub _logged {
+    my ($self, $given) = @_;
+    my $error = EV::Kafka::Error->from($given);
+    $self->log(client => error => $error->text, code => $error->code) if !$self->{is_mute} && $self->logs('client');
+    return $error;
+}
+
+# Whether somebody looks inside: the program by its log, or EV_KAFKA_DEBUG. Who logs asks first: what it has to say takes
+# time to make.
+sub logs {
+    my ($self, $room) = @_;
+    return 1 if $self->{options}{log};
+    my $journal = $self->{journal} or return 0;
+    return $journal->has($room) ? 1 : 0;
+}
+
+sub log {
+    my ($self, $room, $level, $text, %about) = @_;
+    my ($log, $journal) = ($self->{options}{log}, $self->{journal});
+    $journal->write($room, $level, $text) if $journal && $journal->has($room);
+    return $self->call_as(log => $log, $level, $text, { room => $room, %about });
 }
 
 # What waits, or was survived and may still succeed: on_error hears only what has ended
@@ -123,6 +148,7 @@ sub notice {
     my ($self, $subject, $text, %about) = @_;
     return if $self->{is_mute} || ($self->{notices}{$subject} // '') eq $text;
     $self->{notices}{$subject} = $text;
+    $self->log(client => warning => $text, %about) if $self->logs('client');
     return $self->call_as(on_notice => $self->{options}{on_notice}, $text, \%about) if $self->{options}{on_notice};
     local $@;
     eval { warn "EV::Kafka: $text\n" };    # a __WARN__ handler may die too
@@ -161,7 +187,7 @@ sub call_in_turn {
 
 sub report_in_turn {
     my ($self, $kind, $error) = @_;
-    return $self->_put_in_turn($kind, [_make_report => EV::Kafka::Error->from($error)]);
+    return $self->_put_in_turn($kind, [_make_report => $self->_logged($error)]);
 }
 
 sub _put_in_turn {
@@ -366,6 +392,10 @@ For C<on_notice>, or a warning: once for each subject until its text changes or 
 =head2 watch($object, $method)
 
 Something waits, and says what for: see L<EV::Kafka::Waits>.
+
+=head2 logs($room), log($room, $level, $text, %about)
+
+Whether somebody wants to know what happens in that room; what happens there.
 
 =head2 then($object, $method, @args)
 

@@ -455,6 +455,7 @@ sub _answered {
     my ($self, $node_id, $news) = @_;
     my $cluster = $self->{cluster};
     $self->settled;
+    $self->_log($node_id, $news) if $self->{outbox}->logs('producer');
     $cluster->request_failed(main => $node_id) if $news->{is_lost};
     $self->_retry_after($news->{retry_after});
     $cluster->want_to_write($_) for @{ $news->{refresh} };
@@ -462,6 +463,18 @@ sub _answered {
     $self->{tells}->(transaction_failed => @$news{qw(harm harm_error)}) if defined $news->{harm};
     # What delivery callbacks produce may go along.
     return $self->{outbox}->then($self, 'send_ready');
+}
+
+sub _log {
+    my ($self, $node_id, $news) = @_;
+    my $after = defined $news->{retry_after} ? sprintf '; next try in %.2f s', $news->{retry_after} : '';
+    for my $batch (@{ $news->{failed} }) {
+        my ($topic, $partition, $code, $records) = @$batch{qw(topic partition error_code records)};
+        my $why = $code ? 'broker refuses it with ' . EV::Kafka::Error->of_code($code)->text : 'no answer';
+        $self->{outbox}->log(producer => warning => "$topic:$partition, a batch of $records for broker $node_id: $why$after",
+            topic => $topic, partition => $partition, broker => $node_id, code => $code);
+    }
+    return;
 }
 
 sub _retry_after {
@@ -528,6 +541,10 @@ sub _unidentified {
 # Messages that have no sequence number yet leave under this id from now on.
 sub _identity_identified {
     my ($self) = @_;
+    if ($self->{outbox}->logs('producer')) {
+        my ($producer_id, $epoch) = $self->identity;
+        $self->{outbox}->log(producer => info => "producer id $producer_id, epoch $epoch");
+    }
     $self->_divert;
     $self->{accumulator}->set_identity($self->identity);
     $self->send_ready;

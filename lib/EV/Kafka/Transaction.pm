@@ -79,11 +79,19 @@ sub is_renewing { $_[0]{renewing} ? 1 : 0 }
 sub reason        { return $_[0]{error} // $_[0]{doubtful} }
 sub was_committed { return $_[0]{was_committed} ? 1 : 0 }
 
+sub _log {
+    my ($self, $what, @why) = @_;
+    my ($outbox, $id, $number) = ($self->{outbox}, $self->{options}{transactional_id}, $self->{number});
+    return unless $outbox->logs('txn');
+    return $outbox->log(txn => @why ? 'warning' : 'info', join(': ', "transaction $number of '$id' $what", @why), number => $number);
+}
+
 # --- the program's --------------------------------------------------------------------
 
 sub begin {
     my ($self) = @_;
     my $producer = $self->{producer};
+    $self->_log('begins');
     $self->note_positions;
     # Later the transaction would have to be aborted first.
     $producer->renew if $producer->needs_identity;
@@ -116,6 +124,7 @@ sub send_offsets {
 sub commit {
     my ($self, $cb) = @_;
     @$self{qw(state cb)} = ('committing', $cb);
+    $self->_log('is to be committed');
     # What is produced from now on waits for the next one.
     $self->{producer}->keep_for_next;
     $self->_changed;
@@ -127,6 +136,7 @@ sub commit {
 sub abort {
     my ($self, $cb) = @_;
     @$self{qw(state cb)} = ('aborting', $cb);
+    $self->_log('is to be aborted');
     delete $self->{late};
     # What would be delivered from here on comes again, and what is produced is refused.
     $self->{consumer}->hold('abort');
@@ -177,6 +187,7 @@ sub broken {
     my ($self, $error) = @_;
     return if defined $self->{error} || $self->{state} eq 'over';
     $self->{error} = EV::Kafka::Error->from($error);
+    $self->_log('has failed', $self->{error});
     return if $self->{state} eq 'aborting';
     # What is produced from now on has no end to wait for.
     $self->_changed;
@@ -443,6 +454,7 @@ sub _ended {
 sub _be_over {
     my ($self) = @_;
     $self->{state} = 'over';
+    $self->_log('is over');
     delete @$self{qw(hurry deadline)};
     return $self->{requests}->close;
 }

@@ -30,7 +30,7 @@ sub conn {
     $conn->client_id($options->{client_id});
     defined $options->{$_} and $conn->$_($options->{$_}) for qw(strings headers);
     $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
-    $conn->on_throttle($self->{outbox}->entry($self, _throttled => $node_id)) if $options->{on_throttle};
+    $conn->on_throttle($self->{outbox}->entry($self, _throttled => $node_id)) if $options->{on_throttle} || $self->{outbox}->logs('conn');
     $conn->_count if $self->{counts};
     $conn->_secure_like($options->{security}) if $options->{security};
     $conn->request_timeout($options->{request_timeout});
@@ -63,8 +63,11 @@ sub _noticed {
 
 sub _throttled {
     my ($self, $node_id, $throttle_time_ms, $api) = @_;
-    my %about = (api => $api, defined $node_id ? (broker => $node_id) : ());
-    return $self->{outbox}->call_as(on_throttle => $self->{options}{on_throttle}, $throttle_time_ms, \%about);
+    my ($outbox, %about) = ($self->{outbox}, api => $api, defined $node_id ? (broker => $node_id) : ());
+    my $whose = defined $node_id ? "broker $node_id" : 'a broker asked for metadata';
+    $outbox->log(conn => info => "$whose throttles for $throttle_time_ms ms ($api)", %about, throttle_time_ms => $throttle_time_ms)
+        if $outbox->logs('conn');
+    return $outbox->call_as(on_throttle => $self->{options}{on_throttle}, $throttle_time_ms, \%about);
 }
 
 sub close {

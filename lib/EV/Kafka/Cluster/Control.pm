@@ -139,12 +139,19 @@ sub _next_candidate {
     my $conn    = $attempt->{conn} = $self->{connector}->conn;
     $conn->request_timeout($self->answer_timeout);
     $self->_goes_on_counting($conn);
+    $self->_log(debug => 'asked for metadata, ' . join ':', @$address);
     @$attempt{qw(name address is_sent)} = (join(':', @$address), $address, 0);
     my ($outbox, $id) = ($self->{outbox}, refaddr $conn);
     $conn->on_connect($outbox->entry($self, '_ready', $id));
     $conn->on_error($outbox->entry($self, '_said', $id));
     $conn->on_disconnect($outbox->entry($self, '_down', $id));
     return $self->{connector}->connect($conn, @$address);
+}
+
+sub _log {
+    my ($self, $level, $text) = @_;
+    my $outbox = $self->{outbox};
+    return $outbox->logs('cluster') ? $outbox->log(cluster => $level, $text) : undef;
 }
 
 sub _nobody_answers {
@@ -224,6 +231,7 @@ sub _failed {
     my ($self, $reason) = @_;
     my $attempt = $self->{attempt};
     push @{ $attempt->{reasons} }, "$attempt->{name}: $reason";
+    $self->_log(warning => "no metadata from $attempt->{name}: $reason");
     my $conn = $attempt->{conn};
     return $self->_next_candidate unless $attempt->{address} && $conn && $conn->_has_untried_addresses;
     # The broker may be behind the next address of its name. First this one's end is over.

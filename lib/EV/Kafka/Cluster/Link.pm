@@ -76,6 +76,7 @@ sub open {
     $self->{state}   = 'connecting';
     $self->{address} = "$broker->{host}:$broker->{port}";
     delete @$self{qw(error request_failed)};
+    $self->_log(debug => 'connecting');
     $self->{connector}->connect($self->{conn}, @$broker{qw(host port)});
     return;
 }
@@ -167,12 +168,20 @@ sub _tell {
     return $self->{notify}->($event, $self, @about);
 }
 
+sub _log {
+    my ($self, $level, $what) = @_;
+    my ($outbox, $node_id, $purpose) = @$self{qw(outbox node_id purpose)};
+    return unless $outbox->logs('conn');
+    return $outbox->log(conn => $level, "broker $node_id ($self->{address}), $purpose: $what", broker => $node_id, purpose => $purpose);
+}
+
 # --- what becomes of the connection -----------------------------------------------
 
 sub _connected {
     my ($self) = @_;
     @$self{qw(state tries ready_at)} = ('ready', 0, $self->{loop}->now);
     $self->{conn}->_doubt(0);
+    $self->_log(info => 'connected');
     $self->_tell('connected');
     return $self->_tell('ready');
 }
@@ -188,6 +197,7 @@ sub _check {
     my ($self) = @_;
     my $conn = $self->{conn};
     $self->{state} = 'checking';
+    $self->_log(debug => 'idle for long, asked for a sign of life');
     $conn->_doubt(1);
     $conn->_patience(CHECK_PATIENCE) unless $self->{options}{request_timeout} // 1;
     $conn->metadata([], $self->{outbox}->entry($self, '_checked'));
@@ -216,6 +226,7 @@ sub _down {
 
     # Brokers close connections that have been idle for connections.max.idle.ms.
     return $self->_closed_by_broker if $is_quiet;
+    $self->_log(warning => 'connection ended: ' . ($error // 'closed by broker'));
     # The next address of its name may be of more use.
     return $self->open if $was eq 'connecting' && $self->{conn}->_has_untried_addresses;
     if ($was eq 'checking') {
@@ -233,8 +244,10 @@ sub _down {
 
 sub _retry_after {
     my ($self, $try, $method) = @_;
-    my $loop = $self->{loop};
-    $self->{retry} = $loop->timer($loop->backoff($try, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX), $self, $method);
+    my $loop  = $self->{loop};
+    my $delay = $loop->backoff($try, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX);
+    $self->{retry} = $loop->timer($delay, $self, $method);
+    $self->_log(debug => sprintf 'next try in %.2f s', $delay);
     return;
 }
 
@@ -276,6 +289,7 @@ sub _refused_without_answer {
 # must not be asked for the next one in a tight loop.
 sub _closed_by_broker {
     my ($self) = @_;
+    $self->_log(debug => 'closed by broker while it was idle');
     my $is_short = $self->{loop}->now - ($self->{ready_at} // 0) < SHORT_LIFE;
     $self->{short_lives} = $is_short ? ($self->{short_lives} || 0) + 1 : 0;
     return $self->_tell('ended') if $self->{short_lives} < 2;

@@ -91,11 +91,19 @@ sub _take {
 }
 
 # Where to go on is being asked for already while the position is looked up.
+sub _log {
+    my ($self, $part, $what) = @_;
+    my ($topic, $partition) = @{ $part->{assigned} }{qw(topic partition)};
+    return $self->{outbox}->log(fetch => warning => "$topic:$partition, fetched from offset $part->{from}: $what",
+        topic => $topic, partition => $partition, offset => $part->{from});
+}
+
 sub _diverges {
     my ($self, $part, $epoch, $end_offset, $is_next) = @_;
     my ($assigned, $cursor) = @$part{qw(assigned cursor)};
     return if !$is_next || $cursor->is_resolving;
     my $is_again = $cursor->diverges;
+    $self->_log($part, "the leader's log departs from what was read, at offset $end_offset") if $self->{outbox}->logs('fetch');
     # Whoever was told of no epoch can know of no other one.
     $self->{log}->diverges($assigned, $cursor, $epoch, $end_offset) if $part->{last_epoch} >= 0;
     $self->_delay($cursor) if $is_again || $part->{last_epoch} < 0;
@@ -106,6 +114,7 @@ sub _refused {
     my ($self, $fetch, $part, $code) = @_;
     my ($assigned, $cursor, $offset) = @$part{qw(assigned cursor from)};
     my $error = EV::Kafka::Error->of_code($code);
+    $self->_log($part, $error->text) if $self->{outbox}->logs('fetch');
     # A broker that cannot tell where the epoch ended says the same.
     return $cursor->forget_epoch if $code == OFFSET_OUT_OF_RANGE && $part->{last_epoch} >= 0;
     # While messages before it are still to be delivered, the position is theirs.

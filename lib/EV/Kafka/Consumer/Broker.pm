@@ -247,6 +247,8 @@ sub _answered {
 
 sub _failed {
     my ($self, $fetch, $error) = @_;
+    my ($outbox, $node_id) = @$self{qw(outbox node_id)};
+    $outbox->log(fetch => warning => "Fetch from broker $node_id: $error", broker => $node_id) if $outbox->logs('fetch');
     $self->{told}->start_over;
     $self->{cluster}->request_failed(fetch => $self->{node_id});
     # A connection that is lost makes its own delay, an answer that is of no use does not.

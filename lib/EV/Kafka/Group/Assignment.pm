@@ -78,6 +78,7 @@ sub take {
     my $member  = $self->{member};
     my $attempt = $member->attempt;
     $member->becomes('taking');
+    $member->log(info => 'assigned ' . (join(', ', map { "$_->[0]:$_->[1]" } @$partitions) || 'nothing'));
     @$self{qw(assigned assigned_generation)} = ($partitions, $member->generation);
     my %stays   = map { ("$_->[0]:$_->[1]" => 1) } @$partitions;
     my $revokes = grep { !$stays{ EV::Kafka::Partitions::key_of($_) } } $self->{consumer}->assignments;
@@ -312,6 +313,7 @@ sub _give_up_next {
 sub _tell_revoked {
     my ($self, $gone, @then) = @_;
     my ($member, $consumer) = @$self{qw(member consumer)};
+    $member->log(info => 'gives up ' . join ', ', map { EV::Kafka::Partitions::key_of($_) } @$gone);
     $self->{revoking} = [];
     $member->revokes(1);
     my @known    = grep { my $cursor = $consumer->cursor($_); !$cursor->is_untold && !$cursor->is_going } @$gone;

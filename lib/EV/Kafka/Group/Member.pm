@@ -50,7 +50,17 @@ sub identity { return @{ $_[0]{record} }{qw(group_id generation member_id)} }
 sub becomes {
     my ($self, $state) = @_;
     $self->{record}{state} = $state;
+    $self->log(info => $state);
     return;
+}
+
+# What happens to it.
+sub log {
+    my ($self, $level, $what) = @_;
+    my $outbox = $self->{outbox};
+    return unless $outbox->logs('group');
+    my %about = map { $_ => $self->{record}{$_} } qw(group_id member_id generation);
+    return $outbox->log(group => $level, "group '$about{group_id}', generation $about{generation}: $what", %about);
 }
 
 sub named {
@@ -137,6 +147,7 @@ sub delay {
 sub may_ask_again {
     my ($self, $request, $code) = @_;
     my $tries = EV::Kafka::Error::is_unknown($code) ? $self->{unknown}{$request}++ : 0;
+    $self->log(warning => EV::Kafka::Error->of_code($code)->of($request)->text);
     return 0 unless EV::Kafka::Error::is_retriable_by_coordinator($code, $tries);
     $self->{coordinators}->refused(group => $self->group_id, $code);
     $self->_waits_because(EV::Kafka::Error->of_code($code)->of($request));
@@ -233,6 +244,10 @@ membership, from one subscribe to its end, and how they ask the coordinator.
 
 With C<record>, which is published as C<< $kafka->{cfg}{group} >>, C<loop>, C<outbox>,
 C<coordinators> and C<tells>.
+
+=head2 log($level, $what)
+
+Something has happened to it.
 
 =head2 record, group_id, member_id, generation, state, identity
 
