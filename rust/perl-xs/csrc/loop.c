@@ -77,18 +77,25 @@ static void push_with(pTHX_ SV *with) {
     PUTBACK;
 }
 
+/* A sub in Perl has a scope of its own, and gives nothing back in void context: it needs no other around it. */
+PERL_STATIC_INLINE I32 scope_for(SV *callee) {
+    return SvTYPE(callee) == SVt_PVCV && !CvISXSUB((CV *)callee) ? 0 : G_DISCARD;
+}
+
 static void loop_job(pTHX_ void *data) {
     pxs_loop *loop = (pxs_loop *)data;
     pxs_loop_call *call = &loop->call;
+    const pxs_state *state = &pxs_tls;
     for (;;) {
         dSP;
+        const SSize_t bottom = SP - PL_stack_base;
         uint32_t i;
         const int is_call = loop->next(loop->data, call);
         if (is_call) {
             loop->releasing[0] = call->release ? call->callee : NULL;
             loop->releasing[1] = made_of(aTHX_ &call->with);
         }
-        PXS_RESUME_EXIT;
+        PXS_RESUME_EXIT(state);
         if (!is_call) return;
         PUSHMARK(SP);
         EXTEND(SP, PXS_MAX_SLOTS + 1);
@@ -98,7 +105,9 @@ static void loop_job(pTHX_ void *data) {
         }
         PUTBACK;
         if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
-        call_sv(call->callee, G_VOID | G_DISCARD);
+        call_sv(call->callee, G_VOID | scope_for(call->callee));
+        PL_stack_sp = PL_stack_base + bottom; /* it may have become something else, which gives something back */
+        FREETMPS;
         RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;
     }

@@ -99,9 +99,9 @@ typedef void (*pxs_job)(pTHX_ void *data);
 int pxs_protect(pTHX_ pxs_job job, void *data, SV **err);
 /* In a job, after Rust code: a destructor that Rust has run may have called exit, which has unwound the stacks that the job's
  * way back needs. Goes on to the end of pxs_protect. */
-#define PXS_RESUME_EXIT \
+#define PXS_RESUME_EXIT(state) \
     STMT_START { \
-        if (UNLIKELY(pxs_tls.exit_pending)) JMPENV_JUMP(2); \
+        if (UNLIKELY((state)->exit_pending)) JMPENV_JUMP(2); \
     } STMT_END
 void pxs_dec(SV *sv);
 /* Calls code, or a method of callee, so that neither die, exit nor last leaves it. */
