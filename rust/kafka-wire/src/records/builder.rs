@@ -103,9 +103,8 @@ impl BatchBuilder {
     }
 
     /// An empty batch that is written into `buffer`, whatever that holds: memory which has been used before costs
-    /// no page faults.
-    pub fn in_buffer(mut buffer: Vec<u8>) -> Self {
-        buffer.resize(buffer.capacity(), 0);
+    /// no page faults. What lies behind the buffer's end is initialised when it is needed, not before.
+    pub fn in_buffer(buffer: Vec<u8>) -> Self {
         BatchBuilder {
             buf: buffer,
             ..Self::default()
@@ -364,6 +363,9 @@ impl BatchBuilder {
             // Memory that comes zeroed from the system is not touched before it is used.
             self.buf = vec![0; wanted];
         } else if self.buf.len() < needed {
+            if needed <= self.buf.capacity() {
+                wanted = wanted.min(self.buf.capacity());
+            }
             self.buf.reserve_exact(wanted - self.buf.len());
             self.buf.resize(wanted, 0);
         }
