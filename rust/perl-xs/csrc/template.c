@@ -58,13 +58,16 @@ typedef char pxs_a_head_is_whole_words[HEAD_SIZE == 2 * sizeof(U32) && HEAD_SIZE
 /* The most words that tell of a node: two heads, where it lies, what the reference refers to, an array's elements and number. */
 #define MAX_WORDS (2 * HEAD_WORDS + 4)
 
+/* So many words are compared between two looks at whether there are more. */
+#define WORDS_AT_ONCE 4
+
 pxs_template *pxs_template_new(PXS_PERL, const pxs_node *nodes, size_t count, size_t leaves) {
     pxs_template *t;
     uint32_t i, parent = 0, *seen;
     Newxz(t, 1, pxs_template);
     Newxz(t->leaves, leaves + 1, int64_t);
     Newxz(t->nodes, count, pxs_tnode);
-    Newx(t->words, count * MAX_WORDS, pxs_word);
+    Newx(t->words, count * MAX_WORDS + WORDS_AT_ONCE - 1, pxs_word);
     Newx(t->ints, count, pxs_leaf);
     Newxz(seen, count, uint32_t); /* how many children of each container have come */
     t->count = (uint32_t)count;
@@ -196,17 +199,21 @@ static void watch_all(pxs_template *t) {
             leaf->from = &t->leaves[node->leaf];
         }
     }
+    while (t->nwords % WORDS_AT_ONCE) t->words[t->nwords++] = t->words[0];
+}
+
+PERL_STATIC_INLINE int is_as_it_was(const pxs_word *word) {
+    size_t is;
+    memcpy(&is, word->at, sizeof is);
+    return LIKELY(is == word->was);
 }
 
 /* Whether all that was built looks exactly as it did. */
 PERL_STATIC_INLINE int all_untouched(const pxs_template *t) {
     const pxs_word *word = t->words;
     const pxs_word *const end = word + t->nwords;
-    for (; word < end; word++) {
-        size_t is;
-        memcpy(&is, word->at, sizeof is);
-        if (UNLIKELY(is != word->was)) return 0;
-    }
+    for (; word < end; word += WORDS_AT_ONCE)
+        if (!is_as_it_was(&word[0]) || !is_as_it_was(&word[1]) || !is_as_it_was(&word[2]) || !is_as_it_was(&word[3])) return 0;
     return 1;
 }
 
