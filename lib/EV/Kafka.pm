@@ -1502,6 +1502,11 @@ What the keys, values and headers of C<produce>, C<produce_batch>, C<fetch> and 
 are from now on: C<'bytes'> or C<'utf8'>, see L</BYTES, NOT CHARACTERS>. Undef or no argument is
 neither, as at the beginning.
 
+=head3 errors($form)
+
+What C<on_error> and the callbacks of requests get of an error from now on: C<'text'>, or C<'object'>, an
+L<EV::Kafka::Error>, whose C<broker> is C<HOST:PORT> here. Undef or no argument is C<'text'>, as at the beginning.
+
 =head3 headers($form)
 
 What the headers of records that C<fetch> and C<fetch_multi> give are from now on: C<'hash'>, or C<'pairs'>, a list of

@@ -146,6 +146,8 @@ sub log {
 # something. Each subject is told of once, until its text is another one.
 sub notice {
     my ($self, $subject, $text, %about) = @_;
+    # Not an object, whatever the program gets of errors.
+    $text = "$text";
     return if $self->{is_mute} || ($self->{notices}{$subject} // '') eq $text;
     $self->{notices}{$subject} = $text;
     $self->log(client => warning => $text, %about) if $self->logs('client');

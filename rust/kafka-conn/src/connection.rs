@@ -96,6 +96,8 @@ pub struct Connection {
     next_token_request: TokenRequestId,
     next_salting: SaltingId,
     auto_reconnect: bool,
+    /// The last error was none that every attempt would meet with.
+    may_connect_again: bool,
     backoff: Backoff,
     api_versions: Option<ApiVersions>,
     next_token: Token,
@@ -150,6 +152,7 @@ impl Connection {
             next_token_request: 1,
             next_salting: 1,
             auto_reconnect: false,
+            may_connect_again: true,
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             api_versions: None,
             next_token: 1,
@@ -279,6 +282,11 @@ impl Connection {
         (self.tls, self.sasl) = (None, None);
         self.events
             .retain(|event| !matches!(event, Event::Error(_) | Event::Disconnected));
+    }
+
+    /// Whether an attempt after the last [`Event::Error`] may end otherwise, with what is configured.
+    pub fn may_connect_again(&self) -> bool {
+        self.may_connect_again
     }
 
     /// Whether to connect again after a loss that `disconnect` did not ask for, failed attempts

@@ -47,6 +47,16 @@ pub(crate) enum ConnectionError {
     Driver(String),
 }
 
+impl ConnectionError {
+    /// Whether another attempt may end otherwise, with what the caller has configured.
+    pub(crate) fn may_pass(&self) -> bool {
+        !matches!(
+            self,
+            Self::Tls(_) | Self::Sasl(_) | Self::Handshake(_) | Self::InvalidResponseSize(_)
+        )
+    }
+}
+
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@ pub mod records;
 pub mod request;
 
 use bytes::Bytes;
-use kafka_wire::messages::fetch::FetchResponse;
+use kafka_wire::messages::fetch::{FetchRequest, FetchResponse};
 use kafka_wire::ApiKey;
 use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
@@ -75,8 +75,8 @@ fn send(
     let form = handle.form();
     let unpacking = handle.kept().get::<Unpacking>();
     let completion = match callback {
-        None => completion::<FetchResponse>(None),
-        Some(callback) => completion_with(&handle, callback, move |perl, answer| {
+        None => completion::<FetchRequest>(None),
+        Some(callback) => completion_with(&handle, ApiKey::Fetch, callback, move |perl, answer| {
             let (response, read) = decode::<FetchResponse>(answer);
             let hash = records::result(perl, &response, &asked, form, &unpacking);
             let throttle_time_ms = response.throttle_time_ms;

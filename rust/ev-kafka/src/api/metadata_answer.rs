@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_wire::messages::metadata::{MetadataResponse, MetadataResponseTopic};
+use kafka_wire::ApiKey;
 use perl_xs::{Croak, Frame, Native, Perl, Sv, XsubDef};
 
 use super::metadata;
@@ -94,7 +95,7 @@ fn metadata(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (request, callback) = metadata::request(frame, "_metadata")?;
     let callback = callback.ok_or("_metadata: expected a callback")?;
     let handle = frame.object::<ConnHandle>()?;
-    let completion = Completion::Callback(callback, result);
+    let completion = Completion::Callback(callback, result, ApiKey::Metadata);
     send_on(frame.perl(), &handle, &request, Duration::ZERO, completion)
 }
 

@@ -51,13 +51,18 @@ fn offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
         false => encode(&handle, &request),
     };
     let completion = match callback {
-        None => completion::<OffsetCommitResponse>(None),
+        None => completion::<OffsetCommitRequest>(None),
         Some(callback) => {
             let asked = partitions_of(&request);
-            completion_with(&handle, callback, move |perl, answer| {
-                let (response, read) = decode(answer);
-                result(perl, &asked, &response, read)
-            })
+            completion_with(
+                &handle,
+                ApiKey::OffsetCommit,
+                callback,
+                move |perl, answer| {
+                    let (response, read) = decode(answer);
+                    result(perl, &asked, &response, read)
+                },
+            )
         }
     };
     let (perl, api) = (frame.perl(), ApiKey::OffsetCommit);

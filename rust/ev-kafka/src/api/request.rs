@@ -10,7 +10,7 @@ use kafka_wire::{ApiKey, Request, Writer};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
 use super::result::{build, throttle_time_ms, Shaped};
-use crate::conn::{call_back, Answer, Built, Completion, ConnHandle, Failure};
+use crate::conn::{call_back, Answer, Built, Completion, ConnHandle, Told};
 
 /// Kafka's word for a client in the field where a replica names itself.
 pub const CLIENT_REPLICA_ID: i32 = -1;
@@ -53,29 +53,33 @@ pub fn by_topic<T>(parts: impl IntoIterator<Item = (Bytes, T)>) -> Vec<(Bytes, V
 }
 
 /// The completion of a callback that may be missing.
-pub fn completion<M: Shaped>(callback: Option<Sv>) -> Completion {
+pub fn completion<R: Request>(callback: Option<Sv>) -> Completion
+where
+    R::Response: Shaped,
+{
     match callback {
-        Some(callback) => Completion::Callback(callback, build::<M>),
-        None => Completion::Silent(throttle_time_ms::<M>),
+        Some(callback) => Completion::Callback(callback, build::<R::Response>, R::API),
+        None => Completion::Silent(throttle_time_ms::<R::Response>),
     }
 }
 
 /// The completion of a callback that gets what is built of the answer and of what was asked.
 pub fn completion_with(
     handle: &Rc<ConnHandle>,
+    api: ApiKey,
     callback: Sv,
     build: impl FnOnce(Perl, &Answer) -> Built + 'static,
 ) -> Completion {
     let weak = Rc::downgrade(handle);
     Completion::Native(Box::new(move |perl, outcome| {
-        let result = outcome.map_err(Failure::into_reason).and_then(|answer| {
-            let built = build(perl, &answer);
-            if let Some(handle) = weak.upgrade() {
-                handle.throttle(answer.api, answer.version, built.throttle_time_ms);
-            }
-            built.result
-        });
-        call_back(perl, &callback, result)
+        let told = match weak.upgrade() {
+            Some(handle) => handle.told_of(api, outcome, |answer| build(perl, answer)),
+            None => outcome
+                .map_err(|failure| failure.reason)
+                .and_then(|answer| build(perl, &answer).result)
+                .map_err(Told::Text),
+        };
+        call_back(perl, &callback, told)
     }))
 }
 
@@ -97,7 +101,7 @@ where
     R::Response: Shaped,
 {
     let handle = frame.object::<ConnHandle>()?;
-    let completion = completion::<R::Response>(callback);
+    let completion = completion::<R>(callback);
     send_on(frame.perl(), &handle, request, server_wait, completion)
 }
 

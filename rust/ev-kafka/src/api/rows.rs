@@ -86,7 +86,7 @@ where
 {
     let handle = frame.object::<ConnHandle>()?;
     let callback = callback.ok_or("expected a callback")?;
-    let completion = completion_with(&handle, callback, move |perl, answer| {
+    let completion = completion_with(&handle, R::API, callback, move |perl, answer| {
         let (response, read) = decode::<R::Response>(answer);
         let throttle_time_ms = response.throttle_time_ms();
         let mut hash = Hv::new(perl);

@@ -34,11 +34,6 @@ impl Failure {
             is_unsent: true,
         }
     }
-
-    /// The text alone.
-    pub fn into_reason(self) -> String {
-        self.reason
-    }
 }
 
 /// What is made of an answer.
@@ -62,8 +57,8 @@ pub type WrittenCompletion = Box<dyn FnOnce(Perl, Result<(), Failure>) -> Flow>;
 pub enum Completion {
     /// Nobody. What tells the answer's `throttle_time_ms` is here, for that is obeyed all the same.
     Silent(fn(&Answer) -> i32),
-    /// A Perl callback (its code value): `($result, undef)` or `(undef, $error)`.
-    Callback(Sv, Build),
+    /// A Perl callback (its code value): `($result, undef)` or `(undef, $error)`, of a request of that API.
+    Callback(Sv, Build, ApiKey),
     /// Rust code. It obeys `throttle_time_ms` itself, by `ConnHandle::throttle`.
     Native(NativeCompletion),
     /// Rust code that wants to know whether a request without an answer was written.

@@ -38,6 +38,12 @@ impl Destination {
         self.address = None;
     }
 
+    /// `HOST:PORT`, once there is one.
+    pub fn name(&self) -> Option<String> {
+        let Destination { host, port, .. } = self;
+        (!host.is_empty()).then(|| format!("{host}:{port}"))
+    }
+
     /// What this learns of addresses, and what another one does, is known to both.
     pub fn share(&mut self, with: &Destination) {
         self.book = with.book.clone();

@@ -70,6 +70,8 @@ pub struct ConnHandle {
     kept: Kept,
     /// What messages are to the program.
     form: Cell<Form>,
+    /// Errors are objects for the program.
+    tells_objects: Cell<bool>,
     stage: Cell<Stage>,
     /// Since when something is awaited without a break.
     asked_at: Cell<Instant>,
@@ -149,6 +151,7 @@ impl ConnHandle {
                 security: RefCell::default(),
                 kept: Kept::default(),
                 form: Cell::default(),
+                tells_objects: Cell::default(),
                 stage: Cell::new(Stage::Idle),
                 asked_at: Cell::new(Instant::now()),
                 is_doubted: Cell::new(false),
@@ -227,6 +230,11 @@ impl ConnHandle {
     /// The broker advertised only versions that we do not speak.
     pub fn version(&self, api: ApiKey) -> Result<i16, VersionError> {
         self.connection.borrow().version(api)
+    }
+
+    /// Sets whether errors are objects for the program.
+    pub fn set_tells_objects(&self, tells_objects: bool) {
+        self.tells_objects.set(tells_objects);
     }
 
     /// Sets what messages are to the program.

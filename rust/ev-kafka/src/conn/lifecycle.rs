@@ -73,6 +73,10 @@ pub static XSUBS: &[XsubDef] = &[
         body: headers,
     },
     XsubDef {
+        name: "EV::Kafka::Conn::errors",
+        body: errors,
+    },
+    XsubDef {
         name: "EV::Kafka::Conn::auto_reconnect",
         body: auto_reconnect,
     },
@@ -269,6 +273,19 @@ fn headers(frame: &mut Frame<'_>) -> Result<(), Croak> {
         headers,
         ..conn.form()
     });
+    Ok(())
+}
+
+/// `errors($name)`: what callbacks and on_error get of an error; undef as at the beginning.
+fn errors(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "errors");
+    let tells_objects = match args.bytes(1, "errors")?.as_deref() {
+        None | Some(b"text") => false,
+        Some(b"object") => true,
+        Some(_) => return Err(args.error("must be 'text', 'object' or undef")),
+    };
+    let handle = frame.object::<ConnHandle>()?;
+    handle.set_tells_objects(tells_objects);
     Ok(())
 }
 

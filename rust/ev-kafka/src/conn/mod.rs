@@ -24,7 +24,7 @@ use std::rc::Rc;
 
 use perl_xs::{Croak, Native, Perl, Sv};
 
-pub use callback::call_back;
+pub use callback::{call_back, Told};
 pub use completion::{Answer, Build, Built, Completion, Failure};
 pub use handle::ConnHandle;
 pub use kept::Kept;

@@ -98,7 +98,7 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let next = session.0.borrow_mut().next(version);
     let request = request_of(next, &terms, version);
     let unpacking = conn.kept().get::<Unpacking>();
-    let completion = completion_with(&conn, callback, move |perl, answer| {
+    let completion = completion_with(&conn, ApiKey::Fetch, callback, move |perl, answer| {
         result(perl, answer, &session, reader, &unpacking)
     });
     let wait = server_wait(terms.max_wait_ms);
@@ -225,7 +225,7 @@ fn end_on(frame: &mut Frame<'_>) -> Result<(), Croak> {
         session_epoch: ENDS,
         ..Default::default()
     };
-    let completion = completion::<FetchResponse>(None);
+    let completion = completion::<FetchRequest>(None);
     send_on(frame.perl(), &conn, &request, Duration::ZERO, completion)
 }
 

@@ -124,6 +124,7 @@ impl Connection {
     pub(super) fn lose(&mut self, ending: Ending, now: Instant) {
         let unanswered = self.drop_transport();
         if let Ending::Error(error) = &ending {
+            self.may_connect_again = error.may_pass();
             self.events.push_back(Event::Error(error.to_string()));
         }
         self.fail(unanswered, &ending.reason());

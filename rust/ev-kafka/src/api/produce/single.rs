@@ -115,7 +115,7 @@ impl Request {
 /// The completion of a callback that may be missing.
 pub fn completion(callback: Option<Sv>) -> Completion {
     match callback {
-        Some(callback) => Completion::Callback(callback, result),
+        Some(callback) => Completion::Callback(callback, result, ApiKey::Produce),
         None => Completion::Silent(throttle_time_ms::<ProduceResponse>),
     }
 }

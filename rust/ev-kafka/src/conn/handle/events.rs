@@ -1,12 +1,14 @@
 //! Passing on what a connection reports: to callbacks, to handlers, to the link.
 
 use kafka_conn::{Event, Token};
-use perl_xs::{call, Arg, Flow, Perl};
+use kafka_wire::ApiKey;
+use perl_xs::{call, Arg, Flow, Perl, Sv};
 
 use super::handlers::HandlerKind;
 use super::{ConnHandle, Stage};
-use crate::conn::callback::call_back;
-use crate::conn::completion::{Answer, Completion, Failure};
+use crate::conn::callback::{call_back, Told};
+use crate::conn::completion::{Answer, Built, Completion, Failure};
+use crate::problem::Problem;
 
 impl ConnHandle {
     /// Acts on all events, then looks after writing and the timer.
@@ -140,17 +142,47 @@ impl ConnHandle {
 
     /// Calls the completion of a request that was not sent.
     pub(crate) fn fail(&self, perl: Perl, completion: Completion, reason: String) -> Flow {
+        let operation = match &completion {
+            Completion::Callback(_, _, api) => Some(api.name()),
+            _ => None,
+        };
+        let told = self.told(reason.clone(), self.has_ended(), operation);
         self.call_at_once(perl, move |perl| {
             let failure = Failure::unsent(reason);
             match completion {
                 Completion::Silent(_) => Flow::Continue,
                 Completion::Native(native) => native(perl, Err(failure)),
                 Completion::Written(told) => told(perl, Err(failure)),
-                Completion::Callback(callback, _) => {
-                    call_back(perl, &callback, Err(failure.into_reason()))
-                }
+                Completion::Callback(callback, _, _) => call_back(perl, &callback, Err(told)),
             }
         })
+    }
+
+    /// An error as the program is told of it.
+    fn told(&self, text: String, is_retriable: bool, operation: Option<&str>) -> Told {
+        if !self.tells_objects.get() {
+            return Told::Text(text);
+        }
+        Told::Object(Box::new(Problem {
+            broker: self.link.borrow().destination.name(),
+            operation: operation.map(str::to_owned),
+            ..Problem::without_code(text, is_retriable)
+        }))
+    }
+
+    /// What a request has come to, as its callback is told of it.
+    pub(crate) fn told_of(
+        &self,
+        api: ApiKey,
+        outcome: Result<Answer, Failure>,
+        build: impl FnOnce(&Answer) -> Built,
+    ) -> Result<Sv, Told> {
+        let told = |text, is_retriable| self.told(text, is_retriable, Some(api.name()));
+        // It was lost with its connection.
+        let answer = outcome.map_err(|failure| told(failure.reason, true))?;
+        let built = build(&answer);
+        self.throttle(answer.api, answer.version, built.throttle_time_ms);
+        built.result.map_err(|text| told(text, false))
     }
 
     /// Calls a completion that is waiting for nothing any more.
@@ -164,13 +196,9 @@ impl ConnHandle {
                 }
                 Flow::Continue
             }
-            Completion::Callback(callback, build) => {
-                let result = outcome.map_err(Failure::into_reason).and_then(|answer| {
-                    let built = build(perl, &answer, &self.kept);
-                    self.throttle(answer.api, answer.version, built.throttle_time_ms);
-                    built.result
-                });
-                call_back(perl, &callback, result)
+            Completion::Callback(callback, build, api) => {
+                let told = self.told_of(api, outcome, |answer| build(perl, answer, &self.kept));
+                call_back(perl, &callback, told)
             }
         }
     }
@@ -199,6 +227,10 @@ impl ConnHandle {
         if !self.handlers.has(HandlerKind::Error) {
             return perl.warn(format!("EV::Kafka::Conn: {text}"));
         }
-        self.call_handler(perl, HandlerKind::Error, &[Arg::Bytes(text.as_bytes())])
+        let is_retriable = self.connection.borrow().may_connect_again();
+        let told = self.told(text.to_owned(), is_retriable, None);
+        told.with_argument(perl, |error| {
+            self.call_handler(perl, HandlerKind::Error, &[error])
+        })
     }
 }
