@@ -68,7 +68,7 @@ apis! {
     /// Reads record batches. 13 and up name topics by id.
     Fetch = 1, speaks 4..=12, fallback 4, flexible 12;
     /// Finds offsets by timestamp.
-    ListOffsets = 2, speaks 1..=10, fallback 1, flexible 6;
+    ListOffsets = 2, speaks 1..=11, fallback 1, flexible 6;
     /// Describes brokers, topics and partition leaders.
     Metadata = 3, speaks 0..=13, fallback 1, flexible 9;
     /// Stores a group's positions. 10 names topics by id.
@@ -85,6 +85,10 @@ apis! {
     LeaveGroup = 13, speaks 0..=5, fallback 0, flexible 4;
     /// Hands the leader's assignment to the members. 5 checks protocol names.
     SyncGroup = 14, speaks 0..=4, fallback 0, flexible 4;
+    /// Describes groups of the classic protocol.
+    DescribeGroups = 15, speaks 0..=6, fallback 0, flexible 5;
+    /// Lists the groups of a coordinator.
+    ListGroups = 16, speaks 0..=5, fallback 0, flexible 3;
     /// Chooses the SASL mechanism.
     SaslHandshake = 17, speaks 0..=1, fallback 1, flexible NEVER;
     /// Asks which APIs and versions a broker speaks.
@@ -93,6 +97,8 @@ apis! {
     CreateTopics = 19, speaks 0..=7, fallback 0, flexible 5;
     /// Deletes topics.
     DeleteTopics = 20, speaks 0..=6, fallback 0, flexible 4;
+    /// Deletes records (KIP-107).
+    DeleteRecords = 21, speaks 0..=2, fallback 0, flexible 2;
     /// Gets a producer id and epoch for idempotence or transactions.
     InitProducerId = 22, speaks 0..=5, fallback 0, flexible 2;
     /// Finds where a leader epoch ends (KIP-320).
@@ -103,12 +109,68 @@ apis! {
     AddOffsetsToTxn = 25, speaks 0..=4, fallback 0, flexible 3;
     /// Commits or aborts a transaction. 5 hands out a new epoch (KIP-890).
     EndTxn = 26, speaks 0..=4, fallback 0, flexible 3;
+    /// Ends transactions in partitions (KIP-664).
+    WriteTxnMarkers = 27, speaks 0..=2, fallback 0, flexible 1;
     /// Stores a group's positions as part of a transaction. 5 belongs to transactions version 2 (KIP-890).
     TxnOffsetCommit = 28, speaks 0..=4, fallback 0, flexible 3;
+    /// Reads access rules (KIP-140).
+    DescribeAcls = 29, speaks 0..=3, fallback 0, flexible 2;
+    /// Adds access rules (KIP-140).
+    CreateAcls = 30, speaks 0..=3, fallback 0, flexible 2;
+    /// Deletes access rules (KIP-140).
+    DeleteAcls = 31, speaks 0..=3, fallback 0, flexible 2;
+    /// Reads settings (KIP-133).
+    DescribeConfigs = 32, speaks 0..=4, fallback 0, flexible 4;
+    /// Describes a broker's folders (KIP-113).
+    DescribeLogDirs = 35, speaks 0..=5, fallback 0, flexible 2;
     /// Carries the messages of a SASL mechanism.
     SaslAuthenticate = 36, speaks 0..=2, fallback 0, flexible 2;
+    /// Adds partitions to topics (KIP-195).
+    CreatePartitions = 37, speaks 0..=3, fallback 0, flexible 2;
+    /// Deletes groups (KIP-229).
+    DeleteGroups = 42, speaks 0..=3, fallback 0, flexible 2;
+    /// Elects leaders (KIP-183).
+    ElectLeaders = 43, speaks 0..=2, fallback 0, flexible 2;
+    /// Changes settings, each by itself (KIP-339).
+    IncrementalAlterConfigs = 44, speaks 0..=1, fallback 0, flexible 1;
+    /// Moves partitions (KIP-455).
+    AlterPartitionReassignments = 45, speaks 0..=1, fallback 0, flexible 0;
+    /// Lists partitions on the move (KIP-455).
+    ListPartitionReassignments = 46, speaks 0..=0, fallback 0, flexible 0;
+    /// Deletes a group's positions (KIP-496).
+    OffsetDelete = 47, speaks 0..=0, fallback 0, flexible NEVER;
+    /// Reads quotas (KIP-546).
+    DescribeClientQuotas = 48, speaks 0..=1, fallback 0, flexible 1;
+    /// Changes quotas (KIP-546).
+    AlterClientQuotas = 49, speaks 0..=1, fallback 0, flexible 1;
+    /// Reads SCRAM credentials (KIP-554).
+    DescribeUserScramCredentials = 50, speaks 0..=0, fallback 0, flexible 0;
+    /// Changes SCRAM credentials (KIP-554).
+    AlterUserScramCredentials = 51, speaks 0..=0, fallback 0, flexible 0;
+    /// Describes the quorum of controllers (KIP-595).
+    DescribeQuorum = 55, speaks 0..=2, fallback 0, flexible 0;
+    /// Changes features (KIP-584).
+    UpdateFeatures = 57, speaks 0..=2, fallback 0, flexible 0;
+    /// Describes the cluster (KIP-700).
+    DescribeCluster = 60, speaks 0..=2, fallback 0, flexible 0;
+    /// Describes the producers of partitions (KIP-664).
+    DescribeProducers = 61, speaks 0..=0, fallback 0, flexible 0;
+    /// Describes transactions (KIP-664).
+    DescribeTransactions = 65, speaks 0..=0, fallback 0, flexible 0;
+    /// Lists the transactions of a coordinator (KIP-664).
+    ListTransactions = 66, speaks 0..=2, fallback 0, flexible 0;
     /// Joins, stays in and leaves a group whose coordinator assigns (KIP-848).
     ConsumerGroupHeartbeat = 68, speaks 0..=1, fallback 0, flexible 0;
+    /// Describes groups whose coordinator assigns (KIP-848).
+    ConsumerGroupDescribe = 69, speaks 0..=1, fallback 0, flexible 0;
+    /// Lists what has settings (KIP-1142); version 0 knows client metrics only.
+    ListConfigResources = 74, speaks 0..=1, fallback 0, flexible 0;
+    /// Describes topics, a page at a time (KIP-966).
+    DescribeTopicPartitions = 75, speaks 0..=0, fallback 0, flexible 0;
+    /// Describes share groups (KIP-932). Version 0 was gone before it was stable.
+    ShareGroupDescribe = 77, speaks 1..=1, fallback 1, flexible 0;
+    /// Reads where share groups begin (KIP-932).
+    DescribeShareGroupOffsets = 90, speaks 0..=1, fallback 0, flexible 0;
 }
 
 impl ApiKey {

@@ -4,6 +4,7 @@
 #[cfg(feature = "arbitrary")]
 use crate::arbitrary::Entropy;
 use crate::malformed::{DecodeError, EncodeError, EncodeErrorKind};
+use crate::plain::{Sink, Source};
 use crate::primitives::{Reader, Writer};
 use crate::wire::{Format, NullableWire, PutError, TaggedFields, Wire};
 
@@ -139,6 +140,39 @@ impl Field {
         Ok(())
     }
 
+    /// Shows a field that the version has, unless it is null.
+    pub fn show<W: Wire, S: Sink>(
+        &self,
+        sink: &S,
+        shown: &mut S::Fields,
+        value: &W::Value,
+        f: Format,
+    ) {
+        if self.versions.contains(f.version) {
+            if let Some(value) = W::show(value, sink, f) {
+                sink.store(shown, self.name, value);
+            }
+        }
+    }
+
+    /// Reads a field that was given.
+    pub fn read<W: Wire, S: Source>(
+        &self,
+        source: &S,
+        value: &mut W::Value,
+    ) -> Result<(), S::Error> {
+        match source.field(self.name)? {
+            Some(given) if given.is_null() => {
+                if let Some(null) = W::null() {
+                    *value = null;
+                }
+            }
+            Some(given) => *value = W::read(&given)?,
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Makes up a field that the version has.
     #[cfg(feature = "arbitrary")]
     pub fn arbitrary<W: Wire>(&self, entropy: &mut Entropy<'_>, value: &mut W::Value, f: Format) {
@@ -179,7 +213,7 @@ impl Field {
 /// ```
 /// A field is `name: type, "versions"` with, in this order, `nullable "versions"`, `default value`, `tag number`
 /// and `ignorable true`, ended by a semicolon; the words mean what they mean in Kafka's definitions. Types are
-/// bool, int8 to int64, uuid, string, bytes, records (pieces where they go out as such), the name of a part, or one
+/// bool, int8 to int64, uint16, float64, uuid, string, bytes, records (pieces where they go out as such), the name of a part, or one
 /// of these in brackets: an array. A nullable field is an `Option`; unless `default None` is given, its default is empty, not null.
 macro_rules! kafka_message {
     ($(
@@ -257,6 +291,27 @@ macro_rules! kafka_message {
                 Ok(())
             }
 
+            fn show_fields<S: $crate::plain::Sink>(
+                &self,
+                sink: &S,
+                shown: &mut S::Fields,
+                f: $crate::wire::Format,
+            ) {
+                $(
+                    kafka_message!(@spec $name $field $versions ($($nullable)?) ($($tag)?) ($($ignorable)?))
+                        .show::<kafka_message!(@wire $ty $(, $nullable)?), S>(sink, shown, &self.$field, f);
+                )*
+            }
+
+            fn read_fields<S: $crate::plain::Source>(&mut self, source: &S) -> Result<(), S::Error> {
+                source.check_names(&[$(stringify!($field)),*])?;
+                $(
+                    kafka_message!(@spec $name $field $versions ($($nullable)?) ($($tag)?) ($($ignorable)?))
+                        .read::<kafka_message!(@wire $ty $(, $nullable)?), S>(source, &mut self.$field)?;
+                )*
+                Ok(())
+            }
+
             #[cfg(feature = "arbitrary")]
             fn arbitrary_fields(
                 &mut self,
@@ -303,6 +358,8 @@ macro_rules! kafka_message {
     (@type int16) => { i16 };
     (@type int32) => { i32 };
     (@type int64) => { i64 };
+    (@type uint16) => { u16 };
+    (@type float64) => { f64 };
     (@type uuid) => { [u8; 16] };
     (@type string) => { bytes::Bytes };
     (@type bytes) => { bytes::Bytes };
@@ -351,6 +408,12 @@ macro_rules! kafka_message {
             fn decode_partial(body: bytes::Bytes, $version: i16) -> (Self, bool) {
                 $crate::declare::decode_partial(body, $format)
             }
+            fn show<S: $crate::plain::Sink>(&self, sink: &S, $version: i16) -> S::Value {
+                $crate::declare::show(self, sink, $format)
+            }
+            fn read<S: $crate::plain::Source>(source: &S) -> Result<Self, S::Error> {
+                $crate::declare::read(source)
+            }
         }
 
         #[cfg(feature = "arbitrary")]
@@ -366,6 +429,8 @@ macro_rules! kafka_message {
 pub(crate) trait Declared: Default + PartialEq {
     fn put_fields(&self, w: &mut Writer, f: Format) -> Result<(), EncodeError>;
     fn get_fields(&mut self, r: &mut Reader, f: Format) -> Result<(), DecodeError>;
+    fn show_fields<S: Sink>(&self, sink: &S, shown: &mut S::Fields, f: Format);
+    fn read_fields<S: Source>(&mut self, source: &S) -> Result<(), S::Error>;
     #[cfg(feature = "arbitrary")]
     fn arbitrary_fields(&mut self, entropy: &mut Entropy<'_>, f: Format);
     /// Of an element that breaks off: does it hold something complete that the caller wants?
@@ -390,6 +455,14 @@ impl<T: Declared> Wire for T {
             return Err(crate::message::DecodeErrorKind::UnexpectedEnd.into());
         }
         result.map(|()| value)
+    }
+
+    fn show<S: Sink>(value: &T, sink: &S, f: Format) -> Option<S::Value> {
+        Some(show(value, sink, f))
+    }
+
+    fn read<S: Source>(source: &S) -> Result<T, S::Error> {
+        read(source)
     }
 
     #[cfg(feature = "arbitrary")]
@@ -451,6 +524,18 @@ pub(crate) fn encode<T: Declared>(
 pub(crate) fn decode<T: Declared>(r: &mut Reader, f: Format) -> Result<T, DecodeError> {
     let mut message = T::default();
     message.get_fields(r, f)?;
+    Ok(message)
+}
+
+pub(crate) fn show<T: Declared, S: Sink>(message: &T, sink: &S, f: Format) -> S::Value {
+    let mut shown = sink.fields();
+    message.show_fields(sink, &mut shown, f);
+    sink.finish(shown)
+}
+
+pub(crate) fn read<T: Declared, S: Source>(source: &S) -> Result<T, S::Error> {
+    let mut message = T::default();
+    message.read_fields(source)?;
     Ok(message)
 }
 

@@ -24,6 +24,7 @@ mod malformed;
 pub mod message;
 pub mod messages;
 mod pieces;
+pub mod plain;
 pub mod primitives;
 pub mod records;
 mod wire;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::api::ApiKey;
+use crate::plain::{Sink, Source};
 use crate::primitives::{Reader, Writer};
 
 pub use crate::malformed::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
@@ -25,6 +26,15 @@ pub trait Message: Sized {
     /// Reads as much of an answer as is there: whole brokers, topics and partitions before the place where it
     /// breaks off, and of a topic that breaks off its whole partitions. True when it did break off.
     fn decode_partial(body: Bytes, version: i16) -> (Self, bool);
+
+    /// The fields that `version` has as a value of another language, by their names; those that are null are left out.
+    fn show<S: Sink>(&self, sink: &S, version: i16) -> S::Value;
+
+    /// The message that a value of another language describes. Fields that it leaves out have their default.
+    ///
+    /// # Errors
+    /// The source's, for what is no value of its field, and for a name that no field has.
+    fn read<S: Source>(source: &S) -> Result<Self, S::Error>;
 }
 
 /// A message that asks for an answer.

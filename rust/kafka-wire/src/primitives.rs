@@ -118,6 +118,18 @@ impl Reader {
         Ok(self.buf.get_i64())
     }
 
+    /// UINT16
+    pub fn get_u16(&mut self) -> Result<u16, DecodeError> {
+        self.need(2)?;
+        Ok(self.buf.get_u16())
+    }
+
+    /// FLOAT64
+    pub fn get_f64(&mut self) -> Result<f64, DecodeError> {
+        self.need(8)?;
+        Ok(self.buf.get_f64())
+    }
+
     /// UUID: 16 bytes in network order.
     pub fn get_uuid(&mut self) -> Result<[u8; 16], DecodeError> {
         self.need(16)?;
@@ -300,6 +312,16 @@ impl Writer {
     /// INT64
     pub fn put_i64(&mut self, value: i64) {
         self.buf.put_i64(value);
+    }
+
+    /// UINT16
+    pub fn put_u16(&mut self, value: u16) {
+        self.buf.put_u16(value);
+    }
+
+    /// FLOAT64
+    pub fn put_f64(&mut self, value: f64) {
+        self.buf.put_f64(value);
     }
 
     /// UNSIGNED_VARINT

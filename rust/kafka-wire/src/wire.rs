@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::arbitrary::Entropy;
 use crate::malformed::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 use crate::pieces::Pieces;
+use crate::plain::{Sink, Source};
 use crate::primitives::{Reader, Writer};
 
 /// Arrays reserve room for at most this many elements before the first of them was decoded: a count is only
@@ -44,6 +45,14 @@ pub(crate) trait Wire {
     type Value: PartialEq;
     fn put(w: &mut Writer, value: &Self::Value, f: Format) -> Result<(), PutError>;
     fn get(r: &mut Reader, f: Format) -> Result<Self::Value, DecodeError>;
+    /// Makes a value of the language that the sink is for; `None` for null.
+    fn show<S: Sink>(value: &Self::Value, sink: &S, f: Format) -> Option<S::Value>;
+    /// Reads a value of the language that the source is of, which is not null.
+    fn read<S: Source>(source: &S) -> Result<Self::Value, S::Error>;
+    /// What the language's null is here; `None` where it counts as left out.
+    fn null() -> Option<Self::Value> {
+        None
+    }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value;
 }
@@ -56,7 +65,7 @@ pub(crate) trait NullableWire: Wire {
 }
 
 macro_rules! fixed_size {
-    ($($ty:ty, $get:ident, $put:ident, $arbitrary:expr;)*) => {$(
+    ($($ty:ty, $get:ident, $put:ident, $show:ident, $read:ident, $arbitrary:expr;)*) => {$(
         impl Wire for $ty {
             type Value = $ty;
             fn put(w: &mut Writer, value: &$ty, _: Format) -> Result<(), PutError> {
@@ -65,6 +74,12 @@ macro_rules! fixed_size {
             }
             fn get(r: &mut Reader, _: Format) -> Result<$ty, DecodeError> {
                 r.$get()
+            }
+            fn show<S: Sink>(value: &$ty, sink: &S, _: Format) -> Option<S::Value> {
+                Some(sink.$show((*value).into()))
+            }
+            fn read<S: Source>(source: &S) -> Result<$ty, S::Error> {
+                source.$read()
             }
             #[cfg(feature = "arbitrary")]
             fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> $ty {
@@ -75,11 +90,13 @@ macro_rules! fixed_size {
 }
 
 fixed_size! {
-    bool, get_bool, put_bool, |e: &mut Entropy<'_>| e.below(2) == 1;
-    i8, get_i8, put_i8, |e: &mut Entropy<'_>| e.integer() as i8;
-    i16, get_i16, put_i16, |e: &mut Entropy<'_>| e.integer() as i16;
-    i32, get_i32, put_i32, |e: &mut Entropy<'_>| e.integer() as i32;
-    i64, get_i64, put_i64, |e: &mut Entropy<'_>| e.integer();
+    bool, get_bool, put_bool, boolean, boolean, |e: &mut Entropy<'_>| e.below(2) == 1;
+    i8, get_i8, put_i8, integer, integer, |e: &mut Entropy<'_>| e.integer() as i8;
+    i16, get_i16, put_i16, integer, integer, |e: &mut Entropy<'_>| e.integer() as i16;
+    i32, get_i32, put_i32, integer, integer, |e: &mut Entropy<'_>| e.integer() as i32;
+    u16, get_u16, put_u16, integer, integer, |e: &mut Entropy<'_>| e.integer() as u16;
+    i64, get_i64, put_i64, integer, integer, |e: &mut Entropy<'_>| e.integer();
+    f64, get_f64, put_f64, float, float, |e: &mut Entropy<'_>| e.integer() as f64;
 }
 
 /// UUID
@@ -91,6 +108,12 @@ impl Wire for [u8; 16] {
     }
     fn get(r: &mut Reader, _: Format) -> Result<[u8; 16], DecodeError> {
         r.get_uuid()
+    }
+    fn show<S: Sink>(value: &[u8; 16], sink: &S, _: Format) -> Option<S::Value> {
+        Some(sink.uuid(value))
+    }
+    fn read<S: Source>(source: &S) -> Result<[u8; 16], S::Error> {
+        source.uuid()
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> [u8; 16] {
@@ -108,6 +131,12 @@ impl Wire for Str {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Bytes, DecodeError> {
         not_null(Self::get_nullable(r, f)?)
+    }
+    fn show<S: Sink>(value: &Bytes, sink: &S, _: Format) -> Option<S::Value> {
+        Some(sink.bytes(value))
+    }
+    fn read<S: Source>(source: &S) -> Result<Bytes, S::Error> {
+        source.bytes()
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Bytes {
@@ -142,6 +171,12 @@ impl Wire for Blob {
             false => not_null(value),
         }
     }
+    fn show<S: Sink>(value: &Bytes, sink: &S, _: Format) -> Option<S::Value> {
+        Some(sink.bytes(value))
+    }
+    fn read<S: Source>(source: &S) -> Result<Bytes, S::Error> {
+        source.bytes()
+    }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Bytes {
         entropy.blob()
@@ -169,6 +204,13 @@ impl Wire for Pieces {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Pieces, DecodeError> {
         Blob::get(r, f).map(Pieces::from)
+    }
+    fn show<S: Sink>(value: &Pieces, sink: &S, _: Format) -> Option<S::Value> {
+        let pieces: Vec<&[u8]> = value.iter().map(|piece| &**piece).collect();
+        Some(sink.bytes(&pieces.concat()))
+    }
+    fn read<S: Source>(source: &S) -> Result<Pieces, S::Error> {
+        source.bytes().map(Pieces::from)
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, _: Format) -> Pieces {
@@ -201,6 +243,13 @@ impl<W: Wire> Wire for Array<W> {
     }
     fn get(r: &mut Reader, f: Format) -> Result<Self::Value, DecodeError> {
         not_null(Self::get_nullable(r, f)?)
+    }
+    fn show<S: Sink>(value: &Self::Value, sink: &S, f: Format) -> Option<S::Value> {
+        let elements = value.iter().filter_map(|v| W::show(v, sink, f));
+        Some(sink.list(elements.collect()))
+    }
+    fn read<S: Source>(source: &S) -> Result<Self::Value, S::Error> {
+        source.elements()?.iter().map(W::read).collect()
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value {
@@ -287,6 +336,15 @@ impl<W: NullableWire> Wire for Nullable<W> {
             true => Ok(value),
             false => not_null(value).map(Some),
         }
+    }
+    fn show<S: Sink>(value: &Self::Value, sink: &S, f: Format) -> Option<S::Value> {
+        value.as_ref().and_then(|value| W::show(value, sink, f))
+    }
+    fn read<S: Source>(source: &S) -> Result<Self::Value, S::Error> {
+        W::read(source).map(Some)
+    }
+    fn null() -> Option<Self::Value> {
+        Some(None)
     }
     #[cfg(feature = "arbitrary")]
     fn arbitrary(entropy: &mut Entropy<'_>, f: Format) -> Self::Value {

@@ -8,6 +8,16 @@ use kafka_wire::{ApiKey, Message, Reader, Writer};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+/// Versions that are younger than those crates. Their fields are held against Kafka's own definitions by
+/// xt/kafka/definitions.t; here they have to come back as they were.
+const YOUNGER: &[(ApiKey, i16)] = &[
+    (ApiKey::ListOffsets, 11),
+    (ApiKey::WriteTxnMarkers, 2),
+    (ApiKey::DescribeLogDirs, 5),
+    (ApiKey::DeleteGroups, 3),
+    (ApiKey::DescribeShareGroupOffsets, 1),
+];
+
 /// Random messages for each version of each message.
 const CASES: u32 = 60;
 
@@ -87,25 +97,35 @@ macro_rules! has_version {
 }
 
 macro_rules! agreement {
-    ($($test:ident: $message:ident of $api:ident;)*) => {$(
+    ($($protocol:ident)+; $($test:ident: $message:ident of $api:ident;)*) => {
+        agreement! { @each ($($protocol)+) $($test: $message of $api;)* }
+    };
+    (@each $protocols:tt $($test:ident: $message:ident of $api:ident;)*) => {$(
         #[test]
         fn $test() {
             for version in ApiKey::$api.versions() {
-                let newer = has_version!(kafka_protocol, $message, version);
-                let older = has_version!(kafka_protocol_3_9, $message, version);
-                if newer {
-                    hold_against::<ours::$message>(version, roundtrip_by!(kafka_protocol, $message, version));
+                let is_held = agreement! { @held $protocols $message version };
+                if !is_held {
+                    assert!(YOUNGER.contains(&(ApiKey::$api, version)), "nobody else speaks version {version}");
+                    hold_against::<ours::$message>(version, |bytes| bytes);
                 }
-                if older {
-                    hold_against::<ours::$message>(version, roundtrip_by!(kafka_protocol_3_9, $message, version));
-                }
-                assert!(newer || older, "nobody else speaks version {version}");
             }
         }
     )*};
+    (@held ($($protocol:ident)+) $message:ident $version:ident) => {{
+        let mut is_held = false;
+        $(
+            if has_version!($protocol, $message, $version) {
+                hold_against::<ours::$message>($version, roundtrip_by!($protocol, $message, $version));
+                is_held = true;
+            }
+        )+
+        is_held
+    }};
 }
 
 agreement! {
+    kafka_protocol kafka_protocol_3_9;
     api_versions_request: ApiVersionsRequest of ApiVersions;
     api_versions_response: ApiVersionsResponse of ApiVersions;
     metadata_request: MetadataRequest of Metadata;
@@ -148,10 +168,77 @@ agreement! {
     offset_for_leader_epoch_response: OffsetForLeaderEpochResponse of OffsetForLeaderEpoch;
     consumer_group_heartbeat_request: ConsumerGroupHeartbeatRequest of ConsumerGroupHeartbeat;
     consumer_group_heartbeat_response: ConsumerGroupHeartbeatResponse of ConsumerGroupHeartbeat;
+    create_partitions_request: CreatePartitionsRequest of CreatePartitions;
+    create_partitions_response: CreatePartitionsResponse of CreatePartitions;
+    describe_topic_partitions_request: DescribeTopicPartitionsRequest of DescribeTopicPartitions;
+    describe_topic_partitions_response: DescribeTopicPartitionsResponse of DescribeTopicPartitions;
+    describe_configs_request: DescribeConfigsRequest of DescribeConfigs;
+    describe_configs_response: DescribeConfigsResponse of DescribeConfigs;
+    incremental_alter_configs_request: IncrementalAlterConfigsRequest of IncrementalAlterConfigs;
+    incremental_alter_configs_response: IncrementalAlterConfigsResponse of IncrementalAlterConfigs;
+    list_groups_request: ListGroupsRequest of ListGroups;
+    list_groups_response: ListGroupsResponse of ListGroups;
+    describe_groups_request: DescribeGroupsRequest of DescribeGroups;
+    describe_groups_response: DescribeGroupsResponse of DescribeGroups;
+    consumer_group_describe_request: ConsumerGroupDescribeRequest of ConsumerGroupDescribe;
+    consumer_group_describe_response: ConsumerGroupDescribeResponse of ConsumerGroupDescribe;
+    delete_groups_request: DeleteGroupsRequest of DeleteGroups;
+    delete_groups_response: DeleteGroupsResponse of DeleteGroups;
+    offset_delete_request: OffsetDeleteRequest of OffsetDelete;
+    offset_delete_response: OffsetDeleteResponse of OffsetDelete;
+    delete_records_request: DeleteRecordsRequest of DeleteRecords;
+    delete_records_response: DeleteRecordsResponse of DeleteRecords;
+    describe_cluster_request: DescribeClusterRequest of DescribeCluster;
+    describe_cluster_response: DescribeClusterResponse of DescribeCluster;
+    describe_acls_request: DescribeAclsRequest of DescribeAcls;
+    describe_acls_response: DescribeAclsResponse of DescribeAcls;
+    create_acls_request: CreateAclsRequest of CreateAcls;
+    create_acls_response: CreateAclsResponse of CreateAcls;
+    delete_acls_request: DeleteAclsRequest of DeleteAcls;
+    delete_acls_response: DeleteAclsResponse of DeleteAcls;
+    describe_user_scram_credentials_request: DescribeUserScramCredentialsRequest of DescribeUserScramCredentials;
+    describe_user_scram_credentials_response: DescribeUserScramCredentialsResponse of DescribeUserScramCredentials;
+    alter_user_scram_credentials_request: AlterUserScramCredentialsRequest of AlterUserScramCredentials;
+    alter_user_scram_credentials_response: AlterUserScramCredentialsResponse of AlterUserScramCredentials;
+    describe_client_quotas_request: DescribeClientQuotasRequest of DescribeClientQuotas;
+    describe_client_quotas_response: DescribeClientQuotasResponse of DescribeClientQuotas;
+    alter_client_quotas_request: AlterClientQuotasRequest of AlterClientQuotas;
+    alter_client_quotas_response: AlterClientQuotasResponse of AlterClientQuotas;
+    elect_leaders_request: ElectLeadersRequest of ElectLeaders;
+    elect_leaders_response: ElectLeadersResponse of ElectLeaders;
+    describe_log_dirs_request: DescribeLogDirsRequest of DescribeLogDirs;
+    describe_log_dirs_response: DescribeLogDirsResponse of DescribeLogDirs;
+    alter_partition_reassignments_request: AlterPartitionReassignmentsRequest of AlterPartitionReassignments;
+    alter_partition_reassignments_response: AlterPartitionReassignmentsResponse of AlterPartitionReassignments;
+    list_partition_reassignments_request: ListPartitionReassignmentsRequest of ListPartitionReassignments;
+    list_partition_reassignments_response: ListPartitionReassignmentsResponse of ListPartitionReassignments;
+    list_transactions_request: ListTransactionsRequest of ListTransactions;
+    list_transactions_response: ListTransactionsResponse of ListTransactions;
+    describe_transactions_request: DescribeTransactionsRequest of DescribeTransactions;
+    describe_transactions_response: DescribeTransactionsResponse of DescribeTransactions;
+    describe_producers_request: DescribeProducersRequest of DescribeProducers;
+    describe_producers_response: DescribeProducersResponse of DescribeProducers;
+    write_txn_markers_request: WriteTxnMarkersRequest of WriteTxnMarkers;
+    write_txn_markers_response: WriteTxnMarkersResponse of WriteTxnMarkers;
+    update_features_request: UpdateFeaturesRequest of UpdateFeatures;
+    update_features_response: UpdateFeaturesResponse of UpdateFeatures;
+    describe_quorum_request: DescribeQuorumRequest of DescribeQuorum;
+    describe_quorum_response: DescribeQuorumResponse of DescribeQuorum;
     sasl_handshake_request: SaslHandshakeRequest of SaslHandshake;
     sasl_handshake_response: SaslHandshakeResponse of SaslHandshake;
     sasl_authenticate_request: SaslAuthenticateRequest of SaslAuthenticate;
     sasl_authenticate_response: SaslAuthenticateResponse of SaslAuthenticate;
+}
+
+// Kafka 3.9 had none of these, or not in a version that lasted.
+agreement! {
+    kafka_protocol;
+    share_group_describe_request: ShareGroupDescribeRequest of ShareGroupDescribe;
+    share_group_describe_response: ShareGroupDescribeResponse of ShareGroupDescribe;
+    list_config_resources_request: ListConfigResourcesRequest of ListConfigResources;
+    list_config_resources_response: ListConfigResourcesResponse of ListConfigResources;
+    describe_share_group_offsets_request: DescribeShareGroupOffsetsRequest of DescribeShareGroupOffsets;
+    describe_share_group_offsets_response: DescribeShareGroupOffsetsResponse of DescribeShareGroupOffsets;
 }
 
 macro_rules! data_agreement {

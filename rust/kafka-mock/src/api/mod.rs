@@ -245,6 +245,8 @@ pub(crate) fn execute(state: &mut State, peer: &mut Peer, frame: Bytes, now_ms: 
         ApiKey::ConsumerGroupHeartbeat => {
             serve::<m::ConsumerGroupHeartbeatRequest>(state, from, frame, now_ms)
         }
+        // Only where a program lets the broker say that it knows it.
+        _ => Outcome::Close(format!("{} is not supported", api.name())),
     }
 }
 
