@@ -1,6 +1,7 @@
 //! Plain functions of EV::Kafka: hashes, names of error codes, and the seams that tests use.
 
 use bytes::Bytes;
+use kafka_conn::ScramCredential;
 use kafka_wire::codec::Compression;
 use kafka_wire::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ConsumerGroupHeartbeatRequest,
@@ -61,6 +62,10 @@ static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::_level_refusal",
         body: level_refusal,
+    },
+    XsubDef {
+        name: "EV::Kafka::_scram_credential",
+        body: scram_credential,
     },
     XsubDef {
         name: "EV::Kafka::_test_encode_batch",
@@ -182,6 +187,23 @@ fn level_refusal(frame: &mut Frame<'_>) -> Result<(), Croak> {
     if let Err(refusal) = Compression::new(codec, level) {
         frame.ret_bytes(refusal.to_string().as_bytes());
     }
+    Ok(())
+}
+
+/// `_scram_credential($mechanism, $password, $iterations, [$salt])`: salt and salted password, the salt a random
+/// one unless it is given.
+fn scram_credential(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "alter_scram_users");
+    let mechanism = args.string(0, "mechanism")?;
+    let password = args.bytes(1, "password")?.unwrap_or_default();
+    let iterations = args.int(2, "iterations", 0_u32)?;
+    let salt = args.bytes(3, "salt")?;
+    let mechanism = String::from_utf8_lossy(&mechanism);
+    let credential = ScramCredential::new(&mechanism, &password, iterations, salt)
+        .map_err(|error| args.error(error))?;
+    let perl = frame.perl();
+    let parts = [&credential.salt[..], &credential.salted_password[..]];
+    frame.ret_list(parts.map(|part| Sv::bytes(perl, part)));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //!
 //! * [`request`] sends a request on behalf of a method.
 //! * [`result`] makes of an answer what a callback gets; [`shapes`] are parts of several of them.
+//! * [`plain`] is for what is rare: one way for all such APIs.
 //! * [`rows`] are for what the client asks about many partitions at once.
 
 mod add_offsets_to_txn;
@@ -23,6 +24,7 @@ mod metadata_answer;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod plain;
 pub mod produce;
 pub mod request;
 pub mod result;
@@ -54,6 +56,7 @@ pub fn register(perl: Perl) {
         offset_commit::XSUBS,
         offset_fetch::XSUBS,
         offset_for_leader_epoch::XSUBS,
+        plain::XSUBS,
         produce::XSUBS,
         sync_group::XSUBS,
         txn_offset_commit::XSUBS,

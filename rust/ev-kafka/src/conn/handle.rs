@@ -237,6 +237,14 @@ impl ConnHandle {
         self.tells_objects.set(tells_objects);
     }
 
+    /// Whether the broker has advertised the API.
+    pub fn is_offered(&self, api: ApiKey) -> bool {
+        self.with_connection(|connection| {
+            let offered = connection.api_versions();
+            offered.is_some_and(|versions| versions.contains_key(&api.key()))
+        })
+    }
+
     /// Sets what messages are to the program.
     pub fn set_form(&self, form: Form) {
         self.form.set(form);

@@ -10,6 +10,7 @@ pub fn is_left_to_client(api: ApiKey, version: i16) -> bool {
         ApiKey::Produce | ApiKey::Metadata => 6,
         ApiKey::OffsetCommit | ApiKey::OffsetFetch => 4,
         ApiKey::ListOffsets | ApiKey::JoinGroup | ApiKey::CreateTopics => 3,
+        ApiKey::DescribeGroups | ApiKey::ListGroups | ApiKey::DescribeConfigs => 2,
         ApiKey::FindCoordinator
         | ApiKey::Heartbeat
         | ApiKey::LeaveGroup
@@ -20,12 +21,40 @@ pub fn is_left_to_client(api: ApiKey, version: i16) -> bool {
         | ApiKey::AddPartitionsToTxn
         | ApiKey::AddOffsetsToTxn
         | ApiKey::EndTxn
-        | ApiKey::TxnOffsetCommit => 1,
+        | ApiKey::TxnOffsetCommit
+        | ApiKey::CreatePartitions
+        | ApiKey::DeleteGroups
+        | ApiKey::DeleteRecords
+        | ApiKey::DescribeAcls
+        | ApiKey::CreateAcls
+        | ApiKey::DeleteAcls
+        | ApiKey::DescribeLogDirs => 1,
         // Their first versions with a throttle time are younger than the change, or say none.
         ApiKey::OffsetForLeaderEpoch
         | ApiKey::ConsumerGroupHeartbeat
         | ApiKey::SaslHandshake
-        | ApiKey::SaslAuthenticate => 0,
+        | ApiKey::SaslAuthenticate
+        | ApiKey::DescribeTopicPartitions
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::ConsumerGroupDescribe
+        | ApiKey::ShareGroupDescribe
+        | ApiKey::OffsetDelete
+        | ApiKey::DescribeCluster
+        | ApiKey::ListConfigResources
+        | ApiKey::DescribeUserScramCredentials
+        | ApiKey::AlterUserScramCredentials
+        | ApiKey::DescribeClientQuotas
+        | ApiKey::AlterClientQuotas
+        | ApiKey::ElectLeaders
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::ListTransactions
+        | ApiKey::DescribeTransactions
+        | ApiKey::DescribeProducers
+        | ApiKey::WriteTxnMarkers
+        | ApiKey::UpdateFeatures
+        | ApiKey::DescribeQuorum
+        | ApiKey::DescribeShareGroupOffsets => 0,
     };
     version >= since
 }

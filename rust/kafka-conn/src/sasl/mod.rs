@@ -11,4 +11,5 @@ pub(crate) use error::SaslError;
 pub(crate) use exchange::{handshake_answer, Exchange, Reply};
 pub use extensions::Extensions;
 pub use salting::{SaltedPassword, Salting};
+pub use scram::ScramCredential;
 pub use settings::SaslSettings;

@@ -20,6 +20,8 @@ use crate::secret::Secret;
 const ITERATIONS: RangeInclusive<u32> = 4096..=1 << 20;
 /// Random bytes in the client's nonce.
 const NONCE_LENGTH: usize = 24;
+/// Random bytes in the salt of a new credential.
+const SALT_LENGTH: usize = 24;
 /// GS2 header: no channel binding, no authorization identity.
 const GS2_HEADER: &[u8] = b"n,,";
 
@@ -63,6 +65,55 @@ impl Hash {
         pbkdf2::derive(algorithm, iterations, salt, password, &mut salted);
         salted
     }
+}
+
+/// What a broker keeps of a password, for a user who is added to it (KIP-554).
+pub struct ScramCredential {
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// The password after salting: as secret as the password itself.
+    pub salted_password: Zeroizing<Vec<u8>>,
+}
+
+impl ScramCredential {
+    /// Salts a password, with a random salt where none is given.
+    ///
+    /// # Errors
+    /// No such mechanism, so many iterations as no client accepts, or the system has no random numbers.
+    pub fn new(
+        mechanism: &str,
+        password: &[u8],
+        iterations: u32,
+        salt: Option<Vec<u8>>,
+    ) -> Result<ScramCredential, String> {
+        let hash = Hash::of_mechanism(mechanism)
+            .ok_or_else(|| format!("no SCRAM mechanism: {mechanism}"))?;
+        let iterations = NonZeroU32::new(iterations)
+            .filter(|iterations| ITERATIONS.contains(&iterations.get()))
+            .ok_or_else(|| {
+                let (least, most) = (ITERATIONS.start(), ITERATIONS.end());
+                format!("iterations must be from {least} to {most}")
+            })?;
+        let salt = match salt {
+            Some(salt) => salt,
+            None => random::<SALT_LENGTH>()
+                .map_err(|error| error.to_string())?
+                .to_vec(),
+        };
+        let salted_password = hash.salt(password, &salt, iterations);
+        Ok(ScramCredential {
+            salt,
+            salted_password,
+        })
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], SaslError> {
+    let mut random = [0; N];
+    SystemRandom::new()
+        .fill(&mut random)
+        .map_err(|_| SaslError::NoRandomNumbers)?;
+    Ok(random)
 }
 
 /// A password after salting: bytes that are as secret as the password itself.
@@ -152,10 +203,7 @@ impl Exchange {
     /// # Errors
     /// No user name, or the system has no random numbers.
     pub(super) fn new(hash: Hash, username: &Secret) -> Result<Self, SaslError> {
-        let mut random = [0; NONCE_LENGTH];
-        SystemRandom::new()
-            .fill(&mut random)
-            .map_err(|_| SaslError::NoRandomNumbers)?;
+        let random = random::<NONCE_LENGTH>()?;
         Self::with_nonce(hash, username, BASE64.encode(random))
     }
 
