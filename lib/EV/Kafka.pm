@@ -86,7 +86,7 @@ it consumes. Its logic is Perl; what happens once a message is native code.
 =item C<EV::Kafka::Conn>
 
 is one connection to one broker, for programs that want to send single requests
-themselves: administration, debugging, protocols of their own. It is native.
+themselves: debugging, protocols of their own. It is native.
 
 =back
 
@@ -125,6 +125,11 @@ truncated by an unclean election, and topics that were created anew, are noticed
 
 Encrypts by TLS, with client certificates where brokers want them, and authenticates by
 SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER.
+
+=item *
+
+Administers: topics, settings, groups, records, rules, users, quotas, replicas and transactions
+(L</ADMIN METHODS>).
 
 =item *
 
@@ -1369,17 +1374,104 @@ if messages are to arrive. A member of a group says goodbye, and commits if
 C<auto_commit> is on, but waits for no answer: C<unsubscribe> first if it matters. A
 second close only calls back.
 
+=head1 ADMIN METHODS
+
+Topics, settings, groups, rules and all else that operators look at and change. L<EV::Kafka::Admin> describes these methods; each takes
+what it is about, C<\%options> and a callback, and calls back with C<($result, $error)>:
+
+    $kafka->describe_groups(['billing'], sub {
+        my ($result, $error) = @_;
+        return warn "$error\n" if defined $error;
+        print "$_->{group_id}: $_->{state}\n" for @{ $result->{groups} };
+    });
+
+=over 4
+
+=item create_topics: L<creates topics|EV::Kafka::Admin/create_topics>
+
+=item delete_topics: L<deletes them|EV::Kafka::Admin/delete_topics>
+
+=item create_partitions: L<adds partitions|EV::Kafka::Admin/create_partitions>
+
+=item describe_topics: L<topics, partitions, replicas|EV::Kafka::Admin/describe_topics>
+
+=item describe_configs: L<settings of topics, brokers, groups|EV::Kafka::Admin/describe_configs>
+
+=item alter_configs: L<changes some of them|EV::Kafka::Admin/alter_configs>
+
+=item list_config_resources: L<what has settings|EV::Kafka::Admin/list_config_resources>
+
+=item list_groups: L<all groups|EV::Kafka::Admin/list_groups>
+
+=item describe_groups: L<groups of each kind, with their members|EV::Kafka::Admin/describe_groups>
+
+=item describe_share_groups: L<share groups, and where they are|EV::Kafka::Admin/describe_share_groups>
+
+=item delete_groups: L<deletes groups|EV::Kafka::Admin/delete_groups>
+
+=item alter_group_offsets: L<sets where a group goes on|EV::Kafka::Admin/alter_group_offsets>
+
+=item delete_group_offsets: L<forgets it|EV::Kafka::Admin/delete_group_offsets>
+
+=item remove_members: L<makes members leave|EV::Kafka::Admin/remove_members>
+
+=item list_offsets: L<offsets by time, and special ones|EV::Kafka::Admin/list_offsets>
+
+=item delete_records: L<deletes what is before an offset|EV::Kafka::Admin/delete_records>
+
+=item describe_producers: L<who writes a partition|EV::Kafka::Admin/describe_producers>
+
+=item elect_leaders: L<elects leaders|EV::Kafka::Admin/elect_leaders>
+
+=item alter_reassignments: L<moves replicas|EV::Kafka::Admin/alter_reassignments>
+
+=item list_reassignments: L<what is on the move|EV::Kafka::Admin/list_reassignments>
+
+=item describe_cluster: L<brokers and controller|EV::Kafka::Admin/describe_cluster>
+
+=item describe_log_dirs: L<which partition lies where|EV::Kafka::Admin/describe_log_dirs>
+
+=item describe_quorum: L<the controllers|EV::Kafka::Admin/describe_quorum>
+
+=item describe_features: L<levels of features|EV::Kafka::Admin/describe_features>
+
+=item update_features: L<sets them|EV::Kafka::Admin/update_features>
+
+=item describe_acls: L<access rules|EV::Kafka::Admin/describe_acls>
+
+=item create_acls: L<adds rules|EV::Kafka::Admin/create_acls>
+
+=item delete_acls: L<deletes rules|EV::Kafka::Admin/delete_acls>
+
+=item describe_scram_users: L<users with SCRAM credentials|EV::Kafka::Admin/describe_scram_users>
+
+=item alter_scram_users: L<adds, changes, deletes them|EV::Kafka::Admin/alter_scram_users>
+
+=item describe_quotas: L<quotas|EV::Kafka::Admin/describe_quotas>
+
+=item alter_quotas: L<changes them|EV::Kafka::Admin/alter_quotas>
+
+=item list_transactions: L<all transactions|EV::Kafka::Admin/list_transactions>
+
+=item describe_transactions: L<some of them in detail|EV::Kafka::Admin/describe_transactions>
+
+=item abort_hanging_transaction: L<ends one that its coordinator has forgotten|EV::Kafka::Admin/abort_hanging_transaction>
+
+=item fence_producers: L<ends transactions and those who have them|EV::Kafka::Admin/fence_producers>
+
+=back
+
 =head1 LOW-LEVEL CONNECTION METHODS
 
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     $conn->on_error(sub { warn "$_[0]\n" });
     $conn->on_connect(sub {
         $conn->metadata(undef, sub { my ($result, $err) = @_; ... });
     });
     $conn->connect('127.0.0.1', 9092, 5.0);
 
-The second argument of C<_new> is an L<EV::Loop|EV> object to live on, which the
-connection keeps; anything else stands for the default loop. In a child of C<fork> see
+C<< EV::Kafka::Conn->new(loop => $loop) >> lives on an L<EV::Loop|EV> object of the program's, which the
+connection keeps, instead of the default loop. In a child of C<fork> see
 L</PROCESSES THAT FORK>.
 
 Requests croak C<not connected> unless the connection is ready. Their callbacks get
@@ -2151,7 +2243,7 @@ F<eg/eos.pl> is such a program, complete.
 
 =head2 Create a topic
 
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     $conn->on_connect(sub {
         $conn->create_topics(
             [{ name => 'new-topic', num_partitions => 6, replication_factor => 3 }],

@@ -5,6 +5,7 @@ use warnings;
 use Carp ();
 use Scalar::Util ();
 
+use EV::Kafka::Admin;
 use EV::Kafka::Cluster;
 use EV::Kafka::Consumer;
 use EV::Kafka::Coordinators;
@@ -25,7 +26,8 @@ use EV::Kafka::Transactions;
 # and the owners that it is made of.
 
 # A croak names the line of the program, whichever of these has found the mistake.
-$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
+$Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Admin Admin::Access Admin::Call Admin::Cluster Admin::Configs Admin::Groups Admin::Records Admin::Topics
+    Admin::Transactions Admin::Terms Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -101,6 +103,7 @@ sub _build {
     $self->{coordinators} = EV::Kafka::Coordinators->new(@ground);
     push @ground, coordinators => $self->{coordinators};
     $self->{offsets} = EV::Kafka::Offsets->new(@ground);
+    $self->{admin} = EV::Kafka::Admin->new(@ground);
     $self->{consumer} = EV::Kafka::Consumer->new(@ground, offsets => $self->{offsets}, tells => $self->_tells('consumer'));
     $self->{producer} = EV::Kafka::Producer->new(@ground, tells => $self->_tells('producer'));
     $self->_attach($self->{producer}->accumulator);
@@ -211,6 +214,7 @@ sub _shut_down {
     $self->{consumer}->close($error);
     $self->_not_connected($error);
     $self->{group}->close($error);
+    $self->{admin}->close($error);
     $self->{coordinators}->close($error);
     $self->{transactions}->close($error);
     $self->{cluster}->fail_waiting($error);
@@ -229,7 +233,7 @@ sub _leave_to_parent {
     @$self{qw(state waiters)} = ('left', []);
     $self->{outbox}->forget;
     $self->{stats}->stop;
-    $self->{$_}->abandon for qw(transactions group producer consumer offsets coordinators cluster);
+    $self->{$_}->abandon for qw(transactions group producer consumer admin offsets coordinators cluster);
     return;
 }
 
@@ -289,6 +293,47 @@ sub lag {
             $consumer->assignments;
     }, $cb);
 }
+
+# --- what operators do: as EV::Kafka::Admin has it ---------------------------------
+
+sub _admin { my ($self, $method, @args) = @_; return $self->_public(admin => perform => $method, @args) }
+
+sub create_topics             { shift->_admin(create_topics             => @_) }
+sub delete_topics             { shift->_admin(delete_topics             => @_) }
+sub create_partitions         { shift->_admin(create_partitions         => @_) }
+sub describe_topics           { shift->_admin(describe_topics           => @_) }
+sub describe_configs          { shift->_admin(describe_configs          => @_) }
+sub alter_configs             { shift->_admin(alter_configs             => @_) }
+sub list_config_resources     { shift->_admin(list_config_resources     => @_) }
+sub list_groups               { shift->_admin(list_groups               => @_) }
+sub describe_groups           { shift->_admin(describe_groups           => @_) }
+sub describe_share_groups     { shift->_admin(describe_share_groups     => @_) }
+sub delete_groups             { shift->_admin(delete_groups             => @_) }
+sub delete_group_offsets      { shift->_admin(delete_group_offsets      => @_) }
+sub alter_group_offsets       { shift->_admin(alter_group_offsets       => @_) }
+sub remove_members            { shift->_admin(remove_members            => @_) }
+sub delete_records            { shift->_admin(delete_records            => @_) }
+sub list_offsets              { shift->_admin(list_offsets              => @_) }
+sub describe_producers        { shift->_admin(describe_producers        => @_) }
+sub describe_cluster          { shift->_admin(describe_cluster          => @_) }
+sub describe_quorum           { shift->_admin(describe_quorum           => @_) }
+sub describe_features         { shift->_admin(describe_features         => @_) }
+sub update_features           { shift->_admin(update_features           => @_) }
+sub elect_leaders             { shift->_admin(elect_leaders             => @_) }
+sub describe_log_dirs         { shift->_admin(describe_log_dirs         => @_) }
+sub alter_reassignments       { shift->_admin(alter_reassignments       => @_) }
+sub list_reassignments        { shift->_admin(list_reassignments        => @_) }
+sub describe_acls             { shift->_admin(describe_acls             => @_) }
+sub create_acls               { shift->_admin(create_acls               => @_) }
+sub delete_acls               { shift->_admin(delete_acls               => @_) }
+sub describe_scram_users      { shift->_admin(describe_scram_users      => @_) }
+sub alter_scram_users         { shift->_admin(alter_scram_users         => @_) }
+sub describe_quotas           { shift->_admin(describe_quotas           => @_) }
+sub alter_quotas              { shift->_admin(alter_quotas              => @_) }
+sub list_transactions         { shift->_admin(list_transactions         => @_) }
+sub describe_transactions     { shift->_admin(describe_transactions     => @_) }
+sub fence_producers           { shift->_admin(fence_producers           => @_) }
+sub abort_hanging_transaction { shift->_admin(abort_hanging_transaction => @_) }
 
 sub error_name { EV::Kafka::_error_name($_[-1]) }
 

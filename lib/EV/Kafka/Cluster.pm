@@ -60,6 +60,7 @@ sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitio
 sub partition_counts { return $_[0]{topics}->partition_counts }
 sub topic_names      { return $_[0]{topics}->topic_names }
 sub brokers          { return $_[0]{topics}->brokers }
+sub controller       { return $_[0]{topics}->controller }
 sub broker           { my ($self, $node_id) = @_; return $self->{topics}->broker($node_id) }
 sub add_broker       { my ($self, @broker) = @_; return $self->{topics}->add_broker(@broker) }
 
@@ -360,9 +361,9 @@ Who leads a partition.
 
 Which topics and partitions there are.
 
-=head2 brokers, broker($node_id), add_broker($node_id, $host, $port)
+=head2 brokers, broker($node_id), add_broker($node_id, $host, $port), controller
 
-The brokers. All is as L<EV::Kafka::Cluster::Topics> has it.
+The brokers, and which of them controls the cluster. All is as L<EV::Kafka::Cluster::Topics> has it.
 
 =head2 trouble($topic, [$partition])
 

@@ -2,7 +2,17 @@ package EV::Kafka::Conn;
 use strict;
 use warnings;
 
+use Carp ();
 use Scalar::Util qw(weaken);
+
+# loop: the EV loop that it runs on, if not the default one.
+sub new {
+    my ($class, %options) = @_;
+    my $loop    = delete $options{loop};
+    my @unknown = sort keys %options;
+    Carp::croak("EV::Kafka::Conn: unknown option(s): @{[join ', ', @unknown]}") if @unknown;
+    return _new($class, $loop);
+}
 
 # Called by the native part when OAUTHBEARER needs a token. Whatever the
 # callback keeps of $done keeps no connection alive.
@@ -37,7 +47,7 @@ EV::Kafka::Conn - one connection to one Kafka broker
 =head1 SYNOPSIS
 
     use EV::Kafka;
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     $conn->tls(1, '/etc/kafka/ca.pem');
     $conn->sasl('SCRAM-SHA-512', 'alice', $password);
     $conn->on_connect(sub { ... });
@@ -45,8 +55,17 @@ EV::Kafka::Conn - one connection to one Kafka broker
 
 =head1 DESCRIPTION
 
+One connection, without a cluster behind it: it asks one broker what it is told to, and says what has come of it.
 See L<EV::Kafka/LOW-LEVEL CONNECTION METHODS>. The class is native and comes with
 L<EV::Kafka>, which has to be loaded; this file holds what of it is Perl.
+
+=head1 METHODS
+
+=head2 new(%options)
+
+A connection that is not connected yet. The only option is C<loop>, an L<EV> loop other than the default one.
+
+All other methods are described in L<EV::Kafka/LOW-LEVEL CONNECTION METHODS>.
 
 =head1 SEE ALSO
 

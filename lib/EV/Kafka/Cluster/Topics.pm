@@ -151,6 +151,13 @@ sub brokers {
 # { host, port }
 sub broker { return $_[0]{published}{broker_map}{ $_[1] } }
 
+# The node id of the one that controls the cluster, or passes on to it what is for it; undef while that is not known.
+sub controller {
+    my ($self) = @_;
+    my $node_id = ($self->{published}{meta} || {})->{controller_id} // return undef;
+    return $node_id >= 0 ? $node_id : undef;
+}
+
 # One that somebody else has named, if no answer has done so yet. Gives whether it can be reached.
 sub add_broker {
     my ($self, $node_id, $host, $port) = @_;
@@ -427,9 +434,9 @@ Whether metadata know that it is not there, or not any more.
 
 The numbers of partitions by topic, and the names of topics by their ids.
 
-=head2 brokers, broker($node_id), add_broker($node_id, $host, $port), forget_brokers
+=head2 brokers, broker($node_id), add_broker($node_id, $host, $port), forget_brokers, controller
 
-Node ids, and C<< { host, port } >> of one. C<add_broker> takes one that no answer has named, and says whether
+Node ids, and C<< { host, port } >> of one. The controller's node id. C<add_broker> takes one that no answer has named, and says whether
 it can be reached.
 
 =head2 adopt(\%meta, \@asked), merge(\%meta)
