@@ -170,6 +170,58 @@ subtest 'callbacks of many kinds' => sub {
     ok +(grep { !/redefine|Undefined/ } @warnings) == 0, 'no other warnings' or diag @warnings;
 };
 
+# One that is called often is entered once and then run: that must not show.
+subtest 'the tenth call is as the first' => sub {
+    my (@got, $itself);
+    our $global;
+    my %looks = (
+        'caller'                => sub { push @got, join ' ', map { $_ // 'undef' } (caller 0)[0 .. 5] },
+        'all callers'           => sub { my ($level, @all) = 0; while (my @caller = caller $level++) { push @all, @caller[2, 3] } push @got, "@all" },
+        'the caller within'     => sub { push @got, join ' ', sub { (caller 1)[3, 4] }->() },
+        '@DB::args'             => sub { package DB; () = caller 0; push @got, "@DB::args[0, 1]" },
+        'wantarray'             => sub { push @got, defined wantarray ? 'wanted' : 'void' },
+        'its variables'         => sub { my ($x, @y, %z); push @got, join ',', $x // 'new', @y, %z; ($x, @y, %z) = (1 .. 4) },
+        'a match before'        => sub { push @got, $1 // 'none'; 'abc' =~ /(b)/ },
+        'local'                 => sub { push @got, $global // 'unset'; local $global = 'set' },
+        'local $_'              => sub { local $_ = 'mine'; push @got, $_ },
+        'a list'                => sub { push @got, scalar @_; (1) x 1000 },
+        'return in a list'      => sub { push @got, scalar @_; push @got, 1, (map { return } 1 .. 3), 2 },
+        'return in blocks'      => sub { push @got, scalar @_; for my $n (1 .. 3) { eval { 1 }; { return $n } } },
+        'sort with a sub'       => sub { push @got, join '', sort { return $a cmp $b } qw(c a b) },
+        'itself'                => sub { return push @got, 'inner' if $_[0] eq 'again'; $itself->('again'); push @got, "@_[0, 1]" },
+        'itself by &'           => sub { return push @got, 'inner' if $_[1] eq 'again'; local $_[1] = 'again'; &$itself; push @got, "@_[0, 1]" },
+        'an eval that dies'     => sub { eval { die "inner\n" }; push @got, $@ },
+        'a string that returns' => sub { push @got, eval 'return "of " . scalar @_' },
+        'goto'                  => sub { push @got, 'goes'; goto &{ sub { push @got, "@_[0, 1]" } } },
+        'goto a place'          => sub { goto THERE; push @got, 'not'; THERE: push @got, 'there' },
+        'goto in an eval'       => sub { eval { goto &{ sub { } } }; push @got, $@ },
+        'last'                  => sub { no warnings 'exiting'; local $SIG{__WARN__} = sub { }; push @got, 'last'; last },
+        'a loop of its own'     => sub { my $n = 0; PerlXsTest::consume(sub { $n++ }, 10, 1) for 1 .. 2; push @got, "$n @_[0, 1]" },
+        'itself in that'        => sub { return push @got, 'inner' if local $global = ($global // 0) + 1 and $global > 1; PerlXsTest::consume($itself, 8, 1) },
+        'where it warns'        => sub { local $SIG{__WARN__} = sub { push @got, "@_" }; warn 'here' },
+        'undef of itself'       => sub { eval { undef &$itself }; push @got, $@ },
+        'lvalue'                => sub : lvalue { push @got, scalar @_; my $x },
+        'a string of code'      => eval 'sub { push @got, scalar @_ }',
+    );
+    for my $name (sort keys %looks) {
+        $itself = $looks{$name};
+        my ($alone, $often) = map { my $count = $_; @got = (); local $SIG{__WARN__} = sub { }; PerlXsTest::consume($itself, $count, 1); [@got] } 1, 10;
+        is_deeply $often, [(@$alone) x 10], $name or diag explain $alone, $often;
+    }
+    my ($status) = in_child(sub { my $calls = 0; PerlXsTest::consume(sub { exit 7 if ++$calls == 8 }, 10, 1) });
+    is $status, 7, 'exit ends the process';
+    my ($calls, @calls) = 0;
+    my $other = sub { push @calls, 'other' };
+    PerlXsTest::deliver(sub { my $one = sub { push @calls, 'one' }; [($one) x 8, $other, ($one) x 8] });
+    is_deeply \@calls, [('one') x 8, 'other', ('one') x 8], 'another between';
+    is leaks_nothing(sub {
+        local $SIG{__WARN__} = sub { };
+        PerlXsTest::consume(sub { my @copy = @_; my $closure = sub { @copy }; return }, 10, 10);
+        PerlXsTest::consume(sub { push @got, \@_; die 'x' if $_[2] == 7 }, 10, 10);
+        @got = ();
+    }), 0, 'nothing leaks';
+};
+
 subtest 'a panic in the loop' => sub {
     my @warnings;
     local $SIG{__WARN__} = sub { push @warnings, @_ };

@@ -1,5 +1,6 @@
 /* Many calls under one eval, with arguments that are reused. */
 #include "pxs.h"
+#include "entered.h"
 #include "slots.h"
 
 typedef struct {
@@ -18,6 +19,7 @@ typedef struct {
     void *data;
     SV *releasing[2]; /* whose counts are ours until the call is over: the callee, and what it is called with */
     pxs_loop_call call;
+    pxs_entered entered;
 } pxs_loop;
 
 /* Each is forgotten first: freeing may run code that dies. */
@@ -82,35 +84,55 @@ PERL_STATIC_INLINE I32 scope_for(SV *callee) {
     return SvTYPE(callee) == SVt_PVCV && !CvISXSUB((CV *)callee) ? 0 : G_DISCARD;
 }
 
+static void call_once(pTHX_ pxs_loop *loop) {
+    dSP;
+    const SSize_t bottom = SP - PL_stack_base;
+    uint32_t i;
+    PUSHMARK(SP);
+    EXTEND(SP, PXS_MAX_SLOTS + 1);
+    for (i = 0; i < loop->call.nargs; i++) {
+        SV *sv = slot_arg(aTHX_ &loop->slots[i], &loop->call.args[i]);
+        PUSHs(sv);
+    }
+    PUTBACK;
+    if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
+    call_sv(loop->call.callee, G_VOID | scope_for(loop->call.callee));
+    PL_stack_sp = PL_stack_base + bottom; /* it may have become something else, which gives something back */
+}
+
+static void call_entered(pTHX_ pxs_loop *loop) {
+    SV **args = AvARRAY(loop->entered.args);
+    uint32_t i;
+    for (i = 0; i < loop->call.nargs; i++) args[i] = slot_arg(aTHX_ &loop->slots[i], &loop->call.args[i]);
+    run_entered(aTHX_ &loop->entered, loop->call.nargs);
+}
+
+/* The callee if it is to have nothing but the arguments of slots, and is the same as long as its address is. */
+PERL_STATIC_INLINE SV *lasting_callee(const pxs_loop *loop) {
+    SV *callee = loop->call.callee;
+    return loop->releasing[1] || (loop->call.release && SvTYPE(callee) != SVt_PVCV) ? NULL : callee;
+}
+
 static void loop_job(pTHX_ void *data) {
     pxs_loop *loop = (pxs_loop *)data;
     pxs_loop_call *call = &loop->call;
     const pxs_state *state = &pxs_tls;
+    Zero(&loop->entered, 1, pxs_entered);
     for (;;) {
-        dSP;
-        const SSize_t bottom = SP - PL_stack_base;
-        uint32_t i;
         const int is_call = loop->next(loop->data, call);
         if (is_call) {
             loop->releasing[0] = call->release ? call->callee : NULL;
             loop->releasing[1] = made_of(aTHX_ &call->with);
         }
         PXS_RESUME_EXIT(state);
-        if (!is_call) return;
-        PUSHMARK(SP);
-        EXTEND(SP, PXS_MAX_SLOTS + 1);
-        for (i = 0; i < call->nargs; i++) {
-            SV *sv = slot_arg(aTHX_ &loop->slots[i], &call->args[i]);
-            PUSHs(sv);
-        }
-        PUTBACK;
-        if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
-        call_sv(call->callee, G_VOID | scope_for(call->callee));
-        PL_stack_sp = PL_stack_base + bottom; /* it may have become something else, which gives something back */
+        if (!is_call) break;
+        if (is_entered(aTHX_ &loop->entered, lasting_callee(loop))) call_entered(aTHX_ loop);
+        else call_once(aTHX_ loop);
         FREETMPS;
         RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;
     }
+    leave_entered(aTHX_ &loop->entered);
 }
 
 /* With died the first die ends the loop, and is given there; otherwise it becomes a warning. */
