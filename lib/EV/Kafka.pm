@@ -1215,6 +1215,8 @@ ends the progress of what will be delivered again, and of nothing before. A reco
 progress all the same (with C<< on_message_die => 'hold' >> it is the next one). C<send_offsets_to_transaction> sends
 positions as they were delivered, whatever is done.
 
+F<eg/async_worker.pl> is a program that works so, and may be killed at any time.
+
 =head2 committed([\@partitions], [\%options], $cb)
 
     $kafka->committed(sub {

@@ -3,6 +3,8 @@ use warnings;
 
 use lib 't/lib';
 
+use IO::Socket::INET;
+
 use EV::Kafka::Mock;
 use Test::More;
 
@@ -107,6 +109,57 @@ END
     is_deeply [sort map { $_->{value} } $mock->records(out => 0)], [map { "V$_" } 1 .. 6], 'everything was produced';
     is committed($mock), 6, 'and committed';
     is $mock->group('g')->{state}, 'Empty', 'the group was left';
+};
+
+# An HTTP server that answers each request when $answer->($reply, $number, $value) calls $reply->($status).
+sub service {
+    my ($answer) = @_;
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 20, Blocking => 0) or die "listen: $!";
+    my ($number, %reading) = (0);
+    my $accepting = EV::io $listener, EV::READ, sub {
+        my $socket = $listener->accept or return;
+        my $in = '';
+        $reading{$socket} = EV::io $socket, EV::READ, sub {
+            return delete $reading{$socket} unless sysread $socket, $in, 4096, length $in;
+            my ($head, $length) = $in =~ /\A(.*?Content-Length: ([0-9]+)\r\n\r\n)/s or return;
+            return if length $in < length($head) + $length;
+            my $value = substr $in, length $head;
+            $in = '';
+            $answer->(sub { syswrite $socket, "HTTP/1.1 $_[0] Whatever\r\nContent-Length: 0\r\n\r\n" }, ++$number, $value);
+        };
+    };
+    return ($accepting, WORKER_URL => 'http://127.0.0.1:' . $listener->sockport . '/jobs');
+}
+
+subtest 'async_worker.pl' => sub {
+    my $mock = cluster(40);
+    my ($child, %posted, @held);
+    my ($serving, @url) = service(sub {
+        my ($reply, $number, $value) = @_;
+        # Whatever else is answered, the first call holds what comes behind it.
+        return $reply->(503)      if $number == 5;
+        $posted{$value}++;
+        return push @held, $reply if $number == 1;
+        $reply->(200);
+        return if keys %posted < 40 || !@held;
+        is committed($mock) <= 20, 1, 'the partition of a call that is under way is not committed beyond it';
+        kill TERM => $child;
+        my $timer; $timer = EV::timer 0, 0.02, sub {
+            # It is asked to end, and waits for the call.
+            undef $timer;
+            (shift @held)->(200);
+        };
+    });
+    my $output = output_of('async_worker', environment($mock, @url, WORKER_CALLS => 7), sub {
+        my ($line, $pid) = @_;
+        $child = $pid;
+        is $line, 'given: t:0, t:1', 'is given the partitions' if $line =~ /^given/;
+    });
+    is_deeply [sort keys %posted], [sort map { "v$_" } 1 .. 40], 'posts every message';
+    like $output, qr/ \@ [0-9]+: answered: HTTP\/1\.1 503 Whatever; again in 0\.2 s\n/, 'again, what was refused';
+    like $output, qr/^40 calls done\n\z/m, 'and ends with what is under way';
+    is committed($mock), 40, 'which is committed';
+    is $mock->group('g')->{state}, 'Empty', 'and leaves the group';
 };
 
 done_testing;
