@@ -100,10 +100,15 @@ my @PATHS = (
         { linger_ms => $NEVER_MS }],
     ['produce-idempotent',      'produce, idempotent',                [shared_callback => 20_000, flushes => 1],
         { %full, acks => -1, idempotent => 1 }],
+    ['produce-stats',           'produce, shared callback, counted',  [shared_callback => 20_000, flushes => 1, counted => 1], \%full],
+    ['produce-stats-default',   'the same, batches of the default size', [shared_callback => 20_000, flushes => 1, counted => 1],
+        { linger_ms => $NEVER_MS }],
     ['sequential-client',       'one after the other, client',        [sequential => 1_000], \%sequential],
     ['sequential-connection',   'one after the other, connection',    [sequential_connection => 1_000], {}],
     ['consume-on_message',      'consume, on_message',                [consume => 20_000], {}],
     ['consume-on_batch',        'consume, on_batch',                  [consume_batches => 20_000], {}],
+    ['sequential-stats',        'one after the other, client, counted', [sequential => 1_000, counted => 1], \%sequential],
+    ['consume-stats',           'consume, on_batch, counted',         [consume_batches => 20_000, counted => 1], {}],
     ['poll-nothing',            'a round of poll that gives nothing', [poll_nothing => 300], { fetch_max_wait_ms => 1 }],
     ['poll-one',                'produce one, poll until it is there', [poll_one => 300], \%sequential],
 );
@@ -254,6 +259,8 @@ sub one {
     );
     await(sub { $kafka->connect(@_) });
     my (undef, $error) = await(sub { $kafka->offsets_for('hot', @_) });
+    # Statistics are counted from here on, for paths that say so.
+    $kafka->stats if {@{ $run->{arguments} }}->{counted};
     my ($conn) = grep { $_->connected } values %{ $kafka->{cfg}{conns} };
     my $failed = $DOES{ $run->{does} }->({
         kafka => $kafka, conn => $conn, topic => 'hot', values => ['v' x $VALUE_SIZE], partitions => $PARTITIONS,
