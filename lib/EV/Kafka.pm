@@ -1942,7 +1942,7 @@ Errors are texts for people, or with C<< errors => 'object' >> objects that a pr
         retry_later($key, $value) if $error && $error->retriable;
     });
 
-L<EV::Kafka::Error> says what they know.
+L<EV::Kafka::Error> says what they know, and L<EV::Kafka::Errors> what each text means, and what to do.
 
 Inside results, C<error_code> is one of Kafka's numbers. Those that programs meet
 most:

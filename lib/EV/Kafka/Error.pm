@@ -182,7 +182,8 @@ EV::Kafka::Error - what went wrong, as an object
 With C<< errors => 'object' >>, an option of L<EV::Kafka/new>, and after C<< $conn->errors('object') >> on a connection of
 your own (L<EV::Kafka/LOW-LEVEL CONNECTION METHODS>), whatever a program is told of an error is an object of
 this class: the argument of C<on_error>, and the error of each callback. Without it programs get
-the plain text, as they always did.
+the plain text, as they always did. L<EV::Kafka::Errors> lists the texts, what they
+mean, and what to do.
 
 An object is its text where a string is needed: it can be printed, compared, matched, joined, thrown by
 C<die>, and put into JSON (C<convert_blessed>). It is true. Nothing in it changes.
@@ -329,6 +330,6 @@ looked up again.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>
+L<EV::Kafka>, L<EV::Kafka::Errors>
 
 =cut
