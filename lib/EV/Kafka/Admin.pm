@@ -65,6 +65,8 @@ sub new {
     return $self;
 }
 
+sub methods { return sort keys %METHOD }
+
 # A method of the program's, with its arguments.
 sub perform {
     my ($self, $method, @arguments) = @_;
@@ -542,9 +544,9 @@ C<< { producers => [{ transactional_id, error_code, error_message?, producer_id?
 
 Each client has an EV::Kafka::Admin, which is not for use by itself.
 
-=head2 new(%below), perform($method, @arguments), close($error), abandon
+=head2 new(%below), methods, perform($method, @arguments), close($error), abandon
 
-With what is below it; one of the methods above; the end, in a forked child without a word.
+With what is below it; the names of the methods above; one of them; the end, in a forked child without a word.
 
 =head1 SEE ALSO
 

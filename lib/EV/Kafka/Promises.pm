@@ -20,7 +20,7 @@ my %CALLS_BACK_WITH = (
     (map { $_ => 'result' } qw(
         connect seek offsets_for offsets_for_times lag committed
         transaction send_offsets_to_transaction commit_transaction abort_transaction
-    )),
+    ), EV::Kafka::Admin->methods),
     (map { $_ => 'error' } qw(poll commit unsubscribe flush)),
     (map { $_ => 'nothing' } qw(close)),
 );

@@ -31,7 +31,7 @@ sub create_topics {
         call   => $call,
         api    => 'CreateTopics',
         fields => sub { { topics => \@topics, timeout_ms => $call->broker_ms, $validate_only ? (validate_only => 1) : () } },
-        done   => sub { _told($call, topics => [map { _created($_) } @{ ($_[0] || {})->{topics} || [] }], $_[1]) },
+        done   => sub { _told($call, [map { _created($_) } @{ ($_[0] || {})->{topics} || [] }], $_[1]) },
     );
 }
 
@@ -83,7 +83,7 @@ sub delete_topics {
                 $version >= DELETES_BY_STATE ? (topics => [map { { name => $_ } } @names]) : (topic_names => \@names),
             };
         },
-        done => sub { _told($call, topics => [map { _named($_) } @{ ($_[0] || {})->{responses} || [] }], $_[1]) },
+        done => sub { _told($call, [map { _named($_) } @{ ($_[0] || {})->{responses} || [] }], $_[1]) },
     );
 }
 
@@ -106,14 +106,18 @@ sub create_partitions {
         call   => $call,
         api    => 'CreatePartitions',
         fields => sub { { topics => \@topics, timeout_ms => $call->broker_ms, validate_only => $call->option('validate_only') ? 1 : 0 } },
-        done   => sub { _told($call, topics => [map { _named($_) } @{ ($_[0] || {})->{results} || [] }], $_[1]) },
+        done   => sub { _told($call, [map { _named($_) } @{ ($_[0] || {})->{results} || [] }], $_[1]) },
     );
 }
 
 # What a request about several has come to: an error of the whole alone, or what became of each.
 sub _told {
-    my ($call, $name, $elements, $error) = @_;
-    return $error ? $call->fail($error) : $call->done({ $name => $elements });
+    my ($call, $elements, $error) = @_;
+    return $call->fail($error) if $error;
+    # Brokers answer in an order of their own.
+    my ($next, %place) = (0);
+    $place{ ref $_ ? $_->{name} : $_ } //= $next++ for @{ $call->what };
+    return $call->done({ topics => [sort { $place{ $a->{name} // '' } <=> $place{ $b->{name} // '' } } @$elements] });
 }
 
 # --- describe_topics ----------------------------------------------------------------
@@ -146,7 +150,8 @@ sub _metadata {
 
 sub _described {
     my ($self, $call, $answer, $error) = @_;
-    return _told($call, topics => [sort { $a->{name} cmp $b->{name} } map { _topic($_) } @{ ($answer || {})->{topics} || [] }], $error);
+    return $call->fail($error) if $error;
+    return $call->done({ topics => [sort { $a->{name} cmp $b->{name} } map { _topic($_) } @{ $answer->{topics} }] });
 }
 
 sub _topic {

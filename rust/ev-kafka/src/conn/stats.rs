@@ -25,6 +25,7 @@ pub static XSUBS: &[XsubDef] = &[
 /// `stats(@others)`: what this connection, and the others, have counted since this was asked for first.
 fn stats(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
+    frame.object::<ConnHandle>()?;
     let object = |index| frame.object_at::<ConnHandle>(index);
     let handles: Vec<Rc<ConnHandle>> = (0..frame.len())
         .map(object)
