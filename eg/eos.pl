@@ -46,6 +46,7 @@ my $kafka;
 $kafka = EV::Kafka->new(
     brokers          => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
     transactional_id => $id,
+    errors           => 'object',
     isolation_level  => 'read_committed',
     on_error         => sub { print STDERR "error: $_[0]\n" },
     on_message       => sub {
@@ -83,9 +84,9 @@ sub committed {
     my (undef, $error) = @_;
     if (defined $error) {
         print STDERR "not committed: $error\n";
-        # Dies if there cannot be another transaction: time to be started again.
-        my $aborted = eval { $kafka->abort_transaction(\&next_transaction); 1 };
-        return $aborted ? undef : exit 1;
+        # There cannot be another transaction: time to be started again.
+        exit 1 if $error->fatal;
+        return $kafka->abort_transaction(\&next_transaction);
     }
     $copied += $in_transaction;
     print "committed $in_transaction messages, $copied in all\n";

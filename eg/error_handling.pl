@@ -12,7 +12,7 @@ error_handling.pl - where errors arrive, and what they look like
 
 Makes things go wrong on purpose, one after the other, and shows who is told: the
 callback of the operation, C<on_error>, the caller by a die, or the program's
-warnings. Writes to one topic (KAFKA_TOPIC, C<ev-kafka-example> by default).
+warnings. Errors are objects, which are their text where they are printed. Writes to one topic (KAFKA_TOPIC, C<ev-kafka-example> by default).
 
 =cut
 
@@ -38,7 +38,13 @@ eval { EV::Kafka->new(brokers => $brokers, ack => 1); 1 } or print "1. wrong opt
     close $unused;
     my $kafka = EV::Kafka->new(
         brokers  => "127.0.0.1:$port",
-        on_error => sub { print "2. no broker, on_error: $_[0]\n"; EV::break },
+        errors   => 'object',
+        on_error => sub {
+            my ($error) = @_;
+            print "2. no broker, on_error: $error\n";
+            print "   it is tried again\n" if $error->retriable && !$error->fatal;
+            EV::break;
+        },
     );
     $kafka->connect;
     EV::run;
@@ -47,15 +53,16 @@ eval { EV::Kafka->new(brokers => $brokers, ack => 1); 1 } or print "1. wrong opt
 # What happened to a message is told to its callback, and to nobody else.
 my $kafka = EV::Kafka->new(
     brokers  => $brokers,
+    errors   => 'object',
     on_error => sub { print STDERR "unexpected, on_error: $_[0]\n"; exit 1 },
 );
 wait_for(sub { $kafka->connect(@_) });
 
-my ($result, $error) = produce('x' x 2_000_000);
-my $partition = $result && $result->{topics}[0]{partitions}[0];
-my $code = $partition ? $partition->{error_code} : -1;
+my (undef, $error) = produce('x' x 2_000_000);
 print "3. a message too large: $error\n";
-print '   the broker has answered, with code ', $code, ' ', $kafka->error_name($code), "\n" if $partition;
+print '   the broker has answered, with code ', $error->code, ' ', $error->name, "\n" if defined $error->code;
+printf "   that was %s of %s:%s at broker %s\n", map { $error->$_ } qw(operation topic partition broker);
+print '   sending it again ', ($error->retriable ? 'may help' : 'does not help'), "\n";
 
 # A die in a callback stops nothing; it becomes a warning.
 {

@@ -36,7 +36,8 @@ $| = 1;
 my ($seen, $uncommitted, %again) = (0, 0);
 my $kafka = EV::Kafka->new(
     brokers    => $ENV{KAFKA_BROKER} || '127.0.0.1:9092',
-    on_error   => sub { print STDERR "kafka: $_[0]\n" },
+    errors     => 'object',
+    on_error   => \&failed,
     on_notice  => \&notice,
     on_message => \&message,
     # What it dies of is not passed over.
@@ -56,6 +57,13 @@ $kafka->connect(sub {
 });
 EV::run;
 print "$seen messages\n";
+
+# Of what passes the client takes care itself. A membership that has ended does not come back.
+sub failed {
+    my ($error) = @_;
+    print STDERR "kafka: $error\n";
+    exit 1 if $error->fatal;
+}
 
 sub message {
     my ($topic, $partition, $offset, $key, $value) = @_;

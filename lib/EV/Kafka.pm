@@ -43,6 +43,7 @@ EV::Kafka - asynchronous Kafka client on the EV event loop
     my $kafka = EV::Kafka->new(
         brokers    => '127.0.0.1:9092',
         acks       => -1,
+        errors     => 'object',
         on_error   => sub { warn "kafka: $_[0]\n" },
         on_message => sub {
             my ($topic, $partition, $offset, $key, $value, $headers, $timestamp) = @_;
@@ -390,7 +391,7 @@ number from 0 to C<$num_partitions - 1>. Without it a key chooses its partition 
 its murmur2 hash, as Java's client does, and messages whose key is undef go to the
 partitions in turn.
 
-=item on_error => $cb->($text)
+=item on_error => $cb->($error)
 
 Called with whatever goes wrong outside of an operation that has a callback of its
 own: a lost broker, an operation without callback that failed, a partition that

@@ -94,6 +94,7 @@ subtest 'error_handling.pl' => sub {
     like $output, qr/^2\. no broker, on_error: \S/m, 'on_error';
     like $output, qr/^3\. a message too large: \S.*\n   the broker has answered, with code 10 MESSAGE_TOO_LARGE$/m,
         'an error of an operation';
+    like $output, qr/^   that was Produce of t:0 at broker 0\n   sending it again does not help$/m, 'and what it knows';
     like $output, qr/^4\. a callback that dies, a warning: .*produce callback error: oops\n   the next message was delivered/m,
         'a warning';
     like $output, qr/^5\. a position that is not there, poll: .*OFFSET_OUT_OF_RANGE/m, 'an error of poll';
