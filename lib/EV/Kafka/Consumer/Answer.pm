@@ -54,7 +54,9 @@ sub read {
         delete $told->{ $answer->[KEY] } if $told;
         $index++;
     }
-    $self->{ends}->unchanged($_) for map { $broker->part_of($fetch, $_) } keys %{ $told || {} };
+    if ($told) {
+        $self->{ends}->unchanged($_) for map { $broker->part_of($fetch, $_) } keys %$told;
+    }
     for my $part (map { $broker->part_of($fetch, $_) } $fetched->passed_over) {
         $self->_delay($part->{cursor});
         next unless $self->{assigned}->is_wanted($part);

@@ -221,7 +221,8 @@ sub _deliver_part {
         return 1;
     }
     if (!$part->{records}) {
-        $self->_delivered($part, 1);
+        $self->{assigned}->delivered($part, 1);
+        $self->_tell_of_end($part) if $self->{options}{on_eof};
         return 1;
     }
     my $listener = $self->listener or return $self->_keep_for_listener($part);
@@ -229,11 +230,9 @@ sub _deliver_part {
 }
 
 # That it was the last there is is told before anything else comes.
-sub _delivered {
-    my ($self, $part, $is_done) = @_;
-    $self->{assigned}->delivered($part, $is_done);
-    return unless $is_done && $self->{ends}->look(@$part{qw(assigned cursor)});
-    return $self->{outbox}->drain;
+sub _tell_of_end {
+    my ($self, $part) = @_;
+    return $self->{ends}->look(@$part{qw(assigned cursor)}) ? $self->{outbox}->drain : undef;
 }
 
 # With on_message_die => 'hold' native code also gives what the callback died of.
@@ -247,7 +246,8 @@ sub _hand_over {
         : (deliver_batches => $code, $ms, $self->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops, $in_progress);
     # Nothing comes of it in a child that a handler has forked and returned in.
     my ($is_done, @died) = $self->{outbox}->hand_over($assigned, hand_over => $part, @how) or return 1;
-    $self->_delivered($part, $is_done);
+    $assigned->delivered($part, $is_done);
+    $self->_tell_of_end($part) if $is_done && $self->{options}{on_eof};
     $self->_hold_partition($part, $name, @died) if @died;
     return 1                                    if @died;
     return $in_progress ? $self->_is_through($part, $is_done, $in_progress) : $is_done;
