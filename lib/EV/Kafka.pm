@@ -199,7 +199,7 @@ Wherever a method takes a callback, the callback may do anything: call other
 methods, close the client, drop the last reference to it. A die in a callback is
 turned into a warning and stops nothing else.
 
-After L</close([$cb])> every method except C<close> and C<error_name> croaks
+After L</close([flush =E<gt> $seconds], [$cb])> every method except C<close> and C<error_name> croaks
 C<EV::Kafka: client is closed>.
 
 =head2 new(%options)
@@ -774,6 +774,16 @@ What is produced meanwhile is not waited for. If that takes longer than
 C<flush_timeout>, the callback gets a text that contains C<timed out>; the messages
 stay where they are and are still delivered.
 
+=head2 purge
+
+    my $messages = $kafka->purge;
+
+Gives up what has been produced and is not on its way: messages that linger, that wait for their topic, a leader, a
+connection, or for another try. Their callbacks get C<purged before it was delivered>; nobody else hears of messages
+without one. What is on its way stays, and is delivered or fails as ever. It returns how many messages were given up. A
+transaction of which some were part has to be aborted. With idempotence a message that was tried before is
+missing in its partition, which goes on without it: see L</Idempotence>.
+
 =head2 assign(\@partitions)
 
     $kafka->assign([
@@ -1079,7 +1089,7 @@ the partitions reach another member. C<on_assign> is called after every rebalanc
 also when nothing has come.
 
 By default positions are committed when partitions are given up, and at L</unsubscribe([$cb])>
-and L</close([$cb])>: a program that fails reads again what came since the last rebalance. With
+and L</close([flush =E<gt> $seconds], [$cb])>: a program that fails reads again what came since the last rebalance. With
 C<auto_commit_interval> they are also committed in between, every so many seconds, up to the last record
 whose handler has returned. What works on after its handler has returned says itself what it is done with
 (C<< auto_commit => 'done' >>, L</done($topic, $partition, $offset)>), or commits by itself
@@ -1366,16 +1376,25 @@ transaction is open.
 C<close> does not abort. The coordinator does, after C<transaction_timeout>, or as soon as
 another producer with the same C<transactional_id> connects.
 
-=head2 close([$cb])
+=head2 close([flush => $seconds], [$cb])
 
-    $kafka->flush(sub { $kafka->close(sub { EV::break }) });
+    $kafka->close(flush => 10, sub {
+        my ($err) = @_;
+        warn "$err\n" if defined $err;
+        EV::break;
+    });
+    $kafka->close;                      # now
 
 Stops all timers, drops all connections, then calls C<$cb>. What was produced and not
 sent gets the error C<client closed>, what was under way C<disconnected>; waiting
-C<flush> and C<poll> callbacks are called. Nothing is sent afterwards: C<flush> first
-if messages are to arrive. A member of a group says goodbye, and commits if
-C<auto_commit> is on, but waits for no answer: C<unsubscribe> first if it matters. A
-second close only calls back.
+C<flush> and C<poll> callbacks are called. Nothing is sent afterwards. A member of a group says goodbye, and commits if
+C<auto_commit> is on, but waits for no answer, and C<on_revoke> is not called. A second close only calls back.
+
+With C<flush> it ends in order: nothing more is delivered, what was produced is sent, the group is left as by
+L</unsubscribe([$cb])>, with C<on_revoke> or C<on_revoke_async>, and what these have produced is sent, too. Then it closes. All
+of this may take so many seconds; after them it closes in any case. The callback gets an error if messages are not known to
+be settled by then or the positions not to be committed. Until then the client can be used as before, and a plain C<close>
+closes at once.
 
 =head1 ADMIN METHODS
 

@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util ();
 
 use EV::Kafka::Admin;
+use EV::Kafka::Closing;
 use EV::Kafka::Cluster;
 use EV::Kafka::Consumer;
 use EV::Kafka::Coordinators;
@@ -63,6 +64,7 @@ my %EVENT = (
     'consumer moved'      => sub { $_[0]{transactions}->moved },
     'consumer delivers'   => sub { $_[0]{group}->before_delivery },
     'consumer positioned' => sub { $_[0]{group}->positioned },
+    'closing done'       => sub { $_[0]->_shut_down },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
     'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
     'producer identified'         => sub { $_[0]{transactions}->identified; $_[0]->_announce_connected },
@@ -110,6 +112,7 @@ sub _build {
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
     $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group));
+    $self->{closing} = EV::Kafka::Closing->new(@ground, map({ $_ => $self->{$_} } qw(producer consumer group)), tells => $self->_tells('closing'));
     $self->{stats} = EV::Kafka::Stats->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group transactions));
     return;
 }
@@ -171,10 +174,12 @@ sub _not_connected {
 }
 
 sub close {
-    my ($self, $cb) = @_;
+    my ($self, @arguments) = @_;
+    my ($seconds, $cb) = EV::Kafka::Closing->arguments(@arguments);
     my $refusal = $self->_unusable;
     if    ($self->_is_foreign) { $self->_leave_to_parent }
     elsif (defined $refusal)   { Carp::croak($refusal) }
+    elsif (defined $seconds)   { return if $self->{outbox}->enter($self->{closing}, begin => $seconds, $cb) }
     else                       { $self->_shut_down }
     $self->{outbox}->call($cb);
     return;
@@ -213,6 +218,7 @@ sub _shut_down {
     $self->{$_}->stop for qw(stats producer cluster);
     $self->{consumer}->close($error);
     $self->_not_connected($error);
+    $self->{closing}->close($error);
     $self->{group}->close($error);
     $self->{admin}->close($error);
     $self->{coordinators}->close($error);
@@ -233,7 +239,7 @@ sub _leave_to_parent {
     @$self{qw(state waiters)} = ('left', []);
     $self->{outbox}->forget;
     $self->{stats}->stop;
-    $self->{$_}->abandon for qw(transactions group producer consumer admin offsets coordinators cluster);
+    $self->{$_}->abandon for qw(closing transactions group producer consumer admin offsets coordinators cluster);
     return;
 }
 
@@ -263,6 +269,7 @@ sub _produce_placed {
 
 sub produce_many { shift->_public(producer => produce_many => @_) }
 sub flush        { shift->_public(producer => flush => @_) }
+sub purge        { shift->_public(producer => purge => @_) }
 sub buffered     { shift->_public(producer => buffered => @_) }
 sub on_drain     { shift->_public(producer => on_drain => @_) }
 

@@ -134,6 +134,19 @@ sub flush {
     return $self->_progress;
 }
 
+# What no broker was sent, or has refused for now, is given up. Gives how many messages that were.
+sub purge {
+    my ($self, @arguments) = @_;
+    Carp::croak('purge: takes no arguments') if @arguments;
+    my $error = EV::Kafka::Error->without_code('purged before it was delivered')->at(operation => 'Produce');
+    my ($messages, $transactional) = $self->{accumulator}->fail_waiting($error);
+    $self->settled;
+    $self->{tells}->(transaction_failed => 'new epoch', $error) if $transactional;
+    # A partition may go on that has waited for these.
+    $self->send_ready if $messages;
+    return $messages;
+}
+
 # Messages and bytes that were accepted and are neither delivered nor failed.
 sub buffered { return $_[0]{buffer}->queued }
 
@@ -619,7 +632,7 @@ known yet, linger, the producer's identity, and what follows from requests.
 It tells C<identified>, C<identity_failed>, C<failed>, C<epoch_needed>, C<transaction_failed> and
 C<progress>.
 
-=head2 produce(@arguments), produce_placed($partition, @arguments), produce_many(\@messages, [$cb, [@with]]), flush([$cb]), buffered, on_drain($cb)
+=head2 produce(@arguments), produce_placed($partition, @arguments), produce_many(\@messages, [$cb, [@with]]), flush([$cb]), purge, buffered, on_drain($cb)
 
 The program's; and C<produce> of a message whose partition has been chosen.
 

@@ -15,14 +15,12 @@ $Carp::Internal{ (__PACKAGE__) } = 1;
 # What the callback of each method gets, which is what the promise is settled with:
 #   result  ($result, $error)
 #   error   ($error), or nothing
-#   nothing
 my %CALLS_BACK_WITH = (
     (map { $_ => 'result' } qw(
         connect seek offsets_for offsets_for_times lag committed
         transaction send_offsets_to_transaction commit_transaction abort_transaction
     ), EV::Kafka::Admin->methods),
-    (map { $_ => 'error' } qw(poll commit unsubscribe flush)),
-    (map { $_ => 'nothing' } qw(close)),
+    (map { $_ => 'error' } qw(poll commit unsubscribe flush close)),
 );
 
 # The first argument of these is code that is not the callback.
@@ -138,8 +136,6 @@ sub _settle_by_error {
     my ($settled, $error) = @_;
     return defined $error ? _reject($settled, $error) : _resolve($settled);
 }
-
-sub _settle_by_nothing { my ($settled) = @_; return _resolve($settled) }
 
 # What belongs to one message comes last.
 sub _produced { my ($result, $error, $settled) = @_; return _settle_by_result($settled, $result, $error) }

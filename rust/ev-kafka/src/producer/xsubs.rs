@@ -607,12 +607,22 @@ pub(super) fn places(
     Ok(())
 }
 
-/// `fail_waiting($error)`: fails what is not in flight.
+/// `fail_waiting($error)`: fails what is not in flight. Gives how many records that were, and of how many batches of the
+/// transaction.
 fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let problem = Problem::of_argument(frame, 1)?;
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_unsent();
+    let records: usize = failed.iter().map(|given_up| given_up.batch.count).sum();
+    let transactional = {
+        let accumulator = producer.accumulator.borrow();
+        let is_transactional = |e: &&GivenUp<Callback>| accumulator.is_transactional(&e.batch);
+        failed.iter().filter(is_transactional).count()
+    };
     producer.give_up(failed, |_| problem.clone());
+    for count in [records, transactional] {
+        frame.ret_int(count as i64);
+    }
     Ok(())
 }
 
