@@ -146,7 +146,7 @@ subtest 'callbacks of many kinds' => sub {
     is $named, 3, 'a named sub';
     is PerlXsTest::consume(\&PerlXsTest::count, 3, 1), 3, 'an XSUB';
     { package Nothing; no warnings 'once'; *AUTOLOAD = \&List::Util::shuffle }
-    # Were anything left on perl's stack, it would be found behind the arguments of the next call, or in what is given back.
+    # Were anything left on perl's stack, it would be found in what is given back.
     for ([\&List::Util::shuffle, 'an XSUB that gives something back'], [\&Nothing::here, 'a sub that is not there, but an AUTOLOAD']) {
         my ($callee, $what) = @$_;
         is_deeply [PerlXsTest::consume($callee, 1000, 1)], [1000], $what;

@@ -87,6 +87,7 @@ PERL_STATIC_INLINE I32 scope_for(SV *callee) {
 static void call_once(pTHX_ pxs_loop *loop) {
     dSP;
     const SSize_t bottom = SP - PL_stack_base;
+    const I32 scope = PL_savestack_ix;
     uint32_t i;
     PUSHMARK(SP);
     EXTEND(SP, PXS_MAX_SLOTS + 1);
@@ -97,7 +98,9 @@ static void call_once(pTHX_ pxs_loop *loop) {
     PUTBACK;
     if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
     call_sv(loop->call.callee, G_VOID | scope_for(loop->call.callee));
-    PL_stack_sp = PL_stack_base + bottom; /* it may have become something else, which gives something back */
+    /* what is not a sub in Perl after all, but its AUTOLOAD in C, may leave something behind */
+    PL_stack_sp = PL_stack_base + bottom;
+    LEAVE_SCOPE(scope);
 }
 
 static void call_entered(pTHX_ pxs_loop *loop) {
