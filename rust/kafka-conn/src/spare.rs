@@ -45,11 +45,16 @@ impl Long {
         if self.filled == self.memory.len() {
             let more = self.filled.min(MAX_GROWTH);
             let grown = self.length.min(self.filled + more);
-            self.memory.resize(grown.max(self.filled), 0);
+            self.memory.resize(rounded(grown), 0);
         }
         let end = self.length.min(self.memory.len());
         &mut self.memory[self.filled..end.min(self.filled + MAX_READ)]
     }
+}
+
+/// Responses differ in length: the next one is to find room, too.
+fn rounded(length: usize) -> usize {
+    length.next_multiple_of(ROUND)
 }
 
 /// Memory of responses that were read.
@@ -67,8 +72,7 @@ impl Spare {
         let suits = |memory: &Bytes| memory.is_unique() && memory.len() >= length;
         match self.memory.iter().position(suits) {
             Some(index) => Vec::from(self.memory.swap_remove(index)),
-            // Responses differ in length: the next one is to find room, too.
-            None => vec![0; length.next_multiple_of(ROUND).min(arrived + MAX_GROWTH)],
+            None => vec![0; rounded(length.min(arrived + MAX_GROWTH))],
         }
     }
 
@@ -102,5 +106,32 @@ impl Spare {
     /// How many there are.
     pub fn bytes(&self) -> usize {
         self.memory.iter().map(Bytes::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A response of so many bytes, read to its end.
+    fn read(spare: &mut Spare, length: usize) -> Vec<u8> {
+        let mut long = Long::new(spare, length, &[0; 8]);
+        while !long.is_whole() {
+            long.filled += long.room().len();
+        }
+        long.memory
+    }
+
+    #[test]
+    fn a_response_that_is_a_little_longer_finds_room_in_the_same_memory() {
+        let mut spare = Spare::default();
+        for length in [MAX_GROWTH - 100, MAX_GROWTH + 100, 2 * MAX_GROWTH + 100] {
+            let memory = read(&mut spare, length);
+            let at = memory.as_ptr();
+            drop(spare.lend(memory));
+            let memory = read(&mut spare, length + 50);
+            assert_eq!(memory.as_ptr(), at);
+            drop(spare.lend(memory));
+        }
     }
 }
