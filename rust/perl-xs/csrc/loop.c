@@ -84,30 +84,20 @@ PERL_STATIC_INLINE I32 scope_for(SV *callee) {
     return SvTYPE(callee) == SVt_PVCV && !CvISXSUB((CV *)callee) ? 0 : G_DISCARD;
 }
 
-static void call_once(pTHX_ pxs_loop *loop) {
+static void call_once(pTHX_ pxs_loop *loop, SV *const *args) {
     dSP;
     const SSize_t bottom = SP - PL_stack_base;
     const I32 scope = PL_savestack_ix;
     uint32_t i;
     PUSHMARK(SP);
     EXTEND(SP, PXS_MAX_SLOTS + 1);
-    for (i = 0; i < loop->call.nargs; i++) {
-        SV *sv = slot_arg(aTHX_ &loop->slots[i], &loop->call.args[i]);
-        PUSHs(sv);
-    }
+    for (i = 0; i < loop->call.nargs; i++) PUSHs(args[i]);
     PUTBACK;
     if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
     call_sv(loop->call.callee, G_VOID | scope_for(loop->call.callee));
     /* what is not a sub in Perl after all, but its AUTOLOAD in C, may leave something behind */
     PL_stack_sp = PL_stack_base + bottom;
     LEAVE_SCOPE(scope);
-}
-
-static void call_entered(pTHX_ pxs_loop *loop) {
-    SV **args = AvARRAY(loop->entered.args);
-    uint32_t i;
-    for (i = 0; i < loop->call.nargs; i++) args[i] = slot_arg(aTHX_ &loop->slots[i], &loop->call.args[i]);
-    run_entered(aTHX_ &loop->entered, loop->call.nargs);
 }
 
 /* The callee if it is to have nothing but the arguments of slots, and is the same as long as its address is. */
@@ -120,8 +110,12 @@ static void loop_job(pTHX_ void *data) {
     pxs_loop *loop = (pxs_loop *)data;
     pxs_loop_call *call = &loop->call;
     const pxs_state *state = &pxs_tls;
+    SV *room[PXS_MAX_SLOTS];
     Zero(&loop->entered, 1, pxs_entered);
     for (;;) {
+        SV **args = room;
+        uint32_t i;
+        int runs;
         const int is_call = loop->next(loop->data, call);
         if (is_call) {
             loop->releasing[0] = call->release ? call->callee : NULL;
@@ -129,8 +123,11 @@ static void loop_job(pTHX_ void *data) {
         }
         PXS_RESUME_EXIT(state);
         if (!is_call) break;
-        if (is_entered(aTHX_ &loop->entered, lasting_callee(loop))) call_entered(aTHX_ loop);
-        else call_once(aTHX_ loop);
+        runs = is_entered(aTHX_ &loop->entered, lasting_callee(loop));
+        if (LIKELY(runs)) args = AvARRAY(loop->entered.args);
+        for (i = 0; i < call->nargs; i++) args[i] = slot_arg(aTHX_ &loop->slots[i], &call->args[i]);
+        if (LIKELY(runs)) run_entered(aTHX_ &loop->entered, call->nargs);
+        else call_once(aTHX_ loop, room);
         FREETMPS;
         RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;
