@@ -1,5 +1,8 @@
-# Sourced by script/demo and script/test: says what it does, and installs what
-# is missing on Debian and its kin; elsewhere it says what to install.
+# Sourced by the scripts beside this folder, in the checkout: says what it does, and installs
+# what is missing on Debian and its kin; elsewhere it says what to install.
+
+# What stands at the head of the script.
+usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "script/$(basename "$0")"; }
 
 started=$SECONDS
 say()  { printf '\n==> [%3d s] %s\n' $((SECONDS - started)) "$*"; }
