@@ -750,7 +750,7 @@ Open connections, to all brokers or to one.
 
 =head1 SEE ALSO
 
-L<EV::Kafka>
+L<EV::Kafka::Testing>, which has recipes; L<EV::Kafka>
 
 =head1 AUTHOR
 
