@@ -241,6 +241,142 @@ subtest 'a wait that ends in time' => sub {
     $kafka->close;
 };
 
+subtest 'produce: a partition that the topic does not have' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my ($began, @heard) = Inside::now($kafka);
+    $kafka->produce('orders', 'k', 'v', { partition => 99 }, sub { push @heard, $_[1] });
+    wait_until { notices($kafka) } 'a word';
+    is_deeply [notices($kafka)], ["topic 'orders' has no partition 99, only 0 to 1; messages wait for it"], 'it says why';
+    cmp_ok Inside::now($kafka) - $began, '<', 0.4, 'at once, not after the time that others wait for';
+    wait_until { @heard } 'the end';
+    is $heard[0], "topic 'orders' (or a leader for it) unavailable after 10 metadata requests: "
+        . "topic 'orders' has no partition 99, only 0 to 1", 'and so does the error';
+    is scalar(notices($kafka)), 1, 'nothing is told twice';
+    $kafka->close;
+};
+
+subtest 'produce: a topic whose name is wrong' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap);
+    my @heard;
+    $kafka->produce('ordesr', 'k', 'v', sub { push @heard, $_[1] });
+    wait_until { @heard } 'the end';
+    like $heard[0], qr/ unavailable after 10 metadata requests: UNKNOWN_TOPIC_OR_PARTITION \(code 3\) \(did you mean 'orders'\?\)\z/, 'says which is meant';
+    $kafka->close;
+};
+
+for my $reset (qw(earliest latest)) {
+    subtest "a position that retention has moved: $reset" => sub {
+        my $mock = cluster();
+        $mock->append(orders => 0, { value => $_ }) for 0 .. 9;
+        $mock->delete_records(orders => 0, 5);
+        my (@got, @told);
+        my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { push @got, $_[2] if $_[1] == 0 },
+            on_notice => sub { push @told, [@_] });
+        $kafka->subscribe('orders', %group, auto_offset_reset => $reset, on_assign => sub {
+            $kafka->assign([{ topic => 'orders', partition => 0, offset => 2 }]);
+        });
+        wait_until { @told } 'a word';
+        my $to = $reset eq 'earliest' ? 5 : 10;
+        is_deeply \@told, [["orders:0 has no offset 2 any more, retention may have removed it: consuming goes on at $to, the $reset "
+            . "(auto_offset_reset); ${\ ($to - 2) } offsets are passed over", { topic => 'orders', partition => 0, from => 2, to => $to }]],
+            'says from where to where';
+        $mock->append(orders => 0, { value => 'x' });
+        wait_until { @got && $got[-1] == 10 } 'the rest';
+        is_deeply \@got, [$to .. 10], 'that is what comes';
+        is_deeply [errors($kafka)], [], 'and on_error hears nothing';
+        $kafka->close;
+    };
+}
+
+subtest 'a position beyond the end' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { });
+    $kafka->assign([{ topic => 'orders', partition => 0, offset => 7 }]);
+    $kafka->consume;
+    wait_until { notices($kafka) } 'a word';
+    is_deeply [notices($kafka)], ['orders:0 has no offset 7: consuming goes on at 0, the earliest (auto_offset_reset)'], 'says so';
+    $kafka->close;
+};
+
+for my $protocol (qw(classic consumer)) {
+    subtest "a member that lost its session to a slow handler, $protocol" => sub {
+        my $mock = EV::Kafka::Mock->new(partitions => 1);
+        $mock->create_topic(t => 1);
+        $mock->append(t => 0, { value => 'x' });
+        my ($kafka, @got);
+        $kafka = connected(brokers => $mock->bootstrap, on_message => sub {
+            push @got, $_[2];
+            return if @got > 1;
+            # The group gives the member up meanwhile.
+            $mock->fault(api => $_, error => 25) for $protocol eq 'classic' ? 'Heartbeat' : 'ConsumerGroupHeartbeat';
+            Inside::oversleep($kafka, 90);
+        });
+        $kafka->subscribe('t', %group, group_protocol => $protocol);
+        wait_until { notices($kafka) } 'a word';
+        like +(notices($kafka))[0], qr/\Agroup 'g' has given this member up: UNKNOWN_MEMBER_ID \(code 25\); the event loop did not turn for \d+\.\d s, longer than a session lasts/,
+            'says why it is out';
+        $kafka->close;
+        undef $kafka;
+    };
+}
+
+subtest 'close with messages that were never sent' => sub {
+    my $mock  = cluster();
+    my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 60_000);
+    $kafka->produce('orders', 'k', $_) for 1, 2;
+    my @heard;
+    $kafka->produce('orders', 'k', 3, sub { push @heard, $_[1] });
+    $kafka->close;
+    is_deeply [notices($kafka)], ['close: 2 messages that were not delivered and had no callback; flush first, and close in its callback'],
+        'says how many';
+    is_deeply \@heard, ['client closed'], 'but those whose callback hears it';
+    is_deeply [errors($kafka)], [], 'and on_error hears nothing';
+
+    my $other = connected(brokers => $mock->bootstrap);
+    $other->produce('orders', 'k', 'v');
+    my $is_flushed;
+    $other->flush(sub { $is_flushed = 1 });
+    wait_until { $is_flushed } 'flush';
+    $other->close;
+    is_deeply [notices($other)], [], 'who has flushed reads nothing';
+};
+
+subtest 'a scope that ends and takes the client along' => sub {
+    my $mock = cluster();
+    my @told;
+    {
+        my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 60_000, on_notice => sub { push @told, [@_] });
+        $kafka->produce('orders', 'k', 'v');
+    }
+    is_deeply \@told, [['a client went out of scope with 1 message that was not delivered and had no callback; keep it until flush has called back',
+        { messages => 1 }]], 'says so';
+    my @warnings = warnings_of {
+        my $kafka = connected(brokers => $mock->bootstrap, linger_ms => 60_000, on_notice => undef);
+        $kafka->produce('orders', 'k', 'v');
+    };
+    like "@warnings", qr/\AEV::Kafka: a client went out of scope with 1 message/, 'also without an on_notice';
+};
+
+subtest 'AnyEvent on another backend' => sub {
+    no warnings 'once';
+    local $AnyEvent::MODEL = 'AnyEvent::Impl::Perl';
+    my $kafka = client(brokers => '127.0.0.1:1');
+    $kafka->connect;
+    like +(notices($kafka))[0], qr/\AAnyEvent runs on AnyEvent::Impl::Perl: waiting in AnyEvent does not run this client, .* use EV before/, 'is told at once';
+    $kafka->close;
+    my $own = client(brokers => '127.0.0.1:1', loop => EV::Loop->new);
+    $own->connect;
+    is_deeply [notices($own)], [], 'but to who runs a loop of his own';
+    $own->close;
+    $AnyEvent::MODEL = 'AnyEvent::Impl::EV';
+    my $right = client(brokers => '127.0.0.1:1');
+    $right->connect;
+    is_deeply [notices($right)], [], 'and EV is right';
+    $right->close;
+};
+
 subtest 'very many topics' => sub {
     my $mock  = cluster();
     my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { });

@@ -231,6 +231,9 @@ sub watched { my ($kafka) = @_; return ($kafka->{group}{leader} || {})->{led} }
 # Seconds between heartbeats, as the coordinator wants them.
 sub heartbeat_interval { my ($kafka) = @_; return $kafka->{group}{protocol}{interval} }
 
+# As if heartbeats had been seen to for the last time so many seconds ago.
+sub oversleep { my ($kafka, $seconds) = @_; $kafka->{group}{session}{awake_at} -= $seconds; return }
+
 sub set_session_timeout { my ($kafka, $ms) = @_; $kafka->{cfg}{group}{session_timeout} = $ms; return }
 
 # A reference to the number of JoinGroup requests that were lost in a row, and how many may be.

@@ -146,9 +146,23 @@ sub _connect {
     my ($self, $cb) = @_;
     my $is_connected = $self->{cluster}->is_connected;
     $self->{stats}->begin;
+    $self->_look_at_anyevent;
     return $self->{outbox}->call($cb, $self->{cfg}{meta}) if $is_connected && $self->{producer}->has_identity;
     push @{ $self->{waiters} }, $cb if $cb;
     return $is_connected ? $self->{producer}->renew : $self->{cluster}->connect;
+}
+
+# Modules by which a loop that AnyEvent knows under another name runs on EV.
+my @RUNS_ON_EV = qw(IO/Async/Loop/EV.pm POE/Loop/EV.pm);
+
+# On another backend of AnyEvent no watcher of ours is ever called, so nothing would tell.
+sub _look_at_anyevent {
+    my ($self) = @_;
+    no warnings 'once';
+    my $model = $AnyEvent::MODEL;
+    return if $self->{cfg}{loop} || !defined $model || $model eq 'AnyEvent::Impl::EV' || grep { $INC{$_} } @RUNS_ON_EV;
+    return $self->{outbox}->notice(loop => "AnyEvent runs on $model: waiting in AnyEvent does not run this client, which is on "
+        . 'EV (say use EV before AnyEvent makes its first watcher, or set PERL_ANYEVENT_MODEL=EV)', model => $model);
 }
 
 # The first metadata is there.
@@ -180,7 +194,7 @@ sub close {
     if    ($self->_is_foreign) { $self->_leave_to_parent }
     elsif (defined $refusal)   { Carp::croak($refusal) }
     elsif (defined $seconds)   { return if $self->{outbox}->enter($self->{closing}, begin => $seconds, $cb) }
-    else                       { $self->_shut_down }
+    else                       { $self->_shut_down('close') }
     $self->{outbox}->call($cb);
     return;
 }
@@ -210,7 +224,7 @@ sub committed   { shift->_public(group => committed   => @_) }
 
 # Everything that waits is called back once; nothing is sent or opened after.
 sub _shut_down {
-    my ($self) = @_;
+    my ($self, $how) = @_;
     return if $self->_has_ended;
     $self->{state} = 'closed';
     my $error = EV::Kafka::Error->closed;
@@ -224,11 +238,20 @@ sub _shut_down {
     $self->{coordinators}->close($error);
     $self->{transactions}->close($error);
     $self->{cluster}->fail_waiting($error);
-    $self->{producer}->close($error);
+    my $unheard = $self->{producer}->close($error);
+    $self->{outbox}->last_notice(_unheard_text($how, $unheard), messages => $unheard) if $unheard;
     $self->{outbox}->end;
     $self->{offsets}->close($error);
     $self->{cluster}->close($error);
     return;
+}
+
+# Of messages with a callback that hears of it.
+sub _unheard_text {
+    my ($how, $count) = @_;
+    my $messages = $count == 1 ? '1 message that was not delivered' : "$count messages that were not delivered";
+    return "close: $messages and had no callback; flush first, and close in its callback" if $how eq 'close';
+    return "a client went out of scope with $messages and had no callback; keep it until flush has called back";
 }
 
 # In a forked child neither the sockets nor the callbacks are this process's: nothing
@@ -248,7 +271,7 @@ sub DESTROY {
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     return if !$self->{transactions} || !$self->_is_here;
     local ($@, $!, $?);
-    $self->_shut_down;
+    $self->_shut_down('scope');
     return;
 }
 

@@ -150,6 +150,12 @@ sub notice {
     $text = "$text";
     return if $self->{is_mute} || ($self->{notices}{$subject} // '') eq $text;
     $self->{notices}{$subject} = $text;
+    return $self->last_notice($text, %about);
+}
+
+# The same of the end itself, when nothing else is told any more.
+sub last_notice {
+    my ($self, $text, %about) = @_;
     $self->log(client => warning => $text, %about) if $self->logs('client');
     return $self->call_as(on_notice => $self->{options}{on_notice}, $text, \%about) if $self->{options}{on_notice};
     local $@;
@@ -390,6 +396,10 @@ C<hand_over> in its turn among the calls.
 =head2 notice($subject, $text, %about), notice_over(@subjects)
 
 For C<on_notice>, or a warning: once for each subject until its text changes or it is over.
+
+=head2 last_notice($text, %about)
+
+The same of the client's end.
 
 =head2 watch($object, $method)
 

@@ -222,6 +222,8 @@ sub waits_for_leaders {
 sub _wait_for_leader {
     my ($self, $topic, $partition, @others) = @_;
     my ($reason, $text) = $self->{cluster}->trouble($topic, $partition) or return;
+    # Of partitions that are not there the messages that wait for them tell.
+    return if $reason eq 'beyond';
     $text .= '; messages wait for it' . (@others ? ', and for ' . @others . ' more of its partitions' : '');
     return { subject => "topic $topic", reason => $reason, text => $text, about => { topic => $topic, partition => $partition } };
 }
@@ -360,13 +362,14 @@ sub stop {
     return;
 }
 
-# What is on its way has lost its connection.
+# What is on its way has lost its connection. Gives the number of messages of whose end nobody hears.
 sub close {
     my ($self, $error) = @_;
     $self->stop;
-    $self->{accumulator}->fail_all($error, EV::Kafka::Error->without_code('disconnected', 1));
+    my $unheard = $self->{accumulator}->fail_all($error, EV::Kafka::Error->without_code('disconnected', 1));
     $self->{outbox}->call_through($self->{accumulator}, 'deliver_all');
-    return $self->{flush}->close($error);
+    $self->{flush}->close($error);
+    return $unheard;
 }
 
 # In a forked child.
@@ -668,7 +671,8 @@ What is settled is counted from now on; its own numbers, and a hash for each par
 
 =head2 stop, close($error), abandon
 
-Nothing is taken or sent any more; what is queued fails; a forked child gives up.
+Nothing is taken or sent any more; what is queued fails, which gives the number of messages of whose end nobody
+hears; a forked child gives up.
 
 =head1 SEE ALSO
 

@@ -12,7 +12,7 @@ use Scalar::Util qw(refaddr weaken);
 #   text     what the program reads, or code that gives it
 #   reason   what tells one from another, the text if there is none
 #   about    for on_notice beside the text
-#   times    how many times as long as others it may last before it is told of
+#   times    how many times as long as others it may last before it is told of, 0 for not at all
 # Its own state:
 #   askers   by the address of an object and a method: { object (not kept alive), method }; none after the end
 #   seen     by subject: { since, told => { reason => 1 } }
@@ -107,7 +107,7 @@ sub _is_due {
     my ($self, $wait) = @_;
     my $now  = $self->{loop}->now;
     my $seen = $self->{seen}{ $wait->{subject} } ||= { since => $now, told => {} };
-    return $now - $seen->{since} >= $PATIENCE * ($wait->{times} || 1) && !$seen->{told}{ _reason($wait) }++;
+    return $now - $seen->{since} >= $PATIENCE * ($wait->{times} // 1) && !$seen->{told}{ _reason($wait) }++;
 }
 
 sub _reason { return $_[0]{reason} // $_[0]{text} }

@@ -251,7 +251,21 @@ sub _unavailable {
     my $text = "topic '$topic' (or a leader for it) unavailable after $tries metadata request" . ($tries > 1 ? 's' : '');
     my $error = $code ? EV::Kafka::Error->of_code($code)->of($text) : EV::Kafka::Error->without_code($text, 1);
     $error = $error->said($error . $self->{topics}->hint($topic)) unless $self->{topics}->is_known($topic);
-    return $self->{waiting}->fail_on_topic($topic, $error->at(topic => $topic, operation => 'Metadata'));
+    $error = $error->at(topic => $topic, operation => 'Metadata');
+    $self->_fail_beyond($topic, $error);
+    return $self->{waiting}->fail_on_topic($topic, $error);
+}
+
+# The topic is there, but not with this partition.
+sub _fail_beyond {
+    my ($self, $topic, $error) = @_;
+    my ($topics, $waiting) = @$self{qw(topics waiting)};
+    return unless $topics->is_known($topic);
+    for my $partition (grep { $_ >= $topics->partitions($topic) } $waiting->partitions_waited_for($topic)) {
+        my (undef, $trouble) = $topics->trouble($topic, $partition);
+        $waiting->fail_on_topic($topic, $error->said("$error: $trouble")->at(partition => $partition), $partition);
+    }
+    return;
 }
 
 # --- the end ------------------------------------------------------------------------

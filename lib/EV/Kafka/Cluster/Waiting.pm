@@ -92,9 +92,13 @@ sub fail_on_broker {
     }));
 }
 
+# Or, with a partition, only what waits for that.
 sub fail_on_topic {
-    my ($self, $topic, $error) = @_;
-    return $self->fail($error, $self->_take(sub { $self->waits_for_topic($_[0], $topic) }));
+    my ($self, $topic, $error, $partition) = @_;
+    return $self->fail($error, $self->_take(sub {
+        my ($op) = @_;
+        return $self->waits_for_topic($op, $topic) && (!defined $partition || ($op->{partition} // -1) == $partition);
+    }));
 }
 
 sub count { return scalar @{ $_[0]{published}{pending_ops} } }
@@ -111,6 +115,14 @@ sub topics_waited_for {
     my ($self) = @_;
     return { map { $_->{topic} => 1 } grep { _is_on_topic($_) && $self->waits_for_topic($_, $_->{topic}) }
         @{ $self->{published}{pending_ops} } };
+}
+
+# Those of its partitions that they wait for.
+sub partitions_waited_for {
+    my ($self, $topic) = @_;
+    my %partitions = map { $_->{partition} => 1 }
+        grep { defined $_->{partition} && $self->waits_for_topic($_, $topic) } @{ $self->{published}{pending_ops} };
+    return sort { $a <=> $b } keys %partitions;
 }
 
 sub waits_for_topic {
@@ -174,11 +186,11 @@ Puts an operation in; runs or fails it at once.
 
 Run what now has what it waits for: metadata, leaders, connections.
 
-=head2 fail_on_broker($purpose, $node_id, $error), fail_on_topic($topic, $error)
+=head2 fail_on_broker($purpose, $node_id, $error), fail_on_topic($topic, $error, [$partition])
 
 Fail what will not get what it waits for.
 
-=head2 count, is_for_broker($node_id), topics_waited_for, waits_for_topic($op, $topic), has_what_it_needs($op)
+=head2 count, is_for_broker($node_id), topics_waited_for, partitions_waited_for($topic), waits_for_topic($op, $topic), has_what_it_needs($op)
 
 What is waited for.
 

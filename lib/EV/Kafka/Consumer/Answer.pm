@@ -122,7 +122,7 @@ sub _refused {
     # While messages before it are still to be delivered, the position is theirs.
     if ($code == OFFSET_OUT_OF_RANGE && $assigned->{offset} == $offset) {
         $fetch->{error} //= $error->said($error->name . ": ${\ $cursor->key } has no offset $offset")->at(_place_of($fetch, $part));
-        return $self->{position}->find($assigned, $self->{position}->reset_timestamp);
+        return $self->{position}->reset($assigned);
     }
     $self->_delay($cursor);
     return if $code == OFFSET_OUT_OF_RANGE;

@@ -109,16 +109,35 @@ sub _found {
 # A position to be looked up before it can be fetched from: -1 or -2 from assign,
 # or the one to fall back to.
 sub find {
-    my ($self, $assigned, $timestamp) = @_;
+    my ($self, $assigned, $timestamp, $from) = @_;
     my $cursor = $self->{assigned}->cursor($assigned);
     return $self->resolve($assigned, $timestamp, sub {
         my ($error, $was_overtaken) = @_;
-        return if !defined $error || $was_overtaken;
+        return if $was_overtaken;
+        return defined $from ? $self->_tell_of_reset($assigned, $timestamp, $from) : undef unless defined $error;
         $self->{news}->(not_found => $assigned, $cursor) unless $cursor->is_resolving;
         # A leader that cannot be reached is a broker's affair.
         return unless defined $error->code && $cursor->is_news('lookup');
         $self->{outbox}->report($error->of("position of $assigned->{topic}:$assigned->{partition}"));
     });
+}
+
+# The log does not have the position, or not any more: where to go on instead is looked up, and told.
+sub reset {
+    my ($self, $assigned) = @_;
+    return $self->find($assigned, $self->{reset}, $assigned->{offset});
+}
+
+sub _tell_of_reset {
+    my ($self, $assigned, $timestamp, $from) = @_;
+    my ($topic, $partition, $to) = @$assigned{qw(topic partition offset)};
+    my $text = "$topic:$partition has no offset $from" . ($from < $to ? ' any more, retention may have removed it' : '')
+        . ": consuming goes on at $to, the " . ($timestamp == EV::Kafka::Offsets::LATEST() ? 'latest' : 'earliest')
+        . ' (auto_offset_reset)' . ($from < $to ? '; ' . ($to - $from) . ' offsets are passed over' : '');
+    # Each time is worth a word, also when it is the same again.
+    $self->{outbox}->notice_over("reset of $topic:$partition");
+    return $self->{outbox}->notice("reset of $topic:$partition", $text,
+        topic => $topic, partition => $partition, from => $from, to => $to);
 }
 
 # Not before the delay after the last try is over.
@@ -168,7 +187,7 @@ does not exist: C<earliest>, which undef is too, or C<latest>.
 To an offset or an end; to an offset, keeping what was fetched if the position stands there; to an
 offset with nothing that was fetched.
 
-=head2 resolve($assigned, $timestamp, $done), find($assigned, $timestamp), find_in_time($assigned, $cursor), find_after($seconds, $assigned, $cursor)
+=head2 resolve($assigned, $timestamp, $done), find($assigned, $timestamp, [$from]), reset($assigned), find_in_time($assigned, $cursor), find_after($seconds, $assigned, $cursor)
 
 A lookup; the same for a position without which nothing is fetched; when its back-off is over; and after
 so many seconds.

@@ -10,7 +10,7 @@ use EV::Kafka::Error;
 # They lie natively, encoded, in the order in which they came; one operation waits for all of
 # them. Its state:
 #   topics   topics with messages that wait, or of which not all are in batches yet
-#   beyond   "topic:partition" of partitions that are waited for
+#   beyond   by "topic:partition": [topic, partition] of partitions that are waited for
 #   timers   by topic: moving its messages goes on in the next turn of the loop
 
 # Seconds of moving messages before the loop turns.
@@ -40,8 +40,26 @@ sub park {
 # batches; one operation waits for it to be there.
 sub watch {
     my ($self, $topic, $partition) = @_;
-    return if $self->{cluster}->is_known($topic, $partition) || $self->{beyond}{"$topic:$partition"}++;
+    return if $self->{cluster}->is_known($topic, $partition) || $self->{beyond}{"$topic:$partition"};
+    $self->{beyond}{"$topic:$partition"} = [$topic, $partition];
+    $self->{outbox}->watch($self, 'waits');
     return $self->_wait_for($topic, $partition, '_partition_known');
+}
+
+# See EV::Kafka::Waits. The topic was asked for when they came: what is known of it is fresh.
+sub waits {
+    my ($self) = @_;
+    return unless $self->{cluster}->is_connected;
+    return map { $self->_wait_of(@$_) } @{ $self->{beyond} }{ sort keys %{ $self->{beyond} } };
+}
+
+sub _wait_of {
+    my ($self, $topic, $partition) = @_;
+    my ($reason, $text) = $self->{cluster}->trouble($topic, $partition) or return;
+    return {
+        subject => "partition $topic:$partition", reason => $reason, text => "$text; messages wait for it",
+        about => { topic => $topic, partition => $partition }, $reason eq 'beyond' ? (times => 0) : (),
+    };
 }
 
 sub stop {
@@ -137,7 +155,7 @@ It tells C<refused> of a message that the partitioner has no partition for, with
 error and whether it is part of a transaction; and C<failed> when the topic cannot be had, with the
 error, how many messages nobody hears of, and whether some were part of a transaction.
 
-=head2 has($topic), park($message, $is_text), watch($topic, $partition), stop
+=head2 has($topic), park($message, $is_text), watch($topic, $partition), waits, stop
 
 Whether there are any; keeps one, whose key the partitioner sees as text or not; waits for a
 partition that the topic is not known to have.

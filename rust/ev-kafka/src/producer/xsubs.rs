@@ -626,13 +626,19 @@ fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `fail_all($unsent_error, $inflight_error)`
+/// `fail_all($unsent_error, $inflight_error)`. Gives the number of messages of whose end nobody hears.
 fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let for_unsent = Problem::of_argument(frame, 1)?;
     let for_sent = Problem::of_argument(frame, 2)?;
     let producer = frame.object::<Producer>()?;
     let (sent, unsent) = producer.accumulator.borrow_mut().take_all();
+    let unheard: usize = sent
+        .iter()
+        .chain(&unsent)
+        .map(|given_up| unheard(&given_up.batch))
+        .sum();
     producer.give_up(sent, |_| for_sent.clone());
     producer.give_up(unsent, |_| for_unsent.clone());
+    frame.ret_int(unheard as i64);
     Ok(())
 }
