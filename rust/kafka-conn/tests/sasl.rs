@@ -133,7 +133,10 @@ fn a_broker_without_the_mechanism_says_which_it_has() {
     assert_eq!(offered, lost(&text));
     assert_eq!(
         refused(&handshake_body(34, &[])),
-        lost("SASL handshake failed: ILLEGAL_SASL_STATE (code 34)")
+        lost(
+            "SASL handshake failed: ILLEGAL_SASL_STATE (code 34): this listener takes no SASL; leave \
+             out sasl, or use the port of one that does"
+        )
     );
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum SaslError {
     MechanismNotSupported(Vec<String>),
     /// The broker refused SaslHandshake with another code, as text.
     HandshakeRefused(String),
+    /// The listener is one without SASL; the code that says so, as text.
+    NotWanted(String),
     /// The answer to SaslHandshake does not decode.
     MalformedHandshake,
     /// The answer to SaslAuthenticate does not decode.
@@ -86,6 +88,13 @@ impl fmt::Display for SaslError {
                 };
             }
             Self::HandshakeRefused(code) => return write!(f, "SASL handshake failed: {code}"),
+            Self::NotWanted(code) => {
+                return write!(
+                    f,
+                    "SASL handshake failed: {code}: this listener takes no SASL; leave out sasl, or use \
+                     the port of one that does"
+                )
+            }
             Self::MalformedHandshake => "malformed SaslHandshake response",
             Self::MalformedAuthenticate => "malformed SaslAuthenticate response",
             Self::Refused(message) => return write!(f, "SASL auth failed: {message}"),

@@ -16,6 +16,10 @@ use crate::secret::Secret;
 
 /// The error code UNSUPPORTED_SASL_MECHANISM.
 const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+
+/// What a listener without SASL answers to SaslHandshake.
+const ILLEGAL_SASL_STATE: i16 = 34;
+
 /// What a client answers to an OAUTHBEARER failure, so that the server can end the exchange
 /// (RFC 7628, section 3.2.3).
 const OAUTHBEARER_ABORT: &[u8] = &[1];
@@ -156,6 +160,7 @@ pub(crate) fn handshake_answer(body: Bytes, version: i16) -> Result<(), SaslErro
                 offered.map(|mechanism| quoted(mechanism)).collect(),
             ))
         }
+        ILLEGAL_SASL_STATE => Err(SaslError::NotWanted(code_text(ILLEGAL_SASL_STATE))),
         code => Err(SaslError::HandshakeRefused(code_text(code))),
     }
 }
