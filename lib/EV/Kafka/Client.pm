@@ -64,7 +64,7 @@ my %EVENT = (
     'consumer moved'      => sub { $_[0]{transactions}->moved },
     'consumer delivers'   => sub { $_[0]{group}->before_delivery },
     'consumer positioned' => sub { $_[0]{group}->positioned },
-    'closing done'       => sub { $_[0]->_shut_down },
+    'closing done'       => sub { $_[0]->_shut_down('close') },
     'group revoked'      => sub { my ($client, @positions) = @_; $client->{transactions}->gives_up(@positions) },
     'group resumed'      => sub { my ($client, $key) = @_; $client->{transactions}->takes_over($key) },
     'producer identified'         => sub { $_[0]{transactions}->identified; $_[0]->_announce_connected },
