@@ -38,7 +38,7 @@ EV::run;
 
 sub connection {
     my ($host, $port, $on_connect) = @_;
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     $conn->on_error(sub { die_here("$host:$port: $_[0]") });
     $conn->on_connect($on_connect);
     $conn->connect($host, $port, 5);

@@ -35,7 +35,7 @@ my $patience = $ENV{KAFKA_PATIENCE} || 60;
 $| = 1;
 
 my $answers = 0;
-my $conn    = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+my $conn    = EV::Kafka::Conn->new;
 
 # Milliseconds before the first try.
 $conn->auto_reconnect(1, 100);

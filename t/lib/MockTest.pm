@@ -14,7 +14,7 @@ our @EXPORT = qw(connection port_of answer only_partition error_of answered_with
 # A connection to a broker of the mock, ready for requests.
 sub connection {
     my ($mock, $node_id) = @_;
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     $conn->on_error(sub { diag "connection: @_" });
     $conn->connect('127.0.0.1', port_of($mock, $node_id // 0), 10);
     wait_until { $conn->connected } 'connecting';

@@ -9,6 +9,7 @@ use Socket qw(SOMAXCONN);
 # A broker that does what a test says, on a port of loopback, in the old and
 # simple versions of the protocol:
 #   Produce 3, Fetch 4, ListOffsets 1, Metadata 1, ApiVersions 0.
+# api_versions => { key => [min, max] } are further ones that it offers.
 # on_request gets ($broker, $connection, \%request) and returns the body of the
 # answer, or undef to answer later or never.
 
@@ -20,6 +21,7 @@ sub new {
         on_request => $args{on_request} || sub { },
         topics     => $args{topics}     || { t => [0] },
         node_id    => $args{node_id}    || 0,
+        offered    => $args{api_versions} || {},
         requests   => [],
         accepted   => 0,
         connections => {},
@@ -70,8 +72,8 @@ sub read {
 sub handle {
     my ($self, $connection, $frame) = @_;
     my ($api, $version, $id, $client, $body) = unpack 'n n N n/a* a*', $frame;
-    my %request = (api => $API{$api}, version => $version, id => $id, client_id => $client, body => $body);
-    return $self->answer($connection, \%request, api_versions()) if $api == 18;
+    my %request = (api => $API{$api} // $api, version => $version, id => $id, client_id => $client, body => $body);
+    return $self->answer($connection, \%request, $self->api_versions) if $api == 18;
     push @{ $self->{requests} }, \%request;
     my $answer = $self->{on_request}->($self, $connection, \%request);
     $answer = $self->metadata if !defined $answer && $api == 3 && !$request{held};
@@ -117,7 +119,9 @@ sub _array {
 }
 
 sub api_versions {
-    my @ranges = ([0, 3, 3], [1, 4, 4], [2, 1, 1], [3, 1, 1], [18, 0, 0]);
+    my ($self) = @_;
+    my $offered = $self ? $self->{offered} : {};
+    my @ranges  = ([0, 3, 3], [1, 4, 4], [2, 1, 1], [3, 1, 1], [18, 0, 0], map { [$_, @{ $offered->{$_} }] } sort keys %$offered);
     return pack('n', 0) . _array(map { pack 'nnn', @$_ } @ranges);
 }
 

@@ -79,7 +79,7 @@ sub shared_cluster {
 sub connected_conn {
     my ($address) = @_;
     my ($host, $port) = split /:/, $address;
-    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = EV::Kafka::Conn->new;
     await("connecting to $address", sub {
         my ($done) = @_;
         $conn->on_connect($done);

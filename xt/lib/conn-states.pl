@@ -126,7 +126,7 @@ sub enter {
     my $peer = $state->{peer} ? $state->{peer}->() : peer($state->{stop});
     $peer->{silent} = 1;
     my $case = { peer => $peer, other => peer(), sent => 0, answered => [] };
-    my $conn = $case->{conn} = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
+    my $conn = $case->{conn} = EV::Kafka::Conn->new;
     weaken(my $weak = $case);
     for my $callback (qw(error connect disconnect)) {
         my $handler = "on_$callback";
