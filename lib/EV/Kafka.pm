@@ -1040,6 +1040,11 @@ again, C<failed> messages that were given up. Of one that is read, C<lag> is how
 what may be read, which is up to the last stable offset with C<read_committed>, as far as the last answer has told.
 C<lag> itself asks the brokers. C<group> is undef without a group, C<transaction> without a C<transactional_id>.
 
+What counting costs goes by requests and batches, not by messages. Of the 5,800 instructions that a produced message of
+100 bytes with a callback takes, it makes up 4 with batches of the default size, 0.8 with full ones of 100 kB; where every
+message is a request of its own, 700 of 44,000. A call of C<stats> takes 120,000 with one broker and four partitions. Where
+nothing is counted there is nothing but one condition a request and one a batch. F<bench/instructions.pl> measures it.
+
 F<eg/metrics.pl> serves these numbers to Prometheus.
 
 =head2 error_name($code)
