@@ -1,7 +1,7 @@
 use v5.14;
 use warnings;
 
-# The formatting that no tool applies for us: no tabs (but gofmt's), no spaces at the end of
+# The formatting that no tool applies for us: no tabs (but those of gofmt and make), no spaces at the end of
 # a line, a newline at the end of a file, nothing that belongs to one machine.
 
 use ExtUtils::Manifest qw(maniread);
@@ -17,7 +17,7 @@ for my $file (grep { -f && -T && !/^(?:LICENSE|Cargo\.lock)$/ } @files) {
     while (my $line = <$in>) {
         push @found, "$file:$.: space at the end of the line" if $line =~ /[ \t]\r?$/;
         push @found, "$file:$.: carriage return"              if $line =~ /\r/;
-        push @found, "$file:$.: tab"                          if $line =~ /\t/ && $file !~ m{\.go\z|/go\.mod\z};
+        push @found, "$file:$.: tab"                          if $line =~ /\t/ && $file !~ m{\.go\z|/go\.mod\z|\Adebian/rules\z};
         push @found, "$file:$.: a path of one machine"        if $line =~ m{(?:^|[\s"'=(])/(?:home|root|work)/\w};
         $last = $line;
     }

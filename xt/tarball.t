@@ -49,6 +49,17 @@ sub contents {
     return scalar readline $in;
 }
 
+# The modules that files load, and one that does.
+sub modules_used {
+    my %used;
+    find({ no_chdir => 1, wanted => sub {
+        return unless -f && m{\.(?:pm|t)\z|/bin/};
+        my $code = contents($_) =~ s/\n__END__\n.*//sr =~ s/\n=\w.*?\n=cut\n//sgr =~ s/<<'(\w+)'.*?\n\1\n//sgr;
+        $used{$1} = $_ while $code =~ /^\s*(?:use|require) ([A-Z]\w*(?:::\w+)*)\b/mg;
+    } }, @_);
+    return %used;
+}
+
 subtest 'it is made' => sub {
     mkdir "$folder/made";
     manicopy(maniread(), "$folder/made", 'cp');
@@ -67,16 +78,14 @@ subtest 'what it says of itself' => sub {
     ok -s "$tarball/$_", $_ for qw(META.yml THIRD-PARTY LICENSE Changes SECURITY.md SUPPORT.md);
     like contents("$tarball/Changes"), qr/^\Q$meta->{version}\E  20[0-9]{2}-[01][0-9]-[0-3][0-9]$/m, 'the version has a date';
     # What is used is asked for.
-    my %asked = map { $_ => 1 } map { keys %{ $meta->{prereqs}{$_}{requires} } } qw(runtime test);
-    my %used;
-    find({ no_chdir => 1, wanted => sub {
-        return unless /\.(?:pm|t)\z/;
-        my $code = contents($_) =~ s/\n__END__\n.*//sr =~ s/\n=\w.*?\n=cut\n//sgr =~ s/<<'(\w+)'.*?\n\1\n//sgr;
-        $used{$1} = $_ while $code =~ /^\s*(?:use|require) ([A-Z]\w*(?:::\w+)*)\b/mg;
-    } }, "$tarball/lib", "$tarball/t");
     my @helpers = map { s{.*/t/lib/}{}r =~ s{/}{::}gr =~ s/\.pm\z//r } glob "$tarball/t/lib/*.pm";
-    my %known   = map { $_ => 1 } keys %{ $meta->{provides} }, @helpers, qw(AnyEvent Config Future Future::AsyncAwait);
-    is_deeply [grep { !$asked{$_} && !$known{$_} } sort keys %used], [], 'every module that is used is asked for';
+    my %asked   = map { $_ => 1 } keys %{ $meta->{provides} }, qw(AnyEvent Config Future Future::AsyncAwait);
+    for my $phase (['runtime', "$tarball/bin", "$tarball/lib"], ['test', "$tarball/t"]) {
+        my ($name, @folders) = @$phase;
+        $asked{$_} = 1 for keys %{ $meta->{prereqs}{$name}{requires} }, $name eq 'test' ? @helpers : ();
+        my %used = modules_used(@folders);
+        is_deeply [map {"$_ by $used{$_}"} grep { !$asked{$_} } sort keys %used], [], "$name: every module that is used is asked for";
+    }
 };
 
 subtest 'it is built without network, by somebody without a home' => sub {
