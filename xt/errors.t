@@ -13,9 +13,9 @@ my $PAGE = 'lib/EV/Kafka/Errors.pod';
 # Literals that stand where texts stand, and reach nobody as an error or notice: news between
 # modules, subjects of notices, labels of warnings, names of arguments, what methods croak with.
 my @NO_ERROR = (
-    qr/\A(?:cluster|consumer|group|producer) [a-z_]+\z/,
+    qr/\A(?:closing|cluster|consumer|group|producer) [a-z_]+\z/,
     qr/\A(?:new epoch|the rest|option acks|option compression_level|transactional id|PEM text|Client Key|Server Key)\z/,
-    qr/\A(?:port of|on_revoke_async of|heartbeats of|membership of) \$/,
+    qr/\A(?:port of|on_revoke_async of|heartbeats of|membership of|reset of) \$/,
     qr/\A(?:EV::Kafka(?:::Conn)?: )?(?:\w+ )?callback(?: error)?\z/,
     qr/\Aon_\w+ error\z/,
     qr/\AEV::Kafka::Promises loop\z/,

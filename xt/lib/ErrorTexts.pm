@@ -5,7 +5,7 @@ use warnings;
 # The texts of errors and notices: those that are in the code, and those of the page that explains them.
 
 # Modules that tell nobody anything but by croak, or are no part of a client.
-my $PERL_WITHOUT = qr{/Kafka/(?:Mock|Farewell|Options|Security|Strings|Promises|Admin/Arguments)\.pm\z|/Options/|/Message\.pm\z|CommitArguments|Internals};
+my $PERL_WITHOUT = qr{/Kafka/Tool(?:/|\.pm\z)|/Kafka/(?:Mock|Farewell|Options|Security|Strings|Promises|Admin/Arguments)\.pm\z|/Options/|/Message\.pm\z|CommitArguments|Internals};
 
 # The same of Rust: what a method finds in its arguments it croaks with.
 my $RUST_WITHOUT = qr{/(?:kafka-mock|perl-xs)/|/ev-kafka/src/(?:mock|arguments)|/(?:functions|ev|strings|groups|seen|declare|messages/\w+|primitives)\.rs\z};
