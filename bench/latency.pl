@@ -81,7 +81,7 @@ sub send_message {
 sub request_bytes {
     my ($versions) = @_;
     my $listener = IO::Socket::IP->new(LocalHost => '127.0.0.1', Listen => 1) or die "listen: $@\n";
-    my $conn = EV::Kafka::Conn->new;
+    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
     $conn->on_connect(sub { send_message($conn, sub { }) });
     $conn->connect('127.0.0.1', $listener->sockport, 10);
 

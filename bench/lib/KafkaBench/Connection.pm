@@ -15,7 +15,7 @@ our @EXPORT = qw(connection leader settled pause);
 # connection($host, $port) -> an EV::Kafka::Conn that is ready.
 sub connection {
     my ($host, $port) = @_;
-    my $conn = EV::Kafka::Conn->new;
+    my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);
     $conn->on_error(sub { give_up("$host:$port: @_") });
     await(sub { $conn->on_connect($_[0]); $conn->connect($host, $port, 10) });
     return $conn;
