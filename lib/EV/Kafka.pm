@@ -380,11 +380,16 @@ A transaction that takes longer is aborted by its coordinator, and its producer 
 fenced. Brokers allow 15 minutes unless their C<transaction.max.timeout.ms> says
 otherwise.
 
-=item partitioner => 'sticky' | $cb->($topic, $key, $num_partitions)
+=item partitioner => 'sticky' | 'uniform-sticky' | $cb->($topic, $key, $num_partitions)
 
 C<sticky>: messages whose key is undef stay on a partition until its batch is full or
 due, and then go on to another one that has a leader (KIP-480). Batches are
 fuller and fewer so. Keys choose as they do by default.
+
+C<uniform-sticky>: they stay for C<batch_size> bytes, in however many batches these leave, and then go on to a partition
+that is chosen by chance: the more waits there, to be sent or to be answered, the less likely it is chosen (KIP-794, Java's
+default). A broker that is slow gets less than the others, while with C<sticky> each of its batches grows. Partitions
+without a leader get nothing.
 
 A code reference chooses the partition of every message that does not name one. It must return a
 number from 0 to C<$num_partitions - 1>. Without it a key chooses its partition by

@@ -304,8 +304,8 @@ sub _callback {
 
 sub _partitioner {
     my ($name, $value) = @_;
-    return $value if $value eq 'sticky';
-    _bad($name, "must be a code reference or 'sticky'") unless ref $value && (reftype $value) eq 'CODE';
+    return $value if $value eq 'sticky' || $value eq 'uniform-sticky';
+    _bad($name, "must be a code reference, 'sticky' or 'uniform-sticky'") unless ref $value && (reftype $value) eq 'CODE';
     return $value;
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kafka_wire::codec::Compression;
 
+use crate::keyless::Keyless;
+
 /// How the accumulator batches and encodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -17,8 +19,8 @@ pub struct Settings {
     pub compression: Compression,
     /// Bytes that may be queued: what would go beyond is refused. `usize::MAX` for no limit.
     pub buffer_memory: usize,
-    /// Records without a key stay on a partition until its batch is sealed (KIP-480).
-    pub sticky: bool,
+    /// Where records without a key go.
+    pub keyless: Keyless,
     /// How long records wait to be sent before [`crate::Accumulator::expire`] gives them up.
     pub patience: Duration,
     /// Batches carry an identity and sequence numbers (KIP-98), and none leaves before there is an identity.

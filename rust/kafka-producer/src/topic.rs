@@ -7,6 +7,7 @@ use kafka_wire::murmur2;
 
 use crate::batch::Origin;
 use crate::chunk::{Chunk, Parking};
+use crate::keyless::{Chance, Keyless, Stay};
 use crate::partition::{Partition, NO_LEADER};
 
 pub(crate) struct Topic<C> {
@@ -16,10 +17,10 @@ pub(crate) struct Topic<C> {
     /// Of those, the ones with a leader: null keys go round these.
     led: Vec<usize>,
     round_robin: usize,
-    /// Where records without a key go until the batch there is due, if they do not go round.
-    sticky: Option<usize>,
-    /// A batch there has become due since: the record that it had no room for may have begun the next one.
-    sticky_is_done: bool,
+    keyless: Keyless,
+    /// Where records without a key go for now, if they do not go round.
+    stay: Stay,
+    chance: Chance,
     /// Records that wait for the topic to be routed, oldest first, and the chunk that takes more.
     pub parked: VecDeque<Chunk<C>>,
     pub parking: Option<Parking<C>>,
@@ -31,14 +32,15 @@ pub(crate) struct Topic<C> {
 }
 
 impl<C> Topic<C> {
-    pub fn new(name: Bytes, batch_limit: usize, sticky: bool) -> Self {
+    pub fn new(name: Bytes, batch_limit: usize, keyless: Keyless) -> Self {
         Topic {
             name,
             routed: 0,
             led: Vec::new(),
             round_robin: 0,
-            sticky: sticky.then_some(0),
-            sticky_is_done: false,
+            keyless,
+            stay: Stay::over(),
+            chance: Chance::new(),
             parked: VecDeque::new(),
             parking: None,
             batch_limit,
@@ -46,10 +48,10 @@ impl<C> Topic<C> {
         }
     }
 
-    /// See [`crate::Settings::sticky`].
-    pub fn set_sticky(&mut self, is_sticky: bool) {
-        self.sticky = is_sticky.then_some(0);
-        self.sticky_is_done = true;
+    /// See [`crate::Settings::keyless`].
+    pub fn set_keyless(&mut self, keyless: Keyless) {
+        self.keyless = keyless;
+        self.stay.is_over = true;
     }
 
     /// Sets the leaders by partition number.
@@ -91,25 +93,58 @@ impl<C> Topic<C> {
 
     /// See [`crate::Accumulator::partition_for`].
     #[inline]
-    pub fn partition_for(&mut self, key: Option<&[u8]>) -> usize {
+    pub fn partition_for(&mut self, key: Option<&[u8]>, batch_size: usize) -> usize {
         match key {
             Some(key) => murmur2(key) as usize % self.routed,
-            None => match self.sticky {
-                Some(partition) if !self.sticky_is_done && self.is_filling(partition) => partition,
-                Some(_) => {
-                    let partition = self.next_in_turn();
-                    self.sticky = Some(partition);
-                    self.sticky_is_done = false;
-                    partition
-                }
-                None => self.next_in_turn(),
+            None => match self.keyless {
+                Keyless::InTurn => self.next_in_turn(),
+                Keyless::Sticky => self.sticky(),
+                Keyless::Uniform => self.uniform(batch_size),
             },
         }
     }
 
-    /// A batch of the partition is due.
+    fn sticky(&mut self) -> usize {
+        if self.stay.is_over || !self.is_filling(self.stay.partition) {
+            self.stay = Stay::on(self.next_in_turn());
+        }
+        self.stay.partition
+    }
+
+    #[inline]
+    fn uniform(&mut self, batch_size: usize) -> usize {
+        if self.stay.is_over || !self.may_take(self.stay.partition) {
+            self.stay = Stay::on(self.lighter(batch_size));
+        }
+        self.stay.partition
+    }
+
+    /// Each the less likely the more batches wait there, for their turn or for an answer: a slow broker gets less.
+    #[cold]
+    fn lighter(&mut self, batch_size: usize) -> usize {
+        let partitions = &self.partitions;
+        let loads = self.led.iter().filter_map(|&partition| {
+            let state = partitions.get(partition)?;
+            let (_, bytes) = state.waiting();
+            Some((partition, state.in_flight.len() + bytes / batch_size.max(1)))
+        });
+        match self.chance.lighter(loads) {
+            Some(partition) => partition,
+            None => self.next_in_turn(),
+        }
+    }
+
+    /// A batch of the partition is due: the record that it had no room for may have begun the next one.
     pub fn filled(&mut self, partition: usize) {
-        self.sticky_is_done |= self.sticky == Some(partition);
+        self.stay.is_over |= self.keyless == Keyless::Sticky && self.stay.partition == partition;
+    }
+
+    /// A batch of the partition has got so many bytes more.
+    #[inline]
+    pub fn gave(&mut self, partition: usize, bytes: usize, batch_size: usize, is_due: bool) {
+        if self.keyless == Keyless::Uniform && self.stay.partition == partition {
+            self.stay.gives(bytes, batch_size, is_due);
+        }
     }
 
     fn next_in_turn(&mut self) -> usize {
@@ -121,13 +156,16 @@ impl<C> Topic<C> {
         }
     }
 
-    /// Whether a partition that records may go to has an open batch.
-    fn is_filling(&self, partition: usize) -> bool {
+    /// Whether it is one that records may go to.
+    fn may_take(&self, partition: usize) -> bool {
         let state = self.partitions.get(partition);
         partition < self.routed
-            && state.is_some_and(|state| {
-                state.open.is_some() && (state.leader != NO_LEADER || self.led.is_empty())
-            })
+            && state.is_some_and(|state| state.leader != NO_LEADER || self.led.is_empty())
+    }
+
+    /// Whether it has an open batch, too.
+    fn is_filling(&self, partition: usize) -> bool {
+        self.may_take(partition) && self.partitions[partition].open.is_some()
     }
 
     #[inline]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_producer::verdict::Cause;
 use kafka_producer::{
-    Accumulator, Appended, BatchId, Counts, Destination, Fate, Identity, NewRecord, Refused,
-    Settings, LEND_FROM, NO_LEADER,
+    Accumulator, Appended, BatchId, Counts, Destination, Fate, Identity, Keyless, NewRecord,
+    Refused, Settings, LEND_FROM, NO_LEADER,
 };
 use kafka_wire::records::{RecordBatches, MAX_DECOMPRESSED_LEN, NO_HEADERS};
 use kafka_wire::{murmur2, Codec, ErrorCode, Pieces};
@@ -39,7 +39,7 @@ fn with(codec: Codec, batch_limit: usize) -> Accumulator<u32> {
         buffer_memory: usize::MAX,
         max_request_size: MAX_REQUEST_SIZE,
         patience: Duration::MAX,
-        sticky: false,
+        keyless: Keyless::InTurn,
         idempotent: false,
         transactional: false,
         clock: || NOW.get(),
@@ -632,7 +632,7 @@ fn for_large_values(codec: Codec) -> Accumulator<u32> {
         buffer_memory: usize::MAX,
         max_request_size: 1 << 20,
         patience: Duration::MAX,
-        sticky: false,
+        keyless: Keyless::InTurn,
         idempotent: true,
         transactional: false,
         clock: || NOW.get(),

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use kafka_producer::{Accumulator, Appended, Destination, GivenUp, NewRecord, Refused, Settings};
+use kafka_producer::{
+    Accumulator, Appended, Destination, GivenUp, Keyless, NewRecord, Refused, Settings,
+};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN};
 use kafka_wire::{murmur2, Codec};
 
@@ -31,7 +33,7 @@ fn with_memory(buffer_memory: usize) -> Accumulator<u32> {
         buffer_memory,
         max_request_size: usize::MAX,
         patience: Duration::MAX,
-        sticky: false,
+        keyless: Keyless::InTurn,
         idempotent: false,
         transactional: false,
         clock: now,

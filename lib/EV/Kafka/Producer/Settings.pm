@@ -43,7 +43,8 @@ sub apply {
         compression => $options->{compression} // 'none',
         lingers     => $options->{linger_ms} > 0 ? 1 : 0,
         compression_level => $options->{compression_level},
-        sticky      => defined $partitioner && !ref $partitioner ? 1 : 0,
+        sticky      => ($partitioner // '') eq 'sticky' ? 1 : 0,
+        uniform     => ($partitioner // '') eq 'uniform-sticky' ? 1 : 0,
     }, \$options->{partitioner}, $options);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_producer::{
-    Accumulator, Appended, GivenUp, Identity, NewRecord, Place, Refused, Settings,
+    Accumulator, Appended, GivenUp, Identity, Keyless, NewRecord, Place, Refused, Settings,
 };
 use kafka_wire::codec::Compression;
 use perl_xs::{attach, ArrayRef, Av, Croak, Frame, HashRef, Sv, XsubDef};
@@ -153,7 +153,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
             Ok(bytes) => bytes,
         },
         patience: patience(seconds.unwrap_or(0.0)),
-        sticky: int("sticky", 0)? != 0,
+        keyless: Keyless::default(),
         idempotent: int("idempotent", 0)? != 0,
         transactional: config.transactional_id.is_some(),
         clock,
@@ -200,7 +200,12 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let size = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(16_384));
     let (batch_size, batch_limit) = (size("batch_size")?, size("batch_limit")?);
     let is_zero = options.get_i64(perl, "lingers")?.unwrap_or(0) == 0;
-    let is_sticky = options.get_i64(perl, "sticky")?.unwrap_or(0) != 0;
+    let is_so = |name| Ok::<_, Croak>(options.get_i64(perl, name)?.unwrap_or(0) != 0);
+    let keyless = match (is_so("sticky")?, is_so("uniform")?) {
+        (true, _) => Keyless::Sticky,
+        (_, true) => Keyless::Uniform,
+        _ => Keyless::InTurn,
+    };
     let partitioner = frame.arg(2).and_then(Sv::referent);
     let cfg = frame.arg(3).and_then(HashRef::new);
     let producer = frame.object::<Producer>()?;
@@ -214,7 +219,7 @@ fn set_options(frame: &mut Frame<'_>) -> Result<(), Croak> {
         usize::try_from(batch_size).unwrap_or(0),
         usize::try_from(batch_limit).unwrap_or(0),
     );
-    accumulator.set_sticky(is_sticky);
+    accumulator.set_keyless(keyless);
     drop(accumulator);
     // It may be the last that holds a closure.
     drop(before);

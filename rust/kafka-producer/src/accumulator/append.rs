@@ -28,7 +28,7 @@ impl<C> Accumulator<C> {
         self.topics.push(Topic::new(
             name,
             self.settings.batch_limit,
-            self.settings.sticky,
+            self.settings.keyless,
         ));
         index
     }
@@ -54,10 +54,10 @@ impl<C> Accumulator<C> {
         self.topics[topic].routed
     }
 
-    /// The default partitioner: murmur2 of the key over all partitions, as Java's; without a key round-robin over the
-    /// partitions that have a leader (over all while none has).
+    /// The default partitioner: murmur2 of the key over all partitions, as Java's; without a key, as
+    /// [`Settings::keyless`](crate::Settings::keyless) says, one that has a leader (any while none has).
     pub fn partition_for(&mut self, topic: usize, key: Option<&[u8]>) -> usize {
-        self.topics[topic].partition_for(key)
+        self.topics[topic].partition_for(key, self.settings.batch_size)
     }
 
     /// The index of a topic, made if need be, for records whose partition the caller names.
@@ -172,6 +172,7 @@ impl<C> Accumulator<C> {
                 self.lingering.push(Place { topic, partition });
             }
         }
+        self.topics[topic].gave(partition, after - before, self.settings.batch_size, is_due);
         if after >= limit {
             appended.due = true;
             self.seal(&Place { topic, partition });

@@ -3,6 +3,7 @@
 use kafka_wire::codec::Compression;
 
 use super::Accumulator;
+use crate::keyless::Keyless;
 
 impl<C> Accumulator<C> {
     /// Compresses the batches that are sealed from now on so.
@@ -25,11 +26,11 @@ impl<C> Accumulator<C> {
         }
     }
 
-    /// Has records without a key stay on a partition for a batch, or no more.
-    pub fn set_sticky(&mut self, is_sticky: bool) {
-        if is_sticky != self.settings.sticky {
-            self.settings.sticky = is_sticky;
-            self.topics.iter_mut().for_each(|t| t.set_sticky(is_sticky));
+    /// Has records without a key go elsewhere from now on.
+    pub fn set_keyless(&mut self, keyless: Keyless) {
+        if keyless != self.settings.keyless {
+            self.settings.keyless = keyless;
+            self.topics.iter_mut().for_each(|t| t.set_keyless(keyless));
         }
     }
 }

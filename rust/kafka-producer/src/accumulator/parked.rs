@@ -188,7 +188,9 @@ impl<C> Accumulator<C> {
         for_each_record(batch.bytes, |index, record| {
             let callback = callbacks.next().flatten();
             let partition = match destinations.of(index) {
-                Destination::ByKey => Some(self.topics[topic].partition_for(record.key)),
+                Destination::ByKey => {
+                    Some(self.topics[topic].partition_for(record.key, self.settings.batch_size))
+                }
                 Destination::Partition(partition) => Some(partition as usize),
                 Destination::Asked { .. } => {
                     asked += 1;

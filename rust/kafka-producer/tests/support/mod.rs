@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_producer::{Accumulator, Identity, NewRecord, Settings};
+use kafka_producer::{Accumulator, Identity, Keyless, NewRecord, Settings};
 use kafka_wire::records::{batch_span, RecordBatches, MAX_DECOMPRESSED_LEN, NO_PRODUCER_ID};
 use kafka_wire::Codec;
 
@@ -56,7 +56,7 @@ pub fn settings(seed: u64) -> Settings {
         buffer_memory: usize::MAX,
         max_request_size: usize::MAX,
         patience: Duration::MAX,
-        sticky: false,
+        keyless: Keyless::InTurn,
         idempotent: true,
         transactional: false,
         clock: || NOW.get(),
