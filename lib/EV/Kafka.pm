@@ -2048,6 +2048,66 @@ delays of up to a second. Brokers close connections that were idle for some minu
 that is not a loss and is not reported. When no broker of the cluster answers, the
 bootstrap list is tried again.
 
+=head1 WHY DOES IT WAIT
+
+What waits for more than three seconds says why by C<on_notice>, or by a warning if there is none: once for each
+reason, and again when the reason changes, or what was over begins anew. C<on_error> hears nothing of that. Some
+things are told at once. These are the texts, and what to do:
+
+=over 4
+
+=item connect was not called
+
+Call C<connect>: until then messages, polls and subscriptions wait.
+
+=item topic 'orders' is not known to the cluster (did you mean ...?)
+
+Create the topic, or correct its name. TOPIC_AUTHORIZATION_FAILED in its place: the client may not see it.
+
+=item topic 'orders' has no partition 9, only 0 to 2
+
+Told at once of messages that were produced for it. They fail if the partition does not come.
+
+=item orders:0 has no leader now
+
+All brokers with a replica of it are down, or an election is under way.
+
+=item ... is assigned, and poll was not called
+
+C<assign> alone fetches nothing: call C<consume> once, or C<poll> again and again.
+
+=item records have nowhere to go
+
+There is neither C<on_message> nor C<on_batch>. Told at once.
+
+=item FindCoordinator for group 'g': COORDINATOR_NOT_AVAILABLE
+
+If that lasts, the cluster cannot make the topic in which coordinators keep their records: with fewer brokers than
+C<offsets.topic.replication.factor>, or C<transaction.state.log.replication.factor>, it never will.
+
+=item group 'g': JoinGroup is not answered
+
+The group waits for its other members, each of which has its C<rebalance_timeout> to finish its work.
+
+=item group 'g' has given this member up: ... the event loop did not turn for 9.0 s
+
+A callback took longer than C<session_timeout>: let it do less at once, or set that higher. Told at once, as are those
+that follow.
+
+=item orders:0 has no offset 5 any more, retention may have removed it: consuming goes on at 20
+
+What lies between is lost to this consumer: it is behind for longer than the topic keeps its records.
+
+=item close: 3 messages that were not delivered and had no callback
+
+Wait for the callback of C<flush> before C<close>, or before the client goes out of scope.
+
+=item AnyEvent runs on AnyEvent::Impl::Perl
+
+See L</ANYEVENT>.
+
+=back
+
 =head1 LOGS
 
 What a client does can be watched in two ways, by the option C<log> or by the environment variable C<EV_KAFKA_DEBUG>. With

@@ -377,6 +377,36 @@ subtest 'AnyEvent on another backend' => sub {
     $right->close;
 };
 
+subtest 'what a broker does not offer' => sub {
+    my $mock = cluster();
+    $mock->api_versions($_ => undef) for qw(InitProducerId ConsumerGroupHeartbeat);
+    for my $case ([[idempotent => 1], qr/idempotent => 1/], [[transactional_id => 'x'], qr/transactional_id/]) {
+        my ($options, $needed_for) = @$case;
+        my @connected;
+        my $kafka = client(brokers => $mock->bootstrap, @$options);
+        $kafka->connect(sub { @connected = @_ });
+        wait_until { @connected } 'connect';
+        like $connected[1], qr/\bbroker [01] does not offer InitProducerId \(needed for $needed_for\)/, "connect says so: @$options";
+        is_deeply [errors($kafka)], [$connected[1]], 'and so does on_error';
+        $kafka->close;
+    }
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->subscribe('orders', group_id => 'g', group_protocol => 'consumer');
+    wait_until { errors($kafka) } 'an error';
+    like +(errors($kafka))[0], qr/\bbroker [01] does not offer ConsumerGroupHeartbeat \(needed for group_protocol => 'consumer'/, 'and subscribe';
+    $kafka->close;
+};
+
+subtest 'what the cluster has not agreed on' => sub {
+    my $mock = cluster();
+    $mock->fault(api => 'ConsumerGroupHeartbeat', error => 35, times => undef);
+    my $kafka = connected(brokers => $mock->bootstrap);
+    $kafka->subscribe('orders', group_id => 'g', group_protocol => 'consumer');
+    wait_until { errors($kafka) } 'an error';
+    like +(errors($kafka))[0], qr/UNSUPPORTED_VERSION \(code 35\).*needs the cluster's feature group\.version at level 1/, 'is named';
+    $kafka->close;
+};
+
 subtest 'very many topics' => sub {
     my $mock  = cluster();
     my $kafka = connected(brokers => $mock->bootstrap, on_message => sub { });

@@ -166,6 +166,14 @@ sub new_conn { my ($self, $loop) = @_; return $self->{connector}->conn($loop) }
 sub control_conn   { return $_[0]{control}->conn }
 sub answer_timeout { return $_[0]{control}->answer_timeout }
 
+# Which broker the connection for Metadata leads to, if one is known at its address.
+sub control_node {
+    my ($self) = @_;
+    my ($topics, $address) = ($self->{topics}, $self->{control}->address // return undef);
+    my ($node_id) = grep { my $broker = $topics->broker($_); "$broker->{host}:$broker->{port}" eq $address } $topics->brokers;
+    return $node_id;
+}
+
 # --- statistics ----------------------------------------------------------------------
 
 sub count { my ($self) = @_; $_->count for @$self{qw(connector links control)}; return }
@@ -408,9 +416,9 @@ A request was lost with its connection.
 
 Seconds for which nothing may have moved on a connection that is used without C<ready_conn>.
 
-=head2 new_conn([$loop]), control_conn, answer_timeout
+=head2 new_conn([$loop]), control_conn, control_node, answer_timeout
 
-A connection with the client's options; the one for Metadata; the seconds that an answer may take there.
+A connection with the client's options; the one for Metadata, and to which broker it leads if that is known; the seconds that an answer may take there.
 
 =head2 run_on_broker($node_id)
 

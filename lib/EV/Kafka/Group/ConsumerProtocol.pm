@@ -23,6 +23,7 @@ use constant {
     UNKNOWN_MEMBER_ID        => 25,
     TOPIC_AUTHORIZATION_FAILED => 29,
     GROUP_ID_NOT_FOUND       => 69,
+    UNSUPPORTED_VERSION      => 35,
     FENCED_MEMBER_EPOCH      => 110,
     UNRELEASED_INSTANCE_ID   => 111,
 };
@@ -36,6 +37,10 @@ my %IS_OUT = map { $_ => 1 } UNKNOWN_MEMBER_ID, FENCED_MEMBER_EPOCH, GROUP_ID_NO
 use constant RELEASE_PATIENCE => 45;
 
 use constant CONSUMER_GROUP_HEARTBEAT => 68;
+
+# Brokers that could speak it refuse all the same as long as the cluster has not agreed on it.
+use constant NOT_FINALIZED => "; group_protocol => 'consumer' needs the cluster's feature group.version at level 1"
+    . ' (kafka-features.sh upgrade --feature group.version=1)';
 
 # The request that says goodbye.
 use constant FAREWELL => 'ConsumerGroupHeartbeat';
@@ -155,9 +160,10 @@ sub beat {
 }
 
 sub _send {
-    my ($self, $tells_all, $owned, $conn, $answered) = @_;
+    my ($self, $tells_all, $owned, $conn, $answered, $where) = @_;
     my $record = $self->{member}->record;
-    return $answered->(undef, "the broker does not speak it: group_protocol => 'consumer' is for Kafka 4")
+    return $answered->(undef, "the broker does not speak it: broker $where->{node_id} does not offer ConsumerGroupHeartbeat"
+            . " (needed for group_protocol => 'consumer', which is for Kafka 4)")
         unless exists(($conn->api_versions || {})->{ CONSUMER_GROUP_HEARTBEAT() });
     $conn->_consumer_group_heartbeat(
         @$record{qw(group_id member_id generation)}, $tells_all ? $record->{topics} : undef, $owned, $answered,
@@ -235,6 +241,7 @@ sub refused {
     return $self->_beat_lost if $member->may_ask_again($request, $code);
     my $error = $member->refusal($request, $code);
     $error = $error->said("$error: $message") if length($message // '');
+    $error = $error->said($error . NOT_FINALIZED) if $code == UNSUPPORTED_VERSION;
     my $waits = $self->_may_be_released($code);
     # The member stays one, without what it may not see.
     if ($waits || $code == TOPIC_AUTHORIZATION_FAILED) {

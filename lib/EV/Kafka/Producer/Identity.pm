@@ -22,7 +22,7 @@ use constant { INIT_PRODUCER_ID => 22, NEXT_EPOCH_SINCE => 3 };
 # notify: identified, failed($error, $had_one).
 sub new {
     my ($class, %about) = @_;
-    my $self = bless { map({ $_ => $about{$_} } qw(options coordinators notify)) }, $class;
+    my $self = bless { map({ $_ => $about{$_} } qw(options cluster coordinators notify)) }, $class;
     @{ $self->{options} }{qw(producer_id producer_epoch)} = (-1, -1);
     return $self;
 }
@@ -83,7 +83,10 @@ sub _ask_any_broker {
     my ($self) = @_;
     return $self->{coordinators}->any(
         name => 'InitProducerId',
-        send => sub { my ($conn, $answered) = @_; $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, $answered) },
+        send => $self->_offered('idempotent => 1', sub {
+            my ($conn, $answered) = @_;
+            $conn->init_producer_id(undef, NO_TRANSACTION_TIMEOUT, $answered);
+        }),
         done => $self->_listener(0),
     );
 }
@@ -98,14 +101,28 @@ sub _ask_coordinator {
         txn      => $options->{transactional_id},
         name     => 'InitProducerId',
         patience => $id >= 0 ? EV::Kafka::Options::transaction_patience($options) : undef,
-        send     => sub {
+        send     => $self->_offered('transactional_id', sub {
             my ($conn, $answered) = @_;
             my $version = ($conn->api_versions || {})->{ INIT_PRODUCER_ID() } // 0;
             my @current = $id >= 0 && $version >= NEXT_EPOCH_SINCE ? ($id, $epoch) : ();
             $conn->init_producer_id(@$options{qw(transactional_id transaction_timeout)}, $answered, @current);
-        },
+        }),
         done => $self->_listener($id >= 0),
     );
+}
+
+# Where that is not offered it would end the connection.
+sub _offered {
+    my ($self, $needed_for, $send) = @_;
+    my $cluster = $self->{cluster};
+    return sub {
+        my ($conn, $answered, $where) = @_;
+        my $versions = $conn->api_versions || {};
+        return $send->($conn, $answered) if !%$versions || exists $versions->{ INIT_PRODUCER_ID() };
+        my $node_id = $where->{node_id} // $cluster->control_node;
+        my $broker  = defined $node_id ? "broker $node_id" : 'the broker';
+        return $answered->(undef, "$broker does not offer InitProducerId (needed for $needed_for)");
+    };
 }
 
 sub _listener {

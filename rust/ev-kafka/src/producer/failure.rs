@@ -18,8 +18,8 @@ use crate::problem::Problem;
 pub(super) enum Ending {
     /// A broker has it as far as anybody can know.
     Taken(End),
-    /// It has not, for this reason and in these words.
-    Failed(Cause, String),
+    /// It has not, for this reason and in these words, and on account of these of its records, where the broker says that.
+    Failed(Cause, String, Vec<(usize, String)>),
 }
 
 /// What Perl code has to do about batches that no broker has taken.
@@ -41,11 +41,15 @@ impl Producer {
     /// Settles batches in flight at a broker; their callbacks wait, in the order of their endings.
     pub(super) fn settle(&self, node: i32, endings: Vec<(BatchId, Ending)>) -> News {
         let mut news = News::default();
-        let settle = |(id, ending)| match ending {
-            Ending::Taken(end) => self.acknowledge(id, end),
-            Ending::Failed(cause, message) => self.failed(node, id, cause, &message, &mut news),
-        };
-        self.delivery.queue(endings.into_iter().filter_map(settle));
+        for (id, ending) in endings {
+            match ending {
+                Ending::Taken(end) => self.delivery.queue(self.acknowledge(id, end)),
+                Ending::Failed(cause, message, records) => {
+                    let failed = self.failed(node, id, (cause, &message, &records), &mut news);
+                    self.delivery.queue(failed);
+                }
+            }
+        }
         news
     }
 
@@ -59,27 +63,28 @@ impl Producer {
         &self,
         node: i32,
         id: BatchId,
-        cause: Cause,
-        message: &str,
+        (cause, message, refused): (Cause, &str, &[(usize, String)]),
         news: &mut News,
-    ) -> Option<Settled> {
+    ) -> Vec<Settled> {
         let mut accumulator = self.accumulator.borrow_mut();
         let records = accumulator.records_in_flight(id);
-        let (place, fate) = accumulator.failed(id, cause, message, random())?;
+        let Some((place, fate)) = accumulator.failed(id, cause, message, random()) else {
+            return Vec::new();
+        };
         if matches!(fate, Fate::Requeued) {
-            return None;
+            return Vec::new();
         }
         news.is_lost |= matches!(cause, Cause::NeverLeft | Cause::Unanswered);
         let code = cause.code().unwrap_or(-1);
         news.failed.push((place.clone(), code, records));
         match fate {
-            Fate::Requeued => None,
+            Fate::Requeued => Vec::new(),
             Fate::Waits { refresh } => {
                 if refresh {
                     let topic = accumulator.topic_name(place.topic);
                     news.refresh.insert(topic.clone());
                 }
-                None
+                Vec::new()
             }
             Fate::Failed {
                 batch,
@@ -98,7 +103,11 @@ impl Producer {
                         None => Problem::without_code(text, cause != Cause::Unsendable),
                     }
                 };
-                news.note(&batch, &problem, hearer);
+                let of_batch = match refused.first() {
+                    Some((index, why)) => of_record(&problem, *index, why),
+                    None => problem.clone(),
+                };
+                news.note(&batch, &of_batch, hearer);
                 let end = match code {
                     Some(error_code) => End::Refused {
                         error_code,
@@ -106,9 +115,69 @@ impl Producer {
                     },
                     None => End::Failed(problem),
                 };
-                Some(settled(&accumulator, place, *batch, end))
+                by_record(settled(&accumulator, place, *batch, end), refused)
             }
         }
+    }
+}
+
+/// A batch of which some records were refused, in pieces: each of these records, and its mates between them.
+fn by_record(batch: Settled, refused: &[(usize, String)]) -> Vec<Settled> {
+    let End::Refused {
+        error_code,
+        problem,
+    } = batch.end
+    else {
+        return vec![batch];
+    };
+    let piece = |callbacks: Vec<Option<Callback>>, problem: Problem| Settled {
+        place: batch.place.clone(),
+        topic: batch.topic.clone(),
+        generation: batch.generation,
+        callbacks: callbacks.into_iter(),
+        end: End::Refused {
+            error_code,
+            problem,
+        },
+    };
+    let mut left = batch.callbacks;
+    if refused.is_empty() {
+        return vec![piece(left.collect(), problem)];
+    }
+    let mates = Problem {
+        text: format!("{}{NOT_WRITTEN}", problem.text),
+        ..problem.clone()
+    };
+    let (mut pieces, mut at) = (Vec::new(), 0);
+    for (index, why) in refused {
+        pieces.push(piece(
+            left.by_ref().take(index - at).collect(),
+            mates.clone(),
+        ));
+        pieces.push(piece(
+            left.by_ref().take(1).collect(),
+            of_record(&problem, *index, why),
+        ));
+        at = index + 1;
+    }
+    pieces.push(piece(left.collect(), mates));
+    pieces
+}
+
+/// What is said of a record that was not refused itself.
+const NOT_WRITTEN: &str = ": not written, another record of its batch was refused";
+
+fn of_record(problem: &Problem, index: usize, why: &str) -> Problem {
+    let why = match why {
+        "" => String::new(),
+        why => format!(": {why}"),
+    };
+    Problem {
+        text: format!(
+            "{}: record {index} of its batch was refused{why}",
+            problem.text
+        ),
+        ..problem.clone()
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kafka_producer::verdict::Cause;
 use kafka_producer::{BatchId, Outgoing, Place};
-use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceResponse};
+use kafka_wire::messages::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse,
+};
 use kafka_wire::{ApiKey, Message, Writer};
 use perl_xs::{Arg, Flow, Perl};
 
@@ -225,7 +227,12 @@ fn lost(batches: &[Sent], no_answer: NoAnswer) -> Vec<(BatchId, Ending)> {
 }
 
 fn all_failed(batches: &[Sent], cause: Cause, message: &str) -> Vec<(BatchId, Ending)> {
-    let failed = |batch: &Sent| (batch.id, Ending::Failed(cause, message.to_owned()));
+    let failed = |batch: &Sent| {
+        (
+            batch.id,
+            Ending::Failed(cause, message.to_owned(), Vec::new()),
+        )
+    };
     batches.iter().map(failed).collect()
 }
 
@@ -242,7 +249,7 @@ fn sort(
         let topic = accumulator.topic_name(batch.place.topic);
         match answers.next(topic, batch.place.partition as i32) {
             Some(answer) => ending(answer, throttle_ms),
-            None => Ending::Failed(Cause::Unmentioned, LACKS.to_owned()),
+            None => Ending::Failed(Cause::Unmentioned, LACKS.to_owned(), Vec::new()),
         }
     };
     let mut endings: Vec<_> = batches.iter().map(|b| (b.id, ending(b))).collect();
@@ -308,13 +315,26 @@ fn ending(answer: &PartitionProduceResponse, throttle_ms: i32) -> Ending {
         code => {
             let message = answer.error_message.as_deref().unwrap_or_default();
             let message = String::from_utf8_lossy(message).into_owned();
-            return Ending::Failed(Cause::Refused(code), message);
+            return Ending::Failed(Cause::Refused(code), message, refused_records(answer));
         }
     };
     Ending::Taken(End::Acknowledged {
         base_offset,
         throttle_ms,
     })
+}
+
+/// Which records made the broker refuse the batch, in order, and why (KIP-467).
+fn refused_records(answer: &PartitionProduceResponse) -> Vec<(usize, String)> {
+    let record = |error: &BatchIndexAndErrorMessage| {
+        let message = error.batch_index_error_message.as_deref();
+        let message = String::from_utf8_lossy(message.unwrap_or_default()).into_owned();
+        Some((usize::try_from(error.batch_index).ok()?, message))
+    };
+    let mut records: Vec<_> = answer.record_errors.iter().filter_map(record).collect();
+    records.sort_by_key(|(index, _)| *index);
+    records.dedup_by_key(|(index, _)| *index);
+    records
 }
 
 /// Settles a request's batches, calls back, and lets others follow.
