@@ -159,6 +159,33 @@ subtest 'Future::AsyncAwait' => sub {
     is_deeply $pending->get, { error_code => 0 }, 'and harms nobody';
 };
 
+subtest 'Future: an error that is an object is thrown as it is' => sub {
+    plan skip_all => 'Future is not installed' unless is_there('Future');
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    my ($kafka, $plain) = map { EV::Kafka::Promises->new(promise => 'Future', brokers => $mock->bootstrap, errors => 'object', @$_) } [transactional_id => 'x'], [];
+    my $why = { code => 5 };
+    my %fails = (
+        'of a broker'   => sub { $mock->fault(api => 'Produce', error => 10); return $plain->produce('t', undef, 'v') },
+        'of the client' => sub { return $kafka->commit },
+        'passed on'     => sub { return $kafka->commit->then(sub { die 'never' }) },
+        'of the work'   => sub { return $kafka->transaction(sub { die $why }) },
+    );
+    my %await = (get => sub { return $_[0]->get }, result => sub { return $_[0]->await->result });
+    $await{await} = eval q{use Future::AsyncAwait; async sub { my ($future) = @_; return await $future }} if is_there('Future::AsyncAwait');
+    $_->connect->get for $kafka, $plain;
+    for my $what (sort keys %fails) {
+        for my $how (sort keys %await) {
+            my $future = $fails{$what}->();
+            my $thrown = eval { my $again = $await{$how}->($future); $again->get if $how eq 'await'; 1 } ? 'nothing' : $@;
+            my ($error, $category) = $future->failure;
+            is ref $thrown, $what eq 'of the work' ? 'HASH' : 'EV::Kafka::Error', "$what, by $how";
+            is $thrown, $error, 'what it has failed with';
+            is $category, 'kafka', 'its category is that of all';
+        }
+    }
+};
+
 subtest 'Mojo::Promise: work of a transaction, and Mojolicious on EV' => sub {
     plan skip_all => 'Mojolicious is not installed' unless is_there('Mojo::Promise') && eval { require Mojo::IOLoop; 1 };
     isa_ok +Mojo::IOLoop->singleton->reactor, 'Mojo::Reactor::EV';

@@ -37,6 +37,28 @@ sub await {
     return $self;
 }
 
+# Futures that have failed with details wrap what they throw; an object that is an error has more to say than the wrapping.
+sub result {
+    my ($self) = @_;
+    if ($self->is_failed) {
+        my ($error) = $self->failure;
+        die $error if ref $error;
+    }
+    return $self->SUPER::result;
+}
+
+sub get {
+    my ($self) = @_;
+    $self->await unless $self->is_ready;
+    return $self->result;
+}
+
+# What await of Future::AsyncAwait calls.
+{
+    no warnings 'once';
+    *AWAIT_GET = *AWAIT_RESULT = \&result;
+}
+
 1;
 
 __END__
@@ -63,6 +85,15 @@ As L<Future/new>.
 
 Turns the event loop until the future is ready, and returns it. C<get>, C<result> of a future that is not ready, and C<block_until_ready> come here.
 It croaks when the loop has nothing left to wait for.
+
+=head2 get, result
+
+As L<Future/get> and L<Future/result>; but a future that has failed with an object, an L<EV::Kafka::Error> for one, throws that
+object and not a L<Future::Exception> around it. So does C<await> of L<Future::AsyncAwait>.
+
+=head2 AWAIT_GET, AWAIT_RESULT
+
+For L<Future::AsyncAwait>.
 
 =head1 SEE ALSO
 
