@@ -1289,7 +1289,7 @@ else with a method C<then>), or asks for a code reference to call at its end, wi
 
 The work need not wait for what it produces: the commit does.
 
-A member of a group makes the positions that it has come to part of the transaction, as
+A member of a group, also one that has subscribed within the work, makes the positions that it has come to part of the transaction, as
 L</send_offsets_to_transaction($group_id, [$cb])> does, which also says until when nothing more is delivered. C<< group_id => 'g' >> beside C<async> does so
 for positions by C<assign>, and C<< group_id => undef >> leaves them out. Subscribe with C<< auto_commit => 0 >>: only the transaction is to move
 the group's offsets. Messages that were delivered before are not part of it: what is called from within C<on_message> or C<on_batch> does not bring

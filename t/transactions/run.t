@@ -221,4 +221,22 @@ subtest 'with a group its offsets go along' => sub {
     is_deeply offset_of($mock), ['in:0=3', 'in:1=0'], 'the offset is committed with it';
 };
 
+subtest 'of a group that is joined meanwhile, too' => sub {
+    for my $where ('before the work', 'within the work') {
+        my $mock = cluster();
+        $mock->append(in => 0, map { { value => "v$_" } } 1 .. 3);
+        my ($kafka, $done, @got);
+        my $values    = 0;
+        my $subscribe = sub { $kafka->subscribe('in', group_id => 'g', auto_commit => 0, auto_offset_reset => 'earliest') };
+        $kafka = producer($mock, on_message => sub { $kafka->produce(out => undef, $_[4]); $values++ });
+        $kafka->transaction(sub { ($done) = @_; $subscribe->() if $where eq 'within the work' }, { async => 1 }, sub { push @got, [@_] });
+        $subscribe->() if $where eq 'before the work';
+        wait_until { $values == 3 } 'records';
+        $done->();
+        wait_until { @got } 'the end';
+        is_deeply \@got, [[DONE]], "subscribed $where: committed";
+        is_deeply offset_of($mock), ['in:0=3', 'in:1=0'], 'with the offset';
+    }
+};
+
 done_testing;

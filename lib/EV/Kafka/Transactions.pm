@@ -78,7 +78,7 @@ sub run {
         transaction => $self->{open},
         work        => $work,
         is_async    => $how->{async},
-        group_id    => exists $how->{group_id} ? $how->{group_id} : $self->{below}{group}->group_id,
+        exists $how->{group_id} ? (group_id => $how->{group_id}) : (group => $self->{below}{group}),
         cb          => $cb,
         on_over     => sub { delete $weak->{run} if $weak; return },
     );

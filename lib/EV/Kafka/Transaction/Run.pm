@@ -9,6 +9,8 @@ use EV::Kafka::Error;
 # One call of transaction($work, \%how, $cb): what the program's code does between begin and
 # commit, and which of commit and abort follows. Its state:
 #   transaction  the EV::Kafka::Transaction, which has begun
+#   group_id     the group whose offsets go along, if there is one
+#   group        the client's EV::Kafka::Group, where group_id is not for the program to say
 #   waits_for    the promise that the work has returned
 #   has_worked   the work has ended
 #   error        why it is aborted
@@ -16,7 +18,9 @@ use EV::Kafka::Error;
 
 sub new {
     my ($class, %about) = @_;
-    return bless { map { $_ => $about{$_} } qw(outbox transaction work is_async group_id cb on_over) }, $class;
+    my $self = bless { map { $_ => $about{$_} } qw(outbox transaction work is_async group group_id cb on_over) }, $class;
+    $self->_find_group;
+    return $self;
 }
 
 # The work is called when what has begun the transaction is done.
@@ -72,10 +76,17 @@ sub _worked {
     my ($self, $error) = @_;
     return if $self->{has_worked}++;
     return $self->_abort($error) if defined $error;
-    my ($transaction, $group_id) = @$self{qw(transaction group_id)};
+    my ($transaction, $group_id) = ($self->{transaction}, $self->_find_group);
     return $self->_commit unless defined $group_id;
     # What goes wrong there is what the commit fails of.
     return $transaction->send_offsets($group_id, $self->{outbox}->entry($self, '_commit'));
+}
+
+# A membership that is there at the beginning counts until the end, and so does one that comes meanwhile.
+sub _find_group {
+    my ($self) = @_;
+    $self->{group_id} //= $self->{group}->group_id if $self->{group};
+    return $self->{group_id};
 }
 
 sub _commit {
@@ -134,9 +145,9 @@ A part of L<EV::Kafka::Transactions>, not for use by itself: what C<transaction>
 
 =head1 METHODS
 
-=head2 new(outbox => $outbox, transaction => $begun, work => $code, is_async => $bool, group_id => $id, cb => $code, on_over => $code)
+=head2 new(outbox => $outbox, transaction => $begun, work => $code, is_async => $bool, group => $group, group_id => $id, cb => $code, on_over => $code)
 
-C<group_id> is that of the group whose offsets go along, or undef.
+C<group> is the L<EV::Kafka::Group> whose offsets go along as soon as it has been subscribed; without it C<group_id> says which ones do, if any.
 
 =head2 start
 
