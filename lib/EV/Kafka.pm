@@ -2461,6 +2461,8 @@ thread>. EV's watchers and loops are not copied into new threads.
 
 =head1 SEE ALSO
 
+L<EV::Kafka::Manual>: the same by task, page by page.
+
 L<EV::Kafka::Mock>, L<EV::Kafka::Promises>, L<EV>, L<AnyEvent>
 
 =head1 LICENSE
