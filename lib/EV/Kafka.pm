@@ -148,7 +148,8 @@ before the first watcher makes sure of it.
     use AnyEvent;
     use EV::Kafka;
 
-    my $done = AnyEvent->condvar;
+    my $kafka = EV::Kafka->new(brokers => '127.0.0.1:9092', on_error => sub { warn "kafka: $_[0]\n" });
+    my $done  = AnyEvent->condvar;
     $kafka->connect(sub { $done->send });
     $done->recv;
 
@@ -280,10 +281,10 @@ says that it is meant.
 
 =item sasl => \%opts
 
-    sasl => { mechanism => 'SCRAM-SHA-256', username => 'user', password => 'secret' }
-    sasl => { mechanism => 'OAUTHBEARER', token => $token }
-    sasl => { mechanism => 'OAUTHBEARER', token => sub { my ($done) = @_; ... } }
-    sasl => { mechanism => 'OAUTHBEARER', token => $token, extensions => { logicalCluster => 'lkc-1' } }
+    sasl => { mechanism => 'SCRAM-SHA-256', username => 'user', password => 'secret' },
+    sasl => { mechanism => 'OAUTHBEARER', token => $token },
+    sasl => { mechanism => 'OAUTHBEARER', token => sub { my ($done) = @_; ... } },
+    sasl => { mechanism => 'OAUTHBEARER', token => $token, extensions => { logicalCluster => 'lkc-1' } },
 
 Authenticate on every connection. Mechanisms: C<PLAIN>, C<SCRAM-SHA-256> and
 C<SCRAM-SHA-512>, with a user name and a password, and C<OAUTHBEARER>, with a token or a
@@ -1067,8 +1068,8 @@ the protocol does not define.
         session_timeout      => 30000,        # ms
         rebalance_timeout    => 60000,        # ms
         heartbeat_interval   => 3,            # s
-        auto_commit          => 1,            # commit before partitions are given up, the default;
-                                              # 'done': only what done was called for
+        auto_commit          => 'done',       # only what done was called for; 1, the default: all
+                                              # that was delivered before partitions are given up
         max_in_progress      => 1000,         # of a partition, with auto_commit => 'done'
         auto_commit_interval => 5,            # s; also in between and at exit, by default not
         auto_offset_reset    => 'earliest',   # or 'latest'
@@ -1203,7 +1204,7 @@ C<UNKNOWN_MEMBER_ID>.
 
     $kafka->committed(\@partitions, { group_id => 'readers' }, sub {
         my ($offsets, $err) = @_;
-        die "$err\n" if defined $err;
+        return warn "$err\n" if defined $err;
         $kafka->assign([map { +{ %$_, offset => $offsets->{"$_->{topic}:$_->{partition}"} // -2 } } @partitions]);
     });
 
@@ -1324,7 +1325,7 @@ From this call to the next C<begin_transaction> no message is delivered.
 
     $kafka->commit_transaction(sub {
         my ($result, $err) = @_;
-        die "not committed: $err\n" if defined $err;
+        warn "not committed: $err\n" if defined $err;
     });
 
 Sends what has been produced, waits until all of it is acknowledged, and makes it
@@ -1414,7 +1415,7 @@ what it is about, C<\%options> and a callback, and calls back with C<($result, $
     $kafka->describe_groups(['billing'], sub {
         my ($result, $error) = @_;
         return warn "$error\n" if defined $error;
-        print "$_->{group_id}: $_->{state}\n" for @{ $result->{groups} };
+        print "$_->{group_id}: ", $_->{state} // 'unknown', "\n" for @{ $result->{groups} };
     });
 
 =over 4
@@ -2184,7 +2185,7 @@ A producer and a consumer in one program:
     $kafka->connect(sub {
         $kafka->produce('test', 'k1', 'hello', { partition => 0 }, sub {
             my (undef, $err) = @_;
-            die "not produced: $err\n" if $err;
+            return warn "not produced: $err\n" if $err;
             $kafka->assign([{ topic => 'test', partition => 0, offset => -2 }]);
             $kafka->consume;
         });
@@ -2257,6 +2258,8 @@ and of a group's member:
 =head2 Process at least once
 
     $kafka->subscribe('jobs', group_id => 'workers', auto_commit => 0);
+
+with these among the options of C<new>:
 
     on_message_die => 'hold',    # what process dies of is not passed over
     on_message => sub {

@@ -387,6 +387,8 @@ What is on the move: C<replicas>, C<adding_replicas>, C<removing_replicas>.
 
     $kafka->describe_cluster({ fenced => 1 }, $cb);
 
+What is known of the cluster and its brokers:
+
     { cluster_id, controller_id, authorized_operations?, brokers => [{ node_id, host, port, rack?, is_fenced? }] }
 
 With the option C<fenced> (4.0) also brokers that are fenced; with C<authorized_operations> (2.3) what this client may do. Clusters without
@@ -520,6 +522,8 @@ regular expression of Java's; 4.1, KIP-1152):
 =head2 describe_transactions
 
     $kafka->describe_transactions(['orders-1'], $cb);
+
+Where each of them stands:
 
     { transactions => [{ transactional_id, error_code, error_message?, state?, producer_id?, producer_epoch?, timeout_ms?,
         start_time_ms?, topics? => [{ topic, partitions }] }] }

@@ -169,12 +169,13 @@ EV::Kafka::Error - what went wrong, as an object
             exit 1 if $error->fatal;
         },
     );
+    $kafka->connect;
 
     $kafka->produce('orders', $key, $value, sub {
         my ($result, $error) = @_;
         return unless $error;
         return try_later($key, $value) if $error->retriable;
-        warn sprintf "%s:%s refused it: %s\n", $error->topic, $error->partition, $error->name;
+        warn sprintf "%s, code %s: %s\n", $error->topic // 'no topic', $error->code // 'none', $error;
     });
 
 =head1 DESCRIPTION
@@ -188,8 +189,8 @@ mean, and what to do.
 An object is its text where a string is needed: it can be printed, compared, matched, joined, thrown by
 C<die>, and put into JSON (C<convert_blessed>). It is true. Nothing in it changes.
 
-    if ($error->code && $error->code == 29) { ... }      # Kafka's codes
-    if ($error->name eq 'TOPIC_AUTHORIZATION_FAILED')    # the same by name
+    if ($error->code && $error->code == 29) { ... }         # Kafka's codes
+    if ($error->name eq 'TOPIC_AUTHORIZATION_FAILED') { ... }    # the same by name
 
 =head1 WHAT IT KNOWS
 
@@ -236,7 +237,7 @@ The single errors of which this one was made: C<commit>, C<offsets_for> and C<la
 one text. Of any other error, the error itself.
 
     for my $each ($error->errors) {
-        printf "%s:%s %s\n", $each->topic, $each->partition, $each->name;
+        printf "%s:%s %s\n", $each->topic // '', $each->partition // '', $each->name;
     }
 
 =head2 TO_JSON

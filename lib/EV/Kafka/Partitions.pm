@@ -101,7 +101,7 @@ The program's number, which C<$what> names when it is none.
 
 =head2 by_topic(@pairs)
 
-    by_topic(['a', 0], ['b', 1], ['a', 2])
+    my $topics = EV::Kafka::Partitions::by_topic(['a', 0], ['b', 1], ['a', 2]);
     # [{ topic => 'a', partitions => [0, 2] }, { topic => 'b', partitions => [1] }]
 
 The topics are sorted; what belongs to one stays in order, whatever it is.
