@@ -43,6 +43,8 @@ like refused(group_id => 'g', brokerz => 'a', tlsCaFile => 'f'),
     'what may have been meant is said';
 like refused('linger.ms' => 5), qr/^unknown option\(s\): linger\.ms \(librdkafka's name; here it is linger_ms, or librdkafka =>/,
     'as is where a name of another client belongs';
+like refused($_ => 'a'), qr/^unknown option\(s\): $_ \(librdkafka's bootstrap\.servers; here it is brokers\) at /, 'however its words are joined'
+    for qw(bootstrap_servers bootstrapServers);
 for my $case (
     [request_timeout => 30_000, 'seconds'], [delivery_timeout => 120_000, 'seconds'], [transaction_timeout => 60, 'milliseconds'],
 ) {

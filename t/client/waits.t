@@ -334,6 +334,12 @@ subtest 'close with messages that were never sent' => sub {
     is_deeply \@heard, ['client closed'], 'but those whose callback hears it';
     is_deeply [errors($kafka)], [], 'and on_error hears nothing';
 
+    my $parking = connected(brokers => $mock->bootstrap);
+    $parking->produce('nowhere', 'k', 'v');
+    $parking->close;
+    is_deeply [notices($parking)], ['close: 1 message that was not delivered and had no callback; flush first, and close in its callback'],
+        'also of a topic that is not known';
+
     my $other = connected(brokers => $mock->bootstrap);
     $other->produce('orders', 'k', 'v');
     my $is_flushed;

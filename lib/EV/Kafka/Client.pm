@@ -237,8 +237,9 @@ sub _shut_down {
     $self->{admin}->close($error);
     $self->{coordinators}->close($error);
     $self->{transactions}->close($error);
-    $self->{cluster}->fail_waiting($error);
+    # Before the topics that messages wait for are given up: who has no callback is counted there.
     my $unheard = $self->{producer}->close($error);
+    $self->{cluster}->fail_waiting($error);
     $self->{outbox}->last_notice(_unheard_text($how, $unheard), messages => $unheard) if $unheard;
     $self->{outbox}->end;
     $self->{offsets}->close($error);

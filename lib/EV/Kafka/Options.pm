@@ -164,6 +164,11 @@ sub _hint {
     my ($name) = @_;
     my $own = EV::Kafka::Options::Librdkafka->option_of($name);
     return " (librdkafka's name; here it is $own, or librdkafka => { '$name' => ... })" if defined $own && $KNOWN{$own};
+    # The same words, joined in another way: bootstrap_servers, bootstrapServers.
+    my ($property) = grep { EV::Kafka::Options::Hint::is_same($_, $name) && $KNOWN{ EV::Kafka::Options::Librdkafka->option_of($_) // '' } }
+        EV::Kafka::Options::Librdkafka->properties;
+    return " (librdkafka's $property; here it is ${\ EV::Kafka::Options::Librdkafka->option_of($property) })"
+        if defined $property && !EV::Kafka::Group::Subscription->is_option($name);
     return ' (an option of subscribe)' if EV::Kafka::Group::Subscription->is_option($name);
     return EV::Kafka::Options::Hint::did_you_mean($name, keys %KNOWN);
 }

@@ -54,7 +54,7 @@ sub parse {
     my @topics;
     push @topics, shift @arguments while @arguments && !(defined $arguments[0] && $CHECK{ $arguments[0] });
     defined && /\A[A-Za-z0-9._-]{1,249}\z/ && !/\A\.\.?\z/
-        or Carp::croak('invalid topic name: ' . (defined ? "'$_'" : 'undef')) for @topics;
+        or Carp::croak('invalid topic name: ' . (defined ? "'$_'" : 'undef') . _meant_by($_, @topics)) for @topics;
     Carp::croak('subscribe: topic names required') unless @topics;
 
     my %given;
@@ -86,6 +86,16 @@ sub parse {
 }
 
 sub is_option { return exists $CHECK{ $_[1] } }
+
+# What was probably meant by what is no topic's name.
+sub _meant_by {
+    my ($topic, @all) = @_;
+    return '' unless defined $topic;
+    return '; topics are given one by one, subscribe(@topics, group_id => ...)' if ref $topic eq 'ARRAY';
+    return '; topics come first, then options, not in a hash: subscribe(@topics, group_id => ...)' if ref $topic eq 'HASH';
+    return _taken_for_topic(grep { defined && !ref } @all) if ref $topic;
+    return $topic =~ /[*^\$]/ ? '; topics are named, patterns are not known here' : '';
+}
 
 # A name that is not quite an option's reads like one more topic.
 sub _taken_for_topic {

@@ -42,6 +42,8 @@ sub warn_of_units {
     return;
 }
 
+sub is_same { my ($one, $other) = @_; return _plain($one) eq _plain($other) }
+
 # Names differ in nothing but how their words are joined: group.id, groupId, group_id.
 sub _plain { lc($_[0]) =~ s/[^a-z0-9]//gr }
 
@@ -81,6 +83,10 @@ A part of L<EV::Kafka::Options>, not for use by itself.
 The end of a message about a name that is not known: C< (did you mean 'group_id'?)>, or an
 empty string if no known name is near. How words are joined, C<groupId> or C<group.id>, makes
 no difference.
+
+=head2 is_same($one, $other)
+
+Whether these are the same words.
 
 =head2 warn_of_units(\%given, \%seconds, \%milliseconds)
 
