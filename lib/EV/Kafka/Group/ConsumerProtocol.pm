@@ -40,7 +40,7 @@ use constant CONSUMER_GROUP_HEARTBEAT => 68;
 
 # Brokers that could speak it refuse all the same as long as the cluster has not agreed on it.
 use constant NOT_FINALIZED => "; group_protocol => 'consumer' needs the cluster's feature group.version at level 1"
-    . ' (kafka-features.sh upgrade --feature group.version=1)';
+    . ' (kafka-features.sh upgrade --feature group.version=1), or, before Kafka 4.0, group.coordinator.rebalance.protocols=classic,consumer in the settings of its brokers';
 
 # The request that says goodbye.
 use constant FAREWELL => 'ConsumerGroupHeartbeat';
