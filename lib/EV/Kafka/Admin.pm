@@ -163,7 +163,7 @@ refused, it could not be asked, or time was up.
 
 What is asked about several things has a list in its result, with an element for each, in the order in which they were
 given unless something else is said. Each has its own C<error_code>, 0 where nothing is wrong, and perhaps an
-C<error_message>; L<error_name|EV::Kafka/error_name> gives a code's name. A code of -1 stands with what no broker has said, a
+C<error_message>; L<error_name|EV::Kafka/error_name($code)> gives a code's name. A code of -1 stands with what no broker has said, a
 connection that was lost for instance. Where there is no callback, C<on_error> gets the error of the whole, and those of elements
 are lost.
 

@@ -180,7 +180,7 @@ EV::Kafka::Error - what went wrong, as an object
 
 =head1 DESCRIPTION
 
-With C<< errors => 'object' >>, an option of L<EV::Kafka/new>, and after C<< $conn->errors('object') >> on a connection of
+With C<< errors => 'object' >>, an option of L<new|EV::Kafka/new(%options)>, and after C<< $conn->errors('object') >> on a connection of
 your own (L<EV::Kafka/LOW-LEVEL CONNECTION METHODS>), whatever a program is told of an error is an object of
 this class: the argument of C<on_error>, and the error of each callback. Without it programs get
 the plain text, as they always did. L<EV::Kafka::Errors> lists the texts, what they

@@ -215,7 +215,7 @@ With a callback a method is that of the plain client. So it is in void context, 
 then goes where it goes without a callback, to C<on_error>.
 
 A promise costs more than a message does: programs that produce a great many use a callback, which many of them may share
-(L<EV::Kafka/produce>), or C<produce_many>, which is one promise for all.
+(L<produce|EV::Kafka/produce($topic, $key, $value, [\%opts,] [$cb, [@args]])>), or C<produce_many>, which is one promise for all.
 
 =head1 METHODS
 
