@@ -88,7 +88,7 @@ subtest 'a single record that is too large fails alone' => sub {
 subtest 'refused until delivery_timeout: the error says with what' => sub {
     my $mock = EV::Kafka::Mock->new;
     $mock->create_topic(t => 1);
-    my $kafka = connected(brokers => $mock->bootstrap, delivery_timeout => 2);
+    my $kafka = connected(brokers => $mock->bootstrap, delivery_timeout => 2, errors => 'object');
     $mock->fault(api => 'Produce', error => 19, times => 1000);
     my @got;
     $kafka->produce('t', 'k', 'v', sub { push @got, [@_] });
@@ -96,6 +96,7 @@ subtest 'refused until delivery_timeout: the error says with what' => sub {
     # It waits for its next try then, or has just been refused once more.
     like $got[0][1],
         qr/^(?:delivery timed out after 2 s: t:0, refused with )?NOT_ENOUGH_REPLICAS \(code 19\)/, 'name and code';
+    is_deeply [map { $got[0][1]->$_ } qw(code name retriable topic partition)], [19, 'NOT_ENOUGH_REPLICAS', 1, 't', 0], 'also as fields';
 };
 
 subtest 'younger batches do not pass a refused one' => sub {

@@ -202,7 +202,7 @@ fn fail_parked(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let unheard: usize = plain.into_iter().map(unheard).sum();
         (unheard, !transactional.is_empty())
     };
-    producer.give_up(failed, |_| problem.clone());
+    producer.give_up(failed, |_, _| problem.clone());
     frame.ret_int(unheard as i64);
     frame.ret_int(is_transactional.into());
     Ok(())

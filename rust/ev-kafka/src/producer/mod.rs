@@ -118,8 +118,8 @@ impl Native for Producer {
         if how != Freed::GlobalDestruction && self.home.is_here() {
             let mut closed = Problem::without_code("client closed".to_owned(), false);
             closed.is_fatal = true;
-            self.give_up(sent, |_| closed.clone());
-            self.give_up(unsent, |_| closed.clone());
+            self.give_up(sent, |_, _| closed.clone());
+            self.give_up(unsent, |_, _| closed.clone());
             let _ = self.delivery.deliver(perl, Pace::AtOnce);
         }
     }
@@ -262,8 +262,13 @@ impl Producer {
         }
     }
 
-    /// Settles what the accumulator has given up; its problem is made of where that belongs.
-    fn give_up(&self, batches: Vec<GivenUp<Callback>>, problem: impl Fn(&str) -> Problem) {
+    /// Settles what the accumulator has given up; its problem is made of where that belongs and the code that it was
+    /// last refused with.
+    fn give_up(
+        &self,
+        batches: Vec<GivenUp<Callback>>,
+        problem: impl Fn(&str, Option<i16>) -> Problem,
+    ) {
         let accumulator = self.accumulator.borrow();
         self.delivery.queue(batches.into_iter().map(|given_up| {
             let end = End::Failed(self.problem_of(&given_up, &problem));
@@ -279,10 +284,14 @@ impl Producer {
     fn problem_of(
         &self,
         given_up: &GivenUp<Callback>,
-        problem: impl Fn(&str) -> Problem,
+        problem: impl Fn(&str, Option<i16>) -> Problem,
     ) -> Problem {
         let accumulator = self.accumulator.borrow();
-        let problem = problem(&self.place_name(given_up));
+        let refusal = given_up.batch.refusal;
+        let problem = problem(
+            &self.place_name(given_up),
+            (refusal != 0).then_some(refusal),
+        );
         Problem {
             operation: problem.operation.or(Some(OPERATION.to_owned())),
             topic: Some(accumulator.topic_name(given_up.topic).to_vec()),

@@ -115,6 +115,6 @@ fn fail_unsent(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let problem = Problem::of_argument(frame, 1)?;
     let producer = frame.object::<Producer>()?;
     let failed = producer.accumulator.borrow_mut().fail_transactional();
-    producer.give_up(failed, |_| problem.clone());
+    producer.give_up(failed, |_, _| problem.clone());
     Ok(())
 }

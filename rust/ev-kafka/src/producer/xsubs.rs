@@ -505,9 +505,12 @@ fn expire(frame: &mut Frame<'_>) -> Result<(), Croak> {
             expired.iter().filter(is_transactional).count(),
         ]
     };
-    let late = |place: &str| {
+    let late = |place: &str, code: Option<i16>| {
         let text = format!("delivery timed out after {seconds} s: {place}");
-        Problem::without_code(text, true)
+        Problem {
+            code,
+            ..Problem::without_code(text, true)
+        }
     };
     let reports = reports(&producer, &expired, late);
     producer.give_up(expired, late);
@@ -556,7 +559,7 @@ fn end_with_turn(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn reports(
     producer: &Producer,
     failed: &[GivenUp<Callback>],
-    problem: impl Fn(&str) -> Problem,
+    problem: impl Fn(&str, Option<i16>) -> Problem,
 ) -> BTreeMap<String, Problem> {
     let accumulator = producer.accumulator.borrow();
     let failed = failed.iter().map(|given_up| (given_up, &given_up.batch));
@@ -624,7 +627,7 @@ fn fail_waiting(frame: &mut Frame<'_>) -> Result<(), Croak> {
         let is_transactional = |e: &&GivenUp<Callback>| accumulator.is_transactional(&e.batch);
         failed.iter().filter(is_transactional).count()
     };
-    producer.give_up(failed, |_| problem.clone());
+    producer.give_up(failed, |_, _| problem.clone());
     for count in [records, transactional] {
         frame.ret_int(count as i64);
     }
@@ -642,8 +645,8 @@ fn fail_all(frame: &mut Frame<'_>) -> Result<(), Croak> {
         .chain(&unsent)
         .map(|given_up| unheard(&given_up.batch))
         .sum();
-    producer.give_up(sent, |_| for_sent.clone());
-    producer.give_up(unsent, |_| for_unsent.clone());
+    producer.give_up(sent, |_, _| for_sent.clone());
+    producer.give_up(unsent, |_, _| for_unsent.clone());
     frame.ret_int(unheard as i64);
     Ok(())
 }
