@@ -38,6 +38,9 @@ A call that fails is made again, ever more slowly. On SIGTERM and SIGINT what is
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 use IO::Socket::INET;

@@ -20,6 +20,9 @@ nothing is remembered for the next time.
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 

@@ -26,6 +26,9 @@ same as before.
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 
@@ -48,11 +51,13 @@ $kafka = EV::Kafka->new(
     transactional_id => $id,
     errors           => 'object',
     isolation_level  => 'read_committed',
+    headers          => 'pairs',     # in their order, those of the same name, too
     on_error         => sub { print STDERR "error: $_[0]\n" },
     on_message       => sub {
-        my (undef, $partition, $offset, $key, $value) = @_;
+        my (undef, $partition, $offset, $key, $value, $headers) = @_;
         $in_transaction++;
-        $kafka->produce($output, $key, uc $value);
+        # A tombstone, which has no value, stays one.
+        $kafka->produce($output, $key, defined $value ? uc $value : undef, { headers => $headers || [] });
     },
 );
 
@@ -62,7 +67,7 @@ my $stop  = EV::signal INT => sub { $stopping = 1; end_transaction() };
 $kafka->begin_transaction;
 $kafka->connect(sub {
     my (undef, $error) = @_;
-    die "$error\n" if defined $error;
+    return print STDERR "not connected: $error\n" if defined $error;
     # As a static member this program gets its partitions back as soon as it is started again.
     $kafka->subscribe($topic, group_id => $group, group_instance_id => $id, auto_commit => 0);
 });

@@ -42,6 +42,9 @@ A second signal ends it at once, with status 1.
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 

@@ -19,6 +19,9 @@ sends that broker a message, finds it again by its offset, and disconnects.
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 

@@ -22,6 +22,9 @@ seconds (5 by default); its partition waits for it. It ends after KAFKA_LIMIT me
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 

@@ -19,6 +19,9 @@ KAFKA_LIMIT of them or is interrupted.
 use strict;
 use warnings;
 
+use FindBin qw($Bin);
+use lib "$Bin/../blib/lib", "$Bin/../blib/arch";    # in a checkout that was built
+
 use EV;
 use EV::Kafka;
 use POSIX qw(strftime);

@@ -67,6 +67,15 @@ read from partition 0 at offset 0: hello from AnyEvent
 END
 };
 
+subtest 'anyevent.pl and a broker that is not there' => sub {
+    plan skip_all => 'AnyEvent is not installed' unless eval { require AnyEvent; 1 };
+    my $mock = EV::Kafka::Mock->new;
+    $mock->stop_broker(0);
+    my ($status, $output) = example('anyevent', { KAFKA_BROKER => $mock->bootstrap, KAFKA_PATIENCE => 1 });
+    isnt $status, 0, 'does not end well, but ends';
+    like $output, qr/^kafka: connect: .*Connection refused\n.*giving up after 1 s at /m, 'says why';
+};
+
 subtest 'request_reply.pl' => sub {
     my $mock = EV::Kafka::Mock->new(brokers => 2);
     my $output = output_of('request_reply', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't' });

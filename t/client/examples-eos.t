@@ -64,4 +64,19 @@ subtest 'eos.pl, fenced by another one' => sub {
     is_deeply copied($mock), [], 'and has copied nothing';
 };
 
+subtest 'eos.pl, tombstones and headers' => sub {
+    my $mock = cluster(0);
+    my @headers = ([trace => 'one'], [trace => 'two'], [none => undef]);
+    $mock->append(in => 0, { key => 'k', value => 'v', headers => \@headers }, { key => 'k', value => undef }, { key => 'l', value => '' });
+    my $output = output_of('eos', environment($mock, 3));
+    unlike $output, qr/uninitialized/, 'without a warning';
+    my %copies;
+    push @{ $copies{ $_->{key} } }, $_ for map { $mock->records(out => $_, isolation_level => 'read_committed') } 0, 1;
+    my ($value, $tombstone) = @{ $copies{k} };
+    is $value->{value}, 'V', 'a value';
+    is_deeply $value->{headers}, \@headers, 'its headers, all and in order';
+    is $tombstone->{value}, undef, 'a message without a value has none';
+    is $copies{l}[0]{value}, '', 'an empty one is not taken for that';
+};
+
 done_testing;

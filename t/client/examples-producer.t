@@ -54,6 +54,29 @@ subtest 'fire_and_forget.pl' => sub {
     is_deeply counts($mock, 't'), [501, 501, 500, 500], 'none is missing';
 };
 
+subtest 'promises.pl' => sub {
+    plan skip_all => 'Future::AsyncAwait is not installed' unless eval { require Future::AsyncAwait; 1 };
+    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    $mock->create_topic(t => 1);
+    my $output = output_of('promises', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't', KAFKA_COUNT => 2 });
+    is $output, <<'END', 'one step after the other';
+connected to 2 brokers
+order 1: partition 0, offset 0
+order 2: partition 0, offset 1
+partition 0 ends at 2
+END
+};
+
+subtest 'promises.pl and a topic that must not be written to' => sub {
+    plan skip_all => 'Future::AsyncAwait is not installed' unless eval { require Future::AsyncAwait; 1 };
+    my $mock = EV::Kafka::Mock->new;
+    $mock->create_topic(t => 1);
+    $mock->deny(topic => 't', operation => 'Write');
+    my ($status, $output) = example('promises', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't', KAFKA_COUNT => 1 });
+    is $status >> 8, 1, 'exit status';
+    like $output, qr/^order 1: not written: TOPIC_AUTHORIZATION_FAILED.*\npartition 0 ends at 0\n/m, 'says why, and goes on';
+};
+
 subtest 'multi_topic.pl' => sub {
     my $mock = EV::Kafka::Mock->new(brokers => 2, partitions => 1);
     my $output = output_of('multi_topic', { KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't' });

@@ -3,6 +3,7 @@ use warnings;
 
 use lib 't/lib';
 
+use Cwd qw(getcwd);
 use EV::Kafka::Mock;
 use Test::More;
 
@@ -101,6 +102,23 @@ subtest 'error_handling.pl' => sub {
     like $output, qr/^6\. closing, produce: client closed$/m, 'closing';
     like $output, qr/^7\. a closed client: EV::Kafka: client is closed at .*\ndone\n\z/m, 'closed';
     is_deeply [map { $_->{value} } $mock->records(t => 0)], ['one', 'other'], 'what was written';
+};
+
+subtest 'all of them' => sub {
+    my $readme = do { local (@ARGV, $/) = 'README.pod'; <> };
+    my $folder = getcwd();
+    for my $file (sort glob 'eg/*.pl') {
+        my $program = do { local (@ARGV, $/) = $file; <> };
+        my ($name) = $file =~ m{([^/]+)\z};
+        is scalar(() = $readme =~ /^=item \* F<\Q$file\E>: \S/mg), 1, "$file has its line in README.pod";
+        like $program, qr/^=head1 NAME\n\n\Q$name\E - /m, 'and a name';
+        unlike $program, qr/on_error\s*=> sub \{[^}\n]*\b(?:exit|die|croak)\b/, 'what passes by itself does not end it';
+
+        # Nobody names our build, and another folder is the current one.
+        next if !-e 'blib/arch/auto/EV/Kafka' || $program =~ /^use (?:AnyEvent|Future::AsyncAwait);/m && !eval { require AnyEvent; require Future::AsyncAwait; 1 };
+        my $said = qx(cd / && PERL5LIB= $^X -c '$folder/$file' 2>&1);
+        is $said, "$folder/$file syntax OK\n", 'and compiles from a checkout';
+    }
 };
 
 done_testing;
