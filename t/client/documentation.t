@@ -142,8 +142,9 @@ sub start {
     open STDOUT, '>', '/dev/null' or POSIX::_exit(99);
     open STDERR, '>&', $writer    or POSIX::_exit(99);
     STDERR->autoflush;
-    # The loop is told before it waits for the first time.
+    # The loop of the parent, which has not run since: its timers would begin then.
     EV::default_loop->loop_fork;
+    EV::now_update;
     alarm 60;
     EV::now_update;    # the loop's clock has stood still in the parent: guards of the code would be over at once
     Test::More->builder->reset;
