@@ -52,10 +52,14 @@ use warnings;
 use File::Basename qw(dirname);
 use lib dirname(__FILE__) . '/lib';
 
+use KafkaBench;
+
+# Before what needs a build.
+BEGIN { help() if grep { $_ eq '--help' } @ARGV }
+
 use EV;
 use EV::Kafka;
 use JSON::PP ();
-use KafkaBench;
 use KafkaBench::Connection;
 use KafkaBench::Consume;
 use KafkaBench::Latency;
@@ -81,7 +85,6 @@ my %ON_RECORDS = (
     latency         => [on_message => \&KafkaBench::Latency::message],
 );
 
-help() if grep { $_ eq '--help' } @ARGV;
 my ($shape, $run, $options) = arguments(@ARGV);
 
 # Routed and connected before the clock starts, and with a producer id where one is needed, like

@@ -21,14 +21,17 @@ that it frees among all that there are, from the newest on.
 use v5.14;
 use warnings;
 
-use EV;
-use EV::Kafka;
 use File::Basename qw(dirname);
 use Time::HiRes    qw(time);
 use lib dirname(__FILE__) . '/lib';
 use KafkaBench;
 
-help() if grep { $_ eq '--help' } @ARGV;
+# Before what needs a build.
+BEGIN { help() if grep { $_ eq '--help' } @ARGV }
+
+use EV;
+use EV::Kafka;
+
 my $count = shift // 200_000;
 
 sub cpu { my ($user, $system) = times; return $user + $system }

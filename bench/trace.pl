@@ -21,17 +21,20 @@ use v5.14;
 use warnings;
 
 use B ();
-use EV;
-use EV::Kafka;
-use EV::Kafka::Mock;
 use File::Basename qw(dirname);
 use lib dirname(__FILE__) . '/lib';
 use KafkaBench;
 
+# Before what needs a build.
+BEGIN { help() if grep { $_ eq '--help' } @ARGV }
+
+use EV;
+use EV::Kafka;
+use EV::Kafka::Mock;
+
 # Seconds that nothing here should take.
 use constant PATIENCE => 10;
 
-help() if grep { $_ eq '--help' } @ARGV;
 my $is_verbose = grep { $_ eq '-v' } @ARGV;
 my @calls;
 

@@ -24,4 +24,14 @@ for my $script (grep { -f && -x } sort glob 'script/*') {
     is $said // '', '', 'and says so on standard error';
 }
 
+# Those of bench/ may have been built, but the folder is anybody's.
+for my $program (sort glob 'bench/*.pl') {
+    my ($name) = $program =~ m{([^/]+)\z};
+    open my $in, '-|', 'sh', '-c', 'cd / && PERL5LIB= "$1" "$2" --help', 'sh', $^X, "$checkout/$program" or die "$program: $!";
+    my $said = do { local $/; readline $in };
+    close $in;
+    is $?, 0, "$program --help";
+    like $said, qr/^NAME\n +\Q$name\E - .*^SYNOPSIS\n/ms, 'says what it is for';
+}
+
 done_testing;

@@ -146,7 +146,6 @@ sub start {
     EV::default_loop->loop_fork;
     EV::now_update;
     alarm 60;
-    EV::now_update;    # the loop's clock has stood still in the parent: guards of the code would be over at once
     Test::More->builder->reset;
     Test::More->builder->$_(\*STDERR) for qw(failure_output todo_output);
     Test::More->builder->output(\*STDOUT);

@@ -135,11 +135,4 @@ subtest 'delivery.pl' => sub {
     like $printed, qr/^\Q$_\E +\d+ +\d+$/m, $_ for 'EV::Kafka, on_message', 'kcat';
 };
 
-subtest '--help' => sub {
-    for my $program (sort glob 'bench/*.pl') {
-        my ($name) = $program =~ m{([^/]+)\z};
-        like output_of($program, '--help'), qr/^NAME\n +\Q$name\E - .*^SYNOPSIS\n/ms, $program;
-    }
-};
-
 done_testing;
