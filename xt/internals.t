@@ -22,4 +22,10 @@ my @roots = ('', 'lib/', 'lib/EV/Kafka/', 'rust/ev-kafka/src/', 'rust/kafka-wire
 my @lost  = grep { my $name = $_; !grep { -e "$_$name" } @roots } $page =~ /F<([^>]+)>/g;
 is_deeply \@lost, [], 'what is named is there';
 
+# The manual names what holds its promises, and programs to look at.
+for my $manual (sort glob 'lib/EV/Kafka/Manual/*.pod') {
+    my $text = do { local (@ARGV, $/) = $manual; <> };
+    is_deeply [grep { !-e } $text =~ /F<([^>]+)>/g], [], "what $manual names is there";
+}
+
 done_testing;

@@ -6,7 +6,7 @@ use warnings;
 use lib 'xt/lib', 't/lib';
 use RealKafka;
 use Test::More;
-use ToolTest;
+use ToolTest qw(!cluster);
 
 for my $version ($KafkaCluster::NEWEST, '3.9.1') {
     subtest "Kafka $version" => sub {
