@@ -21,6 +21,8 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 /// The last offset in tiered storage (KIP-1005): never any.
 const LATEST_TIERED: i64 = -5;
+/// The first offset that is to go there and has not yet (KIP-1023): never any.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 /// Offset and timestamp when there is none.
 const NOT_FOUND: (i64, i64) = (-1, -1);
@@ -110,7 +112,7 @@ fn find(
         LATEST => (end, -1),
         EARLIEST | EARLIEST_LOCAL => (log.start_offset(), -1),
         MAX_TIMESTAMP => within(log.offset_of_max_timestamp()).unwrap_or(NOT_FOUND),
-        LATEST_TIERED => NOT_FOUND,
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => NOT_FOUND,
         time if time < 0 => return Err(ErrorCode::UnsupportedVersion.code()),
         time => within(log.offset_at(time)).unwrap_or(NOT_FOUND),
     };

@@ -35,7 +35,7 @@ use std::ops::RangeInclusive;
 const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
     (ApiKey::Produce, 3..=11),
     (ApiKey::Fetch, 4..=12),
-    (ApiKey::ListOffsets, 1..=10),
+    (ApiKey::ListOffsets, 1..=11),
     (ApiKey::Metadata, 0..=13),
     (ApiKey::FindCoordinator, 0..=6),
     (ApiKey::ApiVersions, 0..=4),

@@ -24,7 +24,7 @@ fn every_version_advertises_what_the_mock_speaks() {
         let expected = [
             (0, 3, 11),
             (1, 4, 12),
-            (2, 1, 10),
+            (2, 1, 11),
             (3, 0, 13),
             (8, 2, 9),
             (9, 1, 9),

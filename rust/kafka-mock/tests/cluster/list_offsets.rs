@@ -95,6 +95,16 @@ fn the_highest_timestamp_can_be_asked_for() {
 }
 
 #[test]
+fn nothing_is_in_tiered_storage_or_waits_for_it() {
+    let mut bench = Bench::with_topic(1);
+    bench.produce_to(0, batch_at(&[(100, "a")]));
+    for (timestamp, version) in [(-5, 9), (-6, 11)] {
+        let found = at(&mut bench, timestamp, version);
+        assert_eq!((found.error_code, found.offset), (0, -1), "{timestamp}");
+    }
+}
+
+#[test]
 fn partitions_that_are_unknown_or_led_elsewhere_are_errors() {
     let mut bench = Bench::with_brokers(2, 2);
     let error = |bench: &mut Bench, partition| {
