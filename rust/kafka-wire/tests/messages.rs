@@ -13,12 +13,20 @@ fn try_encode(message: &impl Message, version: i16) -> Result<Bytes, EncodeError
     Ok(writer.into_bytes())
 }
 
+/// Kafka 4 has dropped the only version of it that is not flexible, and the other codec takes that for flexible, too.
+fn is_known_to_the_other_codec(api: ApiKey, version: i16) -> bool {
+    (api, version) != (ApiKey::WriteTxnMarkers, 0)
+}
+
 #[test]
 fn request_headers_agree_with_the_other_codec() {
     use kafka_protocol::messages::{ApiKey as TheirApiKey, RequestHeader as TheirHeader};
     use kafka_protocol::protocol::{Decodable, Encodable};
     for api in ApiKey::ALL {
-        for version in api.versions() {
+        for version in api
+            .versions()
+            .filter(|&v| is_known_to_the_other_codec(*api, v))
+        {
             for client_id in [
                 None,
                 Some(Bytes::new()),
@@ -66,7 +74,10 @@ fn response_headers_agree_with_the_other_codec() {
     use kafka_protocol::messages::{ApiKey as TheirApiKey, ResponseHeader};
     use kafka_protocol::protocol::Encodable;
     for api in ApiKey::ALL {
-        for version in api.versions() {
+        for version in api
+            .versions()
+            .filter(|&v| is_known_to_the_other_codec(*api, v))
+        {
             let mut writer = Writer::new();
             put_response_header(&mut writer, *api, version, 0x01020304);
             let ours = writer.into_bytes();
