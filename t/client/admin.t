@@ -96,7 +96,7 @@ subtest 'what a broker does not offer' => sub {
 };
 
 subtest 'leaders answer for their partitions' => sub {
-    my $mock = EV::Kafka::Mock->new(brokers => 3);
+    my $mock = EV::Kafka::Mock->new(brokers => 3, api_versions => { ListOffsets => [1, 10] });
     $mock->create_topic('t', 3);
     $mock->create_topic('u', 1);
     $mock->append('t', $_ % 2, { value => "v$_", timestamp => 1000 + $_ }) for 1 .. 5;

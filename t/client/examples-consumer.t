@@ -17,10 +17,13 @@ subtest 'consume.pl' => sub {
     $mock->append(t => 0, { key => 'k', value => 'one' }, { value => 'two' });
     $mock->append(t => 1, { key => 'k', value => undef });
     my %environment = (KAFKA_BROKER => $mock->bootstrap, KAFKA_TOPIC => 't', KAFKA_LIMIT => 5);
+    # Two brokers answer in either order.
+    my $left = 2;
     my $output = output_of('consume', \%environment, sub {
-        $mock->append(t => 1, map { { key => $_, value => 'later' } } 'a' .. 'c') if $_[0] =~ /no value/;
+        return unless $_[0] =~ /no value|two/ && !--$left;
+        $mock->append(t => 1, map { { key => $_, value => 'later' } } 'a' .. 'c');
     });
-    like $output, qr/^t:0 \@ 0  k = one\nt:0 \@ 1  \(no key\) = two$/m, 'what was there';
+    like $output, qr/^t:0 \@ 0  k = one$(?s:.*)^t:0 \@ 1  \(no key\) = two$/m, 'what was there';
     like $output, qr/^t:1 \@ 0  k = \(no value\)$/m,                     'in all partitions';
     like $output, qr/^t:1 \@ 1  a = later\nt:1 \@ 2  b = later$/m,       'what came';
     like $output, qr/\n5 messages\n\z/,                                  'until there were enough';
