@@ -100,7 +100,8 @@ sub connected_client {
 
 # create_topic("host:port", $name, $partitions, $replicas = 1) -> the topic's
 # name: this one and what tells this process's topics from those of others.
-# Comes back when the broker's metadata names a leader for each partition.
+# Comes back when each partition has a leader that knows it: one that has not heard yet refuses
+# the first batch, which the second one then passes.
 sub create_topic {
     my ($address, $name, $partitions, $replicas) = @_;
     $name .= "-$$";
@@ -113,16 +114,9 @@ sub create_topic {
     croak "$name: $error" if defined $error;
     my $code = $result->{topics}[0]{error_code};
     croak "$name: " . EV::Kafka::_error_name($code) if $code;
-    while (1) {
-        my ($metadata, $failure) = await("metadata of $name", sub { $conn->metadata([$name], @_) });
-        croak "$name: $failure" if defined $failure;
-        my $topic = $metadata->{topics}[0];
-        last if !$topic->{error_code}
-            && $partitions == grep { !$_->{error_code} && $_->{leader} >= 0 } @{ $topic->{partitions} };
-        my $timer;
-        await('the next look', sub { my ($done) = @_; $timer = EV::timer 0.05, 0, $done });
-    }
+    my $brokers = _answer('metadata', sub { $conn->metadata([], @_) })->{brokers};
     $conn->disconnect;
+    _await_readable($name, $partitions, map { $_->{node_id} => connected_conn("$_->{host}:$_->{port}") } @$brokers);
     return $name;
 }
 
@@ -134,10 +128,15 @@ sub create_topic {
 # where its log ends (KIP-207). Gives what was in the way, one line for each thing.
 sub await_readable {
     my ($cluster, $topic) = @_;
-    my %conn     = map { $_ => connected_conn($cluster->address($_)) } $cluster->nodes;
+    return _await_readable($topic, 1, map { $_ => connected_conn($cluster->address($_)) } $cluster->nodes);
+}
+
+# Of so many partitions at the least.
+sub _await_readable {
+    my ($topic, $least, %conn) = @_;
     my $deadline = EV::time + $PATIENCE;
     my @obstacles;
-    while (defined(my $obstacle = _unreadable($topic, %conn))) {
+    while (defined(my $obstacle = _unreadable($topic, $least, %conn))) {
         push @obstacles, $obstacle unless @obstacles && $obstacles[-1] eq $obstacle;
         croak "$topic cannot be read after $PATIENCE s: $obstacle" if EV::time > $deadline;
         my $timer;
@@ -149,11 +148,12 @@ sub await_readable {
 
 # What is in the way of that; undef when nothing is.
 sub _unreadable {
-    my ($topic, %conn) = @_;
+    my ($topic, $least, %conn) = @_;
     my (%named, @partitions);
     for my $node (sort keys %conn) {
         my $metadata = _answer("metadata of $topic", sub { $conn{$node}->metadata([$topic], @_) });
         @partitions = sort { $a->{partition} <=> $b->{partition} } @{ $metadata->{topics}[0]{partitions} };
+        return "node $node knows ${\ scalar @partitions} partitions" if @partitions < $least;
         push @{ $named{ join ', ', map { "$_->{leader} in epoch $_->{leader_epoch}" } @partitions } }, $node;
     }
     return join '; ', map { "@{ $named{$_} } say that leaders are $_" } sort keys %named if keys %named > 1;
