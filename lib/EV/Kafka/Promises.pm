@@ -2,8 +2,7 @@ package EV::Kafka::Promises;
 use strict;
 use warnings;
 
-use Carp         ();
-use Scalar::Util ();
+use Carp ();
 
 use EV::Kafka;
 

@@ -7,21 +7,29 @@ use MIME::Base64 ();
 
 use EV::Kafka::Tool;
 
-# Records as text: code that is called with what on_message gets, headers as pairs.
+# Records as text: code that is called with what on_message gets, headers as pairs. Where each of it stands:
 
-my ($TOPIC, $PARTITION, $OFFSET, $KEY, $VALUE, $HEADERS, $TIMESTAMP) = 0 .. 6;
+use constant {
+    TOPIC     => 0,
+    PARTITION => 1,
+    OFFSET    => 2,
+    KEY       => 3,
+    VALUE     => 4,
+    HEADERS   => 5,
+    TIMESTAMP => 6,
+};
 
 my %FIELD = (
-    t => sub { $_[$TOPIC] },
-    p => sub { $_[$PARTITION] },
-    o => sub { $_[$OFFSET] },
-    k => sub { $_[$KEY]   // '' },
-    s => sub { $_[$VALUE] // '' },
-    T => sub { $_[$TIMESTAMP] // -1 },
-    h => sub { join ',', map { my ($name, $value) = @$_; $name . '=' . ($value // '') } @{ $_[$HEADERS] || [] } },
+    t => sub { $_[TOPIC] },
+    p => sub { $_[PARTITION] },
+    o => sub { $_[OFFSET] },
+    k => sub { $_[KEY]   // '' },
+    s => sub { $_[VALUE] // '' },
+    T => sub { $_[TIMESTAMP] // -1 },
+    h => sub { join ',', map { my ($name, $value) = @$_; $name . '=' . ($value // '') } @{ $_[HEADERS] || [] } },
     # As kcat has it: null is no length.
-    K => sub { defined $_[$KEY]   ? length $_[$KEY]   : -1 },
-    S => sub { defined $_[$VALUE] ? length $_[$VALUE] : -1 },
+    K => sub { defined $_[KEY]   ? length $_[KEY]   : -1 },
+    S => sub { defined $_[VALUE] ? length $_[VALUE] : -1 },
     '%' => sub { '%' },
 );
 
@@ -32,7 +40,7 @@ sub of {
     my ($class, $option) = @_;
     return $class->json if $option->{json};
     return $class->compile($option->{format}) if defined $option->{format};
-    return sub { ($_[$VALUE] // '') . "\n" };
+    return sub { ($_[VALUE] // '') . "\n" };
 }
 
 sub compile {
@@ -58,10 +66,10 @@ sub json {
     return sub {
         my @record = @_;
         return $json->encode({
-            topic => $record[$TOPIC], partition => $record[$PARTITION], offset => $record[$OFFSET],
-            timestamp => $record[$TIMESTAMP],
-            _text(key => $record[$KEY]), _text(value => $record[$VALUE]),
-            headers => [map { my ($name, $value) = @$_; +{ _text(name => $name), _text(value => $value) } } @{ $record[$HEADERS] || [] }],
+            topic => $record[TOPIC], partition => $record[PARTITION], offset => $record[OFFSET],
+            timestamp => $record[TIMESTAMP],
+            _text(key => $record[KEY]), _text(value => $record[VALUE]),
+            headers => [map { my ($name, $value) = @$_; +{ _text(name => $name), _text(value => $value) } } @{ $record[HEADERS] || [] }],
         }) . "\n";
     };
 }
@@ -116,6 +124,10 @@ For the commands of L<EV::Kafka::Tool>, not for use by itself. Each of the first
 C<on_message> gets, headers as pairs, and returns bytes.
 
 =head1 METHODS
+
+=head2 TOPIC, PARTITION, OFFSET, KEY, VALUE, HEADERS, TIMESTAMP
+
+Where these stand among what C<on_message> gets.
 
 =head2 of(\%option), compile($format), json
 

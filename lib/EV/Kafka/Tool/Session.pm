@@ -19,8 +19,6 @@ sub new {
     return bless {%about}, $class;
 }
 
-sub timeout { return $_[0]{timeout} }
-
 # The client with these options beside the properties, connected.
 sub client {
     my ($self, %options) = @_;
@@ -66,6 +64,15 @@ sub wait {
     $start->(sub { @got = @_; $is_there = 1; EV::break });
     EV::run until $is_there || defined $self->{trouble} || $self->{has_to_stop};
     die "$self->{trouble}\n" if !$is_there && defined $self->{trouble};
+    return @got;
+}
+
+# The same for what is to end in order whoever asks to stop, and whatever on_error hears meanwhile.
+sub wait_to_end {
+    my ($self, $start) = @_;
+    my ($is_there, @got);
+    $start->(sub { @got = @_; $is_there = 1; EV::break });
+    EV::run until $is_there;
     return @got;
 }
 
@@ -139,13 +146,9 @@ Nothing is connected yet.
 
 The client, connected; the options count for the first call. Dies if no broker answers.
 
-=head2 timeout
+=head2 wait($start), wait_to_end($start)
 
-Seconds.
-
-=head2 wait($start)
-
-What the callback gets that C<$start> is given.
+What the callback gets that C<$start> is given; the second waits for it also when somebody asks to stop.
 
 =head2 ask($method, @arguments), admin($method, @arguments)
 

@@ -2,7 +2,7 @@ package EV::Kafka::Transaction::Run;
 use strict;
 use warnings;
 
-use Scalar::Util qw(blessed weaken);
+use Scalar::Util qw(blessed);
 
 use EV::Kafka::Error;
 

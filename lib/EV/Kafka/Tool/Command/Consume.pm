@@ -59,9 +59,7 @@ sub _as_member {
     $client->subscribe(@topics, group_id => $option->{group}, auto_commit_interval => 1, auto_offset_reset => _reset($option->{offset} // 'beginning'));
     $session->run_until(sub { defined $most && $read >= $most });
     # Also after a signal: others are to have the partitions, and what was read is to be known.
-    my ($error, $is_over);
-    $client->unsubscribe(sub { ($error) = @_; $is_over = 1; EV::break() });
-    EV::run() until $is_over;
+    my ($error) = $session->wait_to_end(sub { my ($cb) = @_; $client->unsubscribe($cb) });
     die "$error\n" if defined $error;
     return;
 }

@@ -3,7 +3,6 @@ use strict;
 use warnings;
 
 use EV::Kafka::Tool;
-use EV::Kafka::Tool::Config;
 use EV::Kafka::Tool::Progress;
 use EV::Kafka::Tool::Reader;
 
@@ -57,9 +56,7 @@ sub run {
         $reading->stop_consuming if $sent - $done >= FULL;
     }, follow => $option->{follow});
     # Also after a signal: what was read is written.
-    my $is_flushed;
-    $writing->flush(sub { $is_flushed = 1; EV::break() });
-    EV::run() until $is_flushed;
+    $target->wait_to_end(sub { my ($cb) = @_; $writing->flush($cb) });
     $progress->end;
     $_->close for $session, $target;
     print {*STDERR} "ev-kafka: $failed of $sent records were not copied: $first_error\n" if $failed;
@@ -68,7 +65,7 @@ sub run {
 
 sub _other_session {
     my ($option) = @_;
-    return EV::Kafka::Tool->session({ %$option, brokers => $option->{to}, property => $option->{'to-property'}, quiet => $option->{quiet} });
+    return EV::Kafka::Tool->session({ %$option, brokers => $option->{to}, property => $option->{'to-property'} });
 }
 
 sub _partitions {

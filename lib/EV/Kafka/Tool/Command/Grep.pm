@@ -7,13 +7,6 @@ use EV::Kafka::Tool::Format;
 use EV::Kafka::Tool::Progress;
 use EV::Kafka::Tool::Reader;
 
-# Of what on_message gets.
-use constant {
-    KEY     => 3,
-    VALUE   => 4,
-    HEADERS => 5,
-};
-
 sub summary { return 'records whose value, key or header matches' }
 
 sub usage { return 'PATTERN TOPIC[:PARTITION]...' }
@@ -63,8 +56,8 @@ sub _matcher {
     my $regexp = eval { $option->{'ignore-case'} ? qr/$pattern/i : qr/$pattern/ }
         // EV::Kafka::Tool->mistake('grep: the pattern is no regular expression: ' . $@ =~ s/ at \S+ line \d+\.?\n\z//r);
     my $header  = $option->{header};
-    my $text_of = defined $header ? sub { my ($pair) = grep { $_->[0] eq $header } @{ $_[HEADERS] || [] }; $pair && $pair->[1] }
-        : $option->{key} ? sub { $_[KEY] } : sub { $_[VALUE] };
+    my $text_of = defined $header ? sub { my ($pair) = grep { $_->[0] eq $header } @{ $_[EV::Kafka::Tool::Format::HEADERS] || [] }; $pair && $pair->[1] }
+        : $option->{key} ? sub { $_[EV::Kafka::Tool::Format::KEY] } : sub { $_[EV::Kafka::Tool::Format::VALUE] };
     my $wanted = $option->{invert} ? 0 : 1;
     return sub { my $text = $text_of->(@_); return (defined $text && $text =~ $regexp ? 1 : 0) == $wanted };
 }

@@ -8,9 +8,6 @@ use EV::Kafka::Tool::Reader;
 
 use constant RECORDS => 10;
 
-# Of what on_message gets.
-use constant TIMESTAMP => 6;
-
 sub summary { return 'the last records of topics, and what comes' }
 
 sub usage { return 'TOPIC[:PARTITION]...' }
@@ -37,7 +34,7 @@ sub run {
         my @record = @_;
         # In the order of time; of the same moment in that of arrival.
         my $at = @last;
-        $at-- while $at && $last[$at - 1][TIMESTAMP] > $record[TIMESTAMP];
+        $at-- while $at && $last[$at - 1][EV::Kafka::Tool::Format::TIMESTAMP] > $record[EV::Kafka::Tool::Format::TIMESTAMP];
         splice @last, $at, 0, \@record;
         shift @last if @last > $most;
     });
