@@ -167,8 +167,14 @@ apis! {
     ListConfigResources = 74, speaks 0..=1, fallback 0, flexible 0;
     /// Describes topics, a page at a time (KIP-966).
     DescribeTopicPartitions = 75, speaks 0..=0, fallback 0, flexible 0;
+    /// Joins, stays in and leaves a share group (KIP-932). Version 0 was gone before it was stable.
+    ShareGroupHeartbeat = 76, speaks 1..=1, fallback 1, flexible 0;
     /// Describes share groups (KIP-932). Version 0 was gone before it was stable.
     ShareGroupDescribe = 77, speaks 1..=1, fallback 1, flexible 0;
+    /// Acquires records of a share group and settles others (KIP-932). 2 renews locks and takes an acquire mode.
+    ShareFetch = 78, speaks 1..=2, fallback 1, flexible 0;
+    /// Settles records of a share group (KIP-932). 2 renews locks.
+    ShareAcknowledge = 79, speaks 1..=2, fallback 1, flexible 0;
     /// Reads where share groups begin (KIP-932).
     DescribeShareGroupOffsets = 90, speaks 0..=1, fallback 0, flexible 0;
 }

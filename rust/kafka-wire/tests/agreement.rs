@@ -15,6 +15,8 @@ const YOUNGER: &[(ApiKey, i16)] = &[
     (ApiKey::WriteTxnMarkers, 2),
     (ApiKey::DescribeLogDirs, 5),
     (ApiKey::DeleteGroups, 3),
+    (ApiKey::ShareFetch, 2),
+    (ApiKey::ShareAcknowledge, 2),
     (ApiKey::DescribeShareGroupOffsets, 1),
 ];
 
@@ -233,6 +235,12 @@ agreement! {
 // Kafka 3.9 had none of these, or not in a version that lasted.
 agreement! {
     kafka_protocol;
+    share_group_heartbeat_request: ShareGroupHeartbeatRequest of ShareGroupHeartbeat;
+    share_group_heartbeat_response: ShareGroupHeartbeatResponse of ShareGroupHeartbeat;
+    share_fetch_request: ShareFetchRequest of ShareFetch;
+    share_fetch_response: ShareFetchResponse of ShareFetch;
+    share_acknowledge_request: ShareAcknowledgeRequest of ShareAcknowledge;
+    share_acknowledge_response: ShareAcknowledgeResponse of ShareAcknowledge;
     share_group_describe_request: ShareGroupDescribeRequest of ShareGroupDescribe;
     share_group_describe_response: ShareGroupDescribeResponse of ShareGroupDescribe;
     list_config_resources_request: ListConfigResourcesRequest of ListConfigResources;

@@ -38,6 +38,9 @@ pub fn is_left_to_client(api: ApiKey, version: i16) -> bool {
         | ApiKey::IncrementalAlterConfigs
         | ApiKey::ConsumerGroupDescribe
         | ApiKey::ShareGroupDescribe
+        | ApiKey::ShareGroupHeartbeat
+        | ApiKey::ShareFetch
+        | ApiKey::ShareAcknowledge
         | ApiKey::OffsetDelete
         | ApiKey::DescribeCluster
         | ApiKey::ListConfigResources
