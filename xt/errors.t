@@ -29,8 +29,8 @@ my @NO_ERROR = (
     qr/\A\{\} (?:must be|has no '\{given\}')|\Ano SCRAM mechanism|\Aiterations must be/,
     qr/\A(?:unsupported compression|unknown option '|extension '|unknown API key|\{method\}: no such)/,
     qr/\AEV::Kafka(?:::Conn)?: (?:tls|sasl|the client belongs|the connection belongs|connection belongs|method called on|not a c)/,
-    # After the name of an option that is explained there, or a croak.
-    qr/\A(?:, or -1 for the default,|cannot be \{\}: \{\} has no levels|must be from \{from\} to \{to\})/,
+    # After the name of an option that is explained there, a croak, or a part of another text.
+    qr/\A(?:must be 'earliest' or 'latest', or|has no duration as ISO 8601|first record of the last|, or -1 for the default,|cannot be \{\}: \{\} has no levels|must be from \{from\} to \{to\})/,
 );
 
 # What cannot be decoded is told as a broker's code or as an answer that broke off.

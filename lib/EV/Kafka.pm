@@ -493,6 +493,14 @@ in which they were written, as C<produce> takes them:
         $kafka->produce('copy', $key, $value, { headers => $headers });
     },
 
+=item auto_offset_reset => 'Str' (default C<earliest>)
+
+Where consuming goes on when the log does not have the position, or not any more, and where members of groups begin for which
+no offset is committed, unless C<subscribe> says otherwise: C<earliest>; C<latest>; C<by_duration:> and a duration as
+ISO 8601 has it (KIP-1106; C<by_duration:PT1H>, C<by_duration:P7DT12H>), at the first record that is not older, or at
+the end when there is none; or C<none>: the position stays, C<on_error> hears of it, and nothing is fetched of
+that partition until C<seek> or C<assign> says where to go on.
+
 =item isolation_level => 'Str' (default C<read_uncommitted>)
 
 With C<read_committed>, messages of transactions that were aborted are not delivered, and
@@ -922,7 +930,7 @@ What can go wrong with a partition:
 =item Its position is out of the range of what the broker still has, or already has
 
 The callback gets a text that contains C<OFFSET_OUT_OF_RANGE>, and the position
-moves to the earliest offset.
+moves to the earliest offset, or where L<auto_offset_reset|/new(%options)> says.
 
 =item Its log is not the one that was read
 
@@ -1072,7 +1080,7 @@ the protocol does not define.
                                               # that was delivered before partitions are given up
         max_in_progress      => 1000,         # of a partition, with auto_commit => 'done'
         auto_commit_interval => 5,            # s; also in between and at exit, by default not
-        auto_offset_reset    => 'earliest',   # or 'latest'
+        auto_offset_reset    => 'earliest',   # or 'latest', 'none', 'by_duration:PT1H'
         assignors            => ['sticky', 'range'],
         group_instance_id    => 'pod-abc',    # static membership, KIP-345
         on_assign            => sub { my ($partitions) = @_; ... },
@@ -1146,7 +1154,9 @@ assignor in common; Java's and librdkafka's know C<range>, C<roundrobin> and
 C<cooperative-sticky>, Java's also C<sticky>.
 
 A partition is consumed from the group's committed offset; if there is none, from
-where this member has come to before, or as C<auto_offset_reset> says.
+where this member has come to before, or as L<auto_offset_reset|/new(%options)> says. With C<none> C<on_assign> gets it without
+an offset, and may say one; otherwise C<on_error> hears that there is none, and nothing is fetched of it until C<seek> says
+where to begin.
 
 Heartbeats are sent while the event loop turns, and it turns between two calls of
 C<on_message>. Handlers that are slow together do not lose the membership; B<one

@@ -28,6 +28,7 @@ use Test::More;
         $self->{cursors} = { map { (_key($_) => $new{ _key($_) } || $self->cursor($_)) } @$assigned };
         main::note_down('has ' . main::listed($assigned));
     }
+    sub reset_offset { return -2 }
     sub begin_at { my ($self, $assigned, $offset) = @_; $assigned->{offset} = $offset; return }
     sub fetch_on { main::note_down('fetch'); return }
     sub owned_by { my ($self, $group_id, $may_assign) = @_; $self->{may_assign} = $may_assign; return }
@@ -36,6 +37,7 @@ use Test::More;
     # Of a partition that was there before.
     package Cursor;
     sub is_untold { return 0 }
+    sub is_stranded { return 0 }
     sub is_going  { return 0 }
 
     package Committed;

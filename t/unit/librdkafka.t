@@ -31,6 +31,8 @@ is_deeply translated(
     auto_offset_reset => 'latest', assignors => ['range', 'roundrobin'], group_protocol => 'classic',
 }], 'options of subscribe';
 
+is_deeply translated('auto.offset.reset' => 'error'), [{}, { auto_offset_reset => 'none' }], 'error instead of a reset';
+
 my %commits = (
     'committing by time'            => [['enable.auto.commit' => 'true'], { auto_commit => 1, auto_commit_interval => 5 }],
     'every two seconds'             => [['auto.commit.interval.ms' => 2000], { auto_commit_interval => 2 }],
@@ -58,7 +60,7 @@ for my $case (
     [['check.crcs' => 'false'],           qr/'check\.crcs' cannot be 'false' here/],
     [['enable.idempotence' => 'yes'],     qr/'enable\.idempotence' must be true or false, not 'yes'/],
     [['socket.timeout.ms' => 'soon'],     qr/'socket\.timeout\.ms' must be a whole number, not 'soon'/],
-    [['auto.offset.reset' => 'error'],    qr/'auto\.offset\.reset' cannot be 'error' here/],
+    [['auto.offset.reset' => 'never'],    qr/'auto\.offset\.reset' cannot be 'never' here/],
     [['security.protocol' => 'tls'],      qr/'security\.protocol' must be plaintext, ssl/],
     [['sasl.username' => 'u'],            qr/'sasl\.username' needs 'security\.protocol'/],
     [['security.protocol' => 'sasl_ssl'], qr/'sasl\.mechanism' is needed/],

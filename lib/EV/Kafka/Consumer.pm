@@ -258,7 +258,7 @@ sub owned_by {
 sub keep_positions { my ($self, $is_wanted) = @_; return $self->{fetcher}->keep_positions($is_wanted) }
 
 sub resets_to       { my ($self, $where) = @_; return $self->{position}->resets_to($where) }
-sub reset_timestamp { return $_[0]{position}->reset_timestamp }
+sub reset_offset    { return $_[0]{position}->reset_offset }
 
 # --- the cluster's --------------------------------------------------------------------
 
@@ -521,7 +521,7 @@ may be committed then, with and without the record whose callback has not return
 Another assignment, one in which partitions may stay; where to go on in a
 partition; and that what was fetched of it is not delivered although C<poll> asked for it.
 
-=head2 lets_go(@assigned), hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_timestamp
+=head2 lets_go(@assigned), hold($holder), release($holder), keep_positions($is_wanted), owned_by($group_id, $may_assign), resets_to($where), reset_offset
 
 Nothing more is fetched or delivered of what is given up. Nothing is delivered while anybody holds it. Positions are looked up also while nothing is consumed. The group
 that assigns, and whether the program may within C<on_assign>. Where to go on when a position does not exist.

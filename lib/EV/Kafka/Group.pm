@@ -72,10 +72,17 @@ sub new {
 
 sub subscribe {
     my ($self, @arguments) = @_;
-    my $subscription = EV::Kafka::Group::Subscription->parse($self->{options}{subscription}, @arguments);
+    my $subscription = EV::Kafka::Group::Subscription->parse($self->_defaults, @arguments);
     return $self->_begin($subscription) unless $self->{member};
     $self->{next} = $subscription;
     return $self->_leave;
+}
+
+# What the client was given for its groups.
+sub _defaults {
+    my ($self) = @_;
+    my $options = $self->{options};
+    return { map({ defined $options->{$_} ? ($_ => $options->{$_}) : () } 'auto_offset_reset'), %{ $options->{subscription} || {} } };
 }
 
 sub unsubscribe {

@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util qw(weaken);
 
 use EV::Kafka::Error;
+use EV::Kafka::Offsets::Reset;
 use EV::Kafka::Partitions;
 
 # Where partitions begin and end, and where they were at some time. Its state:
@@ -17,12 +18,6 @@ use EV::Kafka::Partitions;
 #   number   of the lookup before
 # What is asked of one leader at once is { leader, lookups }, the subject of its request; what was answered is
 # not in it any more.
-
-# ListOffsets' special timestamps.
-use constant {
-    LATEST   => -1,
-    EARLIEST => -2,
-};
 
 # A lookup that a broker refuses because it is not the leader is asked again,
 # of the leader that fresh metadata names.
@@ -292,7 +287,7 @@ sub _offsets_of_topic {
     my $partitions = $self->{cluster}->partitions($topic);
     my $survey     = _survey($cb, 2 * $partitions);
     for my $partition (0 .. $partitions - 1) {
-        for my $end ([earliest => EARLIEST], [latest => LATEST]) {
+        for my $end ([earliest => EV::Kafka::Offsets::Reset::EARLIEST()], [latest => EV::Kafka::Offsets::Reset::LATEST()]) {
             my ($name, $timestamp) = @$end;
             $self->lookup($topic, $partition, $timestamp, sub {
                 my ($offset, $error) = @_;
@@ -329,7 +324,7 @@ sub _lag_now {
     my $survey = _survey($cb, scalar @$positions);
     for my $wanted (@$positions) {
         my ($topic, $partition, $position) = @$wanted;
-        $self->lookup($topic, $partition, LATEST, sub {
+        $self->lookup($topic, $partition, EV::Kafka::Offsets::Reset::LATEST(), sub {
             my ($latest, $error) = @_;
             my $current = $position->();
             $error //= 'its position has not been looked up yet' if $current < 0;
@@ -369,7 +364,7 @@ partition, where C<< $position->() >> is its offset at the time.
 =head2 lookup($topic, $partition, $timestamp, $done)
 
 Asks the partition's leader and calls C<< $done->($offset, undef, $timestamp) >> or
-C<< $done->(undef, $error) >>, once. What is looked up in one turn of the loop is one request a leader. C<EARLIEST> and C<LATEST> are timestamps, too.
+C<< $done->(undef, $error) >>, once. What is looked up in one turn of the loop is one request a leader. C<EARLIEST> and C<LATEST> of L<EV::Kafka::Offsets::Reset> are timestamps, too.
 
 =head2 isolation
 

@@ -8,6 +8,7 @@ use overload ();
 use Scalar::Util qw(blessed looks_like_number reftype);
 
 use EV::Kafka::Group::Subscription;
+use EV::Kafka::Offsets::Reset;
 use EV::Kafka::Options::Hint;
 use EV::Kafka::Options::Librdkafka;
 use EV::Kafka::Security;
@@ -82,6 +83,7 @@ my %CHECK = (
     fetch_max_bytes   => _integer_check(min => 1, %INT32_MAX),
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
     isolation_level   => \&_isolation_level,
+    auto_offset_reset => \&_reset,
     metadata_refresh  => _number_check(min => 0),
     allow_auto_create_topics => \&_flag,
     flush_timeout     => _number_check(min => 0),
@@ -266,6 +268,13 @@ sub _isolation_level {
     my ($name, $value) = @_;
     _bad($name, "must be read_uncommitted or read_committed, not '$value'")
         unless $value =~ /\Aread_(?:un)?committed\z/;
+    return $value;
+}
+
+sub _reset {
+    my ($name, $value) = @_;
+    my $refusal = EV::Kafka::Offsets::Reset->refusal($value);
+    _bad($name, $refusal) if defined $refusal;
     return $value;
 }
 

@@ -23,6 +23,7 @@ use EV::Kafka::Loop;
 #   in_progress  native: what was delivered and the program is not done with, where it says so
 #   busy         nothing is delivered: there is no room in that
 #   going        nothing is fetched or delivered: it is being given up
+#   stranded     nothing is fetched: the position, which is this, is none that the log has, until the program says another
 #   kept         what was fetched and not delivered when it was stopped or looked up
 #   ahead        answers that were fetched and not delivered to their end
 #   not_before   no fetch until then, after an error
@@ -105,13 +106,13 @@ sub retire {
 sub is_resolving { return defined $_[0]{resolving} }
 
 # Until the program lets it go on.
-sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} || $_[0]{busy} || $_[0]{going} }
+sub is_stopped { return $_[0]{paused} || $_[0]{held} || $_[0]{unheard} || $_[0]{busy} || $_[0]{going} || defined $_[0]{stranded} }
 
 # Asked of every partition that has records, hence without further calls.
 sub is_fetchable {
     my ($self) = @_;
     return !(defined $self->{resolving} || $self->{paused} || $self->{held} || $self->{unheard}
-        || $self->{checking} || $self->{untold} || $self->{going}
+        || $self->{checking} || $self->{untold} || $self->{going} || defined $self->{stranded}
         || $self->{in_progress} && $self->{ahead} > MOST_AHEAD);
 }
 
@@ -125,6 +126,11 @@ sub pause { my ($self) = @_; $self->{paused} = 1; return $self->_has_changed }
 # It is being given up, which may take the program some time.
 sub goes     { my ($self) = @_; $self->{going} = 1; return $self->_has_changed }
 sub is_going { return $_[0]{going} }
+
+# Until a seek, or until the program has written another position.
+sub strands     { my ($self, $position) = @_; $self->{stranded} = $position; return $self->_has_changed }
+sub is_stranded { return defined $_[0]{stranded} }
+sub stands_at   { my ($self, $position) = @_; delete $self->{stranded} if $position != $self->{stranded}; return }
 
 # What was delivered and the program is not done with, at most so many records.
 sub in_progress {
@@ -239,6 +245,7 @@ sub moves {
 # A seek to where it stands: what was fetched still is what comes next.
 sub stays {
     my ($self) = @_;
+    delete $self->{stranded};
     $self->{lookup}++;
     @$self{qw(failures not_before)} = (0, 0);
     return $self->_has_changed;
@@ -412,6 +419,10 @@ which there is again; what is delivered once more.
 =head2 goes, is_going
 
 It is being given up: nothing is fetched or delivered any more.
+
+=head2 strands($position), is_stranded, stands_at($position)
+
+Nothing can be fetched from there, and nothing is until the program has said another position, or written one.
 
 =head2 goes_on_at($position), moves([$epoch]), stays, drop_fetched, hold, resume
 

@@ -107,7 +107,7 @@ sub replaced {
     my ($self, $topic) = @_;
     for my $assigned (grep { $_->{topic} eq $topic } $self->{assigned}->all) {
         next if $assigned->{offset} < 0 && !$self->{assigned}->cursor($assigned)->is_resolving;
-        $self->{position}->move($assigned, $self->{position}->reset_timestamp);
+        $self->{position}->move($assigned, $self->{position}->reset_offset);
     }
     return;
 }

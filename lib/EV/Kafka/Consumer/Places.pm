@@ -120,6 +120,7 @@ sub _put {
     my ($self, $place) = @_;
     my ($key, $assigned, $cursor, $was) = @$place{qw(key assigned cursor node_id)};
     my $leader = $self->{cluster}->leader(@$assigned{qw(topic partition)});
+    $cursor->stands_at($assigned->{offset}) if $cursor->is_stranded;
     my $is_fetchable = defined $leader && $assigned->{offset} >= 0 && $cursor->is_fetchable;
     $self->{touched}{$was}{$key}    = 1 if defined $was;
     $self->{touched}{$leader}{$key} = 1 if $is_fetchable;

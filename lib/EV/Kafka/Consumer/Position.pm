@@ -2,11 +2,14 @@ package EV::Kafka::Consumer::Position;
 use strict;
 use warnings;
 
-use EV::Kafka::Offsets;
+use EV::Kafka::Error;
+use EV::Kafka::Offsets::Reset;
 
 # Where consuming goes on: moves of positions, and lookups of those that are not known. Only
 # the answer to the question that was asked last may move a position.
-#   reset   where to go on when a position does not exist (any more)
+#   reset   where a group goes on when a position does not exist (any more)
+
+use constant OFFSET_OUT_OF_RANGE => 1;
 
 # Seconds between looks at all partitions when positions are looked up again, each
 # at a time of its own.
@@ -17,16 +20,15 @@ use constant RETRY_SPACING => 0.02;
 # retried($seconds), all partitions may be looked at after them.
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(loop outbox offsets assigned news)), reset => EV::Kafka::Offsets::EARLIEST() }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox options offsets assigned news)) }, $class;
 }
 
-sub resets_to {
-    my ($self, $where) = @_;
-    $self->{reset} = ($where // '') eq 'latest' ? EV::Kafka::Offsets::LATEST() : EV::Kafka::Offsets::EARLIEST();
-    return;
-}
+sub resets_to { my ($self, $where) = @_; $self->{reset} = $where; return }
 
-sub reset_timestamp { return $_[0]{reset} }
+# What an assignment has that has no position yet.
+sub reset_offset { return $_[0]->_reset->offset }
+
+sub _reset { return EV::Kafka::Offsets::Reset->new($_[0]{reset} // $_[0]{options}{auto_offset_reset} // 'earliest') }
 
 # --- moves ------------------------------------------------------------------------------
 
@@ -77,11 +79,22 @@ sub resolve {
     my $lookup = $cursor->lookup_begins($self->{loop}->now);
     my ($since) = $self->{assigned}->position_of($assigned);
     $self->{assigned}->interrupt;
-    return $self->{offsets}->lookup(@$assigned{qw(topic partition)}, $timestamp, sub {
+    return $self->_look_up($assigned, $timestamp, sub {
         my ($offset, $error) = @_;
         my $is_last = $self->{assigned}->is_current($assigned, $cursor) && $cursor->is_last_lookup($lookup);
         $self->_looked_up($assigned, $cursor, $since, $offset, $error) if $is_last;
         $done->($error, !$is_last);
+    });
+}
+
+# Of a time after the last record there is the end.
+sub _look_up {
+    my ($self, $assigned, $timestamp, $done) = @_;
+    my @partition = @$assigned{qw(topic partition)};
+    return $self->{offsets}->lookup(@partition, $timestamp, sub {
+        my ($offset, $error) = @_;
+        return $done->($offset, $error) if defined $error || $offset >= 0;
+        return $self->{offsets}->lookup(@partition, EV::Kafka::Offsets::Reset::LATEST(), $done);
     });
 }
 
@@ -111,10 +124,12 @@ sub _found {
 sub find {
     my ($self, $assigned, $timestamp, $from) = @_;
     my $cursor = $self->{assigned}->cursor($assigned);
+    $timestamp = $self->_reset->timestamp // return $self->_strand($assigned, $cursor, $from)
+        if $timestamp == EV::Kafka::Offsets::Reset::AS_RESET();
     return $self->resolve($assigned, $timestamp, sub {
         my ($error, $was_overtaken) = @_;
         return if $was_overtaken;
-        return defined $from ? $self->_tell_of_reset($assigned, $timestamp, $from) : undef unless defined $error;
+        return defined $from ? $self->_tell_of_reset($assigned, $from) : undef unless defined $error;
         $self->{news}->(not_found => $assigned, $cursor) unless $cursor->is_resolving;
         # A leader that cannot be reached is a broker's affair.
         return unless defined $error->code && $cursor->is_news('lookup');
@@ -125,14 +140,28 @@ sub find {
 # The log does not have the position, or not any more: where to go on instead is looked up, and told.
 sub reset {
     my ($self, $assigned) = @_;
-    return $self->find($assigned, $self->{reset}, $assigned->{offset});
+    return $self->find($assigned, EV::Kafka::Offsets::Reset::AS_RESET(), $assigned->{offset});
+}
+
+# The program has to say where to go on. In a group it may do so in on_assign, and hears of it after that.
+sub _strand {
+    my ($self, $assigned, $cursor, $from) = @_;
+    $cursor->strands($assigned->{offset});
+    return $self->resolved($assigned, $cursor) if $cursor->is_untold;
+    my ($topic, $partition) = @$assigned{qw(topic partition)};
+    my $text = "$topic:$partition has no " . (defined $from ? "offset $from" : 'position')
+        . ": nothing is fetched of it until seek says where to go on (auto_offset_reset is 'none')";
+    my $error = defined $from ? EV::Kafka::Error->of_code(OFFSET_OUT_OF_RANGE)->said($text) : EV::Kafka::Error->without_code($text);
+    $error = $error->at(topic => $topic, partition => $partition);
+    $self->resolved($assigned, $cursor, $error);
+    return $self->{outbox}->report($error);
 }
 
 sub _tell_of_reset {
-    my ($self, $assigned, $timestamp, $from) = @_;
+    my ($self, $assigned, $from) = @_;
     my ($topic, $partition, $to) = @$assigned{qw(topic partition offset)};
     my $text = "$topic:$partition has no offset $from" . ($from < $to ? ' any more, retention may have removed it' : '')
-        . ": consuming goes on at $to, the " . ($timestamp == EV::Kafka::Offsets::LATEST() ? 'latest' : 'earliest')
+        . ": consuming goes on at $to, ${\ $self->_reset->text }"
         . ' (auto_offset_reset)' . ($from < $to ? '; ' . ($to - $from) . ' offsets are passed over' : '');
     # Each time is worth a word, also when it is the same again.
     $self->{outbox}->notice_over("reset of $topic:$partition");
@@ -177,10 +206,11 @@ not known, again with back-off.
 
 =head1 METHODS
 
-=head2 new(%about), resets_to($where), reset_timestamp
+=head2 new(%about), resets_to($where), reset_offset
 
-With C<loop>, C<outbox>, C<offsets>, C<assigned> and C<news>. Where to go on when a position
-does not exist: C<earliest>, which undef is too, or C<latest>.
+With C<loop>, C<outbox>, C<options>, C<offsets>, C<assigned> and C<news>. Where to go on when a position
+does not exist, as C<auto_offset_reset> of a group says it; undef is what the option of the client says. And what
+an assignment has that is to begin there.
 
 =head2 begin_at($assigned, $offset), move($assigned, $offset), set($assigned, $offset, [$epoch])
 

@@ -7,7 +7,7 @@ use Scalar::Util qw(weaken);
 use EV::Kafka::Consumer::Cursor;
 use EV::Kafka::Error;
 use EV::Kafka::Group::Positions;
-use EV::Kafka::Offsets;
+use EV::Kafka::Offsets::Reset;
 use EV::Kafka::Partitions;
 
 # What a member does with an assignment, whichever protocol brought it: it gives
@@ -108,12 +108,10 @@ sub _added {
     my ($self, $partition, $committed, $epochs) = @_;
     my ($topic, $number) = @$partition;
     my $key   = "$topic:$number";
-    my $reset = $self->{member}->record->{auto_offset_reset} eq 'latest'
-        ? EV::Kafka::Offsets::LATEST() : EV::Kafka::Offsets::EARLIEST();
     return {
         topic     => $topic,
         partition => $number,
-        offset    => $committed->{$key} // $self->{had}{$key} // $reset,
+        offset    => $committed->{$key} // $self->{had}{$key} // $self->{consumer}->reset_offset,
         # Tells whether what was read up to there still is in the log (KIP-320).
         defined $committed->{$key} ? (leader_epoch => $epochs->{$key}) : (),
     };
@@ -145,6 +143,12 @@ sub _untold {
     return grep { $consumer->cursor($_)->is_untold } $consumer->assignments;
 }
 
+# Those whose position is known, or has to be said by the program.
+sub _to_tell {
+    my ($self) = @_;
+    return grep { $_->{offset} >= 0 || $self->{consumer}->cursor($_)->is_stranded } $self->_untold;
+}
+
 # One of them has its position now. What else becomes known in this turn of the loop is
 # told in the same on_assign.
 sub positioned {
@@ -158,7 +162,7 @@ sub _assign_found {
     delete $self->{assign_timer};
     return $self->positioned if $self->{telling};
     return $self->_is_any_unknown ? undef : $self->_taken if $self->{taking};
-    my @known = grep { $_->{offset} >= 0 } $self->_untold;
+    my @known = $self->_to_tell;
     return @known ? $self->_tell(@known) : undef;
 }
 
@@ -172,7 +176,7 @@ sub _is_any_unknown {
 
 sub _lacks_position {
     my ($consumer, $assigned, $cursor) = @_;
-    return $assigned->{offset} < 0 && $cursor->is_untold && $consumer->is_current($assigned, $cursor);
+    return $assigned->{offset} < 0 && $cursor->is_untold && !$cursor->is_stranded && $consumer->is_current($assigned, $cursor);
 }
 
 sub _taken {
@@ -184,7 +188,7 @@ sub _taken {
     $member->becomes('stable');
     $self->{had} = {};
     $self->{session}->confirmed;
-    $self->_tell(grep { $_->{offset} >= 0 } $self->_untold);
+    $self->_tell($self->_to_tell);
     return $self->{outbox}->then($self, _settled => @$taking{qw(attempt revoked)});
 }
 
@@ -203,7 +207,7 @@ sub _settled {
 sub _tell {
     my ($self, @assigned) = @_;
     my $outbox = $self->{outbox};
-    my @told   = map { { topic => $_->{topic}, partition => $_->{partition}, offset => $_->{offset} } } @assigned;
+    my @told   = map { { topic => $_->{topic}, partition => $_->{partition}, offset => _known($_->{offset}) } } @assigned;
     my @about  = map { {
         assigned => $assigned[$_],
         cursor   => $self->{consumer}->cursor($assigned[$_]),
@@ -215,6 +219,8 @@ sub _tell {
     $outbox->call($self->{member}->record->{on_assign}, [@told]);
     return $outbox->then($self, _told => @about);
 }
+
+sub _known { my ($offset) = @_; return $offset == EV::Kafka::Offsets::Reset::AS_RESET() ? undef : $offset }
 
 sub _may_assign {
     my ($self, $may) = @_;
@@ -234,13 +240,22 @@ sub _told {
         $self->_begin_where_told($assigned, $offset) if defined $offset && "$offset" ne $about->{offset};
         $about->{cursor}->told;
     }
+    $self->_report_stranded(map { EV::Kafka::Partitions::key_of($_->{assigned}) } grep { $_->{cursor}->is_stranded } @about);
     return $consumer->fetch_on;
+}
+
+sub _report_stranded {
+    my ($self, @keys) = @_;
+    return unless @keys;
+    my $text = "group '${\ $self->{member}->group_id }': no offset of %s is committed, and auto_offset_reset is 'none':"
+        . ' nothing is fetched until seek says where to begin';
+    return $self->{outbox}->report(EV::Kafka::Group::Positions::told($text, \@keys));
 }
 
 sub _begin_where_told {
     my ($self, $assigned, $offset) = @_;
     return $self->{consumer}->begin_at($assigned, $offset + 0)
-        if EV::Kafka::Partitions::is_integer($offset) && $offset >= EV::Kafka::Offsets::EARLIEST();
+        if EV::Kafka::Partitions::is_integer($offset) && $offset >= EV::Kafka::Offsets::Reset::EARLIEST();
     my $error = EV::Kafka::Error->without_code("on_assign: the offset of $assigned->{topic}:$assigned->{partition} must be an offset, "
         . "-1 (latest) or -2 (earliest), not '$offset'");
     return $self->{outbox}->report($error->at(map { $_ => $assigned->{$_} } qw(topic partition)));
@@ -319,7 +334,7 @@ sub _tell_revoked {
     my @known    = grep { my $cursor = $consumer->cursor($_); !$cursor->is_untold && !$cursor->is_going } @$gone;
     my %position = map { (EV::Kafka::Partitions::key_of($_) => $_->{offset}) } $consumer->positions;
     my @told     = map { {
-        topic => $_->{topic}, partition => $_->{partition}, offset => $position{ EV::Kafka::Partitions::key_of($_) } // $_->{offset},
+        topic => $_->{topic}, partition => $_->{partition}, offset => $position{ EV::Kafka::Partitions::key_of($_) } // _known($_->{offset}),
     } } @known;
     return $self->_ask_to_let_go(\@known, \@told, @then) if @known && $member->record->{on_revoke_async} && !$member->is_out;
     $self->{outbox}->call($self->_who_hears, \@told) if @known;

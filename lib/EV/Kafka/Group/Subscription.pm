@@ -6,6 +6,7 @@ use Carp ();
 use Scalar::Util qw(looks_like_number reftype);
 
 use EV::Kafka::Assignor;
+use EV::Kafka::Offsets::Reset;
 use EV::Kafka::Options::Hint;
 
 my %DEFAULT = (
@@ -144,7 +145,8 @@ sub _interval {
 
 sub _reset {
     my ($name, $value) = @_;
-    _bad($name, "must be 'earliest' or 'latest', not '$value'") unless $value =~ /\A(?:earliest|latest)\z/;
+    my $refusal = EV::Kafka::Offsets::Reset->refusal($value);
+    _bad($name, $refusal) if defined $refusal;
     return $value;
 }
 

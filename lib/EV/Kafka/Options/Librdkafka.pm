@@ -134,11 +134,12 @@ sub _flag {
 my %RESET = (
     (map { $_ => 'earliest' } qw(smallest earliest beginning)),
     (map { $_ => 'latest' } qw(largest latest end)),
+    error => 'none',
 );
 
 sub _reset {
     my ($name, $value) = @_;
-    return $RESET{$value} // _refuse($name, "cannot be '$value' here: earliest or latest");
+    return $RESET{$value} // _refuse($name, "cannot be '$value' here: earliest, latest or error");
 }
 
 sub _security {
