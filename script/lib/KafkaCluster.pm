@@ -1,30 +1,30 @@
 package KafkaCluster;
 
-# Real Apache Kafka clusters on loopback: fetched by Maven, started in a
+# Real Apache Kafka clusters on loopback, of any version from 0.11 on: started in a
 # folder of their own on free ports, and gone without a trace after stop.
 # Only core Perl, so that script/kafka runs before anything else is installed.
 
 use v5.14;
 use warnings;
 
-use Cwd            qw(abs_path);
-use Errno          qw(EINTR);
-use Fcntl          qw(LOCK_EX);
-use File::Basename qw(basename dirname);
-use File::Path     qw(make_path remove_tree);
-use File::Temp     ();
+use Cwd        qw(abs_path);
+use Errno      qw(EINTR);
+use File::Path qw(make_path remove_tree);
+use File::Temp ();
 use IO::Socket::INET;
 use JSON::PP    ();
+use KafkaJars   qw(at_least fetch java_command read_file spawn write_file);
 use POSIX       qw(WNOHANG setsid);
 use Time::HiRes qw(time);
 
-our $NEWEST = '4.3.1';
+our $NEWEST = '4.4.0';
 our $OLDEST = '3.9.1';
-
-my $CHECKOUT = abs_path(dirname(__FILE__) . '/../..');
 
 # The slowest start seen on a loaded machine with two cores is a quarter of it.
 my $START_SECONDS = 120;
+
+# A broker that does not end in order in that time is killed.
+my $STOP_SECONDS = 60;
 
 # How long to let the operating system rest between two looks at a broker that
 # is not answering yet; there is nothing to select() on before it listens.
@@ -43,25 +43,37 @@ my %FAST = (
     'broker.session.timeout.ms'              => 4000,
     'controller.quorum.election.timeout.ms'  => 1000,
     'controller.quorum.fetch.timeout.ms'     => 2000,
+    'delete.topic.enable'                    => 'true',
     'log.retention.ms'                       => -1,
     'log.cleaner.dedupe.buffer.size'         => 8 * 1024 * 1024,
     'log.cleaner.threads'                    => 1,
 );
 
+my @SCRAM = qw(SCRAM-SHA-256 SCRAM-SHA-512);
+
+# ZooKeeper misses a broker after that many milliseconds, and takes it back no earlier.
+my $ZOOKEEPER_SESSION_MS = 4000;
+
 # start(%options) -> a running cluster, every node of which answers.
 #   version    Kafka's version
-#   nodes      how many combined broker/controller nodes
+#   zookeeper  true: under ZooKeeper, which versions below 3.3 always are and 4.0 cannot be
+#   nodes      how many brokers; under KRaft each is a controller as well
 #   dir        folder to use (default: a temporary one); it must not exist yet
 #   set        hash of further broker settings
 #   listeners  hash NAME => PROTOCOL of listeners beside PLAINTEXT
-#   format     list of further arguments of the storage tool (--add-scram …)
+#   users      hash name => password: who may log in by SASL, by PLAIN and, but for KRaft before
+#              3.5, by SCRAM-SHA-256 and SCRAM-SHA-512
+#   format     list of further arguments of KRaft's storage tool (--add-scram …)
 #   throughput true: a JVM for measurements instead of one that starts fast
 #   guard      true: the cluster ends with this process, however that ends
 sub start {
     my ($class, %option) = @_;
     my $version = $option{version} || $NEWEST;
     my $count   = $option{nodes}   || 1;
-    my $library = fetch($version);
+    my $zookeeper = $option{zookeeper} || !at_least($version, '3.3');
+    die "Kafka $version knows no ZooKeeper\n" if $zookeeper && at_least($version, '4.0');
+    die "ZooKeeper's brokers have no storage to format\n" if $zookeeper && @{ $option{format} || [] };
+    fetch($version);
 
     my $dir = $option{dir};
     if (defined $dir) {
@@ -76,20 +88,26 @@ sub start {
         version    => $version,
         set        => $option{set}       || {},
         listeners  => $option{listeners} || {},
+        users      => $option{users}     || {},
+        zookeeper  => undef,
         throughput => $option{throughput} ? 1 : 0,
         nodes      => [],
     }, $class;
 
     my @names = ('PLAINTEXT', sort keys %{ $self->{listeners} });
-    my @ports = free_ports($count * (1 + @names));
+    my @ports = free_ports(1 + $count * (1 + @names));
+    $self->{zookeeper} = { port => shift @ports } if $zookeeper;
     for my $id (1 .. $count) {
         my %port = map { $_ => shift @ports } @names;
-        push @{ $self->{nodes} }, { id => $id, controller => shift @ports, port => \%port };
+        push @{ $self->{nodes} }, { id => $id, version => $version, controller => shift @ports, port => \%port, set => {} };
+        make_path($self->_folder($self->{nodes}[-1]) . '/data');
     }
     $self->_save;
     $self->_guard if $option{guard};
     my $ok = eval {
-        $self->_format($option{format} || []);
+        $self->_write_users;
+        if ($zookeeper) { $self->_start_zookeeper }
+        else            { $self->_format($option{format} || []) }
         $self->_launch($_) for @{ $self->{nodes} };
         $self->wait_ready;
         1;
@@ -103,12 +121,20 @@ sub start {
 # open($dir) -> the cluster that start left running in that folder.
 sub open {
     my ($class, $dir) = @_;
-    my $state = _read("$dir/cluster.json") // die "no cluster in $dir\n";
+    my $state = read_file("$dir/cluster.json") // die "no cluster in $dir\n";
     return bless JSON::PP->new->decode($state), $class;
 }
 
 sub dir     { $_[0]{dir} }
-sub version { $_[0]{version} }
+
+# version($id) -> Kafka's version; of one node while they differ.
+sub version {
+    my ($self, $id) = @_;
+    return defined $id ? $self->_node($id)->{version} : $self->{version};
+}
+
+sub is_under_zookeeper { defined $_[0]{zookeeper} }
+
 sub nodes   { map { $_->{id} } @{ $_[0]{nodes} } }
 
 # address($id, $listener = 'PLAINTEXT') -> host:port of one node.
@@ -123,7 +149,14 @@ sub bootstrap {
     return join ',', map { $self->address($_, $listener) } $self->nodes;
 }
 
-sub kill_node { my ($self, $id) = @_; $self->_signal(KILL => $id); $self->_reap($id) }
+sub kill_node {
+    my ($self, $id) = @_;
+    my $node = $self->_node($id);
+    $self->_signal(KILL => $id);
+    $self->_await_end($node->{pid});
+    $node->{killed} = time;
+    return $self->_save;
+}
 
 sub pause_node { my ($self, $id) = @_; $self->_signal(STOP => $id) }
 
@@ -137,12 +170,48 @@ sub restart_node {
     $self->wait_ready;
 }
 
+# address_for_tools() -> the arguments by which Kafka's tools find the cluster: before 2.2 some know ZooKeeper only.
+sub address_for_tools {
+    my ($self) = @_;
+    return at_least($self->{version}, '2.2')
+        ? ('--bootstrap-server', $self->bootstrap) : ('--zookeeper', "127.0.0.1:$self->{zookeeper}{port}");
+}
+
+# stop_node($id): ends it in order, as an operator does; its data stays.
+sub stop_node {
+    my ($self, $id) = @_;
+    my $deadline = time + $STOP_SECONDS;
+    $self->_signal(TERM => $id);
+    while ($self->node_state($id) ne 'down') {
+        return $self->kill_node($id) if time > $deadline;
+        select undef, undef, undef, $LOOK_SECONDS;
+    }
+    delete $self->_node($id)->{pid};
+    return $self->_save;
+}
+
+# change_node($id, version => V, set => { … }): stops it if it still runs, and starts it on its own data as
+# another version or with other settings of its own; an upgrade in place. Returns when the node serves again.
+# Once it was done to all, the cluster has that version.
+sub change_node {
+    my ($self, $id, %to) = @_;
+    my $node = $self->_node($id);
+    fetch($to{version}) if $to{version};
+    $self->stop_node($id) if $self->node_state($id) ne 'down';
+    $node->{version} = $to{version} if $to{version};
+    $node->{set}     = { %{ $node->{set} }, %{ $to{set} || {} } };
+    my %versions = map { $_->{version} => 1 } @{ $self->{nodes} };
+    ($self->{version}) = keys %versions if keys %versions == 1;
+    $self->_launch($node);
+    return $self->wait_ready;
+}
+
 # node_state($id) -> 'up', 'paused' or 'down'.
 sub node_state {
     my ($self, $id) = @_;
     my $pid = $self->_node($id)->{pid} // return 'down';
     return 'down' unless $self->_is_ours($pid);
-    my $stat = _read("/proc/$pid/stat");
+    my $stat = read_file("/proc/$pid/stat");
     $stat = `ps -o stat= -p $pid` unless defined $stat || -d '/proc/self';
     return ($stat // '') =~ /(?:^|\) )\s*T/ ? 'paused' : 'up';
 }
@@ -152,6 +221,11 @@ sub stop {
     my ($self) = @_;
     for my $id ($self->nodes) {
         $self->kill_node($id) if $self->node_state($id) ne 'down';
+    }
+    my $keeper = $self->{zookeeper} && $self->{zookeeper}{pid};
+    if ($keeper && $self->_is_ours($keeper)) {
+        kill KILL => $keeper;
+        $self->_await_end($keeper);
     }
     remove_tree($self->{dir}, { safe => 0 });
     return;
@@ -196,58 +270,6 @@ sub alive_brokers {
     return @ids;
 }
 
-# fetch($version) -> folder with that version's jars, from Maven unless there.
-sub fetch {
-    my ($version) = @_;
-    $version =~ /^\d+\.\d+\.\d+$/ or die "not a Kafka version: $version\n";
-    my $home = "$CHECKOUT/.cache/kafka-$version";
-    return "$home/lib" if -d "$home/lib";
-    make_path($home);
-    CORE::open my $lock, '>', "$home/lock" or die "$home/lock: $!\n";
-    flock $lock, LOCK_EX or die "$home/lock: $!\n";
-    return "$home/lib" if -d "$home/lib";    # another process was faster
-
-    _need(mvn => 'maven', 'fetches Apache Kafka');
-    print STDERR "fetching Apache Kafka $version (54 MB, once) ...\n";
-    _write("$home/pom.xml", _pom($version));
-    remove_tree("$home/lib.part");
-    waitpid _spawn("$home/mvn.log", 'mvn', '-q', '-B', '-f', "$home/pom.xml",
-        'dependency:copy-dependencies', "-DoutputDirectory=$home/lib.part"), 0;
-    die "mvn could not fetch Apache Kafka $version:\n", _read("$home/mvn.log") if $?;
-    unlink glob "$home/lib.part/slf4j-reload4j-*";    # 3.9 brings a second binding
-    rename "$home/lib.part", "$home/lib" or die "$home/lib: $!\n";
-    return "$home/lib";
-}
-
-# java_command($version, $class_or_file, @arguments) -> list for system/exec.
-# A class that moved between the versions may be named without its package.
-my %MOVED = (
-    TopicCommand             => ['org.apache.kafka.tools.TopicCommand'],
-    ConsumerGroupCommand     => ['org.apache.kafka.tools.consumer.group.ConsumerGroupCommand'],
-    ProducerPerformance      => ['org.apache.kafka.tools.ProducerPerformance'],
-    ConsumerPerformance      => ['org.apache.kafka.tools.ConsumerPerformance'],
-    ConsoleConsumer          => ['org.apache.kafka.tools.consumer.ConsoleConsumer'],
-    ConsoleProducer          => ['org.apache.kafka.tools.ConsoleProducer', 'kafka.tools.ConsoleProducer'],
-    DumpLogSegments          => ['org.apache.kafka.tools.DumpLogSegments', 'kafka.tools.DumpLogSegments'],
-    BrokerApiVersionsCommand => ['org.apache.kafka.tools.BrokerApiVersionsCommand', 'kafka.admin.BrokerApiVersionsCommand'],
-    AclCommand               => ['org.apache.kafka.tools.AclCommand', 'kafka.admin.AclCommand'],
-    LeaderElectionCommand    => ['org.apache.kafka.tools.LeaderElectionCommand'],
-    ConfigCommand            => ['kafka.admin.ConfigCommand'],
-    StorageTool              => ['kafka.tools.StorageTool'],
-);
-
-sub java_command {
-    my ($version, $class, @arguments) = @_;
-    if (my $names = $MOVED{$class}) {
-        $class = $version =~ /^[0-3]\./ ? $names->[-1] : $names->[0];
-    }
-    my $library = fetch($version);
-    _need(java => 'default-jre-headless', 'runs Apache Kafka');
-    return ('java', '-Dorg.slf4j.simpleLogger.defaultLogLevel=error',
-        '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xshare:auto',
-        '-cp', "$library/*", $class, @arguments);
-}
-
 # free_ports($count) -> that many, below the range from which the kernel gives
 # ports to outgoing connections, so that none is taken before the broker binds.
 sub free_ports {
@@ -279,15 +301,14 @@ sub _format {
     my @running;
     for my $node (@{ $self->{nodes} }) {
         my $folder = $self->_folder($node);
-        make_path("$folder/data");
-        _write("$folder/server.properties", $self->_properties($node));
-        push @running, _spawn("$folder/format.log",
+        write_file("$folder/server.properties", $self->_properties($node));
+        push @running, spawn("$folder/format.log",
             java_command($self->{version}, 'StorageTool', 'format', '-t', "${id}A",
-                '-c', "$folder/server.properties", @$extra));
+                '-c', "$folder/server.properties", $self->_scram_users, @$extra));
     }
     for my $node (@{ $self->{nodes} }) {
         waitpid shift @running, 0;
-        die 'formatting failed: ' . _read($self->_folder($node) . '/format.log') if $?;
+        die 'formatting failed: ' . read_file($self->_folder($node) . '/format.log') if $?;
     }
     return;
 }
@@ -300,13 +321,20 @@ sub _properties {
     my @listeners = map { "$_://127.0.0.1:$node->{port}{$_}" } sort keys %{ $node->{port} };
     my %setting   = (
         %FAST,
-        'process.roles'            => 'broker,controller',
-        'node.id'                  => $node->{id},
-        'controller.quorum.voters' =>
-            join(',', map { "$_->{id}\@127.0.0.1:$_->{controller}" } @nodes),
-        'controller.listener.names'      => 'CONTROLLER',
+        $self->{zookeeper} ? (
+            'broker.id'                    => $node->{id},
+            'zookeeper.connect'            => "127.0.0.1:$self->{zookeeper}{port}",
+            'zookeeper.session.timeout.ms' => $ZOOKEEPER_SESSION_MS,
+            'listeners'                    => join(',', @listeners),
+        ) : (
+            'process.roles'             => 'broker,controller',
+            'node.id'                   => $node->{id},
+            'controller.quorum.voters'  => join(',', map { "$_->{id}\@127.0.0.1:$_->{controller}" } @nodes),
+            'controller.listener.names' => 'CONTROLLER',
+            'listeners'                 => join(',', @listeners, "CONTROLLER://127.0.0.1:$node->{controller}"),
+        ),
+        %{ $self->{users} } ? ('sasl.enabled.mechanisms' => join ',', 'PLAIN', @SCRAM) : (),
         'inter.broker.listener.name'     => 'PLAINTEXT',
-        'listeners'                      => join(',', @listeners, "CONTROLLER://127.0.0.1:$node->{controller}"),
         'advertised.listeners'           => join(',', @listeners),
         'listener.security.protocol.map' => join(',', map { "$_:$protocol{$_}" } sort keys %protocol),
         'log.dirs'                       => $self->_folder($node) . '/data',
@@ -316,6 +344,7 @@ sub _properties {
         'transaction.state.log.min.isr'            => $copies > 1 ? 2 : 1,
         'min.insync.replicas'                      => $copies > 1 ? 2 : 1,
         %{ $self->{set} },
+        %{ $node->{set} },
     );
     return join '', map { "$_=$setting{$_}\n" } sort keys %setting;
 }
@@ -324,11 +353,80 @@ sub _launch {
     my ($self, $node) = @_;
     my $folder = $self->_folder($node);
     my $heap   = $self->{throughput} ? '1g' : @{ $self->{nodes} } > 1 ? '384m' : '512m';
-    my @java   = java_command($self->{version}, 'kafka.Kafka', "$folder/server.properties");
+    $self->_await_forgotten($node);
+    write_file("$folder/server.properties", $self->_properties($node));
+    my @java = java_command($node->{version}, 'kafka.Kafka', "$folder/server.properties");
     s/(?<=defaultLogLevel=)error/warn/ for @java;
     @java = grep { !/^-XX:/ } @java if $self->{throughput};
-    $node->{pid} = _spawn("$folder/log", shift @java, "-Xmx$heap", @java);
+    splice @java, 1, 0, "-Xmx$heap", '-Dzookeeper.sasl.client=false',
+        %{ $self->{users} } ? "-Djava.security.auth.login.config=$self->{dir}/jaas.conf" : ();
+    $node->{pid} = spawn("$folder/log", @java);
+    return $self->_save;
+}
+
+# A broker that was killed is known to ZooKeeper until its session has run out, and its successor dies of that.
+sub _await_forgotten {
+    my ($self, $node) = @_;
+    my $killed = delete $node->{killed} // return;
+    my $rest   = $killed + 1.5 * $ZOOKEEPER_SESSION_MS / 1000 - time;    # it looks twice in a session
+    select undef, undef, undef, $rest if $self->{zookeeper} && $rest > 0;
+    return;
+}
+
+# --- users ------------------------------------------------------------------
+
+# PLAIN's users stand in the file with which a broker starts.
+sub _write_users {
+    my ($self) = @_;
+    my %password = %{ $self->{users} } or return;
+    my $plain    = join ' ', map { qq{user_$_="$password{$_}"} } sort keys %password;
+    return write_file("$self->{dir}/jaas.conf", <<"JAAS");
+KafkaServer {
+  org.apache.kafka.common.security.plain.PlainLoginModule required $plain;
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
+};
+JAAS
+}
+
+# SCRAM's in the metadata: arguments of the storage tool that put them there.
+sub _scram_users {
+    my ($self) = @_;
+    return unless at_least($self->{version}, '3.5');
+    my $users = $self->{users};
+    return map { my $name = $_; map { ('--add-scram', "$_=[name=$name,password=$users->{$name}]") } @SCRAM } sort keys %$users;
+}
+
+# --- ZooKeeper --------------------------------------------------------------
+
+sub _start_zookeeper {
+    my ($self) = @_;
+    my ($zookeeper, $folder) = ($self->{zookeeper}, "$self->{dir}/zookeeper");
+    my $tick = $ZOOKEEPER_SESSION_MS / 4;    # the shortest session that it grants is two ticks
+    make_path($folder);
+    write_file("$folder/zoo.cfg", <<"CFG");
+dataDir=$folder
+clientPort=$zookeeper->{port}
+clientPortAddress=127.0.0.1
+tickTime=$tick
+maxClientCnxns=0
+admin.enableServer=false
+CFG
+    my @java = java_command($self->{version}, 'org.apache.zookeeper.server.ZooKeeperServerMain', "$folder/zoo.cfg");
+    splice @java, 1, 0, '-Xmx96m', '-Dzookeeper.forceSync=no';
+    $zookeeper->{pid} = spawn("$folder/log", @java);
     $self->_save;
+    my $deadline = time + $START_SECONDS;
+    until (IO::Socket::INET->new(PeerAddr => "127.0.0.1:$zookeeper->{port}")) {
+        die "ZooKeeper does not start:\n", read_file("$folder/log") if time > $deadline || !$self->_is_ours($zookeeper->{pid});
+        select undef, undef, undef, $LOOK_SECONDS;
+    }
+    for my $name (sort keys %{ $self->{users} }) {
+        my $log = "$folder/users.log";
+        waitpid spawn($log, java_command($self->{version}, 'ConfigCommand', '--zookeeper', "127.0.0.1:$zookeeper->{port}",
+            '--alter', '--entity-type', 'users', '--entity-name', $name,
+            '--add-config', join ',', map { "$_=[password=$self->{users}{$name}]" } @SCRAM)), 0;
+        die "no user $name: ", read_file($log) if $?;
+    }
     return;
 }
 
@@ -340,10 +438,9 @@ sub _signal {
     return;
 }
 
-# Until a killed node is really gone: its ports and files are free then.
-sub _reap {
-    my ($self, $id) = @_;
-    my $pid = $self->_node($id)->{pid};
+# Until what was killed is really gone: its ports and files are free then.
+sub _await_end {
+    my ($self, $pid) = @_;
     return if waitpid($pid, 0) == $pid;    # it was our child
     select undef, undef, undef, $LOOK_SECONDS while $self->_is_ours($pid);
     return;
@@ -355,14 +452,14 @@ sub _is_ours {
     my ($self, $pid) = @_;
     my $child = waitpid $pid, WNOHANG;
     return $child == 0 if $child >= 0;
-    my $command = _read("/proc/$pid/cmdline");
+    my $command = read_file("/proc/$pid/cmdline");
     $command = `ps -o args= -p $pid` unless defined $command || -d '/proc/self';
     return index($command // '', $self->{dir}) >= 0;
 }
 
 sub _story {
     my ($self, $id, $what) = @_;
-    my @log = split /^/, _read("$self->{dir}/node$id/log") // '';
+    my @log = split /^/, read_file("$self->{dir}/node$id/log") // '';
     splice @log, 0, @log - 30 if @log > 30;
     return join '', "node $id $what; its log ends:\n", @log;
 }
@@ -373,7 +470,7 @@ sub _save {
     my ($self) = @_;
     my %state = %$self;
     delete $state{guard};
-    _write("$self->{dir}/cluster.json.part", JSON::PP->new->canonical->pretty->encode(\%state));
+    write_file("$self->{dir}/cluster.json.part", JSON::PP->new->canonical->pretty->encode(\%state));
     rename "$self->{dir}/cluster.json.part", "$self->{dir}/cluster.json";
     return;
 }
@@ -401,41 +498,6 @@ sub _guard {
 
 # --- small things -------------------------------------------------------------
 
-# Starts a command in a session of its own with its output in a file.
-sub _spawn {
-    my ($log, @command) = @_;
-    my $pid = fork // die "fork: $!\n";
-    return $pid if $pid;
-    setsid();
-    CORE::open STDIN,  '<',  '/dev/null';
-    CORE::open STDOUT, '>>', $log or POSIX::_exit(126);
-    CORE::open STDERR, '>&', \*STDOUT;
-    { no warnings 'exec'; exec { $command[0] } @command }
-    print STDERR "$command[0]: $!\n";
-    POSIX::_exit(127);
-}
-
-sub _need {
-    my ($program, $package, $why) = @_;
-    return if grep { -x "$_/$program" } split /:/, $ENV{PATH};
-    die "$program is missing: it $why. On Debian: apt-get install $package\n";
-}
-
-sub _read {
-    my ($file) = @_;
-    CORE::open my $in, '<', $file or return undef;
-    local $/;
-    return scalar readline $in;
-}
-
-sub _write {
-    my ($file, $text) = @_;
-    CORE::open my $out, '>', $file or die "$file: $!\n";
-    print {$out} $text;
-    close $out or die "$file: $!\n";
-    return;
-}
-
 sub _read_exactly {
     my ($socket, $length) = @_;
     my $data     = '';
@@ -447,26 +509,6 @@ sub _read_exactly {
         sysread($socket, $data, $length - length $data, length $data) or return undef;
     }
     return $data;
-}
-
-sub _pom {
-    my ($version) = @_;
-    my $dependencies = join '', map {
-        my ($group, $artifact, $v) = @$_;
-        "    <dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$v</version></dependency>\n"
-    } (
-        ['org.apache.kafka', 'kafka_2.13',  $version],
-        ['org.apache.kafka', 'kafka-tools', $version],
-        ['org.slf4j', 'slf4j-simple', '1.7.36'],    # the brokers bind slf4j 1.7
-    );
-    return <<"XML";
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>local</groupId><artifactId>kafka</artifactId><version>1</version>
-  <dependencies>
-$dependencies  </dependencies>
-</project>
-XML
 }
 
 1;

@@ -14,7 +14,7 @@ use RealKafka;
 
 # Each admin method on real Apache Kafka, and what Kafka's own command-line tools say of the same.
 
-my $version = '4.3.1';
+my $version = $KafkaCluster::NEWEST;
 my $cluster = cluster(version => $version, nodes => 3, set => {
     'authorizer.class.name' => 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
     'super.users'           => 'User:ANONYMOUS',

@@ -47,7 +47,7 @@ my %reads = (
     },
 );
 
-for my $version (qw(4.3.1 3.9.1)) {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $cluster = shared_cluster($version);
     my $address = $cluster->bootstrap;
     my $conn    = connected_conn($address);

@@ -25,7 +25,7 @@ sub knows {
     return is_deeply \%is, { map({ $_ => undef } @FIELDS), fatal => 0, %$expected }, "$what: $error";
 }
 
-my @VERSIONS = ($KafkaCluster::NEWEST, '3.9.1');
+my @VERSIONS = ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST);
 
 sub client_of { my ($version, %option) = @_; return connected_client(brokers => shared_cluster($version)->bootstrap, errors => 'object', %option) }
 

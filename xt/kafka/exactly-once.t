@@ -22,7 +22,7 @@ my ($FEED_SECONDS, $FEED_RATE) = (15, 100);
 # Seconds that a process lives, at least and at most, and when giving up.
 my ($LIFE_MIN, $LIFE_MAX, $PATIENCE) = (0.3, 2, 600);
 
-for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
+for my $version (split ' ', $ENV{KAFKA_VERSION} // "$KafkaCluster::NEWEST $KafkaCluster::OLDEST") {
     subtest "Kafka $version" => sub { copies_once($version) };
 }
 

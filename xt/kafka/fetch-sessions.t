@@ -19,7 +19,7 @@ my @given;
     *EV::Kafka::Fetched::partitions = sub { my @answer = $partitions->(@_); push @given, scalar @answer; return @answer };
 }
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     subtest "Kafka $version" => sub {
         my $cluster = cluster(version => $version);
         my ($node)  = $cluster->nodes;

@@ -18,7 +18,7 @@ my $FAR_BELOW  = 20;
 # The slow member hears of a rebalance only then.
 my $HEARTBEAT  = 6;
 
-my $address = shared_cluster($ENV{KAFKA_VERSION} // '4.3.1')->bootstrap;
+my $address = shared_cluster($ENV{KAFKA_VERSION} // $KafkaCluster::NEWEST)->bootstrap;
 
 sub until_true {
     my ($what, $condition) = @_;

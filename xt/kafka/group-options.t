@@ -45,7 +45,7 @@ sub owned { my ($member) = @_; return map { $_->{partition} } @{ $member->{kafka
 
 sub closed { my ($member) = @_; return await('close', sub { my ($done) = @_; $member->{kafka}->close(flush => 20, sub { $done->($_[0]) }) }) }
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $brokers = shared_cluster($version)->bootstrap;
     my $tools   = KafkaTools->start($version);
     my @to      = ('--bootstrap-server', $brokers);
@@ -87,7 +87,7 @@ for my $version ($KafkaCluster::NEWEST, '3.9.1') {
         $kafka->close;
     };
 
-    for my $protocol ($version eq '3.9.1' ? 'classic' : ('classic', 'consumer')) {
+    for my $protocol ($version eq $KafkaCluster::OLDEST ? 'classic' : ('classic', 'consumer')) {
         my @protocol = (group_protocol => $protocol);
 
         subtest "Kafka $version, $protocol: auto_commit => 'done'" => sub {
@@ -156,7 +156,7 @@ for my $version ($KafkaCluster::NEWEST, '3.9.1') {
         like $member->{errors}[0], qr/^group 'protocol-$$': ConsumerGroupHeartbeat: UNSUPPORTED_VERSION \(code 35\); group_protocol => 'consumer' needs .*\bgroup\.coordinator\.rebalance\.protocols=classic,consumer\b/,
             'on_error is told, and what to do';
         closed($member);
-    } if $version eq '3.9.1';
+    } if $version eq $KafkaCluster::OLDEST;
 }
 
 done_testing;

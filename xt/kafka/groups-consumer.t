@@ -12,7 +12,7 @@ use RealKafka;
 # Groups by the consumer protocol (KIP-848) on real Apache Kafka, alone and beside
 # the Java console consumer. By default their timeouts are the broker's, and long.
 
-my $version = '4.3.1';
+my $version = $KafkaCluster::NEWEST;
 my $cluster = cluster(version => $version, set => {
     'group.consumer.heartbeat.interval.ms'     => 300,
     'group.consumer.min.heartbeat.interval.ms' => 300,

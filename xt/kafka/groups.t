@@ -12,7 +12,7 @@ use RealKafka;
 # Consumer groups on real Apache Kafka, each member a process of its own, beside
 # kcat and the Java console consumer. One version: KAFKA_VERSION=3.9.1.
 
-for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
+for my $version (split ' ', $ENV{KAFKA_VERSION} // "$KafkaCluster::NEWEST $KafkaCluster::OLDEST") {
     subtest "Kafka $version" => sub {
         my $cluster = shared_cluster($version);
         my $brokers = group_brokers($cluster->bootstrap);

@@ -422,7 +422,7 @@ sub new_groups {
 
 # --- both, side by side --------------------------------------------------------------------------
 
-my $address = shared_cluster('4.3.1')->address(1);
+my $address = shared_cluster($KafkaCluster::NEWEST)->address(1);
 my $mock = EV::Kafka::Mock->new;
 
 my %SCENARIOS = (

@@ -111,7 +111,7 @@ is_deeply { map { $_ => $offsets->{$_}{offset} } keys %$offsets },
 
 # --- Java -----------------------------------------------------------------------
 
-my $JAVA = '4.3.1';
+my $JAVA = $KafkaCluster::NEWEST;
 my $count = 3000;
 $mock->create_topic(java => 4);
 my $written = start(KafkaCluster::java_command($JAVA, 'org.apache.kafka.tools.ProducerPerformance',

@@ -18,7 +18,7 @@ sub close_of { my ($kafka, @how) = @_; return await('close', sub { my ($done) = 
 
 sub a_moment { my ($seconds) = @_; my $timer; return await('a moment', sub { my ($done) = @_; $timer = EV::timer $seconds, 0, $done }) }
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $brokers = shared_cluster($version)->bootstrap;
 
     subtest "Kafka $version: purge" => sub {
@@ -164,7 +164,7 @@ sub with_a_hanging_follower {
     return $cluster->stop;
 }
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     subtest "Kafka $version: broker_timeout, and what cannot be delivered in time" => sub { with_a_hanging_follower($version) };
 }
 

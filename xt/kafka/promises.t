@@ -22,7 +22,7 @@ sub promising {
     return EV::Kafka::Promises->new(promise => 'Future', on_error => sub { die "EV::Kafka: @_\n" }, %option);
 }
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $brokers = shared_cluster($version)->bootstrap;
 
     subtest "Kafka $version: await" => sub {

@@ -22,7 +22,7 @@ my $MOST        = 1.5;
 # Reading what a process prints, and its start: what a ratio of times cannot tell.
 my $GRANULARITY = 0.15;
 
-my $cluster = cluster(version => '4.3.1');
+my $cluster = cluster(version => $KafkaCluster::NEWEST);
 my $brokers = group_brokers($cluster->bootstrap);
 
 my %START = (

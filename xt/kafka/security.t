@@ -375,7 +375,7 @@ sub test_exit {
     return;
 }
 
-for my $version (qw(4.3.1 3.9.1)) {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     my $cluster = cluster(
         version   => $version,
         listeners => { map { $_ => $LISTENER{$_}[0] } keys %LISTENER },

@@ -8,7 +8,7 @@ use RealKafka;
 use Test::More;
 use ToolTest qw(!cluster);
 
-for my $version ($KafkaCluster::NEWEST, '3.9.1') {
+for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
     subtest "Kafka $version" => sub {
         my $brokers = $ENV{KAFKA_BROKERS} = shared_cluster($version)->bootstrap;
         my ($topic, $copy, $fresh) = map { "tool-$_-$$" } qw(topic copy fresh);

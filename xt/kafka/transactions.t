@@ -10,7 +10,7 @@ use Inside;
 use RealKafka;
 use Test::More;
 
-for my $version (split ' ', $ENV{KAFKA_VERSION} // '4.3.1 3.9.1') {
+for my $version (split ' ', $ENV{KAFKA_VERSION} // "$KafkaCluster::NEWEST $KafkaCluster::OLDEST") {
     subtest "Kafka $version" => sub { one_node($version) };
 }
 subtest 'three nodes' => sub { coordinator_killed() };

@@ -8,40 +8,40 @@ use Carp           qw(croak);
 use File::Basename qw(dirname);
 use IPC::Open2     qw(open2);
 use lib dirname(__FILE__) . '/../../script/lib';
-use KafkaCluster;
+use KafkaJars;
 
 # What the shell scripts of Kafka's distribution start.
 my %CLASS = (
-    'kafka-topics'              => 'org.apache.kafka.tools.TopicCommand',
-    'kafka-configs'             => 'kafka.admin.ConfigCommand',
-    'kafka-consumer-groups'     => 'org.apache.kafka.tools.consumer.group.ConsumerGroupCommand',
-    'kafka-share-groups'        => 'org.apache.kafka.tools.consumer.group.ShareGroupCommand',
-    'kafka-groups'              => 'org.apache.kafka.tools.GroupsCommand',
-    'kafka-acls'                => 'org.apache.kafka.tools.AclCommand',
-    'kafka-get-offsets'         => 'org.apache.kafka.tools.GetOffsetShell',
-    'kafka-delete-records'      => 'org.apache.kafka.tools.DeleteRecordsCommand',
-    'kafka-leader-election'     => 'org.apache.kafka.tools.LeaderElectionCommand',
-    'kafka-log-dirs'            => 'org.apache.kafka.tools.LogDirsCommand',
-    'kafka-reassign-partitions' => 'org.apache.kafka.tools.reassign.ReassignPartitionsCommand',
-    'kafka-transactions'        => 'org.apache.kafka.tools.TransactionsCommand',
-    'kafka-features'            => 'org.apache.kafka.tools.FeatureCommand',
-    'kafka-metadata-quorum'     => 'org.apache.kafka.tools.MetadataQuorumCommand',
-    'kafka-cluster'             => 'org.apache.kafka.tools.ClusterTool',
-    'kafka-client-metrics'      => 'org.apache.kafka.tools.ClientMetricsCommand',
+    'kafka-topics'              => 'TopicCommand',
+    'kafka-configs'             => 'ConfigCommand',
+    'kafka-consumer-groups'     => 'ConsumerGroupCommand',
+    'kafka-share-groups'        => 'ShareGroupCommand',
+    'kafka-groups'              => 'GroupsCommand',
+    'kafka-acls'                => 'AclCommand',
+    'kafka-get-offsets'         => 'GetOffsetShell',
+    'kafka-delete-records'      => 'DeleteRecordsCommand',
+    'kafka-leader-election'     => 'LeaderElectionCommand',
+    'kafka-log-dirs'            => 'LogDirsCommand',
+    'kafka-reassign-partitions' => 'ReassignPartitionsCommand',
+    'kafka-transactions'        => 'TransactionsCommand',
+    'kafka-features'            => 'FeatureCommand',
+    'kafka-metadata-quorum'     => 'MetadataQuorumCommand',
+    'kafka-cluster'             => 'ClusterTool',
+    'kafka-client-metrics'      => 'ClientMetricsCommand',
 );
 
 # start($version) -> the process.
 sub start {
     my ($class, $version) = @_;
     my ($in, $out);
-    my $pid = open2($out, $in, KafkaCluster::java_command($version, dirname(__FILE__) . '/Tools.java'));
-    return bless { pid => $pid, in => $in, out => $out }, $class;
+    my $pid = open2($out, $in, KafkaJars::java_command($version, dirname(__FILE__) . '/Tools.java'));
+    return bless { version => $version, pid => $pid, in => $in, out => $out }, $class;
 }
 
 # run($tool, @arguments) -> what it has printed.
 sub run {
     my ($self, $tool, @arguments) = @_;
-    my $class = $CLASS{$tool} or croak "no tool $tool";
+    my $class = KafkaJars::class_name($self->{version}, $CLASS{$tool} // croak "no tool $tool");
     my ($in, $out) = @$self{qw(in out)};
     local $SIG{PIPE} = 'IGNORE';
     print {$in} join("\t", $class, @arguments), "\n";
