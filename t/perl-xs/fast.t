@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 use Test::More;
+use Scalar::Util ();
 
 use FindBin;
 use lib "$FindBin::Bin/../lib";
@@ -250,6 +251,102 @@ subtest 'what a callback is to be called with' => sub {
     $log->append('t', 'k', 'v', undef, sub { is $freed, 1, 'the one before is gone' }, bless([], 'Freed'), bless([], 'Freed'));
     $log->call_all;
     is $freed, 3, 'each is let go of once';
+};
+
+# Callbacks that are called often are entered once and then run, several of them by turns: that must not show.
+subtest 'the tenth call is as the first, whatever it is with' => sub {
+    fresh();
+    my (@got, @kept);
+    our $freed = 0;
+    my @kinds = (
+        ['none'           => sub { }],
+        ['integers'       => sub { $_[0] }],
+        ['texts'          => sub { "text $_[0]" }],
+        ['references'     => sub { \"of $_[0]" }],
+        ['objects'        => sub { Text->new(sub { 'object' }) }],
+        ['several'        => sub { ($_[0], 'x', [$_[0]]) }],
+        ['many'           => sub { 1 .. 20 + $_[0] }],
+        ['now this, now that' => sub { ((), 7, 'seven', [7], undef, \7)[$_[0] % 6] }],
+        ['more and fewer' => sub { 1 .. $_[0] % 14 }],
+    );
+    my @does = (
+        ['looks'      => sub { push @got, [@_] }],
+        ['assigns'    => sub { push @got, [@_]; $_ = 'changed' for @_ }],
+        ['refers'     => sub { push @got, [@_]; $_ = [] for @_ }],
+        ['shifts'     => sub { push @got, [@_]; shift while @_ }],
+        ['pushes'     => sub { push @got, [@_]; push @_, 1 .. 100 }],
+        ['keeps @_'   => sub { push @got, [@_]; push @kept, \@_ }],
+        ['keeps all'  => sub { push @got, [@_]; push @kept, \(@_) }],
+        ['weakens'    => sub { push @got, [@_]; no warnings; ref and Scalar::Util::weaken($_) for @_ }],
+        ['dies'       => sub { push @got, [@_]; die "dead\n" if @got % 4 == 0 }],
+        ['blesses'    => sub { push @got, [@_]; for (@_) { bless \$_, 'Some::Class' } }],
+    );
+    local $SIG{__WARN__} = sub { is "@_", "kept: dead\n", 'only the warnings that are due' if "@_" ne "kept: dead\n" };
+    for my $kind (@kinds) {
+        my ($what, $with) = @$kind;
+        for my $code (@does) {
+            (@got, @kept) = ();
+            my @expected;
+            for my $n (1 .. 16) {
+                my @with = $with->($n);
+                push @expected, [17, @with];
+                $log->append('t', 'k', 'v', undef, $code->[1], @with);
+            }
+            $log->call_all;
+            is_deeply \@got, \@expected, "$what: $code->[0]";
+        }
+    }
+    for my $count (2 .. 6) {
+        (@got, @kept) = ();
+        my @code = map { my $name = $_; sub { push @got, [$name, @_]; push @kept, \@_ if $name == 2; die "dead\n" if $name == 4 } } 1 .. $count;
+        my @expected;
+        for my $n (0 .. 16 * $count) {
+            $log->append('t', 'k', 'v', undef, $code[$n % $count], 'x', $n);
+            push @expected, [$n % $count + 1, 17, 'x', $n];
+        }
+        $log->call_all;
+        is_deeply \@got, \@expected, "$count callbacks by turns";
+        Scalar::Util::weaken($_) for my @weak = @code;
+        undef $_ for @code;
+        is_deeply [grep { defined } @weak], [], '... which nobody holds afterwards';
+    }
+    (@got, @kept) = ();
+    my $shared = sub { push @got, 'shared' };
+    for my $n (1 .. 40) {
+        $log->append('t', 'k', 'v', undef, $shared);
+        $log->append('t', 'k', 'v', undef, sub { push @got, "$n " . (caller 1)[3] });
+    }
+    my $caller = sub { $log->call_all };
+    $caller->();
+    is_deeply \@got, [map { ('shared', "$_ (eval)") } 1 .. 40], 'another one each time sees nothing of the one before';
+    our @by_name;
+    sub by_name { push @by_name, "old $_[1]" }
+    sub gone { push @by_name, "gone $_[1]" }
+    my $redefines = sub {
+        return if $_[1] != 12;
+        undef &by_name;
+        eval 'sub by_name { push @by_name, "new $_[1]"; goto &gone } 1' or die;
+    };
+    for my $n (1 .. 20) { $log->append('t', 'k', 'v', undef, $_, $n) for \&by_name, $redefines }
+    $log->call_all;
+    is_deeply \@by_name, [(map { "old $_" } 1 .. 12), map { ("new $_", "gone $_") } 13 .. 20], 'a sub that gets another body';
+    @kept = @got = ();
+    my $in_order = sub { push @got, "$freed freed before $_[1]" };
+    $freed = 0;
+    $log->append('t', 'k', 'v', undef, $in_order, $_ % 2 ? ($_, bless([], 'Freed')) : $_) for 1 .. 20;
+    $log->call_all;
+    is_deeply \@got, [map { sprintf '%d freed before %d', int($_ / 2), $_ } 1 .. 20], 'what it was called with goes right after the call';
+    my $refers = sub { push @got, $freed };
+    ($freed, @got) = 0;
+    $log->append('t', 'k', 'v', undef, $refers, bless([], 'Freed')) for 1 .. 20;
+    $log->call_all;
+    is_deeply \@got, [0 .. 19], '... and an object';
+    is leaks_nothing(sub {
+        (@got, @kept) = ();
+        for my $n (1 .. 12) { $log->append('t', 'k', 'v', undef, $_->[1], $n % 2 ? [$n] : $n) for @does }
+        $log->call_all;
+        (@got, @kept) = ();
+    }), 0, 'nothing leaks';
 };
 
 subtest 'somebody is asked' => sub {

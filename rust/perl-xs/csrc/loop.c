@@ -14,18 +14,23 @@ typedef struct {
 typedef int (*pxs_next)(void *data, pxs_loop_call *call);
 
 typedef struct {
-    SV **slots;
+    SV **slots; /* the last is for what comes behind the arguments */
     pxs_next next;
     void *data;
-    SV *releasing[2]; /* whose counts are ours until the call is over: the callee, and what it is called with */
+    SV *releasing[2]; /* whose counts are ours until the call is over: the callee, and the values that it is called with */
     pxs_loop_call call;
     pxs_entered entered;
 } pxs_loop;
 
+#define WITH_SLOT PXS_MAX_SLOTS
+
 /* Each is forgotten first: freeing may run code that dies. */
 #define RELEASE(loop, dec) \
     STMT_START { \
+        SV *referred_to = (loop)->call.with.kind == WITH_REF ? slot_given_up(&(loop)->slots[WITH_SLOT]) : NULL; \
         int which; \
+        (loop)->call.with.kind = WITH_NOTHING; \
+        if (referred_to) dec(referred_to); \
         for (which = 0; which < 2; which++) { \
             SV *held = (loop)->releasing[which]; \
             (loop)->releasing[which] = NULL; \
@@ -56,27 +61,26 @@ PERL_STATIC_INLINE SV *slot_arg(pTHX_ SV **slot, pxs_arg *arg) {
     }
 }
 
-static SV *made_of(pTHX_ const pxs_with *with) {
+/* What comes behind the arguments: a value, or an array of several. */
+PERL_STATIC_INLINE SV *with_arg(pTHX_ pxs_loop *loop) {
+    const pxs_with *with = &loop->call.with;
     switch (with->kind) {
-    case WITH_INT: return newSViv((IV)with->i);
-    case WITH_REF: return newRV_noinc(with->sv);
-    case WITH_VALUE: return with->sv;
+    case WITH_INT: return slot_int(aTHX_ &loop->slots[WITH_SLOT], (IV)with->i);
+    case WITH_REF: return slot_ref(aTHX_ &loop->slots[WITH_SLOT], with->sv);
+    case WITH_VALUE: return loop->releasing[1] = with->sv;
     default: return NULL;
     }
 }
 
-/* Puts a value, or the elements of an array, on the stack. */
-static void push_with(pTHX_ SV *with) {
-    dSP;
-    if (SvTYPE(with) == SVt_PVAV) {
-        AV *several = (AV *)with;
-        SSize_t i;
-        EXTEND(SP, AvFILLp(several) + 1);
-        for (i = 0; i <= AvFILLp(several); i++) PUSHs(AvARRAY(several)[i]);
-    } else {
-        PUSHs(with);
-    }
-    PUTBACK;
+/* How many values that is. */
+PERL_STATIC_INLINE SSize_t count_of(SV *with) {
+    if (!with) return 0;
+    return SvTYPE(with) == SVt_PVAV ? AvFILLp((AV *)with) + 1 : 1;
+}
+
+PERL_STATIC_INLINE void put_with(SV **args, SV *with, SSize_t count) {
+    if (with && SvTYPE(with) == SVt_PVAV) Copy(AvARRAY((AV *)with), args, count, SV *);
+    else if (with) *args = with;
 }
 
 /* A sub in Perl has a scope of its own, and gives nothing back in void context: it needs no other around it. */
@@ -84,26 +88,27 @@ PERL_STATIC_INLINE I32 scope_for(SV *callee) {
     return SvTYPE(callee) == SVt_PVCV && !CvISXSUB((CV *)callee) ? 0 : G_DISCARD;
 }
 
-static void call_once(pTHX_ pxs_loop *loop, SV *const *args) {
+static void call_once(pTHX_ pxs_loop *loop, SV *const *args, SV *with, SSize_t with_count) {
     dSP;
     const SSize_t bottom = SP - PL_stack_base;
     const I32 scope = PL_savestack_ix;
     uint32_t i;
     PUSHMARK(SP);
-    EXTEND(SP, PXS_MAX_SLOTS + 1);
+    EXTEND(SP, PXS_MAX_SLOTS + with_count);
     for (i = 0; i < loop->call.nargs; i++) PUSHs(args[i]);
+    put_with(SP + 1, with, with_count);
+    SP += with_count;
     PUTBACK;
-    if (loop->releasing[1]) push_with(aTHX_ loop->releasing[1]);
     call_sv(loop->call.callee, G_VOID | scope_for(loop->call.callee));
     /* what is not a sub in Perl after all, but its AUTOLOAD in C, may leave something behind */
     PL_stack_sp = PL_stack_base + bottom;
     LEAVE_SCOPE(scope);
 }
 
-/* The callee if it is to have nothing but the arguments of slots, and is the same as long as its address is. */
+/* The callee if it is the same as long as its address is. */
 PERL_STATIC_INLINE SV *lasting_callee(const pxs_loop *loop) {
     SV *callee = loop->call.callee;
-    return loop->releasing[1] || (loop->call.release && SvTYPE(callee) != SVt_PVCV) ? NULL : callee;
+    return loop->call.release && SvTYPE(callee) != SVt_PVCV ? NULL : callee;
 }
 
 static void loop_job(pTHX_ void *data) {
@@ -111,23 +116,29 @@ static void loop_job(pTHX_ void *data) {
     pxs_loop_call *call = &loop->call;
     const pxs_state *state = &pxs_tls;
     SV *room[PXS_MAX_SLOTS];
-    Zero(&loop->entered, 1, pxs_entered);
+    was_left(&loop->entered);
     for (;;) {
-        SV **args = room;
+        SV **args = room, *with;
+        SSize_t with_count;
         uint32_t i;
         int runs;
-        const int is_call = loop->next(loop->data, call);
-        if (is_call) {
-            loop->releasing[0] = call->release ? call->callee : NULL;
-            loop->releasing[1] = made_of(aTHX_ &call->with);
+        if (!loop->next(loop->data, call)) {
+            PXS_RESUME_EXIT(state);
+            break;
         }
+        loop->releasing[0] = call->release ? call->callee : NULL;
+        with = with_arg(aTHX_ loop);
         PXS_RESUME_EXIT(state);
-        if (!is_call) break;
+        with_count = count_of(with);
         runs = is_entered(aTHX_ &loop->entered, lasting_callee(loop));
-        if (LIKELY(runs)) args = AvARRAY(loop->entered.args);
+        if (LIKELY(runs)) args = entered_args(aTHX_ &loop->entered, call->nargs + with_count);
         for (i = 0; i < call->nargs; i++) args[i] = slot_arg(aTHX_ &loop->slots[i], &call->args[i]);
-        if (LIKELY(runs)) run_entered(aTHX_ &loop->entered, call->nargs);
-        else call_once(aTHX_ loop, room);
+        if (LIKELY(runs)) {
+            put_with(args + i, with, with_count);
+            run_entered(aTHX_ &loop->entered, call->nargs + (uint32_t)with_count);
+        } else {
+            call_once(aTHX_ loop, room, with, with_count);
+        }
         FREETMPS;
         RELEASE(loop, SvREFCNT_dec_NN);
         FREETMPS;
@@ -143,24 +154,27 @@ int pxs_loop_run(PXS_PERL, SV **slots, pxs_next next, void *data, const char *wh
     loop.next = next;
     loop.data = data;
     loop.releasing[0] = loop.releasing[1] = NULL;
+    loop.call.with.kind = WITH_NOTHING;
+    Zero(&loop.entered, 1, pxs_entered);
     for (;;) {
         SV *error = NULL;
         int status = pxs_protect(aTHX_ loop_job, &loop, &error);
         RELEASE(&loop, pxs_dec);
-        if (status != PXS_DIED) return pxs_tls.exit_pending ? PXS_EXIT : status;
-        if (died) {
+        if (status == PXS_DIED && !died) {
+            status = pxs_warn((void *)PXS_THX, what, what_len, error);
+            pxs_dec(error);
+            if (status != PXS_EXIT && !pxs_tls.exit_pending) continue;
+        } else if (status == PXS_DIED) {
             *died = error;
-            return pxs_tls.exit_pending ? PXS_EXIT : PXS_DIED;
         }
-        status = pxs_warn((void *)PXS_THX, what, what_len, error);
-        pxs_dec(error);
-        if (status == PXS_EXIT || pxs_tls.exit_pending) return PXS_EXIT;
+        forget_callees(&loop.entered);
+        return pxs_tls.exit_pending ? PXS_EXIT : status;
     }
 }
 
 void pxs_loop_free(SV **slots) {
     int i;
-    for (i = 0; i < PXS_MAX_SLOTS; i++) {
+    for (i = 0; i <= WITH_SLOT; i++) {
         SV *sv = slots[i];
         slots[i] = NULL;
         if (sv) pxs_dec(sv);

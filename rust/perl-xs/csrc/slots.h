@@ -28,6 +28,34 @@ PERL_STATIC_INLINE SV *slot_int(pTHX_ SV **slot, IV value) {
     return sv;
 }
 
+/* A reference, which takes over the count of what it refers to. */
+PERL_STATIC_INLINE SV *slot_ref(pTHX_ SV **slot, SV *referent) {
+    SV *sv = slot_scalar(aTHX_ slot);
+    if (SvTYPE(sv) == SVt_NULL) {
+        sv_upgrade(sv, SVt_IV);
+    } else if (SvTYPE(sv) != SVt_IV) {
+        SvREFCNT_dec_NN(sv);
+        sv = *slot = newSV_type(SVt_IV);
+    }
+    SvOK_off(sv);
+    SvRV_set(sv, referent);
+    SvROK_on(sv);
+    return sv;
+}
+
+/* What the slot refers to, or what holds that, for somebody to give up its count. */
+PERL_STATIC_INLINE SV *slot_given_up(SV **slot) {
+    SV *sv = *slot;
+    if (LIKELY(sv && SvREFCNT(sv) == 1 && SvFLAGS(sv) == (SVt_IV | SVf_ROK))) {
+        SV *referent = SvRV(sv);
+        SvRV_set(sv, NULL);
+        SvROK_off(sv);
+        return referent;
+    }
+    *slot = NULL;
+    return sv;
+}
+
 /* Writes into the string's buffer if it has one to itself; copy on write leaves it shared only while a copy lives. */
 PERL_STATIC_INLINE SV *slot_bytes(pTHX_ SV **slot, const char *ptr, size_t len) {
     SV *sv = slot_scalar(aTHX_ slot);

@@ -159,7 +159,8 @@ pub trait Calls {
 /// The argument scalars, kept from one run to the next.
 #[derive(Debug)]
 pub struct CallLoop {
-    slots: [*mut ffi::SV; ffi::MAX_SLOTS],
+    /// One more than arguments: the last is for what comes behind them.
+    slots: [*mut ffi::SV; ffi::MAX_SLOTS + 1],
 }
 
 struct Run<'c, C> {
@@ -171,7 +172,7 @@ impl CallLoop {
     /// No scalars yet.
     pub fn new() -> CallLoop {
         CallLoop {
-            slots: [ptr::null_mut(); ffi::MAX_SLOTS],
+            slots: [ptr::null_mut(); ffi::MAX_SLOTS + 1],
         }
     }
 
