@@ -879,7 +879,8 @@ L</seek($topic, $partition, $offset, [$cb])>.
 Delivers what is assigned, as it comes, until L</stop_consuming>: C<on_message> (or C<on_batch>) is called
 for what is there and for what is new, from the event loop, and of what is assigned later, too. It may be called at
 any time, also before the client is connected; once more it changes nothing. A broker is asked for
-the next records while those before are delivered, one answer ahead at the most. Delivering takes turns
+the next records before those that came are checked and delivered, one answer ahead at the most; of an answer one
+batch at a time is decompressed. Delivering takes turns
 with the event loop, and partitions that cannot be fetched from are tried again, as described under L</poll([$cb])>; where a
 position is out of range, consuming goes on at the earliest offset, and no callback hears of it.
 

@@ -9,8 +9,8 @@ use ScriptedBroker;
 use TestKafka;
 
 # Answers that are small on the wire and large in memory: 16 batches of less than a
-# kilobyte, each of which becomes 20 MB. Of one answer 256 MiB are decompressed, and a
-# batch more at the most.
+# kilobyte, each of which becomes 20 MB. Of what fetch gives 256 MiB are decompressed, and a
+# batch more at the most; a consumer has one batch of them in memory.
 
 use constant { BATCHES => 16, BYTES => 20_000_000, BATCHES_AT_ONCE => 14 };
 
@@ -25,16 +25,25 @@ my $broker = ScriptedBroker->new(on_request => sub {
         records => substr $log, length($batch) * ScriptedBroker::fetched($request)->{offset});
 });
 
+# The most memory that this process has had, in bytes.
+sub peak {
+    open my $status, '<', '/proc/self/status' or return;
+    return map { /^VmHWM:\s*(\d+)/ ? 1024 * $1 : () } <$status>;
+}
+
 subtest 'consuming' => sub {
     my @received;
+    my ($before) = peak();
     my $kafka = connected(brokers => $broker->address,
         on_message => sub { push @received, $_[2]; fail 'the length' if BYTES != length $_[4] });
     $kafka->assign([{ topic => 't' }]);
     fetch_all($kafka, \@received, BATCHES);
     is_deeply \@received, [0 .. BATCHES - 1], 'everything comes once and in order';
-    is_deeply [map { ScriptedBroker::fetched($_)->{offset} } ($broker->requests('Fetch'))[0, 1]],
-        [0, BATCHES_AT_ONCE], 'what is too much for one answer comes with the next';
-    is_deeply [errors($kafka)], [], 'which is no error';
+    is_deeply [errors($kafka)], [], 'without an error';
+    SKIP: {
+        skip 'no /proc', 1 unless defined $before;
+        cmp_ok +(peak())[0] - $before, '<', 4 * BYTES, 'and takes the memory of a batch and its value, however many an answer has';
+    }
 };
 
 subtest 'fetch' => sub {

@@ -52,6 +52,7 @@ sub new {
         unheard  => sub { $_[0]{fetcher}->listen_later },
         through  => sub { $_[0]->fetch_on },
         void     => \&void,
+        damaged  => sub { my ($self, @part) = @_; $self->{fetcher}->damaged(@part) },
     ));
     $ground{position} = $self->{position} = EV::Kafka::Consumer::Position->new(%ground, news => $self->_hears(
         resolved  => \&_resolved,

@@ -83,13 +83,20 @@ sub _take {
     my $is_stuck = !$code && $next == $from && $end > $from;
     $fetch->{progress} = 1 if $next > $from && (!$code || $code == CORRUPT_MESSAGE);
     push @{ $fetch->{stuck} }, $part if $is_stuck;
-    $cursor->succeeded unless $code || $is_stuck;
+    # What came is not checked yet.
+    $cursor->succeeded if $next == $from && !$code && !$is_stuck;
     $self->_refused($fetch, $part, $code) if $code && $is_next && !$cursor->is_resolving;
     return if $next == $from || !$self->{assigned}->is_current($assigned, $cursor);
     $cursor->took($from, $next, $epoch) if $is_next;
     @$part{qw(next epoch records)} = ($next, $epoch, $answer->[RECORD_COUNT]);
     $part->{backlog} = $end > $next;
     return $part;
+}
+
+# The batch at which the delivery of a part has come does not verify.
+sub damaged {
+    my ($self, $part, $node_id) = @_;
+    return $self->_refused({ node_id => $node_id }, $part, CORRUPT_MESSAGE);
 }
 
 # Where to go on is being asked for already while the position is looked up.
@@ -200,6 +207,10 @@ With C<loop>, C<outbox>, C<cluster>, C<offsets>, C<assigned>, C<position> and C<
 =head2 read($broker, $fetch, $fetched)
 
 Gives the parts of an L<EV::Kafka::Consumer::Broker>'s Fetch that have something to deliver.
+
+=head2 damaged($part, $node_id)
+
+What comes next of a part does not verify. By then the next Fetch has left.
 
 =head1 SEE ALSO
 

@@ -297,7 +297,10 @@ sub took {
 sub delivered {
     my ($self, $position, $epoch, $is_done) = @_;
     $self->{base} = $position;
-    $self->{ahead}-- if $is_done && $self->{ahead};
+    if ($is_done) {
+        $self->{ahead}-- if $self->{ahead};
+        $self->{failures} = 0;
+    }
     $self->{position_epoch} = $epoch if $epoch >= 0;
     delete @$self{qw(next base)} if defined $self->{next} && $self->{next} == $position;
     return $self->_has_changed;

@@ -32,7 +32,8 @@ use constant SLICE_MS => 5;
 
 # news: delivers, before it does; takes($node_id, $has_backlog) when a broker's answer begins;
 # unheard, when there is nobody to deliver to; through, when an answer has come to its end whose records the program
-# says it is done with.
+# says it is done with; void($cursor), what was fetched of a partition; damaged($part, $node_id), what comes next of it does
+# not verify.
 sub new {
     my ($class, %about) = @_;
     return bless {
@@ -236,6 +237,8 @@ sub _tell_of_end {
 }
 
 # With on_message_die => 'hold' native code also gives what the callback died of.
+use constant { DONE => 1, DAMAGED => -1 };
+
 sub _hand_over {
     my ($self, $part, $ms, $name, $code) = @_;
     my $assigned = $self->{assigned};
@@ -245,8 +248,10 @@ sub _hand_over {
         ? (deliver => $code, $ms, $stops, $in_progress)
         : (deliver_batches => $code, $ms, $self->{pool} ||= EV::Kafka::Fetched::Pool->new, $stops, $in_progress);
     # Nothing comes of it in a child that a handler has forked and returned in.
-    my ($is_done, @died) = $self->{outbox}->hand_over($assigned, hand_over => $part, @how) or return 1;
+    my ($outcome, @died) = $self->{outbox}->hand_over($assigned, hand_over => $part, @how) or return 1;
+    my $is_done = $outcome == DONE;
     $assigned->delivered($part, $is_done);
+    return $self->_is_damaged($part) if $outcome == DAMAGED;
     $self->_tell_of_end($part) if $is_done && $self->{options}{on_eof};
     $self->_hold_partition($part, $name, @died) if @died;
     return 1                                    if @died;
@@ -260,6 +265,22 @@ sub _is_through {
     if    ($is_done)               { $self->{news}->('through') }
     elsif ($in_progress->is_full) { $part->{cursor}->begins_no_more }
     return $is_done;
+}
+
+# The next Fetch left before that was found: what it brings is behind what is asked for once more.
+sub _is_damaged {
+    my ($self, $part) = @_;
+    my ($assigned, $cursor) = @$part{qw(assigned cursor)};
+    return 1 unless $self->{assigned}->is_current($assigned, $cursor) && $cursor->{generation} == $part->{generation};
+    $self->{news}->(void => $cursor);
+    # Where to go on may be what is being looked up; otherwise it comes to this again.
+    if ($cursor->is_resolving) {
+        $cursor->keep($part);
+        return 1;
+    }
+    $cursor->drop_fetched;
+    $self->{news}->(damaged => $part, $self->{current}{node_id});
+    return 1;
 }
 
 # A record that could not be worked on is the partition's next one until the program

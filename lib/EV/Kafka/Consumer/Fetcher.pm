@@ -191,6 +191,12 @@ sub _answered {
     return $self->fetch_on;
 }
 
+# What was being delivered does not verify: it is asked for once more.
+sub damaged {
+    my ($self, @part) = @_;
+    return $self->{answer}->damaged(@part);
+}
+
 # A fetch that left before poll was called, for positions that nobody wants any
 # more by now: poll has nothing of it.
 sub _is_void {
@@ -267,6 +273,10 @@ what a broker brought is being delivered.
 =head2 nodes_to_ask($waits), ask($node_id, [$round]), not_found($assigned, $cursor)
 
 The brokers to ask, for a round of C<poll> as well, which comes first; a position was looked up in vain.
+
+=head2 damaged($part, $node_id)
+
+What is next of a part of an answer, from that broker, does not verify.
 
 =head2 waits_for_leaders
 

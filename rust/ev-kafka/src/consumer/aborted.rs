@@ -23,8 +23,8 @@ impl AbortedTransactions {
         }
     }
 
-    /// Whether the next batch's records must be withheld.
-    pub fn withholds(&mut self, batch: &BatchHeader, records: &Records) -> bool {
+    /// Whether the next batch's records must be withheld. Of a control batch they are needed to tell.
+    pub fn withholds(&mut self, batch: &BatchHeader, marker: Option<&Records>) -> bool {
         if self.open.is_empty() && self.to_come.is_empty() {
             return false;
         }
@@ -36,11 +36,8 @@ impl AbortedTransactions {
             self.to_come.pop();
         }
         if batch.is_control() {
-            let marker = records
-                .iter()
-                .next()
-                .and_then(|record| record.control_type());
-            if marker == Some(ControlType::Abort) {
+            let record = marker.and_then(|records| records.iter().next());
+            if record.and_then(|record| record.control_type()) == Some(ControlType::Abort) {
                 self.open.remove(&batch.producer_id);
             }
             return true;

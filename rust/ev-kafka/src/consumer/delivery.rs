@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use kafka_wire::records::{RecordCursor, Records};
 use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
 use super::in_progress_xsubs::Records as InProgress;
+use super::rest::Rest;
 use crate::api::fetch::records::headers_ref;
 use crate::ev::coarse_ms;
 use crate::home::Home;
@@ -15,14 +15,6 @@ use crate::strings::Form;
 /// The most records in one call of `on_batch`. Their arrays are kept and filled again: more of them would not stay in the
 /// processor's cache, and a batch may have any number of records.
 const MAX_ROWS: usize = 1000;
-
-/// A batch that is to be delivered.
-pub struct ReadyBatch {
-    /// Its records.
-    pub records: Records,
-    /// The epoch of the leader that appended it.
-    pub epoch: i32,
-}
 
 /// How far the delivery of a partition has come. The record that is being delivered counts.
 pub struct Progress {
@@ -47,6 +39,13 @@ impl Progress {
         }
     }
 
+    /// All before this has been delivered, and handled.
+    pub fn comes_to(&self, offset: i64, epoch: i32) {
+        self.position.set(offset);
+        self.epoch.set(epoch);
+        self.handle();
+    }
+
     /// The callback has died, and its records are not done with.
     pub fn undo(&self) {
         let (_, epoch) = self.handled.get();
@@ -58,44 +57,6 @@ impl Progress {
     #[inline]
     pub fn handle(&self) {
         self.handled.set((self.position.get(), self.epoch.get()));
-    }
-}
-
-/// What is left to deliver of a partition.
-pub struct Rest {
-    /// The first offset that was asked for: the first batch may begin before it.
-    from: i64,
-    batches: std::vec::IntoIter<ReadyBatch>,
-    current: Option<ReadyBatch>,
-    cursor: RecordCursor,
-}
-
-impl Rest {
-    /// All of it.
-    pub fn new(from: i64, batches: Vec<ReadyBatch>) -> Rest {
-        Rest {
-            from,
-            batches: batches.into_iter(),
-            current: None,
-            cursor: RecordCursor::default(),
-        }
-    }
-
-    /// Moves to the batch that the next record comes from. False at the end.
-    #[inline]
-    pub fn advance(&mut self) -> bool {
-        loop {
-            match &self.current {
-                Some(current) if current.records.has_next(&self.cursor) => return true,
-                _ => {}
-            }
-            self.current = self.batches.next();
-            self.cursor = RecordCursor::default();
-            match &self.current {
-                Some(current) => current.records.skip_to(&mut self.cursor, self.from),
-                None => return false,
-            }
-        }
     }
 }
 
@@ -162,8 +123,8 @@ impl Calls for MessageCalls {
         if room_of(&self.in_progress) == 0 || self.pause.is_due() || !self.rest.advance() {
             return None;
         }
-        let batch = self.rest.current.as_ref()?;
-        let record = batch.records.next_at(&mut self.rest.cursor)?;
+        let (batch, cursor) = self.rest.current()?;
+        let record = batch.records.next_at(cursor)?;
         if let Some(in_progress) = &self.in_progress {
             in_progress.0.borrow_mut().begin(record.offset, batch.epoch);
         }
@@ -212,10 +173,7 @@ impl Calls for BatchCalls {
         let in_progress = &self.in_progress;
         let (perl, progress, form) = (self.perl, &self.progress, self.form);
         let strings = form.strings;
-        let Rest {
-            current, cursor, ..
-        } = &mut self.rest;
-        let batch = current.as_ref()?;
+        let (batch, cursor) = self.rest.current()?;
         slots.shared(&self.topic);
         slots.int(self.partition);
         slots.rows(&mut self.rows, |sink| {

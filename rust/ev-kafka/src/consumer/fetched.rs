@@ -1,17 +1,20 @@
-//! A Fetch answer, checked and ready to be delivered.
+//! A Fetch answer, of which the headers of batches are read, so that the next Fetch may leave, and the rest when it is
+//! delivered.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
+use kafka_wire::records::{Batch, BatchError, RecordBatches};
 use perl_xs::{CallLoop, Calls, Flow, Native, Outcome, Perl, Rows, Sv};
 
 use super::aborted::AbortedTransactions;
-use super::delivery::{BatchCalls, MessageCalls, Pause, Progress, ReadyBatch, Rest};
+use super::delivery::{BatchCalls, MessageCalls, Pause, Progress};
 use super::in_progress_xsubs::Records as InProgress;
+use super::rest::{open, Rest};
 use super::session::{Place, Session};
-use crate::api::fetch::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
+use crate::api::fetch::batches::{or_corrupt, Unpacking};
 use crate::arguments::NO_LEADER_EPOCH;
 use crate::strings::Form;
 
@@ -37,6 +40,8 @@ pub enum Delivered {
         /// Nothing is left.
         is_done: bool,
     },
+    /// The next batch does not verify.
+    Damaged,
     /// With [`OnDie::Stop`]: what the callback died of.
     Died(Sv),
     /// The process ends.
@@ -68,13 +73,14 @@ pub struct Partition {
     pub topic: Bytes,
     /// The partition's number.
     pub partition: i32,
-    /// The broker's, or 2 (CORRUPT_MESSAGE) when a batch did not verify.
+    /// The broker's, or 2 (CORRUPT_MESSAGE) when there is something that is no batch.
     pub error_code: i16,
     /// The offset after the last record that all in-sync replicas have.
     pub high_watermark: i64,
     /// The offset before which every transaction has ended; -1 when the broker did not say.
     pub last_stable_offset: i64,
-    /// Where to go on after what is here: behind the last whole batch, whatever compaction left of it.
+    /// Where to go on after what is here: behind the last whole batch, whatever compaction left of it. Nothing vouches for it
+    /// until all of them have been delivered.
     pub next_offset: i64,
     /// The epoch of the leader that appended the last whole batch; -1 without one.
     pub last_epoch: i32,
@@ -114,21 +120,21 @@ impl Native for Pool {
 }
 
 impl Fetched {
-    /// Verifies and decompresses the batches of an answer. Partitions that were not asked for are left out.
+    /// Finds the batches of an answer. Partitions that were not asked for are left out.
     pub fn new(
         response: FetchResponse,
         session: &Session,
         reader: Reader,
-        unpacking: &Unpacking,
+        unpacking: &Rc<Unpacking>,
     ) -> Fetched {
         let mut partitions = Vec::new();
-        let mut budget = Budget::new(unpacking);
+        unpacking.borrow_mut().trim();
         let passed_over = session.passed_over(&response);
         for topic in response.responses {
             for data in topic.partitions {
                 if let Some(from) = session.offset(&topic.topic, data.partition_index) {
                     let mut partition = Partition::new(topic.topic.clone(), &data, from);
-                    partition.read(data, reader.read_committed, &mut budget);
+                    partition.read(data, reader.read_committed, unpacking);
                     partitions.push(partition);
                 }
             }
@@ -211,9 +217,7 @@ impl Fetched {
 
     fn after_calls(&self, index: usize, rest: Rest, next: i64, outcome: Outcome) -> Delivered {
         match outcome {
-            Outcome::Returned => Delivered::Paused {
-                is_done: self.put_back(index, rest, next),
-            },
+            Outcome::Returned => self.put_back(index, rest, next),
             Outcome::Died(error) => {
                 if let Some(partition) = self.partitions.borrow().get(index) {
                     partition.progress.undo();
@@ -256,20 +260,27 @@ impl Fetched {
         Some((taken, partition.rest.take()?))
     }
 
-    /// Whether nothing is left to deliver.
-    fn put_back(&self, index: usize, mut rest: Rest, next_offset: i64) -> bool {
+    /// What is left is kept.
+    fn put_back(&self, index: usize, rest: Rest, next_offset: i64) -> Delivered {
         let mut partitions = self.partitions.borrow_mut();
         let Some(partition) = partitions.get_mut(index) else {
-            return true;
+            return Delivered::Paused { is_done: true };
         };
-        if rest.advance() {
+        if rest.is_damaged() {
+            if let Some((offset, epoch)) = rest.behind() {
+                partition.progress.comes_to(offset, epoch);
+            }
             partition.rest = Some(rest);
-            return false;
+            return Delivered::Damaged;
         }
-        partition.progress.position.set(next_offset);
-        partition.progress.epoch.set(partition.last_epoch);
-        partition.progress.handle();
-        true
+        if rest.has_more() {
+            partition.rest = Some(rest);
+            return Delivered::Paused { is_done: false };
+        }
+        partition
+            .progress
+            .comes_to(next_offset, partition.last_epoch);
+        Delivered::Paused { is_done: true }
     }
 }
 
@@ -298,44 +309,52 @@ impl Partition {
         }
     }
 
-    fn read(&mut self, data: PartitionData, read_committed: bool, budget: &mut Budget<'_>) {
+    /// Up to what is no batch.
+    fn read(&mut self, data: PartitionData, read_committed: bool, unpacking: &Rc<Unpacking>) {
         let from = self.next_offset;
         let aborted = data.aborted_transactions.filter(|_| read_committed);
-        let aborted = AbortedTransactions::new(aborted.unwrap_or_default());
-        let ready = self.ready(data.records.unwrap_or_default(), aborted, budget);
-        self.record_count = ready.iter().map(|batch| batch.records.len()).sum();
-        self.rest = Some(Rest::new(from, ready));
-    }
-
-    /// The batches to deliver, up to the first one that does not verify, or that the budget has nothing left for.
-    fn ready(
-        &mut self,
-        bytes: Bytes,
-        mut aborted: AbortedTransactions,
-        budget: &mut Budget<'_>,
-    ) -> Vec<ReadyBatch> {
-        let mut ready = Vec::new();
-        let mut batches = VerifiedBatches::new(bytes, budget);
-        for verified in &mut batches {
-            let Ok((batch, records)) = verified else {
-                self.error_code = or_corrupt(self.error_code);
-                break;
-            };
-            let epoch = batch.partition_leader_epoch;
-            let next_offset = batch.next_offset();
-            let withheld = aborted.withholds(&batch, &records);
-            // A broker sends from the start of a batch, or of what compaction has put together; all of it may lie
-            // before the position.
-            if next_offset <= self.next_offset {
-                continue;
-            }
-            self.next_offset = next_offset;
-            self.last_epoch = epoch;
-            // A transaction's markers are the coordinator's, not the application's.
-            if !withheld && !batch.is_control() {
-                ready.push(ReadyBatch { records, epoch });
+        let mut aborted = AbortedTransactions::new(aborted.unwrap_or_default());
+        let mut sealed = Vec::new();
+        for batch in RecordBatches::new(data.records.unwrap_or_default()) {
+            let kept = batch.and_then(|batch| self.take(batch, &mut aborted, unpacking));
+            match kept {
+                Ok(kept) => sealed.extend(kept),
+                Err(_) => {
+                    self.error_code = or_corrupt(self.error_code);
+                    break;
+                }
             }
         }
-        ready
+        let counts = sealed.iter().map(|batch| batch.record_count as usize);
+        self.record_count = counts.sum();
+        self.rest = Some(Rest::new(from, sealed, unpacking.clone()));
+    }
+
+    /// Gives the batch if there is anything to deliver of it. Otherwise nobody looks at it any more, and it is checked here.
+    fn take(
+        &mut self,
+        batch: Batch,
+        aborted: &mut AbortedTransactions,
+        unpacking: &Unpacking,
+    ) -> Result<Option<Batch>, BatchError> {
+        // A transaction's markers are the coordinator's, not the application's.
+        let marker = match batch.is_control() {
+            true => Some(open(&batch, unpacking)?),
+            false => None,
+        };
+        let is_withheld = aborted.withholds(&batch, marker.as_ref());
+        let next_offset = batch.next_offset();
+        // A broker sends from the start of a batch, or of what compaction has put together; all of it may lie before
+        // the position.
+        let is_behind = next_offset > self.next_offset;
+        let is_read = is_behind && !is_withheld && marker.is_none() && batch.record_count > 0;
+        if !is_read && marker.is_none() {
+            open(&batch, unpacking)?;
+        }
+        if is_behind {
+            self.next_offset = next_offset;
+            self.last_epoch = batch.partition_leader_epoch;
+        }
+        Ok(is_read.then_some(batch))
     }
 }

@@ -6,6 +6,7 @@ mod delivery;
 mod fetched;
 mod in_progress;
 mod in_progress_xsubs;
+mod rest;
 mod seen;
 mod session;
 mod session_xsubs;

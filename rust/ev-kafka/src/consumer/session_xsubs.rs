@@ -140,7 +140,7 @@ fn result(
     answer: &Answer,
     session: &Rc<FetchSession>,
     reader: Reader,
-    unpacking: &Unpacking,
+    unpacking: &Rc<Unpacking>,
 ) -> Built {
     let (response, read) = decode::<FetchResponse>(answer);
     let throttle_time_ms = response.throttle_time_ms;

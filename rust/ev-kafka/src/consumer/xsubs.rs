@@ -6,6 +6,9 @@ use super::fetched::{Delivered, Fetched, Handing, OnDie, Pool};
 use super::in_progress_xsubs::Records as InProgress;
 use crate::api::result::object;
 
+/// What [`deliver`] gives before a batch that does not verify.
+const DAMAGED: i64 = -1;
+
 pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Fetched::partitions",
@@ -115,6 +118,7 @@ fn handing(frame: &Frame<'_>, ms: usize, stops: usize) -> Result<Handing, Croak>
 fn answer(frame: &mut Frame<'_>, delivered: Delivered) -> Result<(), Croak> {
     match delivered {
         Delivered::Paused { is_done } => frame.ret_int(i64::from(is_done)),
+        Delivered::Damaged => frame.ret_int(DAMAGED),
         Delivered::Died(error) => {
             frame.ret_int(0);
             frame.ret(error);
@@ -124,8 +128,8 @@ fn answer(frame: &mut Frame<'_>, delivered: Delivered) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `my ($is_done, @died) = $fetched->deliver($index, $on_message, $budget_ms, $stops, $in_progress)`: whether nothing is left
-/// to deliver of the partition. With a true `$stops` also what `$on_message` died of; its record counts as not delivered then.
+/// `my ($outcome, @died) = $fetched->deliver($index, $on_message, $budget_ms, $stops, $in_progress)`: 1 when nothing is left to
+/// deliver of the partition, 0 when something is, -1 when that does not verify. With a true `$stops` also what `$on_message` died of; its record counts as not delivered then.
 /// With an EV::Kafka::InProgress each record is put in there, as long as there is room.
 fn deliver(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let index = index_of(frame, "deliver")?;
