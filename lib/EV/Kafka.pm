@@ -1579,6 +1579,15 @@ How many requests have not been answered.
 A hash of API keys and the highest version of each that the broker speaks; undef
 before it has said so.
 
+=head3 features
+
+    # { epoch => 12, finalized => { 'group.version' => 1, ... }, supported => { 'group.version' => [0, 1], ... } }
+
+What the broker said of features (KIP-584) when the connection was made: the levels that its cluster has agreed
+on, and the lowest and highest level that the broker can have. A feature that is not among the C<finalized> ones is
+switched off. Undef when it said nothing: brokers before Kafka 2.4 do not, and a connection that is
+not a client's does not ask.
+
 =head3 on_error([$cb])
 
 Sets what is called, with a text, when the connection fails. As with the next two,

@@ -405,7 +405,7 @@ subtest 'what a broker does not offer' => sub {
 
 subtest 'what the cluster has not agreed on' => sub {
     my $mock = cluster();
-    $mock->fault(api => 'ConsumerGroupHeartbeat', error => 35, times => undef);
+    $mock->feature('group.version', 0);
     my $kafka = connected(brokers => $mock->bootstrap);
     $kafka->subscribe('orders', group_id => 'g', group_protocol => 'consumer');
     wait_until { errors($kafka) } 'an error';

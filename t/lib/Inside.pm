@@ -36,6 +36,9 @@ sub transaction_state { my ($kafka) = @_; my $open = $kafka->{transactions}{open
 # Seconds after which a client tells why it waits.
 sub tell_of_waits_after { my ($seconds) = @_; no warnings 'once'; $EV::Kafka::Waits::PATIENCE = $seconds; return }
 
+# The level of a feature that the brokers have agreed on, as far as the client knows.
+sub feature { my ($kafka, $name) = @_; return $kafka->{cluster}->feature($name) }
+
 # --- metadata -----------------------------------------------------------------------
 
 # Asks for the metadata of all topics.

@@ -8,7 +8,7 @@ use Socket qw(SOMAXCONN);
 
 # A broker that does what a test says, on a port of loopback, in the old and
 # simple versions of the protocol:
-#   Produce 3, Fetch 4, ListOffsets 1, Metadata 1, ApiVersions 0.
+#   Produce 3, Fetch 4, ListOffsets 1, Metadata 1, ApiVersions 0 (whichever version is asked for).
 # api_versions => { key => [min, max] } are further ones that it offers.
 # on_request gets ($broker, $connection, \%request) and returns the body of the
 # answer, or undef to answer later or never.
@@ -73,7 +73,10 @@ sub handle {
     my ($self, $connection, $frame) = @_;
     my ($api, $version, $id, $client, $body) = unpack 'n n N n/a* a*', $frame;
     my %request = (api => $API{$api} // $api, version => $version, id => $id, client_id => $client, body => $body);
-    return $self->answer($connection, \%request, $self->api_versions) if $api == 18;
+    if ($api == 18) {
+        push @{ $self->{handshakes} }, \%request;
+        return $self->answer($connection, \%request, $self->api_versions);
+    }
     push @{ $self->{requests} }, \%request;
     my $answer = $self->{on_request}->($self, $connection, \%request);
     $answer = $self->metadata if !defined $answer && $api == 3 && !$request{held};

@@ -6,6 +6,7 @@ use lib 't/lib';
 
 use EV::Kafka;
 use EV::Kafka::Cluster::Control;
+use EV::Kafka::Cluster::Features;
 use EV::Kafka::Cluster::Topics;
 use EV::Kafka::Outbox;
 use SetLoop;
@@ -23,6 +24,7 @@ use SetLoop;
     sub on_error        { $_[0]{on_error} = $_[1]; return }
     sub on_disconnect   { $_[0]{on_disconnect} = $_[1]; return }
     sub disconnect      { my ($self) = @_; $self->{is_up} = 0; $self->{on_disconnect}->(); return }
+    sub features        { return $_[0]{features} }
     sub _metadata       { my ($self, @asked) = @_; push @{ $self->{asked} }, \@asked; return }
     sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }
 
@@ -64,13 +66,15 @@ sub controlled {
     my $topics  = EV::Kafka::Cluster::Topics->new(\%options);
     $topics->clear;
     $topics->adopt({ brokers => [map { { node_id => $_, host => "h$_", port => 9092 } } @node_ids], topics => [] });
-    my $had = { options => \%options, loop => SetLoop->new, connector => TestConnector->new, said => [] };
+    my $had = { options => \%options, loop => SetLoop->new, connector => TestConnector->new,
+        features => EV::Kafka::Cluster::Features->new, said => [] };
     $had->{control} = EV::Kafka::Cluster::Control->new(
         loop      => $had->{loop},
         outbox    => EV::Kafka::Outbox->new($had->{loop}, {}, sub { 0 }),
         options   => \%options,
         topics    => $topics,
         connector => $had->{connector},
+        features  => $had->{features},
         published => \%options,
         notify    => sub { my ($event, @about) = @_; push @{ $had->{said} }, [$event, @about] },
     );

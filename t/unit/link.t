@@ -5,6 +5,7 @@ use Test::More;
 use lib 't/lib';
 
 use EV::Kafka;
+use EV::Kafka::Cluster::Features;
 use EV::Kafka::Cluster::Link;
 use EV::Kafka::Cluster::Topics;
 use EV::Kafka::Outbox;
@@ -31,6 +32,7 @@ use SetLoop;
     sub _unanswered_for { my ($self) = @_; return $self->{unanswered_for} }
     sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }
     sub _patience     { }
+    sub features      { return $_[0]{features} }
     sub _doubt        { my ($self, $is_doubted) = @_; $self->{is_doubted} = $is_doubted; return }
 
     sub up         { my ($self) = @_; @$self{qw(is_up idle)} = (1, 0); $self->{on_connect}->(); return }
@@ -49,7 +51,8 @@ sub linked {
     my (%about) = @_;
     my $topics = EV::Kafka::Cluster::Topics->new({});
     $topics->adopt({ brokers => [{ node_id => 1, host => 'h', port => 9092 }], topics => [] });
-    my $had = { topics => $topics, loop => SetLoop->new, conn => TestConn->new, said => [] };
+    my $had = { topics => $topics, loop => SetLoop->new, conn => TestConn->new,
+        features => EV::Kafka::Cluster::Features->new, said => [] };
     $had->{outbox} = EV::Kafka::Outbox->new($had->{loop}, { on_notice => sub { push @{ $had->{said} }, 'notice' } }, sub { 0 });
     my %options = (request_timeout => 30, fetch_max_wait_ms => 500, %{ delete $about{options} || {} });
     $had->{link} = EV::Kafka::Cluster::Link->new(
@@ -58,6 +61,7 @@ sub linked {
         loop      => $had->{loop},
         outbox    => $had->{outbox},
         options   => \%options,
+        features  => $had->{features},
         topics    => $topics,
         connector => $had->{conn},
         notify    => sub { my ($event, undef, @about) = @_; push @{ $had->{said} }, join ' ', $event, @about },

@@ -4,6 +4,7 @@ use warnings;
 
 use EV::Kafka::Cluster::Connector;
 use EV::Kafka::Cluster::Control;
+use EV::Kafka::Cluster::Features;
 use EV::Kafka::Cluster::Links;
 use EV::Kafka::Cluster::Metadata;
 use EV::Kafka::Cluster::Topics;
@@ -14,6 +15,7 @@ use EV::Kafka::Partitions;
 # The cluster as a client sees it: which topics there are, who leads them, the connections to
 # brokers, and what waits for one of these. Its state lies in its parts:
 #   topics     what is known of brokers, topics and leaders
+#   features   what the brokers have agreed on
 #   waiting    operations that wait for metadata, a leader or a connection
 #   connector  makes connections
 #   links      connections to brokers
@@ -37,7 +39,8 @@ sub new {
     my %ground = (map({ $_ => $about{$_} } qw(loop outbox options)), published => $about{options});
     $self->{topics}    = EV::Kafka::Cluster::Topics->new($about{options});
     $self->{topics}->clear;
-    $ground{topics}    = $self->{topics};
+    $self->{features}  = EV::Kafka::Cluster::Features->new;
+    $ground{$_}        = $self->{$_} for qw(topics features);
     $self->{waiting}   = EV::Kafka::Cluster::Waiting->new(%ground, tells => $about{tells});
     $self->{connector} = EV::Kafka::Cluster::Connector->new(%ground, tells => $about{tells});
     $ground{connector} = $self->{connector};
@@ -57,6 +60,7 @@ sub is_known         { my ($self, @wanted) = @_; return $self->{topics}->is_know
 sub trouble          { my ($self, @wanted) = @_; return $self->{topics}->trouble(@wanted) }
 sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_gone(@partition) }
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
+sub feature          { my ($self, $name) = @_; return $self->{features}->level($name) }
 sub partition_counts { return $_[0]{topics}->partition_counts }
 sub topic_names      { return $_[0]{topics}->topic_names }
 sub brokers          { return $_[0]{topics}->brokers }
@@ -372,6 +376,10 @@ Which topics and partitions there are.
 =head2 brokers, broker($node_id), add_broker($node_id, $host, $port), controller
 
 The brokers, and which of them controls the cluster. All is as L<EV::Kafka::Cluster::Topics> has it.
+
+=head2 feature($name)
+
+The level of a feature that the brokers have agreed on, as L<EV::Kafka::Cluster::Features> has it.
 
 =head2 trouble($topic, [$partition])
 

@@ -734,6 +734,16 @@ them.
 Changes which versions of an API are advertised and taken, by all brokers or by
 one, to stand for older ones. C<undef> takes the API away.
 
+=head2 feature
+
+    my $level = $mock->feature('group.version');
+    $mock->feature('group.version', 0);
+
+The level of a feature that the brokers have agreed on (KIP-584), 0 for none; with a level it is changed, and the one before
+is returned. A new cluster has C<group.version> at 1; without it
+members of the consumer protocol are refused. Brokers tell features when a connection is made: those that are
+open hear nothing of a change.
+
 =head2 request_count
 
     my $count = $mock->request_count('Fetch');

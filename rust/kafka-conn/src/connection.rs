@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::error::{ConnectionError, SendError, VersionError};
 use crate::event::{Event, SaltingId, State, Token, TokenRequestId};
+use crate::handshake::Introduction;
 use crate::inflight::Pending;
 use crate::link::{Ending, Link, Stage};
 use crate::sasl::{SaltedPassword, SaslSettings};
@@ -23,7 +24,7 @@ use crate::session::Outgoing;
 use crate::stats::Stats;
 use crate::tls::TlsSettings;
 use crate::transmit::Transmit;
-use crate::versions::{self, ApiVersions};
+use crate::versions::{self, ApiVersions, Features};
 
 use self::authentication::Authentication;
 
@@ -41,7 +42,7 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 /// It does no I/O and reads no clock. Its methods are of four kinds:
 ///
 /// * **Getters** tell how things stand: [`state`](Self::state), [`pending`](Self::pending),
-///   [`api_versions`](Self::api_versions), [`version`](Self::version),
+///   [`api_versions`](Self::api_versions), [`features`](Self::features), [`version`](Self::version),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
 ///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words),
 ///   [`is_unsent`](Self::is_unsent), [`has_events`](Self::has_events), [`stats`](Self::stats).
@@ -56,7 +57,7 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 ///   [`send_small`](Self::send_small), [`send_oneway`](Self::send_oneway),
 ///   [`send_unanswered`](Self::send_unanswered), [`throttle`](Self::throttle),
 ///   [`set_auto_reconnect`](Self::set_auto_reconnect), [`set_client_id`](Self::set_client_id),
-///   [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
+///   [`set_introduction`](Self::set_introduction), [`set_tls`](Self::set_tls), [`set_sasl`](Self::set_sasl),
 ///   [`provide_token`](Self::provide_token), [`provide_salted`](Self::provide_salted),
 ///   [`count`](Self::count), [`go_on_counting`](Self::go_on_counting),
 ///   [`tell_of_throttling`](Self::tell_of_throttling), [`throttled`](Self::throttled).
@@ -99,7 +100,9 @@ pub struct Connection {
     /// The last error was none that every attempt would meet with.
     may_connect_again: bool,
     backoff: Backoff,
+    introduction: Option<Introduction>,
     api_versions: Option<ApiVersions>,
+    features: Option<Features>,
     next_token: Token,
     /// Of the requests that the last loss has failed, the first that was not sent.
     first_unsent: Option<Token>,
@@ -154,7 +157,9 @@ impl Connection {
             auto_reconnect: false,
             may_connect_again: true,
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
+            introduction: None,
             api_versions: None,
+            features: None,
             next_token: 1,
             first_unsent: None,
             stats: None,
@@ -184,6 +189,13 @@ impl Connection {
     /// loss, until the next attempt.
     pub fn api_versions(&self) -> Option<&ApiVersions> {
         self.api_versions.as_ref()
+    }
+
+    /// What the broker told of features in the handshake, if it did; see
+    /// [`set_introduction`](Self::set_introduction). Readable for as long as
+    /// [`api_versions`](Self::api_versions).
+    pub fn features(&self) -> Option<&Features> {
+        self.features.as_ref()
     }
 
     /// The version to speak for `api`: the highest that both sides know, or
@@ -304,6 +316,12 @@ impl Connection {
     /// Sets the client id of the requests that follow.
     pub fn set_client_id(&mut self, client_id: Bytes) {
         self.client_id = client_id;
+    }
+
+    /// How to introduce oneself on the connections that are made from now on (KIP-511); `None` asks for no more
+    /// than every broker answers, and tells nothing of features.
+    pub fn set_introduction(&mut self, introduction: Option<Introduction>) {
+        self.introduction = introduction;
     }
 
     /// Encrypts the connections that are made from now on; `None` makes them plain. The one that
@@ -591,7 +609,7 @@ impl Connection {
                             body,
                         });
                     }
-                    None => self.continue_handshake(body, heard_at),
+                    None => self.continue_handshake(request.version, body, heard_at),
                 },
                 Ok(None) => return None,
                 Err(ending) => self.lose(ending, heard_at),

@@ -3,17 +3,21 @@
 use bytes::Bytes;
 use kafka_wire::messages::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_wire::messages::sasl_handshake::SaslHandshakeRequest;
-use kafka_wire::{ApiKey, Message, Writer};
+use kafka_wire::{ApiKey, ErrorCode, Message, Writer};
 use zeroize::Zeroizing;
 
 use crate::error::{ConnectionError, SendError};
 use crate::event::State;
 use crate::secret::Secret;
-use crate::versions::ApiVersions;
+use crate::versions::{ApiVersions, Features};
 
-/// ApiVersions is asked at version 0: every broker knows it, and later ones add nothing that
-/// this client uses.
-const API_VERSIONS_VERSION: i16 = 0;
+/// ApiVersions of who does not introduce itself: every broker knows it.
+const ANONYMOUS: i16 = 0;
+/// ApiVersions with the client's name (KIP-511). Version 3 has that too, but leaves out those of the broker's
+/// features whose lowest level is 0.
+const NAMED: i16 = 4;
+/// The first version of ApiVersions with features, and with compact lengths (KIP-482).
+const FIRST_WITH_FEATURES: i16 = 3;
 /// From version 1 on the mechanism's messages travel in SaslAuthenticate; after version 0 they
 /// would follow bare (KIP-152).
 pub(crate) const SASL_HANDSHAKE_VERSION: i16 = 1;
@@ -51,13 +55,38 @@ pub(crate) struct Question {
     pub(crate) body: Writer,
 }
 
+/// How a client introduces itself to a broker (KIP-511). Name and version are letters and digits, with dots
+/// and hyphens between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The name of the client library.
+    pub software_name: Bytes,
+    /// The version of the client library.
+    pub software_version: Bytes,
+}
+
 impl Question {
-    pub(crate) fn api_versions() -> Result<Self, SendError> {
-        Self::new(
-            ApiKey::ApiVersions,
-            API_VERSIONS_VERSION,
-            &ApiVersionsRequest::default(),
-        )
+    /// ApiVersions, as every connection asks first.
+    pub(crate) fn api_versions(introduction: Option<&Introduction>) -> Result<Self, SendError> {
+        let version = match introduction {
+            None => ANONYMOUS,
+            Some(_) => NAMED,
+        };
+        Self::api_versions_at(version, introduction)
+    }
+
+    /// The same at a version that the broker knows.
+    pub(crate) fn api_versions_at(
+        version: i16,
+        introduction: Option<&Introduction>,
+    ) -> Result<Self, SendError> {
+        let request =
+            introduction.map_or_else(ApiVersionsRequest::default, |who| ApiVersionsRequest {
+                client_software_name: who.software_name.clone(),
+                client_software_version: who.software_version.clone(),
+                ..Default::default()
+            });
+        Self::new(ApiKey::ApiVersions, version, &request)
     }
 
     pub(crate) fn sasl_handshake(mechanism: &str) -> Result<Self, SendError> {
@@ -97,18 +126,78 @@ pub(crate) fn sasl_authenticate(message: &Secret, version: i16) -> Zeroizing<Vec
     body
 }
 
-/// What the broker speaks.
-pub(crate) fn api_versions_answer(body: Bytes) -> Result<ApiVersions, ConnectionError> {
-    let (answer, truncated) = ApiVersionsResponse::decode_partial(body, API_VERSIONS_VERSION);
+/// What a broker has said of itself.
+pub(crate) struct Offer {
+    pub(crate) versions: ApiVersions,
+    /// None where it was asked, or has answered, at a version without them.
+    pub(crate) features: Option<Features>,
+}
+
+/// What follows from an answer to ApiVersions.
+pub(crate) enum Verdict {
+    Offer(Offer),
+    /// It is to be asked again, at this version.
+    AskAt(i16),
+}
+
+/// Reads the answer to ApiVersions, asked at that version.
+pub(crate) fn api_versions_answer(body: Bytes, asked: i16) -> Result<Verdict, ConnectionError> {
+    let version = if is_laid_out_as_version_0(&body, asked) {
+        ANONYMOUS
+    } else {
+        asked
+    };
+    let (answer, truncated) = ApiVersionsResponse::decode_partial(body, version);
     // First the code: with one, brokers need not say anything else.
-    if answer.error_code != 0 {
-        return Err(ConnectionError::ApiVersions(answer.error_code));
+    match answer.error_code {
+        0 if truncated => return Err(ConnectionError::MalformedApiVersions),
+        0 => {}
+        code if code == ErrorCode::UnsupportedVersion.code() && asked > ANONYMOUS => {
+            return Ok(Verdict::AskAt(next_version(&answer, asked)));
+        }
+        code => return Err(ConnectionError::ApiVersions(code)),
     }
-    if truncated {
-        return Err(ConnectionError::MalformedApiVersions);
-    }
+    let features = (version >= FIRST_WITH_FEATURES).then(|| features(&answer));
     let range = |api: ApiVersion| (api.api_key, (api.min_version, api.max_version));
-    Ok(answer.api_keys.into_iter().map(range).collect())
+    Ok(Verdict::Offer(Offer {
+        versions: answer.api_keys.into_iter().map(range).collect(),
+        features,
+    }))
+}
+
+/// Some answer every version as version 0, and all do so when they do not know the version (KIP-511). There the
+/// list's length begins with a zero byte; a compact one never does, unless it is null.
+fn is_laid_out_as_version_0(body: &[u8], asked: i16) -> bool {
+    asked >= FIRST_WITH_FEATURES && body.get(2) == Some(&0)
+}
+
+/// From Kafka 2.4 on brokers say which versions they know; older ones say nothing. Those between 0 and the first
+/// with names have nothing to tell.
+fn next_version(answer: &ApiVersionsResponse, asked: i16) -> i16 {
+    let own = ApiKey::ApiVersions.key();
+    let known = answer.api_keys.iter().find(|api| api.api_key == own);
+    let highest = known.map_or(ANONYMOUS, |api| api.max_version.min(asked - 1));
+    if highest < FIRST_WITH_FEATURES {
+        ANONYMOUS
+    } else {
+        highest
+    }
+}
+
+fn features(answer: &ApiVersionsResponse) -> Features {
+    Features {
+        epoch: answer.finalized_features_epoch,
+        finalized: answer
+            .finalized_features
+            .iter()
+            .map(|feature| (feature.name.clone(), feature.max_version_level))
+            .collect(),
+        supported: answer
+            .supported_features
+            .iter()
+            .map(|f| (f.name.clone(), (f.min_version, f.max_version)))
+            .collect(),
+    }
 }
 
 #[cfg(test)]

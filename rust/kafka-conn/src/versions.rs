@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use kafka_wire::ApiKey;
 
 use crate::error::VersionError;
@@ -9,6 +10,17 @@ use crate::error::VersionError;
 /// What a broker advertised: API key to lowest and highest version. Keys that this client does
 /// not know are kept too.
 pub type ApiVersions = BTreeMap<i16, (i16, i16)>;
+
+/// What a broker tells of its own features and of those that its cluster has agreed on (KIP-584).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Grows with every change of what is agreed on; -1 when the broker does not know.
+    pub epoch: i64,
+    /// By name the level that the cluster has agreed on. What is not in here has none.
+    pub finalized: BTreeMap<Bytes, i16>,
+    /// By name the lowest and the highest level that the broker can have.
+    pub supported: BTreeMap<Bytes, (i16, i16)>,
+}
 
 /// The highest version in both sides' range; the API's fallback when the broker did not
 /// advertise it.

@@ -28,7 +28,7 @@ use std::ops::RangeInclusive;
 ///   [`handle`](Self::handle) a request.
 /// - **Mischief**: [`fault`](Self::fault), [`stop_broker`](Self::stop_broker),
 ///   [`set_leader`](Self::set_leader), [`set_coordinator`](Self::set_coordinator),
-///   [`set_api_versions`](Self::set_api_versions).
+///   [`set_api_versions`](Self::set_api_versions), [`set_feature`](Self::set_feature).
 /// - **What to do next**: [`poll`](Self::poll) for answers that were waiting, to be called after
 ///   anything above and when [`next_timeout`](Self::next_timeout) comes.
 ///
@@ -150,6 +150,17 @@ impl Cluster {
             None => table.remove(&api),
         };
         Ok(())
+    }
+
+    /// Has the cluster agree on a level of a feature (KIP-584); 0 takes it back. Connections that are open hear
+    /// nothing of it.
+    pub fn set_feature(&mut self, name: &[u8], level: i16) {
+        self.state.features.set(name, level);
+    }
+
+    /// The level that the cluster has agreed on; 0 for none.
+    pub fn feature(&self, name: &[u8]) -> i16 {
+        self.state.features.level(name)
     }
 
     /// Stops a broker: its connections are closed and its partitions move to another replica.

@@ -27,6 +27,7 @@ mod connections;
 mod coordinators;
 mod error;
 mod fault;
+mod features;
 mod fetch_sessions;
 mod framing;
 mod groups;

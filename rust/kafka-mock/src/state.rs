@@ -9,6 +9,7 @@ use crate::config::ClusterConfig;
 use crate::coordinators::ChosenCoordinators;
 use crate::error::ClusterError;
 use crate::fault::FaultRules;
+use crate::features::Features;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::quotas::Quotas;
@@ -57,6 +58,7 @@ pub(crate) struct State {
     pub coordinators: ChosenCoordinators,
     pub faults: FaultRules,
     pub access: Access,
+    pub features: Features,
     pub quotas: Quotas,
     pub fetch_sessions: FetchSessions,
     /// Set when a waiting Fetch might be satisfied now.
@@ -93,6 +95,7 @@ impl State {
             coordinators: ChosenCoordinators::new(),
             faults: FaultRules::default(),
             access: Access::default(),
+            features: Features::new(),
             quotas: Quotas::default(),
             fetch_sessions: FetchSessions::default(),
             changed: false,

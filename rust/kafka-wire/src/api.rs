@@ -92,7 +92,7 @@ apis! {
     /// Chooses the SASL mechanism.
     SaslHandshake = 17, speaks 0..=1, fallback 1, flexible NEVER;
     /// Asks which APIs and versions a broker speaks.
-    ApiVersions = 18, speaks 0..=4, fallback 0, flexible 3;
+    ApiVersions = 18, speaks 0..=5, fallback 0, flexible 3;
     /// Creates topics.
     CreateTopics = 19, speaks 0..=7, fallback 0, flexible 5;
     /// Deletes topics.

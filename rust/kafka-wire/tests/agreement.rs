@@ -12,6 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 /// xt/kafka/definitions.t; here they have to come back as they were.
 const YOUNGER: &[(ApiKey, i16)] = &[
     (ApiKey::ListOffsets, 11),
+    (ApiKey::ApiVersions, 5),
     (ApiKey::WriteTxnMarkers, 2),
     (ApiKey::DescribeLogDirs, 5),
     (ApiKey::DeleteGroups, 3),

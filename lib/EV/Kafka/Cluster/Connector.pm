@@ -28,6 +28,7 @@ sub conn {
     $self->{tells}->('opens');
     my $conn = _bare($loop || $options->{loop});
     $conn->client_id($options->{client_id});
+    $conn->_introduce(_software_version());
     defined $options->{$_} and $conn->$_($options->{$_}) for qw(strings headers);
     $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
     $conn->on_throttle($self->{outbox}->entry($self, _throttled => $node_id)) if $options->{on_throttle} || $self->{outbox}->logs('conn');
@@ -51,6 +52,12 @@ sub closed_early {
     my @missing = ($options->{tls} ? () : 'TLS (tls => 1)', $options->{sasl} ? () : 'SASL (sasl => {...})');
     return 'connection closed by broker' unless @missing;
     return 'connection closed by broker before it was ready; does this listener want ' . join(' or ', @missing) . '?';
+}
+
+# Brokers take letters, digits, dots and hyphens (KIP-511), and versions of trials have an underscore.
+sub _software_version {
+    (my $version = $EV::Kafka::VERSION) =~ tr/A-Za-z0-9.-/-/c;
+    return $version;
 }
 
 sub _bare { return EV::Kafka::Conn::_new('EV::Kafka::Conn', $_[0]) }

@@ -39,7 +39,7 @@ use constant { STALE_ANSWERS => 3, STALE_DOUBLINGS => 6 };
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(loop outbox options topics connector published notify)),
+        map({ $_ => $about{$_} } qw(loop outbox options topics features connector published notify)),
         attempt    => undef,
         tries      => 0,
         turn       => 0,
@@ -169,7 +169,10 @@ sub _is_asked {
 
 sub _ready {
     my ($self, $id) = @_;
-    return $self->_is_asked($id) ? $self->_send($self->{attempt}{conn}) : undef;
+    my $is_asked = $self->_is_asked($id);
+    my $conn = $is_asked ? $self->{attempt}{conn} : $self->conn // return;
+    $self->{features}->learn($conn->features);
+    return $is_asked ? $self->_send($conn) : undef;
 }
 
 sub _said {

@@ -51,7 +51,7 @@ use constant { SILENCE => 5, SHORT_PATIENCE => 2 };
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(purpose node_id loop outbox options topics connector notify)),
+        map({ $_ => $about{$_} } qw(purpose node_id loop outbox options topics features connector notify)),
         state     => 'idle',
         tries     => 0,
     }, $class;
@@ -181,6 +181,7 @@ sub _connected {
     my ($self) = @_;
     @$self{qw(state tries ready_at)} = ('ready', 0, $self->{loop}->now);
     $self->{conn}->_doubt(0);
+    $self->{features}->learn($self->{conn}->features);
     $self->_log(info => 'connected');
     $self->_tell('connected');
     return $self->_tell('ready');

@@ -20,7 +20,7 @@ use EV::Kafka::Error;
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        map({ $_ => $about{$_} } qw(loop outbox options topics connector published notify)),
+        map({ $_ => $about{$_} } qw(loop outbox options topics features connector published notify)),
         links     => {},
         lost      => {},
     }, $class;
@@ -69,7 +69,7 @@ sub _new_link {
     my ($self, $purpose, $node_id) = @_;
     weaken(my $weak = $self);
     my $link = EV::Kafka::Cluster::Link->new(
-        map({ $_ => $self->{$_} } qw(loop outbox options topics connector)),
+        map({ $_ => $self->{$_} } qw(loop outbox options topics features connector)),
         purpose => $purpose,
         node_id => $node_id,
         notify  => sub { return $weak ? $weak->_told(@_) : undef },

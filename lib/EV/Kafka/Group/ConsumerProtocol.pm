@@ -39,8 +39,9 @@ use constant RELEASE_PATIENCE => 45;
 use constant CONSUMER_GROUP_HEARTBEAT => 68;
 
 # Brokers that could speak it refuse all the same as long as the cluster has not agreed on it.
-use constant NOT_FINALIZED => "; group_protocol => 'consumer' needs the cluster's feature group.version at level 1"
+use constant NOT_AGREED_ON => "; group_protocol => 'consumer' needs the cluster's feature group.version at level 1"
     . ' (kafka-features.sh upgrade --feature group.version=1), or, before Kafka 4.0, group.coordinator.rebalance.protocols=classic,consumer in the settings of its brokers';
+use constant SWITCHED_OFF => "; the brokers' settings do not have it (group.coordinator.rebalance.protocols=classic,consumer)";
 
 # The request that says goodbye.
 use constant FAREWELL => 'ConsumerGroupHeartbeat';
@@ -241,7 +242,7 @@ sub refused {
     return $self->_beat_lost if $member->may_ask_again($request, $code);
     my $error = $member->refusal($request, $code);
     $error = $error->said("$error: $message") if length($message // '');
-    $error = $error->said($error . NOT_FINALIZED) if $code == UNSUPPORTED_VERSION;
+    $error = $error->said($error . $self->_why_off) if $code == UNSUPPORTED_VERSION;
     my $waits = $self->_may_be_released($code);
     # The member stays one, without what it may not see.
     if ($waits || $code == TOPIC_AUTHORIZATION_FAILED) {
@@ -252,6 +253,9 @@ sub refused {
     }
     return $IS_OUT{$code} ? $self->_lose($code) : $member->tells(stopped => $error, $code);
 }
+
+# Brokers advertise the request whether or not they take it.
+sub _why_off { return $_[0]{cluster}->feature('group.version') ? SWITCHED_OFF : NOT_AGREED_ON }
 
 sub _lose {
     my ($self, $code) = @_;

@@ -21,7 +21,7 @@ use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kafka_conn::{Config, Connection, State, Token, VersionError};
+use kafka_conn::{Config, Connection, Introduction, State, Token, VersionError};
 use kafka_wire::ApiKey;
 use perl_xs::{Flow, Freed, Native, ObjectError, Perl, Sv};
 
@@ -258,6 +258,13 @@ impl ConnHandle {
     /// Sets the client id of the requests that follow.
     pub fn set_client_id(&self, client_id: Bytes) {
         self.connection.borrow_mut().set_client_id(client_id);
+    }
+
+    /// Tells brokers who asks, from the next connection on.
+    pub fn introduce(&self, introduction: Introduction) {
+        self.connection
+            .borrow_mut()
+            .set_introduction(Some(introduction));
     }
 
     /// What APIs keep with the connection from one request to the next.

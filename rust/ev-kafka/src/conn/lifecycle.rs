@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use perl_xs::{Croak, Frame, Hv, Native, ObjectError, Sv, XsubDef};
+use perl_xs::{Croak, Frame, Native, ObjectError, Sv, XsubDef};
 
 use super::handle::{ConnHandle, HandlerKind, REQUEST_TIMEOUT};
 use crate::arguments::Arguments;
@@ -16,9 +16,6 @@ const CONNECT_TIMEOUT: f64 = 10.0;
 const RECONNECT_DELAY_MS: u32 = 1000;
 /// A timeout of more seconds than this (some 30 years) is none.
 const LONGEST_TIMEOUT: f64 = 1e9;
-
-/// The version of an API that the broker does not have.
-const NOT_ADVERTISED: i16 = -1;
 
 /// A request's header has two bytes for the length of the client id.
 const MAX_CLIENT_ID: usize = i16::MAX as usize;
@@ -51,14 +48,6 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::pending",
         body: pending,
-    },
-    XsubDef {
-        name: "EV::Kafka::Conn::api_versions",
-        body: api_versions,
-    },
-    XsubDef {
-        name: "EV::Kafka::Conn::_highest_version",
-        body: highest_version,
     },
     XsubDef {
         name: "EV::Kafka::Conn::client_id",
@@ -207,34 +196,6 @@ fn state(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn pending(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let pending = frame.object::<ConnHandle>()?.pending();
     frame.ret_int(pending as i64);
-    Ok(())
-}
-
-/// `{ api_key => highest version }` as the broker advertised; undef before the handshake.
-fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let perl = frame.perl();
-    let handle = frame.object::<ConnHandle>()?;
-    let result = handle.with_connection(|connection| {
-        connection.api_versions().map(|versions| {
-            let mut hash = Hv::new(perl);
-            for (key, (_, highest)) in versions {
-                hash.store_int(perl, key.to_string(), (*highest).into());
-            }
-            hash.into_ref(perl)
-        })
-    });
-    frame.ret(result.unwrap_or_else(|| Sv::undef(perl)));
-    Ok(())
-}
-
-/// `_highest_version($api_key)`: the same of one API, which is asked for every Fetch; -1 when the broker did not advertise it.
-fn highest_version(frame: &mut Frame<'_>) -> Result<(), Croak> {
-    let key = frame.int(1)?.and_then(|key| i16::try_from(key).ok());
-    let highest = frame.object::<ConnHandle>()?.with_connection(|connection| {
-        let (_, highest) = connection.api_versions()?.get(&key?)?;
-        Some(*highest)
-    });
-    frame.ret_int(highest.unwrap_or(NOT_ADVERTISED).into());
     Ok(())
 }
 

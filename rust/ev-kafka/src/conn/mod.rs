@@ -13,6 +13,7 @@ mod handle;
 mod kept;
 mod lifecycle;
 mod link;
+mod offer;
 mod resolve;
 mod security;
 mod stats;
@@ -32,6 +33,7 @@ pub use kept::Kept;
 /// Makes the XSUBs of EV::Kafka::Conn known to Perl.
 pub fn register(perl: Perl) {
     perl_xs::register(perl, lifecycle::XSUBS);
+    perl_xs::register(perl, offer::XSUBS);
     perl_xs::register(perl, security::XSUBS);
     perl_xs::register(perl, stats::XSUBS);
 }

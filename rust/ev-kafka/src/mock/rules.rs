@@ -1,4 +1,4 @@
-//! Faults on demand, quotas, and brokers that speak other versions.
+//! Faults on demand, quotas, and brokers that speak other versions or have other features.
 
 use kafka_mock::{Fault, Quota};
 use kafka_wire::ApiKey;
@@ -15,6 +15,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::api_versions",
         body: api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::feature",
+        body: feature,
     },
     XsubDef {
         name: "EV::Kafka::Mock::clear_faults",
@@ -135,6 +139,27 @@ fn api_versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
             .try_for_each(|broker| cluster.set_api_versions(broker, api.key(), versions.clone()))
     });
     changed.map_err(croak)
+}
+
+/// `feature($name, [$level])`: the level that there is, or was before.
+fn feature(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let name = text(frame, 1)?;
+    let level = match frame.int(2)? {
+        None => None,
+        Some(level) => Some(
+            i16::try_from(level)
+                .ok()
+                .filter(|&level| level >= 0)
+                .ok_or_else(|| format!("feature: no level {level}"))?,
+        ),
+    };
+    let server = frame.object::<Server>()?;
+    let before = server.look(|cluster| cluster.feature(name.as_bytes()));
+    if let Some(level) = level {
+        server.change(|cluster| cluster.set_feature(name.as_bytes(), level));
+    }
+    frame.ret_int(before.into());
+    Ok(())
 }
 
 fn version(frame: &Frame<'_>, index: usize) -> Result<i16, Croak> {

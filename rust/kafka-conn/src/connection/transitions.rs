@@ -9,13 +9,13 @@ use super::authentication::Authentication;
 use super::{Connection, Phase, Target};
 use crate::error::{ConnectionError, SendError};
 use crate::event::Event;
-use crate::handshake::{self, Handshake, Question};
+use crate::handshake::{self, Handshake, Offer, Question, Verdict};
 use crate::link::{Ending, Link, Stage};
 use crate::tls::TlsStream;
 
 impl Connection {
     pub(super) fn dial(&mut self, now: Instant) {
-        self.api_versions = None;
+        (self.api_versions, self.features) = (None, None);
         self.phase = Phase::Dialing(self.target.deadline(now));
         let Target { host, port, .. } = &self.target;
         self.events.push_back(Event::Dial {
@@ -72,7 +72,7 @@ impl Connection {
         if let Some(link) = self.link_mut() {
             link.stage = Stage::Handshake(Handshake::ApiVersions, deadline);
         }
-        self.ask(Question::api_versions(), now);
+        self.ask(Question::api_versions(self.introduction.as_ref()), now);
     }
 
     /// Sends a request of the handshake.
@@ -94,15 +94,19 @@ impl Connection {
         self.lose(Ending::Error(ConnectionError::Handshake(error)), now);
     }
 
-    /// A request of ours, not the caller's, was answered.
-    pub(super) fn continue_handshake(&mut self, body: Bytes, now: Instant) {
+    /// A request of ours, not the caller's, sent at that version, was answered.
+    pub(super) fn continue_handshake(&mut self, version: i16, body: Bytes, now: Instant) {
         let Some(link) = self.link_mut() else { return };
         if !matches!(link.stage, Stage::Handshake(Handshake::ApiVersions, _)) {
             return self.continue_authentication(body, now);
         }
-        match handshake::api_versions_answer(body) {
-            Ok(api_versions) => {
-                self.api_versions = Some(api_versions);
+        match handshake::api_versions_answer(body, version) {
+            Ok(Verdict::AskAt(version)) => {
+                let question = Question::api_versions_at(version, self.introduction.as_ref());
+                self.ask(question, now);
+            }
+            Ok(Verdict::Offer(Offer { versions, features })) => {
+                (self.api_versions, self.features) = (Some(versions), features);
                 match self.authentication {
                     Some(_) => self.begin_authentication(now),
                     None => self.become_ready(),

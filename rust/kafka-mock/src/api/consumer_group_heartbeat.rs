@@ -3,6 +3,7 @@
 use super::{Call, Outcome, Serve};
 use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
+use crate::features::GROUP_VERSION;
 use crate::groups::{Assigned, Assignor, Beat, Beaten, JOIN, LEAVE, LEAVE_FOR_NOW};
 use crate::state::State;
 use bytes::Bytes;
@@ -66,6 +67,9 @@ fn heartbeat(
     call: &Call,
 ) -> Result<(Bytes, Beaten), Refusal> {
     let named = |code: i16| (code, error::name(code));
+    if state.features.level(GROUP_VERSION) == 0 {
+        return Err(named(ErrorCode::UnsupportedVersion.code()));
+    }
     check(asked, call.version)?;
     state
         .check_coordinator(CoordinatorKey::Group, &asked.group_id, call.broker)

@@ -7,12 +7,13 @@ fn named() -> ApiVersionsRequest {
     ApiVersionsRequest {
         client_software_name: "ev-kafka".into(),
         client_software_version: "1.00".into(),
+        ..Default::default()
     }
 }
 
 #[test]
 fn every_version_advertises_what_the_mock_speaks() {
-    for version in 0..=4 {
+    for version in 0..=5 {
         let answer = Bench::with_topic(1).call(&named(), version);
         assert_eq!(answer.error_code, 0, "v{version}");
         let mut told: Vec<(i16, i16, i16)> = answer
@@ -34,7 +35,7 @@ fn every_version_advertises_what_the_mock_speaks() {
             (13, 0, 5),
             (14, 0, 4),
             (17, 0, 1),
-            (18, 0, 4),
+            (18, 0, 5),
             (19, 0, 7),
             (20, 0, 6),
             (22, 0, 5),
@@ -73,7 +74,7 @@ fn an_unknown_version_gets_error_35_in_version_0_and_the_connection_stays() {
         .iter()
         .map(|k| (k.api_key, k.min_version, k.max_version))
         .collect();
-    assert_eq!(told, [(18, 0, 4)]);
+    assert_eq!(told, [(18, 0, 5)]);
     assert_eq!(bench.call(&named(), 3).error_code, 0);
 }
 
@@ -121,4 +122,62 @@ fn an_older_broker_can_be_played() {
     let (reply, _) = bench.send(1, &request, 6);
     assert!(matches!(reply, Reply::Close(_)), "{reply:?}");
     assert!(bench.cluster.connections_of(1).is_empty());
+}
+
+#[test]
+fn who_means_another_cluster_or_broker_is_told_so() {
+    let mut bench = Bench::with_brokers(2, 1);
+    let cases = [
+        (None, -1, ErrorCode::None),
+        (Some("kafka-mock"), 1, ErrorCode::None),
+        (Some("kafka-mock"), 0, ErrorCode::RebootstrapRequired),
+        (Some("another"), 1, ErrorCode::RebootstrapRequired),
+        (Some("kafka-mock"), -1, ErrorCode::InvalidRequest),
+        (None, 1, ErrorCode::InvalidRequest),
+    ];
+    for (cluster_id, node_id, code) in cases {
+        let request = ApiVersionsRequest {
+            cluster_id: cluster_id.map(Into::into),
+            node_id,
+            ..named()
+        };
+        let answer = bench.call_on(1, &request, 5);
+        assert_eq!(answer.error_code, code.code(), "{cluster_id:?} {node_id}");
+        assert_eq!(answer.api_keys.is_empty(), code != ErrorCode::None);
+        assert_eq!(
+            bench.call_on(1, &request, 4).error_code,
+            0,
+            "not looked at before"
+        );
+    }
+}
+
+#[test]
+fn features_are_told_from_version_3() {
+    let mut bench = Bench::with_topic(1);
+    assert_eq!(bench.call(&named(), 2).finalized_features_epoch, -1);
+    let told = |bench: &mut Bench, version| {
+        let answer = bench.call(&named(), version);
+        let levels = answer.finalized_features.into_iter();
+        let group = levels
+            .filter(|feature| feature.name == "group.version")
+            .map(|feature| feature.max_version_level)
+            .next();
+        (
+            answer.finalized_features_epoch,
+            group,
+            answer.supported_features.is_empty(),
+        )
+    };
+    assert_eq!(
+        told(&mut bench, 3),
+        (0, Some(1), true),
+        "levels from 0 on are not for version 3"
+    );
+    assert_eq!(told(&mut bench, 4), (0, Some(1), false));
+    bench.cluster.set_feature(b"group.version", 0);
+    assert_eq!(told(&mut bench, 4), (1, None, false));
+    bench.cluster.set_feature(b"group.version", 7);
+    assert_eq!(told(&mut bench, 4), (2, Some(7), false));
+    assert_eq!(bench.cluster.feature(b"group.version"), 7);
 }

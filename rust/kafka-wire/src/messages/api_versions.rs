@@ -1,12 +1,16 @@
 //! What a broker speaks: the first thing asked on every connection.
 
 kafka_message! {
-    /// Asks what a broker speaks. Sent at version 0, which every broker answers.
+    /// Asks what a broker speaks. Every broker answers version 0.
     request ApiVersionsRequest for ApiVersions -> ApiVersionsResponse {
         /// The name of the client library (KIP-511).
         client_software_name: string, "3+", ignorable true;
         /// The version of the client library (KIP-511).
         client_software_version: string, "3+", ignorable true;
+        /// The cluster that the broker is taken for one of (KIP-1242); null when that is not known.
+        cluster_id: string, "5+", nullable "5+", default None, ignorable true;
+        /// The broker that it is taken for; -1 when that is not known.
+        node_id: int32, "5+", default -1, ignorable true;
     }
 
     /// What a broker speaks.
