@@ -25,7 +25,7 @@ my @NO_ERROR = (
     qr/ (?:is|are)\z/,
     qr/\A(?:[\w:>-]+: )?(?:expected (?:a|an|what|hashref|arrayref)\b|_new needs|bad strings|class required|topics: expected)/,
     qr/\A(?:[\w{}]+: )?(?:(?:topic|connection|partition) required|no such partition|missing topic|bad element)\z/,
-    qr/\b(?:must be a hashref|must be an arrayref|hashref or an arrayref)\b|was taken for a topic|\A; topics (?:are|come)/,
+    qr/\b(?:must be a hashref|must be an arrayref|hashref or an arrayref)\b|was taken for a topic|\A; (?:topics (?:are|come)|a pattern is given as)/,
     qr/\A\{\} (?:must be|has no '\{given\}')|\Ano SCRAM mechanism|\Aiterations must be/,
     qr/\A(?:unsupported compression|unknown option '|extension '|unknown API key|\{method\}: no such)/,
     qr/\AEV::Kafka(?:::Conn)?: (?:tls|sasl|the client belongs|the connection belongs|connection belongs|method called on|not a c)/,

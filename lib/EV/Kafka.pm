@@ -1094,6 +1094,17 @@ members, and consumes without being asked: C<on_message> (or C<on_batch>) gets t
 records, neither L</consume> nor C<poll> is needed. The names of the topics come first, the name of the
 first option ends them. Subscribing again leaves the group and joins anew.
 
+A pattern may stand among the topics, or several:
+
+    $kafka->subscribe(qr/^orders-/, 'payments', group_id => 'auditors');
+
+It is matched here, in both protocols and with any broker, against the names of all topics that the program may see, but for Kafka's
+internal ones. It need not match all of a name, hence the C<^>. Each time that metadata say so, at least every C<metadata_refresh>
+seconds, topics that are new come in and those that were deleted go out, which is a rebalance. C<subscription> tells what
+matches now. With C<< group_protocol => 'consumer' >> and Kafka 4.0 the brokers can do that,
+by C<< subscribe_pattern => 'orders-.*' >>, beside topics or in their place: a regular expression of RE2 in a string, which has to
+match a whole name. The members need not know of other topics then, and a new one is consumed sooner.
+
 C<on_assign> gets the partitions that have come, C<on_revoke> those that are about to
 go, each as a list of C<{ topic, partition, offset }>. Offsets that no member has committed are looked
 up first, for C<request_timeout> at the most; partitions whose offset is not known by then, as

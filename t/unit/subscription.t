@@ -30,7 +30,12 @@ for my $case (
     [[['t'], @GROUP],                                  qr/\Ainvalid topic name: 'ARRAY\(.*\)'; topics are given one by one, subscribe\(\@topics, group_id => \.\.\.\) at/],
     [[{ topics => ['t'] }],                            qr/\Ainvalid topic name: 'HASH\(.*\)'; topics come first, then options, not in a hash/],
     [['t', on_asign => sub { }, @GROUP],               qr/\Ainvalid topic name: 'CODE\(.*\)'; 'on_asign' was taken for a topic \(did you mean 'on_assign'\?\) at/],
-    [['^t.*', @GROUP],                                 qr/\Ainvalid topic name: '\^t\.\*'; topics are named, patterns are not known here at/],
+    [['^t.*', @GROUP],                                 qr/\Ainvalid topic name: '\^t\.\*'; a pattern is given as qr\/\^t\.\*\/ at/],
+    [['t', qr/^u/, 'v w', @GROUP],                     qr/\Ainvalid topic name: 'v w'/],
+    [[qr/^t/],                                         qr/\Aoption 'group_id' requires a value/],
+    [[subscribe_pattern => '^t.*', @GROUP],
+        qr/\Aoption 'subscribe_pattern' is matched by the broker, for which group_protocol => 'consumer' is needed; qr\/\.\.\.\/ among/],
+    [[subscribe_pattern => '', @GROUP, group_protocol => 'consumer'], qr/\Aoption 'subscribe_pattern' must be a string/],
     [['t', @GROUP, autoCommit => 1],                   qr/\Aunknown option 'autoCommit' \(did you mean 'auto_commit'\?\) at/],
     [['t', groupid => 'g'],
         qr/\Aoption 'group_id' requires a value; 'groupid' was taken for a topic \(did you mean 'group_id'\?\) at/],
@@ -73,6 +78,11 @@ is_deeply $group->{topics}, ['a', 'b'], 'a topic counts once';
 is_deeply [@$group{qw(session_timeout rebalance_timeout heartbeat_interval auto_commit auto_offset_reset)}],
     [30_000, 60_000, 3, 1, 'earliest'], 'the documented defaults';
 is_deeply $group->{assignors}, ['sticky', 'range'], 'and the assignors';
+
+is refusal(qr/^t/, 'b', qr/u$/, @GROUP), 'accepted', 'patterns, beside names';
+is_deeply $kafka->subscription, ['b'], 'match nothing before there is metadata';
+is refusal(subscribe_pattern => 't.*', @GROUP, group_protocol => 'consumer'), 'accepted', 'a pattern for the broker';
+is_deeply $kafka->subscription, [], 'names no topic';
 
 my @left;
 $kafka->unsubscribe(sub { @left = ('left', @_) });

@@ -63,6 +63,7 @@ sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitio
 sub feature          { my ($self, $name) = @_; return $self->{features}->level($name) }
 sub partition_counts { return $_[0]{topics}->partition_counts }
 sub topic_names      { return $_[0]{topics}->topic_names }
+sub listed_topics    { return $_[0]{topics}->listed_topics }
 sub brokers          { return $_[0]{topics}->brokers }
 sub controller       { return $_[0]{topics}->controller }
 sub broker           { my ($self, $node_id) = @_; return $self->{topics}->broker($node_id) }
@@ -369,7 +370,7 @@ Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the 
 
 Who leads a partition.
 
-=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names
+=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names, listed_topics
 
 Which topics and partitions there are.
 

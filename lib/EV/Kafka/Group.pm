@@ -17,10 +17,11 @@ use EV::Kafka::Group::Member;
 use EV::Kafka::Group::Outside;
 use EV::Kafka::Group::Session;
 use EV::Kafka::Group::Subscription;
+use EV::Kafka::Group::Topics;
 
 # A client's part in a consumer group, from subscribe to its end:
 #   member       who it is; there is none without a group. With it come
-#   session, commits, assignment, leader, protocol    which see to their parts of it
+#   topics, session, commits, assignment, leader, protocol    which see to their parts of it
 #   next         the subscription that comes when this one has been left
 #   is_leaving   it has been told to leave
 #   leavers      the callbacks of unsubscribe
@@ -36,7 +37,7 @@ use constant NOT_SUBSCRIBED => 'not subscribed to a group';
 
 my %PROTOCOL = (classic => 'EV::Kafka::Group::Classic', consumer => 'EV::Kafka::Group::ConsumerProtocol');
 
-my @PARTS = qw(protocol leader assignment commits session);
+my @PARTS = qw(protocol leader assignment commits session topics);
 
 # Seconds that leaving may take before it counts as done: the coordinator finds
 # out by itself, after the session timeout.
@@ -165,6 +166,7 @@ sub metadata_changed {
     my ($self) = @_;
     return unless $self->{member};
     $self->{outbox}->watch($self, 'waits_for_topics');
+    $self->{topics}->look;
     return $self->{protocol}->metadata_changed;
 }
 
@@ -173,7 +175,7 @@ sub waits_for_topics {
     my ($self) = @_;
     my ($member, $cluster) = @$self{qw(member cluster)};
     return unless $member && $cluster->is_connected;
-    my @missing = grep { !$cluster->is_known($_) } @{ $member->record->{topics} };
+    my @missing = grep { !$cluster->is_known($_) } $self->{topics}->named;
     $cluster->want($_) for grep { !$self->{looked_for}{$_}++ } @missing;
     return map { $self->_wait_for_topic($_) } @missing;
 }
@@ -219,6 +221,8 @@ sub _begin {
     $consumer->keep_positions(1);
     $consumer->counts_done($record->{max_in_progress});
     $consumer->consume;
+    # Patterns are matched with what there is, not with what there was.
+    $self->{cluster}->refresh if @{ $record->{patterns} } && $self->{cluster}->is_connected;
     return $self->{cluster}->when_connected({
         cb  => sub { },    # closed before it began
         run => sub { $weak->{outbox}->enter($weak, _enter => $member) if $weak },
@@ -234,6 +238,7 @@ sub _become {
         my $told = $TOLD{$news};
         return $weak ? $weak->$told(@about) : undef;
     });
+    $below{topics}     = EV::Kafka::Group::Topics->new(%below);
     $below{session}    = EV::Kafka::Group::Session->new(%below);
     $below{committed}  = EV::Kafka::Group::Committed->new(%below, group_id => $record->{group_id});
     $below{commits}    = EV::Kafka::Group::Commits->new(%below);
@@ -250,6 +255,7 @@ sub _become {
 sub _enter {
     my ($self, $member) = @_;
     return if $member->has_ended;
+    $self->{topics}->look;
     $self->{leader}->watch;
     $self->{commits}->begins_periodically;
     $self->{outbox}->watch($self, 'waits_for_topics');
@@ -485,7 +491,7 @@ EV::Kafka::Group - an EV::Kafka client's part in a consumer group, from subscrib
 
 An owner of L<EV::Kafka::Client>'s state, not for use by itself: how a membership begins and
 ends. Each subscribe makes a new one of parts that know the ones before them: who the
-member is (L<EV::Kafka::Group::Member>), whether it has slept through its session
+member is (L<EV::Kafka::Group::Member>), what it wants (L<EV::Kafka::Group::Topics>), whether it has slept through its session
 (L<EV::Kafka::Group::Session>), what it has done (L<EV::Kafka::Group::Commits>, L<EV::Kafka::Group::Committed>), what it owns
 (L<EV::Kafka::Group::Assignment>), what it does as the leader (L<EV::Kafka::Group::Leader>), and how it
 joins and stays (L<EV::Kafka::Group::Classic> or L<EV::Kafka::Group::ConsumerProtocol>).

@@ -10,7 +10,7 @@ mod view;
 pub(crate) use answers::{Answer, Answers, Token};
 pub(crate) use classic::{Caller, Classic, JoinRefused, Joining};
 pub(crate) use consumer::{
-    Assigned, Assignor, Beat, Beaten, Consumer, TopicTable, JOIN, LEAVE, LEAVE_FOR_NOW,
+    Assigned, Assignor, Beat, Beaten, Consumer, Pattern, TopicTable, JOIN, LEAVE_FOR_NOW,
 };
 pub(crate) use membership::Members;
 pub use offsets::CommittedOffset;

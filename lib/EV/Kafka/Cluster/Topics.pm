@@ -135,6 +135,13 @@ sub partition_counts {
     return \%counts;
 }
 
+# The names of those that are not Kafka's own.
+sub listed_topics {
+    my ($self) = @_;
+    return map { $_->{name} } grep { !$_->{is_internal} && !EV::Kafka::Error::is_unknown_topic($_->{error_code} || 0) && @{ $_->{partitions} || [] } }
+        $self->_listed;
+}
+
 # By topic id.
 sub topic_names {
     my ($self) = @_;
@@ -430,7 +437,7 @@ What answers have said so far, undef before the first.
 
 Whether metadata know that it is not there, or not any more.
 
-=head2 partition_counts, topic_names
+=head2 partition_counts, topic_names, listed_topics
 
 The numbers of partitions by topic, and the names of topics by their ids.
 

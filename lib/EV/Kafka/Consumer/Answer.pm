@@ -136,7 +136,7 @@ sub _refused {
     my $is_moved = EV::Kafka::Error::is_leader_error($code);
     if ($is_moved || $code == UNKNOWN_TOPIC_OR_PARTITION) {
         $self->{cluster}->want($assigned->{topic});
-        return if $is_moved && $cursor->{failures} < LEADER_FAILURES;
+        return if ($is_moved || $cursor->is_fleeting) && $cursor->{failures} < LEADER_FAILURES;
     }
     return $self->_report_once($fetch, $part, $code, $error->of(_what($part)));
 }

@@ -23,6 +23,7 @@ use EV::Kafka::Loop;
 #   in_progress  native: what was delivered and the program is not done with, where it says so
 #   busy         nothing is delivered: there is no room in that
 #   going        nothing is fetched or delivered: it is being given up
+#   fleeting     its topic may be deleted at any time, which is no error
 #   stranded     nothing is fetched: the position, which is this, is none that the log has, until the program says another
 #   kept         what was fetched and not delivered when it was stopped or looked up
 #   ahead        answers that were fetched and not delivered to their end
@@ -126,6 +127,10 @@ sub pause { my ($self) = @_; $self->{paused} = 1; return $self->_has_changed }
 # It is being given up, which may take the program some time.
 sub goes     { my ($self) = @_; $self->{going} = 1; return $self->_has_changed }
 sub is_going { return $_[0]{going} }
+
+# Nobody has named its topic.
+sub may_vanish  { my ($self) = @_; $self->{fleeting} = 1; return $self }
+sub is_fleeting { return $_[0]{fleeting} }
 
 # Until a seek, or until the program has written another position.
 sub strands     { my ($self, $position) = @_; $self->{stranded} = $position; return $self->_has_changed }
@@ -422,6 +427,10 @@ which there is again; what is delivered once more.
 =head2 goes, is_going
 
 It is being given up: nothing is fetched or delivered any more.
+
+=head2 may_vanish, is_fleeting
+
+That its topic goes is nothing unusual.
 
 =head2 strands($position), is_stranded, stands_at($position)
 

@@ -124,7 +124,7 @@ sub find_positions {
     my $consumer = $self->{consumer};
     $self->{taking} = { attempt => $attempt, revoked => $revoked };
     if (@$added) {
-        my %new = map { (EV::Kafka::Partitions::key_of($_) => EV::Kafka::Consumer::Cursor->untold($_->{leader_epoch})) } @$added;
+        my %new = map { (EV::Kafka::Partitions::key_of($_) => $self->_cursor($_->{leader_epoch})) } @$added;
         $consumer->change([$consumer->assignments, @$added], %new);
     }
     my @unknown = map { [$_, $consumer->cursor($_)] } grep { $_->{offset} < 0 } $self->_untold;
@@ -134,6 +134,14 @@ sub find_positions {
     $patience = REVOKED_PATIENCE if $revoked && $patience > REVOKED_PATIENCE;
     $self->{positions_timer} = $self->{loop}->timer($patience, $self, '_taken');
     return;
+}
+
+# What has matched a pattern may go as it came.
+sub _cursor {
+    my ($self, $epoch) = @_;
+    my $cursor = EV::Kafka::Consumer::Cursor->untold($epoch);
+    my $record = $self->{member}->record;
+    return @{ $record->{patterns} || [] } || defined $record->{subscribe_pattern} ? $cursor->may_vanish : $cursor;
 }
 
 # Partitions that on_assign has not been told of.

@@ -9,7 +9,7 @@ use EV::Kafka::Partitions;
 # The classic protocol: JoinGroup, SyncGroup, Heartbeat, LeaveGroup. While one of
 # the first two is under way nothing else is sent to the coordinator: a broker
 # answers a connection's requests in turn, and these may wait for everybody.
-#   assignor     the one that the group has chosen
+#   wanted       the topics that JoinGroup has told
 #   lost         tries to join in a row that were sent and lost
 #   is_beating   a Heartbeat is under way
 #   leaves_with_id   as soon as JoinGroup has told under which one
@@ -53,6 +53,7 @@ sub join {
     my $record = $member->record;
     return $self->_ask(JoinGroup => sub {
         my ($conn, $answered) = @_;
+        $self->{wanted} = $record->{topics};
         $conn->_join_group(@$record{qw(group_id member_id)}, $self->_offers, $answered,
             @$record{qw(session_timeout rebalance_timeout group_instance_id)});
     }, '_joined');
@@ -258,7 +259,9 @@ sub taken {
 
 sub metadata_changed {
     my ($self) = @_;
-    return $self->{leader}->metadata_changed ? $self->_rejoin : undef;
+    # Another list is another subscription.
+    my $wants_other = $self->{wanted} && $self->{wanted} != $self->{member}->record->{topics};
+    return $self->{leader}->metadata_changed || $wants_other ? $self->_rejoin : undef;
 }
 
 # --- leaving --------------------------------------------------------------------

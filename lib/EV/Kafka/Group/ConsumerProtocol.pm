@@ -10,6 +10,7 @@ use EV::Kafka::Partitions;
 # taken over step by step: what goes is given up and acknowledged, and what comes
 # is in a later answer, once nobody else has it any more.
 #   told           the coordinator knows all that the member has to say
+#   wanted         the topics that it was told last
 #   acknowledge    it has to hear what the member has
 #   target         what it has assigned last, as far as that is not taken over: [{ topic => $id, partitions }]
 #   reconciling    an assignment is being taken over
@@ -27,6 +28,9 @@ use constant {
     FENCED_MEMBER_EPOCH      => 110,
     UNRELEASED_INSTANCE_ID   => 111,
 };
+
+# The first version of the request that knows patterns (Kafka 4.0).
+use constant KNOWS_PATTERNS => 1;
 
 # The member is none any more, and may become one again. Right after a coordinator has moved
 # it may not know the group yet.
@@ -90,7 +94,7 @@ my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
 sub new {
     my ($class, %about) = @_;
     $about{session}->lasts(LEAST_SESSION);
-    return bless { map({ $_ => $about{$_} } qw(member loop outbox cluster consumer session assignment commits)), looks => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member loop outbox options cluster consumer session assignment commits)), looks => 0 }, $class;
 }
 
 # No timer of it fires any more.
@@ -162,15 +166,30 @@ sub beat {
 
 sub _send {
     my ($self, $tells_all, $owned, $conn, $answered, $where) = @_;
-    my $record = $self->{member}->record;
+    my $record  = $self->{member}->record;
+    my $newest  = ($conn->api_versions || {})->{ CONSUMER_GROUP_HEARTBEAT() };
+    my $pattern = $record->{subscribe_pattern};
     return $answered->(undef, "the broker does not speak it: broker $where->{node_id} does not offer ConsumerGroupHeartbeat"
-            . " (needed for group_protocol => 'consumer', which is for Kafka 4)")
-        unless exists(($conn->api_versions || {})->{ CONSUMER_GROUP_HEARTBEAT() });
+            . " (needed for group_protocol => 'consumer', which is for Kafka 4)") unless defined $newest;
+    return $answered->(undef, "the broker does not match patterns: broker $where->{node_id} is older than Kafka 4.0, and"
+            . ' subscribe_pattern is for that (qr/.../ among the topics is matched here, with any broker)')
+        if defined $pattern && $newest < KNOWS_PATTERNS;
+    # A static member takes over what it had before, unless it says otherwise.
+    $pattern = '' if !defined $pattern && defined $record->{group_instance_id} && $newest >= KNOWS_PATTERNS;
+    my $tells_topics = $tells_all || $self->{wanted} != $record->{topics};
+    $self->{wanted} = $record->{topics};
     $conn->_consumer_group_heartbeat(
-        @$record{qw(group_id member_id generation)}, $tells_all ? $record->{topics} : undef, $owned, $answered,
-        $tells_all ? @$record{qw(rebalance_timeout group_instance_id group_remote_assignor)} : (),
+        @$record{qw(group_id member_id generation)}, $tells_topics ? $record->{topics} : undef, $owned, $answered,
+        $tells_all ? (@$record{qw(rebalance_timeout group_instance_id group_remote_assignor)}, $pattern, $self->_rack) : (),
     );
     return;
+}
+
+# Brokers refuse an empty one.
+sub _rack {
+    my ($self) = @_;
+    my $rack = $self->{options}{client_rack};
+    return length($rack // '') ? $rack : undef;
 }
 
 # What the member has, by id. What is still to be committed is not given up yet.
@@ -303,7 +322,11 @@ sub taken {
     return $self->reconcile;
 }
 
-sub metadata_changed { my ($self) = @_; return $self->reconcile }
+sub metadata_changed {
+    my ($self) = @_;
+    $self->beat if $self->{wanted} && $self->{wanted} != $self->{member}->record->{topics} && !$TAKES_NOTHING{ $self->{member}->state };
+    return $self->reconcile;
+}
 
 # The coordinator may know a topic before other brokers do, and one that this client
 # may not see.

@@ -69,6 +69,14 @@ sub named {
     return;
 }
 
+# It subscribes to these topics from now on: another list, when they are others.
+sub wants {
+    my ($self, $topics) = @_;
+    $self->{record}{topics} = $topics;
+    $self->log(info => 'subscribes to ' . (join(', ', @$topics) || 'nothing that there is'));
+    return;
+}
+
 sub generation { return $_[0]{record}{generation} }
 
 sub has_generation {
@@ -253,7 +261,7 @@ Something has happened to it.
 
 What it is; C<identity> is the first three of a member's request.
 
-=head2 becomes($state), named($member_id), has_generation($generation)
+=head2 becomes($state), named($member_id), wants(\@topics), has_generation($generation)
 
 What it is from now on.
 

@@ -37,6 +37,7 @@ my %CHECK = (
     assignors            => \&_assignors,
     group_protocol       => \&_protocol,
     group_remote_assignor => \&_text,
+    subscribe_pattern    => \&_text,
     on_assign            => \&_callback,
     on_revoke            => \&_callback,
     on_revoke_async      => \&_callback,
@@ -54,9 +55,10 @@ sub parse {
     my ($class, $own_default, @arguments) = @_;
     my @topics;
     push @topics, shift @arguments while @arguments && !(defined $arguments[0] && $CHECK{ $arguments[0] });
+    my @patterns = grep { _is_pattern($_) } @topics;
+    @topics = grep { !_is_pattern($_) } @topics;
     defined && /\A[A-Za-z0-9._-]{1,249}\z/ && !/\A\.\.?\z/
         or Carp::croak('invalid topic name: ' . (defined ? "'$_'" : 'undef') . _meant_by($_, @topics)) for @topics;
-    Carp::croak('subscribe: topic names required') unless @topics;
 
     my %given;
     while (@arguments) {
@@ -68,15 +70,19 @@ sub parse {
         $given{$name} = $value if defined $value;
     }
     my %option = (%DEFAULT, %{ $own_default || {} }, %given);
+    Carp::croak('subscribe: topic names required') unless @topics || @patterns || defined $option{subscribe_pattern};
     Carp::croak("option 'group_id' requires a value" . _taken_for_topic(@topics)) unless length($option{group_id} // '');
     my $is_counted = ($option{auto_commit} // '') eq 'done';
     _bad(max_in_progress => "needs auto_commit => 'done'") if defined $option{max_in_progress} && !$is_counted;
     _bad(on_revoke_async => 'takes the place of on_revoke: only one of them can be given')
         if $option{on_revoke_async} && $option{on_revoke};
     $option{max_in_progress} //= MAX_IN_PROGRESS if $is_counted;
+    _bad(subscribe_pattern => "is matched by the broker, for which group_protocol => 'consumer' is needed; "
+        . 'qr/.../ among the topics is matched here, in both protocols') if defined $option{subscribe_pattern} && $option{group_protocol} ne 'consumer';
     my %seen;
     my $subscription = {
         topics     => [grep { !$seen{$_}++ } @topics],
+        patterns   => \@patterns,
         member_id  => '',
         generation => -1,
         state      => 'joining',
@@ -88,6 +94,8 @@ sub parse {
 
 sub is_option { return exists $CHECK{ $_[1] } }
 
+sub _is_pattern { return ref $_[0] && re::is_regexp($_[0]) }
+
 # What was probably meant by what is no topic's name.
 sub _meant_by {
     my ($topic, @all) = @_;
@@ -95,7 +103,7 @@ sub _meant_by {
     return '; topics are given one by one, subscribe(@topics, group_id => ...)' if ref $topic eq 'ARRAY';
     return '; topics come first, then options, not in a hash: subscribe(@topics, group_id => ...)' if ref $topic eq 'HASH';
     return _taken_for_topic(grep { defined && !ref } @all) if ref $topic;
-    return $topic =~ /[*^\$]/ ? '; topics are named, patterns are not known here' : '';
+    return $topic =~ /[*^\$]/ ? "; a pattern is given as qr/$topic/" : '';
 }
 
 # A name that is not quite an option's reads like one more topic.

@@ -23,7 +23,7 @@ pub static XSUBS: &[XsubDef] = &[XsubDef {
 }];
 
 /// `_consumer_group_heartbeat($group_id, $member_id, $member_epoch, \@topics, \@owned, $cb, $rebalance_timeout_ms,
-/// $instance_id, $assignor)`, where owned are `[{ topic => $id, partitions => [$number, …] }]`. What is undef has not
+/// $instance_id, $assignor, $regex, $rack)`, where owned are `[{ topic => $id, partitions => [$number, …] }]`. What is undef has not
 /// changed since the last time.
 fn consumer_group_heartbeat(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
@@ -38,7 +38,8 @@ fn consumer_group_heartbeat(frame: &mut Frame<'_>) -> Result<(), Croak> {
         rebalance_timeout_ms: args.int(7, "rebalance_timeout_ms", NO_CHANGE)?,
         instance_id: args.nullable_string(8, "instance_id")?,
         server_assignor: args.nullable_string(9, "assignor")?,
-        ..Default::default()
+        subscribed_topic_regex: args.nullable_string(10, "regex")?,
+        rack_id: args.nullable_string(11, "rack")?,
     };
     let callback = args.callback(6)?;
     send(frame, &request, Duration::ZERO, callback)

@@ -4,7 +4,7 @@ use super::{Call, Outcome, Serve};
 use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::features::GROUP_VERSION;
-use crate::groups::{Assigned, Assignor, Beat, Beaten, JOIN, LEAVE, LEAVE_FOR_NOW};
+use crate::groups::{Assigned, Assignor, Beat, Beaten, Pattern, JOIN, LEAVE_FOR_NOW};
 use crate::state::State;
 use bytes::Bytes;
 use kafka_wire::error;
@@ -86,10 +86,15 @@ fn heartbeat(
         epoch: asked.member_epoch,
         instance_id: asked.instance_id.clone(),
         rebalance_timeout_ms: u64::try_from(asked.rebalance_timeout_ms).ok(),
-        subscribed: asked
+        named: asked
             .subscribed_topic_names
             .as_ref()
             .map(|names| names.iter().cloned().collect()),
+        pattern: asked
+            .subscribed_topic_regex
+            .as_deref()
+            .map(pattern)
+            .transpose()?,
         assignor,
         owned: asked.topic_partitions.as_deref().map(owned),
     };
@@ -149,11 +154,18 @@ fn check(asked: &ConsumerGroupHeartbeatRequest, version: i16) -> Result<(), Refu
     if let Some((_, text)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
         return Err((ErrorCode::InvalidRequest.code(), text));
     }
-    if has_regex && epoch > LEAVE {
-        let code = ErrorCode::InvalidRegularExpression.code();
-        return Err((code, "This state knows no regular expressions."));
-    }
     Ok(())
+}
+
+/// An empty one ends what was there.
+fn pattern(text: &[u8]) -> Result<Option<Pattern>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Pattern::new(text).map(Some).ok_or((
+        ErrorCode::InvalidRegularExpression.code(),
+        "SubscribedTopicRegex is not a valid regular expression.",
+    ))
 }
 
 fn owned(topics: &[HeartbeatTopicPartitions]) -> Assigned {

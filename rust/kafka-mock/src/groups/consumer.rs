@@ -3,8 +3,10 @@
 
 mod assignors;
 mod member;
+mod pattern;
 
 pub(crate) use member::{Beat, Member};
+pub(crate) use pattern::Pattern;
 
 use super::Caller;
 pub(crate) use assignors::Assignor;
@@ -79,7 +81,10 @@ impl Consumer {
         let index = self.member_for(&beat)?;
         let is_new = self.members.len() > count;
         let before = self.members[index].assigned.clone();
-        let wants_other = self.members[index].take(&beat);
+        let mut wants_other = self.members[index].take(&beat);
+        for member in &mut self.members {
+            wants_other |= member.resolve(topics);
+        }
         let has_other_topics = self.look_at(topics);
         if is_new || wants_other || has_other_topics {
             self.epoch += 1;

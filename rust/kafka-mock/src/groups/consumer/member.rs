@@ -1,6 +1,6 @@
 //! One member of a group of the new protocol.
 
-use super::{Assigned, Assignor, JOIN};
+use super::{Assigned, Assignor, Pattern, TopicTable, JOIN};
 use bytes::Bytes;
 use kafka_wire::ErrorCode;
 use std::collections::BTreeSet;
@@ -12,7 +12,9 @@ pub(crate) struct Beat {
     pub epoch: i32,
     pub instance_id: Option<Bytes>,
     pub rebalance_timeout_ms: Option<u64>,
-    pub subscribed: Option<BTreeSet<Bytes>>,
+    pub named: Option<BTreeSet<Bytes>>,
+    /// `Some(None)` ends what was there.
+    pub pattern: Option<Option<Pattern>>,
     pub assignor: Option<Assignor>,
     pub owned: Option<Assigned>,
 }
@@ -22,7 +24,7 @@ impl Beat {
     pub fn is_full(&self) -> bool {
         self.epoch == JOIN
             || (self.rebalance_timeout_ms.is_some()
-                && self.subscribed.is_some()
+                && (self.named.is_some() || self.pattern.is_some())
                 && self.owned.is_some())
     }
 }
@@ -33,7 +35,10 @@ pub(crate) struct Member {
     pub instance_id: Option<Bytes>,
     /// The group epoch that its assignment belongs to.
     pub epoch: i32,
+    /// All the topics that it wants.
     pub subscribed: BTreeSet<Bytes>,
+    named: BTreeSet<Bytes>,
+    pattern: Option<Pattern>,
     pub assignor: Option<Assignor>,
     /// What it may have.
     pub assigned: Assigned,
@@ -56,6 +61,8 @@ impl Member {
             instance_id: beat.instance_id.clone(),
             epoch: JOIN,
             subscribed: BTreeSet::new(),
+            named: BTreeSet::new(),
+            pattern: None,
             assignor: None,
             assigned: Assigned::new(),
             revoking: Assigned::new(),
@@ -86,14 +93,28 @@ impl Member {
             self.rebalance_timeout_ms = timeout;
         }
         let mut is_other = false;
-        if let Some(subscribed) = &beat.subscribed {
-            is_other |= self.subscribed != *subscribed;
-            self.subscribed.clone_from(subscribed);
+        if let Some(named) = &beat.named {
+            self.named.clone_from(named);
+        }
+        if let Some(pattern) = &beat.pattern {
+            self.pattern.clone_from(pattern);
         }
         if beat.assignor.is_some() {
             is_other |= self.assignor != beat.assignor;
             self.assignor = beat.assignor;
         }
+        is_other
+    }
+
+    /// Which topics it wants of those that there are; whether that has changed.
+    pub fn resolve(&mut self, topics: &TopicTable) -> bool {
+        let mut subscribed = self.named.clone();
+        if let Some(pattern) = &self.pattern {
+            let names = topics.keys().filter(|name| pattern.matches(name));
+            subscribed.extend(names.cloned());
+        }
+        let is_other = self.subscribed != subscribed;
+        self.subscribed = subscribed;
         is_other
     }
 
