@@ -9,7 +9,7 @@ use EV::Kafka::Mock;
 use GroupTest;
 use Inside;
 use ScriptedBroker;
-use TestKafka qw(wait_until client connected errors);
+use TestKafka qw(wait_until connected errors log_values);
 
 # What brokers say of themselves when a connection is made: their features (KIP-584), to a client that
 # introduces itself (KIP-511), and how those are asked that know none of this.
@@ -68,6 +68,31 @@ for my $newest (undef, 0, 2, 3) {
         is $mock->request_count('ApiVersions'), scalar @asked, 'once more where that is needed' if $mock;
         is_deeply [map { "$_->{version} $_->{client_id}" } @{ $scripted->{handshakes} }], ['4 ev-kafka'], 'once' if $scripted;
         is_deeply [errors($kafka)], [], 'without an error';
+    };
+}
+
+# The cluster has moved to where the first bootstrap address leads; at its old address there is another one.
+for my $case (['a broker', {}], ['the one asked for metadata', { metadata_refresh => 0.2 }]) {
+    my ($what, $options) = @$case;
+    subtest "another cluster at the address of $what" => sub {
+        my $later = EV::Kafka::Mock->new;
+        my ($first) = map { $_->{port} } $later->brokers;
+        $later->close;
+        my $mock = EV::Kafka::Mock->new(cluster_id => 'mine');
+        my ($port) = map { $_->{port} } $mock->brokers;
+        my @told;
+        my $kafka = connected(brokers => "127.0.0.1:$first,127.0.0.1:$port", on_notice => sub { push @told, $_[0] },
+            on_error => sub { push @told, $_[0] }, %$options);
+        $mock->close;
+        my $other = EV::Kafka::Mock->new(cluster_id => 'other', port => $port);
+        my $moved = EV::Kafka::Mock->new(cluster_id => 'mine', port => $first, partitions => 1);
+        my $result;
+        $kafka->produce(t => 'k', 'v', sub { $result = $_[1] // 'ok' });
+        wait_until { $result } 'the delivery';
+        is $result, 'ok', 'the cluster is found again';
+        is_deeply log_values($moved, 't'), ['v'], 'and gets the record';
+        is $other->request_count('Produce'), 0, 'the other one gets nothing';
+        like join("\n", @told), qr/ApiVersions error: 129: another broker or cluster answers at this address/, 'it is said';
     };
 }
 

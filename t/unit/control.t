@@ -24,6 +24,8 @@ use SetLoop;
     sub on_error        { $_[0]{on_error} = $_[1]; return }
     sub on_disconnect   { $_[0]{on_disconnect} = $_[1]; return }
     sub disconnect      { my ($self) = @_; $self->{is_up} = 0; $self->{on_disconnect}->(); return }
+    sub _highest_version { return $_[0]{highest_version} // 4 }
+    sub _has_met_another { return $_[0]{has_met_another} }
     sub features        { return $_[0]{features} }
     sub _metadata       { my ($self, @asked) = @_; push @{ $self->{asked} }, \@asked; return }
     sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }

@@ -32,6 +32,8 @@ use SetLoop;
     sub _unanswered_for { my ($self) = @_; return $self->{unanswered_for} }
     sub _has_untried_addresses { return $_[0]{addresses} && $_[0]{addresses}-- }
     sub _patience     { }
+    sub _highest_version { return $_[0]{highest_version} // 4 }
+    sub _has_met_another { return $_[0]{has_met_another} }
     sub features      { return $_[0]{features} }
     sub _doubt        { my ($self, $is_doubted) = @_; $self->{is_doubted} = $is_doubted; return }
 

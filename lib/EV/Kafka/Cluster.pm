@@ -223,6 +223,9 @@ sub _link_failed {
 sub _link_gone    { my ($self, $link) = @_; return $self->{tells}->(gone => @$link{qw(purpose node_id)}) }
 sub _link_doubted { return $_[0]->refresh }
 
+# What is known of the cluster leads to another one's brokers.
+sub _link_elsewhere { return $_[0]{metadata}->start_again }
+
 sub _control_answered {
     my ($self, $head, $answer) = @_;
     $self->{links}->none_is_lost if $self->{outage} eq 'connected';

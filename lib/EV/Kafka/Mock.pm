@@ -22,6 +22,7 @@ my %NEW_DEFAULTS = (
     consumer_heartbeat_interval_ms => 5000,
     max_fetch_sessions             => 1000,
     port                           => 0,
+    cluster_id                     => 'kafka-mock',
     api_versions                   => {},
     sasl                           => undef,
     tls                            => 0,
@@ -391,6 +392,10 @@ How many fetch sessions (KIP-227) a broker remembers; who comes later gets none,
 
 The port of the first broker; each other one has the next. Left out, or 0: ports that the kernel
 chooses, which is better for tests that run side by side.
+
+=item cluster_id => 'kafka-mock'
+
+The name of the cluster, as Metadata tells it, and as brokers compare it with the one that a client means.
 
 =item api_versions => { Fetch => [4, 11], CreateTopics => undef }
 

@@ -99,6 +99,8 @@ pub struct Connection {
     auto_reconnect: bool,
     /// The last error was none that every attempt would meet with.
     may_connect_again: bool,
+    /// It was that another broker than the one that is meant has answered.
+    met_another: bool,
     backoff: Backoff,
     introduction: Option<Introduction>,
     api_versions: Option<ApiVersions>,
@@ -156,6 +158,7 @@ impl Connection {
             next_salting: 1,
             auto_reconnect: false,
             may_connect_again: true,
+            met_another: false,
             backoff: Backoff::new(DEFAULT_RECONNECT_DELAY, config.jitter_seed),
             introduction: None,
             api_versions: None,
@@ -299,6 +302,12 @@ impl Connection {
     /// Whether an attempt after the last [`Event::Error`] may end otherwise, with what is configured.
     pub fn may_connect_again(&self) -> bool {
         self.may_connect_again
+    }
+
+    /// Whether the last [`Event::Error`] said that another broker than the one that is meant has answered, or one
+    /// of another cluster (KIP-1242).
+    pub fn met_another(&self) -> bool {
+        self.met_another
     }
 
     /// Whether to connect again after a loss that `disconnect` did not ask for, failed attempts

@@ -37,6 +37,8 @@ pub(crate) enum ConnectionError {
     MalformedApiVersions,
     /// The broker refused ApiVersions with this error code.
     ApiVersions(i16),
+    /// The peer is another broker than the one that was meant, or one of another cluster.
+    AnotherBroker,
     /// The encrypted connection failed, in words that say how.
     Tls(String),
     /// Authentication failed.
@@ -81,6 +83,9 @@ impl fmt::Display for ConnectionError {
             }
             Self::MalformedApiVersions => f.write_str("malformed ApiVersions response"),
             Self::ApiVersions(code) => write!(f, "ApiVersions error: {code}"),
+            Self::AnotherBroker => f.write_str(
+                "ApiVersions error: 129: another broker or cluster answers at this address",
+            ),
             Self::Tls(reason) => write!(f, "TLS: {reason}"),
             Self::Sasl(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),

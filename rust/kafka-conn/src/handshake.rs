@@ -16,6 +16,8 @@ const ANONYMOUS: i16 = 0;
 /// ApiVersions with the client's name (KIP-511). Version 3 has that too, but leaves out those of the broker's
 /// features whose lowest level is 0.
 const NAMED: i16 = 4;
+/// ApiVersions with the cluster and the node that are meant, which brokers check (KIP-1242).
+const EXPECTING: i16 = 5;
 /// The first version of ApiVersions with features, and with compact lengths (KIP-482).
 const FIRST_WITH_FEATURES: i16 = 3;
 /// From version 1 on the mechanism's messages travel in SaslAuthenticate; after version 0 they
@@ -63,6 +65,17 @@ pub struct Introduction {
     pub software_name: Bytes,
     /// The version of the client library.
     pub software_version: Bytes,
+    /// For whom the client takes the broker.
+    pub expects: Option<Identity>,
+}
+
+/// Which broker of which cluster it is (KIP-1242).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// As Metadata has told it.
+    pub cluster_id: Bytes,
+    /// The id of the broker.
+    pub node_id: i32,
 }
 
 impl Question {
@@ -70,7 +83,8 @@ impl Question {
     pub(crate) fn api_versions(introduction: Option<&Introduction>) -> Result<Self, SendError> {
         let version = match introduction {
             None => ANONYMOUS,
-            Some(_) => NAMED,
+            Some(Introduction { expects: None, .. }) => NAMED,
+            Some(_) => EXPECTING,
         };
         Self::api_versions_at(version, introduction)
     }
@@ -80,12 +94,15 @@ impl Question {
         version: i16,
         introduction: Option<&Introduction>,
     ) -> Result<Self, SendError> {
-        let request =
-            introduction.map_or_else(ApiVersionsRequest::default, |who| ApiVersionsRequest {
-                client_software_name: who.software_name.clone(),
-                client_software_version: who.software_version.clone(),
-                ..Default::default()
-            });
+        let mut request = ApiVersionsRequest::default();
+        if let Some(who) = introduction {
+            request.client_software_name = who.software_name.clone();
+            request.client_software_version = who.software_version.clone();
+            if let Some(broker) = &who.expects {
+                request.cluster_id = Some(broker.cluster_id.clone());
+                request.node_id = broker.node_id;
+            }
+        }
         Self::new(ApiKey::ApiVersions, version, &request)
     }
 
@@ -154,6 +171,9 @@ pub(crate) fn api_versions_answer(body: Bytes, asked: i16) -> Result<Verdict, Co
         0 => {}
         code if code == ErrorCode::UnsupportedVersion.code() && asked > ANONYMOUS => {
             return Ok(Verdict::AskAt(next_version(&answer, asked)));
+        }
+        code if code == ErrorCode::RebootstrapRequired.code() => {
+            return Err(ConnectionError::AnotherBroker);
         }
         code => return Err(ConnectionError::ApiVersions(code)),
     }

@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use kafka_conn::{Connection, Event, Features, Introduction, State};
+use kafka_conn::{Connection, Event, Features, Identity, Introduction, State};
 use kafka_wire::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -18,6 +18,7 @@ fn introduction() -> Introduction {
     Introduction {
         software_name: Bytes::from_static(b"ev-kafka"),
         software_version: Bytes::from_static(b"1.00"),
+        expects: None,
     }
 }
 
@@ -221,4 +222,65 @@ fn each_connection_asks_anew() {
     driver.events();
     driver.conn.handle_dialed(driver.now);
     assert_eq!(asked(&mut driver).1, 4, "the broker may have been upgraded");
+}
+
+/// As [`introduced`], with the broker that is meant.
+fn expecting() -> Driver {
+    let mut driver = Driver::new();
+    let expects = Identity {
+        cluster_id: Bytes::from_static(b"cluster"),
+        node_id: 3,
+    };
+    driver.conn.set_introduction(Some(Introduction {
+        expects: Some(expects),
+        ..introduction()
+    }));
+    driver.connect();
+    driver.events();
+    driver.conn.handle_dialed(driver.now);
+    driver
+}
+
+#[test]
+fn a_broker_is_told_for_whom_it_is_taken() {
+    let mut driver = expecting();
+    let received = driver.received();
+    assert_eq!(received[0].header.version, 5);
+    let mut reader = Reader::new(received[0].body.clone());
+    let body = ApiVersionsRequest::decode(&mut reader, 5).expect("decodes");
+    assert_eq!((body.cluster_id, body.node_id), (Some("cluster".into()), 3));
+    driver.feed(&answer_at(5, 1, &with_features()));
+    assert_eq!(driver.events(), [Event::Ready]);
+    assert!(driver.conn.features().is_some());
+}
+
+#[test]
+fn an_older_broker_is_asked_again_without_that() {
+    let mut driver = expecting();
+    assert_eq!(asked(&mut driver).1, 5);
+    driver.feed(&unsupported(1, Some((0, 4))));
+    assert_eq!((driver.events(), asked(&mut driver).1), (vec![], 4));
+    driver.feed(&answer_at(4, 2, &with_features()));
+    assert_eq!(driver.events(), [Event::Ready]);
+}
+
+#[test]
+fn another_broker_ends_the_connection() {
+    let mut driver = expecting();
+    assert!(!driver.conn.met_another());
+    let refusal = ApiVersionsResponse {
+        error_code: 129,
+        ..Default::default()
+    };
+    driver.feed(&answer_at(5, 1, &refusal));
+    let text = "ApiVersions error: 129: another broker or cluster answers at this address";
+    assert_eq!(driver.events(), lost(text));
+    assert!(driver.conn.met_another());
+    driver.connect();
+    driver.events();
+    driver
+        .conn
+        .handle_dial_failed("connect: refused", driver.now);
+    driver.events();
+    assert!(!driver.conn.met_another(), "the last error was another");
 }

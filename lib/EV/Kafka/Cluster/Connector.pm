@@ -14,7 +14,7 @@ use constant CONNECT_TIMEOUT => 10;
 # tells: opens, before there is one.
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(outbox options tells)), addresses => undef, counts => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(outbox options topics features tells)), addresses => undef, counts => 0 }, $class;
 }
 
 # Those that are made from now on count; the others do so by themselves.
@@ -28,7 +28,6 @@ sub conn {
     $self->{tells}->('opens');
     my $conn = _bare($loop || $options->{loop});
     $conn->client_id($options->{client_id});
-    $conn->_introduce(_software_version());
     defined $options->{$_} and $conn->$_($options->{$_}) for qw(strings headers);
     $conn->on_notice($self->{outbox}->entry($self, '_noticed'));
     $conn->on_throttle($self->{outbox}->entry($self, _throttled => $node_id)) if $options->{on_throttle} || $self->{outbox}->logs('conn');
@@ -39,8 +38,11 @@ sub conn {
     return $conn;
 }
 
+# To that broker, if it is known which one it is.
 sub connect {
-    my ($self, $conn, $host, $port) = @_;
+    my ($self, $conn, $host, $port, $node_id) = @_;
+    my $cluster_id = defined $node_id && $self->{features}->is_checking ? $self->{topics}->cluster_id : undef;
+    $conn->_introduce(_software_version(), $cluster_id, $node_id);
     return $conn->connect($host, $port, CONNECT_TIMEOUT);
 }
 
@@ -111,9 +113,10 @@ A connection that is not connected yet.
 
 Connections count what they do from the beginning; whether that is so.
 
-=head2 connect($conn, $host, $port)
+=head2 connect($conn, $host, $port, [$node_id])
 
-With the time that a client lets it take.
+With the time that a client lets it take. The broker hears who asks (KIP-511), and for whom it is taken if that is
+known (KIP-1242).
 
 =head2 closed_early
 

@@ -6,7 +6,7 @@ use Scalar::Util qw(refaddr);
 
 # Metadata has a connection of its own, to whichever broker answers first. Published as
 # {bootstrap_conn}, the last one that answered until there is another: programs use it, too.
-#   address      its [host, port] while it may be opened again
+#   address      its [host, port, node_id?] while it may be opened again
 #   reopened_at  when that was done last
 #   attempt      while a request is under way:
 #                { topics, creates, candidates, conn?, name?, address?, error?, retry?, reasons }
@@ -88,7 +88,9 @@ sub answered_about_topics {
 }
 
 # HOST:PORT of the broker that has answered last.
-sub address { my ($self) = @_; return $self->{address} && join ':', @{ $self->{address} } }
+sub address { my ($self) = @_; return $self->{address} && _named($self->{address}) }
+
+sub _named { my ($address) = @_; return join ':', @$address[0, 1] }
 
 # The connection is let go of first: what it then calls finds nothing to do.
 sub drop {
@@ -97,6 +99,14 @@ sub drop {
     delete $self->{address};
     $_->disconnect for @conns;
     return;
+}
+
+# The brokers that are known are none of this cluster, or are reached elsewhere: from the bootstrap list on.
+sub start_again {
+    my ($self) = @_;
+    $self->{features}->forget;
+    $self->{topics}->forget_brokers;
+    return $self->drop;
 }
 
 # Gives undef as long as there is none.
@@ -128,8 +138,11 @@ sub _candidates {
     push @nodes, splice @nodes, 0, $self->{turn} % @nodes if @nodes;
     my %seen;
     return grep { !$seen{"$_->[0]:$_->[1]"}++ }
-        (map { [@$_{qw(host port)}] } map { $self->{topics}->broker($_) } @nodes), @{ $self->{options}{bootstrap} };
+        (map { my $broker = $self->{topics}->broker($_); [@$broker{qw(host port)}, $_] } @nodes), $self->_bootstrap;
 }
+
+# To these nobody says for whom they are taken.
+sub _bootstrap { return map { [@$_[0, 1]] } @{ $_[0]{options}{bootstrap} } }
 
 sub _next_candidate {
     my ($self) = @_;
@@ -139,8 +152,8 @@ sub _next_candidate {
     my $conn    = $attempt->{conn} = $self->{connector}->conn;
     $conn->request_timeout($self->answer_timeout);
     $self->_goes_on_counting($conn);
-    $self->_log(debug => 'asked for metadata, ' . join ':', @$address);
-    @$attempt{qw(name address is_sent)} = (join(':', @$address), $address, 0);
+    $self->_log(debug => 'asked for metadata, ' . _named($address));
+    @$attempt{qw(name address is_sent)} = (_named($address), $address, 0);
     my ($outbox, $id) = ($self->{outbox}, refaddr $conn);
     $conn->on_connect($outbox->entry($self, '_ready', $id));
     $conn->on_error($outbox->entry($self, '_said', $id));
@@ -171,7 +184,7 @@ sub _ready {
     my ($self, $id) = @_;
     my $is_asked = $self->_is_asked($id);
     my $conn = $is_asked ? $self->{attempt}{conn} : $self->conn // return;
-    $self->{features}->learn($conn->features);
+    $self->{features}->met($conn);
     return $is_asked ? $self->_send($conn) : undef;
 }
 
@@ -236,11 +249,21 @@ sub _failed {
     push @{ $attempt->{reasons} }, "$attempt->{name}: $reason";
     $self->_log(warning => "no metadata from $attempt->{name}: $reason");
     my $conn = $attempt->{conn};
+    return $self->_elsewhere($reason) if $conn && $conn->_has_met_another;
     return $self->_next_candidate unless $attempt->{address} && $conn && $conn->_has_untried_addresses;
     # The broker may be behind the next address of its name. First this one's end is over.
     delete $attempt->{error};
     $attempt->{retry} = $self->{loop}->timer(0, $self, '_try_next_address');
     return;
+}
+
+sub _elsewhere {
+    my ($self, $reason) = @_;
+    my $attempt = $self->{attempt};
+    $self->{outbox}->notice("elsewhere $attempt->{name}", "$attempt->{name}: $reason; asking the bootstrap brokers");
+    $attempt->{candidates} = [$self->_bootstrap];
+    $self->start_again;
+    return $self->_next_candidate;
 }
 
 sub _try_next_address {
@@ -296,6 +319,10 @@ One request, undef for all topics.
 =head2 conn, address, answer_timeout, drop
 
 The connection, the seconds that an answer may take, and how to be rid of it.
+
+=head2 start_again
+
+From the bootstrap list.
 
 =head2 answered_about_topics($is_nothing_new)
 

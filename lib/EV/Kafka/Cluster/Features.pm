@@ -5,9 +5,22 @@ use warnings;
 # What the brokers of a cluster have agreed on (KIP-584), as they tell it when a connection is made:
 #   epoch   of what is known, undef while nothing is; -1 for what a broker tells that knows none
 #   levels  name => level
+#   is_checking   the broker that was met last wants to know for whom it is taken (KIP-1242)
 # Brokers hear of a change one after the other: of what they tell the highest epoch is the newest.
 
-sub new { return bless { epoch => undef, levels => {} }, $_[0] }
+use constant { API_VERSIONS => 18, CHECKS_IDENTITY => 5 };
+
+sub new { return bless { epoch => undef, levels => {}, is_checking => 0 }, $_[0] }
+
+# A connection was made.
+sub met {
+    my ($self, $conn) = @_;
+    $self->{is_checking} = $conn->_highest_version(API_VERSIONS) >= CHECKS_IDENTITY ? 1 : 0;
+    return $self->learn($conn->features);
+}
+
+# To ask an older one for that costs a turn more.
+sub is_checking { return $_[0]{is_checking} }
 
 # What a connection has heard, which may be nothing.
 sub learn {
@@ -42,6 +55,10 @@ For L<EV::Kafka::Cluster>, not for use by itself.
 =head2 new
 
 Nothing is known.
+
+=head2 met($conn), is_checking
+
+A connection was made; whether its broker wants to know for whom it is taken (KIP-1242).
 
 =head2 learn(\%features)
 

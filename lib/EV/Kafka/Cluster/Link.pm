@@ -47,7 +47,7 @@ use constant SHORT_LIFE => 1;
 use constant { SILENCE => 5, SHORT_PATIENCE => 2 };
 
 # notify: connected, ready (also after a check), ended (without a loss), failed($error),
-# lost($reason), doubted (other brokers may know more), each with the link before all else.
+# lost($reason), doubted (other brokers may know more), elsewhere (another broker has its address), each with the link before all else.
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
@@ -77,7 +77,7 @@ sub open {
     $self->{address} = "$broker->{host}:$broker->{port}";
     delete @$self{qw(error request_failed)};
     $self->_log(debug => 'connecting');
-    $self->{connector}->connect($self->{conn}, @$broker{qw(host port)});
+    $self->{connector}->connect($self->{conn}, @$broker{qw(host port)}, $self->{node_id});
     return;
 }
 
@@ -181,7 +181,7 @@ sub _connected {
     my ($self) = @_;
     @$self{qw(state tries ready_at)} = ('ready', 0, $self->{loop}->now);
     $self->{conn}->_doubt(0);
-    $self->{features}->learn($self->{conn}->features);
+    $self->{features}->met($self->{conn});
     $self->_log(info => 'connected');
     $self->_tell('connected');
     return $self->_tell('ready');
@@ -239,7 +239,7 @@ sub _down {
     $self->_retry_after(++$self->{tries}, '_retry');
     my $reason = $error // ($was eq 'connecting' ? $self->{connector}->closed_early : 'connection closed by broker');
     $self->_tell(failed => $self->_no_connection($reason));
-    $self->_tell('doubted');
+    $self->_tell($self->{conn}->_has_met_another ? 'elsewhere' : 'doubted');
     return $self->_tell(defined $self->{ready_at} ? 'lost' : 'unreachable', $reason);
 }
 

@@ -16,7 +16,7 @@ use EV::Kafka::Error;
 # Published: {conns}, node_id => the connection for everything but Fetch and coordinators.
 
 # notify: ready($link), ended($link), failed($link, $error), gone($link) before what is under way there
-# is given up, doubted.
+# is given up, doubted, elsewhere.
 sub new {
     my ($class, %about) = @_;
     my $self = bless {

@@ -162,6 +162,13 @@ sub unanswered {
     return $self->pump;
 }
 
+# A broker has turned out to be another one. Who has been asked already may be of the right cluster.
+sub start_again {
+    my ($self) = @_;
+    $self->{control}->start_again unless $self->is_under_way;
+    return $self->want(ALL_TOPICS);
+}
+
 # --- answers ----------------------------------------------------------------------
 
 # What the answer says without its topics, and the native object that has these.
@@ -169,8 +176,7 @@ sub answered {
     my ($self, $head, $answer) = @_;
     my $topics = $self->{topics};
     if (($head->{error_code} || 0) == REBOOTSTRAP_REQUIRED) {
-        $topics->forget_brokers;
-        $self->{control}->drop;
+        $self->{control}->start_again;
         return $self->unanswered(REFRESH_BACKOFF);
     }
     my $asked = $self->{request}{topics};
@@ -322,6 +328,10 @@ first answer is there.
 =head2 answered($head, $answer), unanswered($delay)
 
 What has become of the request.
+
+=head2 start_again
+
+From the bootstrap list: a broker has turned out to be another one.
 
 =head2 stop
 

@@ -158,6 +158,9 @@ sub brokers {
 # { host, port }
 sub broker { return $_[0]{published}{broker_map}{ $_[1] } }
 
+# Undef as long as no broker has told it.
+sub cluster_id { return ($_[0]{published}{meta} || {})->{cluster_id} }
+
 # The node id of the one that controls the cluster, or passes on to it what is for it; undef while that is not known.
 sub controller {
     my ($self) = @_;
@@ -440,6 +443,10 @@ Whether metadata know that it is not there, or not any more.
 =head2 partition_counts, topic_names, listed_topics
 
 The numbers of partitions by topic, and the names of topics by their ids.
+
+=head2 cluster_id
+
+As brokers have told it, undef before.
 
 =head2 brokers, broker($node_id), add_broker($node_id, $host, $port), forget_brokers, controller
 

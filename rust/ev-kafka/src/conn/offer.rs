@@ -1,7 +1,7 @@
 //! What a broker has to offer, and how the client introduces itself when it asks.
 
 use bytes::Bytes;
-use kafka_conn::{Features, Introduction};
+use kafka_conn::{Features, Identity, Introduction};
 use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::ConnHandle;
@@ -25,6 +25,10 @@ pub static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Conn::_highest_version",
         body: highest_version,
+    },
+    XsubDef {
+        name: "EV::Kafka::Conn::_has_met_another",
+        body: has_met_another,
     },
     XsubDef {
         name: "EV::Kafka::Conn::_introduce",
@@ -93,14 +97,29 @@ fn hash_of(perl: Perl, features: &Features) -> Sv {
     hash.into_ref(perl)
 }
 
-/// `_introduce($software_version)`: from the next connection on the broker is told who asks (KIP-511).
+/// `_introduce($software_version, [$cluster_id, $node_id])`: from the next connection on the broker is told who
+/// asks (KIP-511), and for whom it is taken (KIP-1242).
 fn introduce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "_introduce");
+    let cluster_id = args.nullable_string(2, "cluster id")?;
+    let node_id = args.int(3, "node id", 0_i32)?;
     let introduction = Introduction {
         software_name: Bytes::from_static(SOFTWARE_NAME),
         software_version: args.string(1, "version")?,
+        expects: cluster_id.map(|cluster_id| Identity {
+            cluster_id,
+            node_id,
+        }),
     };
     let handle = frame.object::<ConnHandle>()?;
     handle.introduce(introduction);
+    Ok(())
+}
+
+/// Whether another broker than the one that was meant has answered, which has ended the connection.
+fn has_met_another(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let handle = frame.object::<ConnHandle>()?;
+    let met = handle.with_connection(kafka_conn::Connection::met_another);
+    frame.ret_int(met.into());
     Ok(())
 }

@@ -77,6 +77,10 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
             .get_i64(perl, "max_fetch_sessions")?
             .and_then(|most| usize::try_from(most).ok())
             .ok_or("new: max_fetch_sessions must not be below 0")?,
+        cluster_id: options
+            .get_bytes(perl, "cluster_id")?
+            .unwrap_or_default()
+            .into(),
         sasl: match options.get(perl, "sasl")?.as_ref().and_then(HashRef::new) {
             Some(given) => Some(sasl(perl, &given)?),
             None => None,

@@ -129,6 +129,7 @@ impl Connection {
         let unanswered = self.drop_transport();
         if let Ending::Error(error) = &ending {
             self.may_connect_again = error.may_pass();
+            self.met_another = matches!(error, ConnectionError::AnotherBroker);
             self.events.push_back(Event::Error(error.to_string()));
         }
         self.fail(unanswered, &ending.reason());
