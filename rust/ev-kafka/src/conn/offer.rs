@@ -101,8 +101,8 @@ fn hash_of(perl: Perl, features: &Features) -> Sv {
 /// asks (KIP-511), and for whom it is taken (KIP-1242).
 fn introduce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "_introduce");
-    let cluster_id = args.nullable_string(2, "cluster id")?;
-    let node_id = args.int(3, "node id", 0_i32)?;
+    let cluster_id = args.nullable_string(2, "cluster_id")?;
+    let node_id = args.int(3, "node_id", 0_i32)?;
     let introduction = Introduction {
         software_name: Bytes::from_static(SOFTWARE_NAME),
         software_version: args.string(1, "version")?,
