@@ -21,7 +21,7 @@ plan skip_all => 'needs a Linux loader' if $^O ne 'linux';
 if (!$ENV{EV_KAFKA_TEST_NAMES}) {
     my $library = tempdir(CLEANUP => 1) . '/names.so';
     system "$Config{cc} -shared -fPIC -o $library t/lib/names.c -ldl" and die 'names.c does not compile';
-    local @ENV{qw(EV_KAFKA_TEST_NAMES LD_PRELOAD)} = (1, join ':', $library, grep { defined } $ENV{LD_PRELOAD});
+    local @ENV{qw(EV_KAFKA_TEST_NAMES LD_PRELOAD)} = (1, join ':', (grep { defined } $ENV{LD_PRELOAD}), $library);
     exit system($^X, (map { "-I$_" } grep { !ref } @INC), $0) >> 8;
 }
 

@@ -6,6 +6,7 @@ use lib 't/lib';
 use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
+use Memory;
 use TestKafka;
 use Time::HiRes qw(sleep);
 
@@ -167,11 +168,7 @@ subtest 'pause, and the event loop between slow handlers' => sub {
 };
 
 subtest 'memory' => sub {
-    my $rss = sub {
-        open my $fh, '<', '/proc/self/statm' or return;
-        return (split ' ', <$fh>)[1] * 4096;
-    };
-    plan skip_all => 'needs /proc/self/statm to see memory' unless $rss->();
+    plan skip_all => unseen() if unseen();
     my ($got, @kept) = (0);
     my $record = { key => 'k' x 20, value => 'v' x 2000, headers => [[h => 'x']] };
     my $kafka = consumer(cluster(map { [($record) x 100] } 1 .. 10), sub {
@@ -188,9 +185,9 @@ subtest 'memory' => sub {
     # Once in a while the allocator takes a few MB for itself; what leaks does so each time.
     my $grown;
     for (1 .. 3) {
-        my $before = $rss->();
+        my $before = resident();
         $rounds->(100);
-        $grown = $rss->() - $before;
+        $grown = resident() - $before;
         last if $grown < 2_000_000;
     }
     cmp_ok $grown, '<', 2_000_000, 'is flat' or diag "grew by $grown bytes";

@@ -8,6 +8,7 @@ use EV::Kafka;
 use EV::Kafka::Mock;
 use Scalar::Util qw(weaken);
 use Inside;
+use Memory;
 use ScriptedBroker;
 use TestKafka;
 
@@ -105,11 +106,7 @@ subtest 'a client that is dropped in its own callbacks' => sub {
 };
 
 subtest 'a thousand clients leave nothing behind' => sub {
-    my $rss = sub {
-        open my $fh, '<', '/proc/self/statm' or return;
-        return (split ' ', <$fh>)[1] * 4096;
-    };
-    plan skip_all => 'needs /proc/self/statm to see memory' unless $rss->();
+    plan skip_all => unseen() if unseen();
     my $round = sub {
         my ($kafka, $done);
         $kafka = client(brokers => $mock->bootstrap, fetch_max_wait_ms => 1, on_message => sub { });
@@ -126,9 +123,9 @@ subtest 'a thousand clients leave nothing behind' => sub {
     # The mock keeps what is produced: the log is cut so that it does not count.
     my $rounds = sub { $round->() for 1 .. $_[0]; $mock->delete_records(t => $_, $mock->high_watermark(t => $_)) for 0, 1 };
     $rounds->(300);
-    my $before = $rss->();
+    my $before = resident();
     $rounds->(1000);
-    my $grown = $rss->() - $before;
+    my $grown = resident() - $before;
     cmp_ok $grown, '<', 3_000_000, 'memory is flat' or diag "grew by $grown bytes";
 };
 

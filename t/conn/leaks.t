@@ -10,18 +10,12 @@ use Scalar::Util qw(weaken);
 use Test::More;
 
 use ConnArguments qw(refusals);
+use Memory;
 use TestKafka qw(wait_until turns);
 
 # Whatever is done often must leave memory as it was.
 
-plan skip_all => 'no /proc/self/status to read the resident size from' unless -r '/proc/self/status';
-
-# Resident kilobytes of this process.
-sub resident {
-    open my $in, '<', '/proc/self/status' or die "/proc/self/status: $!";
-    my ($kb) = map { /^VmRSS:\s*(\d+) kB/ } readline $in;
-    return $kb;
-}
+plan skip_all => unseen() if unseen();
 
 # How often everything is done at the least, for a run that is not quick.
 my $least = $ENV{EV_KAFKA_LEAK_TIMES} || 0;
@@ -41,7 +35,7 @@ sub stays_flat {
     $do->($warm_up);
     my $before = resident();
     $do->($times);
-    my $grown = resident() - $before;
+    my $grown = (resident() - $before) / 1024;
     my $allowed = SLACK_KB + $times * BYTES_A_TIME / 1024;
     cmp_ok $grown, '<', $allowed, "$what: $times times" or diag "grown by $grown kB";
     return;

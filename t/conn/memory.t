@@ -11,26 +11,19 @@ use POSIX ();
 use Test::More;
 
 use ConnPeer qw(conn frame string array);
+use Memory;
 use TestKafka qw(wait_until turns);
 
 # What a connection holds in memory is what it was asked to send, and what has
 # arrived; and it gives that back.
 
-plan skip_all => 'no /proc/self/statm to read the resident size from' unless -r '/proc/self/statm';
+plan skip_all => unseen() if unseen();
 
 use constant MIB      => 1 << 20;
 use constant REQUESTS => 10_000;
 
 # What the allocator, perl and a read buffer may keep.
 use constant SLACK => 8 * MIB;
-
-my $page = POSIX::sysconf(POSIX::_SC_PAGESIZE());
-
-# Resident bytes of this process.
-sub resident {
-    open my $statm, '<', '/proc/self/statm' or die "/proc/self/statm: $!";
-    return $page * (split ' ', readline $statm)[1];
-}
 
 sub at_most {
     my ($bytes, $limit, $what) = @_;
