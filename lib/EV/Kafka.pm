@@ -2478,7 +2478,8 @@ partition wait too; those that were under way already may pass it.
 
 =item *
 
-The old message formats 0 and 1 (before Kafka 0.11) are not read.
+The old message formats 0 and 1 (before Kafka 0.11), which lie in old logs and are written where
+C<log.message.format.version> says so, are read. They are never written: a broker turns what it is sent into them.
 
 =item *
 

@@ -173,9 +173,11 @@ sub restart_node {
 # address_for_tools() -> the arguments by which Kafka's tools find the cluster: before 2.2 some know ZooKeeper only.
 sub address_for_tools {
     my ($self) = @_;
-    return at_least($self->{version}, '2.2')
-        ? ('--bootstrap-server', $self->bootstrap) : ('--zookeeper', "127.0.0.1:$self->{zookeeper}{port}");
+    return at_least($self->{version}, '2.2') ? ('--bootstrap-server', $self->bootstrap) : $self->zookeeper_for_tools;
 }
+
+# zookeeper_for_tools() -> the same through ZooKeeper.
+sub zookeeper_for_tools { return ('--zookeeper', "127.0.0.1:$_[0]{zookeeper}{port}") }
 
 # stop_node($id): ends it in order, as an operator does; its data stays.
 sub stop_node {

@@ -12,7 +12,7 @@ use kafka_wire::messages::{
 };
 use kafka_wire::primitives::{zigzag32, zigzag64};
 use kafka_wire::records::{
-    BatchError, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
+    BatchError, RecordBatches, SealOptions, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE,
 };
 use kafka_wire::{crc32c, error, murmur2, ApiKey, Codec, Reader, Request, Writer};
 use perl_xs::{Arg, Av, Croak, Frame, Outcome, Perl, Sv, XsubDef};
@@ -248,7 +248,7 @@ fn decode_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn decode(perl: Perl, bytes: Bytes) -> Result<Option<Sv>, BatchError> {
     let unpacking = Unpacking::default();
     let mut budget = Budget::new(&unpacking);
-    let mut batches = VerifiedBatches::new(bytes, &mut budget);
+    let mut batches = VerifiedBatches::new(RecordBatches::new(bytes), &mut budget);
     let mut array = Av::new(perl);
     let mut any = false;
     for verified in &mut batches {

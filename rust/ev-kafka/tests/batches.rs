@@ -5,7 +5,7 @@ mod batches;
 
 use batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
 use bytes::Bytes;
-use kafka_wire::records::{BatchBuilder, SealOptions};
+use kafka_wire::records::{BatchBuilder, RecordBatches, SealOptions};
 
 fn batch(value: &[u8]) -> Vec<u8> {
     let mut batch = BatchBuilder::new();
@@ -20,7 +20,10 @@ fn batch(value: &[u8]) -> Vec<u8> {
 fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, bool, Option<usize>) {
     let unpacking = Unpacking::default();
     let mut budget = Budget::new(&unpacking);
-    let mut batches = VerifiedBatches::new(Bytes::copy_from_slice(bytes), &mut budget);
+    let mut batches = VerifiedBatches::new(
+        RecordBatches::new(Bytes::copy_from_slice(bytes)),
+        &mut budget,
+    );
     let (mut values, mut is_broken) = (Vec::new(), false);
     for verified in &mut batches {
         assert!(!is_broken, "nothing comes after a broken batch");

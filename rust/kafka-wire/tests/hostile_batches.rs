@@ -159,7 +159,7 @@ fn a_message_of_magic_1_that_is_shorter_than_our_header_is_recognised() {
     assert_eq!(error, BatchError::OldMagic { magic: 1, size: 34 });
     assert_eq!(
         error.to_string(),
-        "message format v1 (before Kafka 0.11) is not supported"
+        "message format v1 (before Kafka 0.11) instead of a record batch"
     );
 }
 

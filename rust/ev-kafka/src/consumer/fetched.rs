@@ -315,7 +315,7 @@ impl Partition {
         let aborted = data.aborted_transactions.filter(|_| read_committed);
         let mut aborted = AbortedTransactions::new(aborted.unwrap_or_default());
         let mut sealed = Vec::new();
-        for batch in RecordBatches::new(data.records.unwrap_or_default()) {
+        for batch in RecordBatches::of_log(data.records.unwrap_or_default()) {
             let kept = batch.and_then(|batch| self.take(batch, &mut aborted, unpacking));
             match kept {
                 Ok(kept) => sealed.extend(kept),
@@ -325,8 +325,6 @@ impl Partition {
                 }
             }
         }
-        let counts = sealed.iter().map(|batch| batch.record_count as usize);
-        self.record_count = counts.sum();
         self.rest = Some(Rest::new(from, sealed, unpacking.clone()));
     }
 
@@ -343,17 +341,29 @@ impl Partition {
             false => None,
         };
         let is_withheld = aborted.withholds(&batch, marker.as_ref());
-        let next_offset = batch.next_offset();
+        let (next_offset, count) = match batch.is_compressed_set() {
+            true => {
+                let records = open(&batch, unpacking)?;
+                (records.next_offset(), records.len())
+            }
+            false => (
+                batch.next_offset(),
+                usize::try_from(batch.record_count).unwrap_or(0),
+            ),
+        };
         // A broker sends from the start of a batch, or of what compaction has put together; all of it may lie before
         // the position.
         let is_behind = next_offset > self.next_offset;
-        let is_read = is_behind && !is_withheld && marker.is_none() && batch.record_count > 0;
+        let is_read = is_behind && !is_withheld && marker.is_none() && count > 0;
         if !is_read && marker.is_none() {
             open(&batch, unpacking)?;
         }
         if is_behind {
             self.next_offset = next_offset;
             self.last_epoch = batch.partition_leader_epoch;
+        }
+        if is_read {
+            self.record_count += count;
         }
         Ok(is_read.then_some(batch))
     }

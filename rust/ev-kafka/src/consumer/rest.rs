@@ -73,9 +73,9 @@ impl Rest {
             records.skip_to(&mut self.cursor, self.from);
             let is_left = records.has_next(&self.cursor);
             self.current = Some(OpenBatch {
+                next_offset: records.next_offset(),
                 records,
                 epoch: batch.partition_leader_epoch,
-                next_offset: batch.next_offset(),
             });
             if is_left {
                 return true;

@@ -23,6 +23,10 @@ const HEADERS: [(&[u8; HEADER_LEN], usize); 4] = [
 const HEADER_LEN: usize = 7;
 /// What Java compresses at a time.
 const BLOCK_LEN: usize = 64 << 10;
+/// Where the flags of a frame lie; the block size and what the flags announce follow, then the checksum of all that.
+const FLAGS: usize = 4;
+const HAS_CONTENT_SIZE: u8 = 0x08;
+const HAS_DICTIONARY: u8 = 0x01;
 /// What says how long a block is; zero for the end.
 const BLOCK_PREFIX_LEN: usize = 4;
 /// Set in a block's length when it was left as it is.
@@ -105,6 +109,46 @@ fn decompress_blocks(
     }
 }
 
+/// The frame with the right checksum of its header. Kafka's clients have long computed it over the magic word, too, and
+/// go on doing so in message format 0 (KIP-57). What is no frame stays as it is.
+pub fn mend_header(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let flags = frame.get(FLAGS).copied().unwrap_or_default();
+    let content_size = if flags & HAS_CONTENT_SIZE != 0 { 8 } else { 0 };
+    let dictionary = if flags & HAS_DICTIONARY != 0 { 4 } else { 0 };
+    let end = FLAGS + 2 + content_size + dictionary;
+    if let Some((descriptor, [checksum, ..])) = frame.split_at_mut_checked(end) {
+        *checksum = (xxh32_of_few(&descriptor[FLAGS..]) >> 8) as u8;
+    }
+    frame
+}
+
+/// xxHash-32 with seed 0, of fewer than 16 bytes.
+fn xxh32_of_few(bytes: &[u8]) -> u32 {
+    const PRIMES: [u32; 5] = [
+        0x9e37_79b1,
+        0x85eb_ca77,
+        0xc2b2_ae3d,
+        0x27d4_eb2f,
+        0x1656_67b1,
+    ];
+    let mut hash = PRIMES[4].wrapping_add(bytes.len() as u32);
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(PRIMES[2]);
+        hash = hash.wrapping_add(word).rotate_left(17);
+        hash = hash.wrapping_mul(PRIMES[3]);
+    }
+    for byte in words.remainder() {
+        let byte = u32::from(*byte).wrapping_mul(PRIMES[4]);
+        hash = hash.wrapping_add(byte).rotate_left(11);
+        hash = hash.wrapping_mul(PRIMES[0]);
+    }
+    hash = (hash ^ hash >> 15).wrapping_mul(PRIMES[1]);
+    hash = (hash ^ hash >> 13).wrapping_mul(PRIMES[2]);
+    hash ^ hash >> 16
+}
+
 fn truncated() -> DecompressError {
     DecompressError::Malformed("lz4: truncated frame".into())
 }
@@ -116,7 +160,29 @@ mod tests {
     use lz4::liblz4::BlockChecksum;
     use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
 
-    use super::HEADERS;
+    use super::{mend_header, FLAGS, HEADERS, HEADER_LEN};
+
+    #[test]
+    fn any_header_is_mended() {
+        for len in 0..=HEADER_LEN {
+            assert_eq!(mend_header(&HEADERS[0].0[..len]), HEADERS[0].0[..len]);
+        }
+        for (size, content_size) in [
+            (BlockSize::Max64KB, 0),
+            (BlockSize::Max4MB, 0x0123_4567_89ab),
+        ] {
+            let encoder = EncoderBuilder::new()
+                .block_size(size)
+                .content_size(content_size)
+                .build(Vec::new());
+            let frame = encoder.expect("an encoder").finish().0;
+            let header_len = HEADER_LEN + if content_size > 0 { 8 } else { 0 };
+            assert_eq!(frame[FLAGS] & 8 != 0, content_size > 0);
+            let mut wrong = frame.clone();
+            wrong[header_len - 1] ^= 0xff;
+            assert_eq!(mend_header(&wrong), frame);
+        }
+    }
 
     #[test]
     fn plain_frames_begin_as_the_library_writes_them() {

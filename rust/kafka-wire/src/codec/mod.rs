@@ -13,6 +13,7 @@ mod zstd;
 
 pub use compressor::Compressor;
 pub use decompressor::Decompressor;
+pub(crate) use lz4::mend_header as mend_lz4_header;
 
 /// A compression codec of record batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

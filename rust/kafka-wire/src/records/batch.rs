@@ -8,6 +8,7 @@ use super::error::BatchError;
 use super::header::{batch_span, BatchHeader};
 use super::iter::{validate, Records};
 use super::layout::*;
+use super::message_set;
 use crate::codec::{Codec, Decompressor};
 
 /// The largest batch that is decompressed unless the caller says otherwise: far above what any broker accepts,
@@ -22,15 +23,32 @@ pub const MAX_DECOMPRESSED_LEN: usize = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub struct RecordBatches {
     rest: Bytes,
+    takes_old: bool,
     incomplete: Option<usize>,
 }
 
 impl RecordBatches {
-    /// Batches from the start of `bytes` on.
+    /// Batches of magic 2 from the start of `bytes` on.
     pub fn new(bytes: Bytes) -> Self {
         RecordBatches {
             rest: bytes,
+            takes_old: false,
             incomplete: None,
+        }
+    }
+
+    /// The same of a log that may be old: messages of formats 0 and 1 are given as batches, too.
+    pub fn of_log(bytes: Bytes) -> Self {
+        RecordBatches {
+            takes_old: true,
+            ..RecordBatches::new(bytes)
+        }
+    }
+
+    fn span(&self) -> Result<BatchHeader, BatchError> {
+        match batch_span(&self.rest) {
+            Err(BatchError::OldMagic { .. }) if self.takes_old => message_set::span(&self.rest),
+            spanned => spanned,
         }
     }
 
@@ -52,7 +70,7 @@ impl Iterator for RecordBatches {
         if self.rest.is_empty() {
             return None;
         }
-        match batch_span(&self.rest) {
+        match self.span() {
             Ok(header) => {
                 let bytes = self.skip(header.size);
                 Some(Ok(Batch { header, bytes }))
@@ -96,11 +114,25 @@ impl Batch {
         &self.bytes
     }
 
+    /// Whether it is of a format before magic 2.
+    fn is_old(&self) -> bool {
+        i8::from_be_bytes([self.bytes[MAGIC]]) != MAGIC_V2
+    }
+
+    /// Whether it is a compressed set of messages of formats 0 and 1: only the records tell how many they are, and
+    /// [where to go on](Records::next_offset).
+    pub fn is_compressed_set(&self) -> bool {
+        self.is_old() && self.header.codec_id() != 0
+    }
+
     /// Checks the CRC.
     ///
     /// # Errors
     /// [`BatchError::CrcMismatch`]
     pub fn verify(&self) -> Result<(), BatchError> {
+        if self.is_old() {
+            return message_set::verify(&self.bytes);
+        }
         let actual = crate::crc32c(&self.bytes[ATTRIBUTES..]);
         if actual != self.header.crc {
             return Err(BatchError::CrcMismatch {
@@ -129,6 +161,9 @@ impl Batch {
         limit: usize,
         decompressor: &mut Decompressor,
     ) -> Result<Records, BatchError> {
+        if self.is_old() {
+            return message_set::records(&self.header, &self.bytes, limit, decompressor);
+        }
         self.verify()?;
         let codec = Codec::from_id(self.header.codec_id())
             .ok_or(BatchError::UnknownCodec(self.header.codec_id()))?;

@@ -12,7 +12,7 @@ pub enum BatchError {
     },
     /// A length that no batch can have.
     InvalidLength(i32),
-    /// A message set of Kafka 0.10 or older, which brokers of today do not send.
+    /// A message of Kafka 0.10 or older, where only batches of magic 2 may be.
     OldMagic {
         /// 0 or 1.
         magic: i8,
@@ -54,7 +54,7 @@ impl std::fmt::Display for BatchError {
             BatchError::OldMagic { magic, .. } => {
                 write!(
                     f,
-                    "message format v{magic} (before Kafka 0.11) is not supported"
+                    "message format v{magic} (before Kafka 0.11) instead of a record batch"
                 )
             }
             BatchError::UnknownMagic { magic, .. } => {

@@ -83,7 +83,8 @@ pub fn batch_span(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         return Err(BatchError::InvalidLength(length as i32));
     }
     match field(bytes, MAGIC).map(i8::from_be_bytes) {
-        None | Some(MAGIC_V2) => {}
+        None => return Err(BatchError::Incomplete { size }),
+        Some(MAGIC_V2) => {}
         Some(magic @ (0 | 1)) => return Err(BatchError::OldMagic { magic, size }),
         Some(magic) => return Err(BatchError::UnknownMagic { magic, size }),
     }

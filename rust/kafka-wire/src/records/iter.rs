@@ -15,6 +15,7 @@ pub struct Records {
     base_offset: i64,
     base_timestamp: i64,
     append_timestamp: Option<i64>,
+    next_offset: i64,
 }
 
 impl Records {
@@ -26,7 +27,21 @@ impl Records {
             base_offset: header.base_offset,
             base_timestamp: header.base_timestamp,
             append_timestamp: header.is_log_append_time().then_some(header.max_timestamp),
+            next_offset: header.next_offset(),
         }
+    }
+
+    /// The same, but reading goes on at another offset.
+    pub(super) fn ending_before(self, next_offset: i64) -> Self {
+        Records {
+            next_offset,
+            ..self
+        }
+    }
+
+    /// Where to go on reading after them, whatever compaction has removed.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     /// How many records there are.

@@ -1,5 +1,5 @@
 //! Record batches of magic 2 (KIP-98): building them, reading them, and the little that a log needs to do
-//! with them unopened.
+//! with them unopened. Of what was before them, message formats 0 and 1, only the reading.
 
 mod batch;
 mod builder;
@@ -7,6 +7,7 @@ mod encoded;
 mod error;
 mod header;
 mod iter;
+mod message_set;
 mod single;
 
 pub use batch::{Batch, RecordBatches, MAX_DECOMPRESSED_LEN};

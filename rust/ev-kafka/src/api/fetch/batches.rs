@@ -2,7 +2,6 @@
 
 use std::cell::{RefCell, RefMut};
 
-use bytes::Bytes;
 use kafka_wire::codec::Decompressor;
 use kafka_wire::records::{Batch, BatchError, RecordBatches, Records, MAX_DECOMPRESSED_LEN};
 use kafka_wire::ErrorCode;
@@ -55,10 +54,10 @@ pub struct VerifiedBatches<'a, 'b> {
 }
 
 impl<'a, 'b> VerifiedBatches<'a, 'b> {
-    /// From what an answer has of a partition.
-    pub fn new(bytes: Bytes, budget: &'a mut Budget<'b>) -> Self {
+    /// Of these.
+    pub fn new(batches: RecordBatches, budget: &'a mut Budget<'b>) -> Self {
         VerifiedBatches {
-            batches: RecordBatches::new(bytes),
+            batches,
             budget,
             has_ended: false,
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, PartitionData};
-use kafka_wire::records::{Batch, BatchError, Headers, Record, Records};
+use kafka_wire::records::{Batch, BatchError, Headers, Record, RecordBatches, Records};
 use perl_xs::{Av, Hv, Perl, Sv};
 
 use super::batches::{or_corrupt, Budget, Unpacking, VerifiedBatches};
@@ -120,7 +120,7 @@ fn append_records(
     first: i64,
     (budget, room): (&mut Budget<'_>, &mut Room),
 ) -> Result<(), BatchError> {
-    let mut batches = VerifiedBatches::new(bytes, budget);
+    let mut batches = VerifiedBatches::new(RecordBatches::of_log(bytes), budget);
     while !room.is_spent() {
         let Some(verified) = batches.next() else {
             break;
