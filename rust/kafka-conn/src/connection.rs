@@ -42,7 +42,7 @@ const MAX_THROTTLE: Duration = Duration::from_secs(300);
 /// It does no I/O and reads no clock. Its methods are of four kinds:
 ///
 /// * **Getters** tell how things stand: [`state`](Self::state), [`pending`](Self::pending),
-///   [`api_versions`](Self::api_versions), [`features`](Self::features), [`version`](Self::version),
+///   [`api_versions`](Self::api_versions), [`features`](Self::features), [`version`](Self::version), [`is_stand_in`](Self::is_stand_in),
 ///   [`client_id`](Self::client_id), [`queued_bytes`](Self::queued_bytes),
 ///   [`buffered_bytes`](Self::buffered_bytes), [`has_last_words`](Self::has_last_words),
 ///   [`is_unsent`](Self::is_unsent), [`has_events`](Self::has_events), [`stats`](Self::stats).
@@ -201,13 +201,25 @@ impl Connection {
         self.features.as_ref()
     }
 
+    /// Whether the peer is no broker but stands in for one, for programs that were written against this library's
+    /// first releases: it advertises neither DescribeGroups nor ListGroups.
+    pub fn is_stand_in(&self) -> bool {
+        versions::is_stand_in(self.api_versions())
+    }
+
     /// The version to speak for `api`: the highest that both sides know, or
-    /// [`ApiKey::fallback_version`] when the broker did not advertise the API (KIP-35).
+    /// [`ApiKey::fallback_version`] when a stand-in did not advertise the API (KIP-35).
     ///
     /// # Errors
-    /// The broker advertised only versions that this client does not speak.
+    /// The broker advertised only versions that this client does not speak, or not the API.
     pub fn version(&self, api: ApiKey) -> Result<i16, VersionError> {
-        versions::negotiate(self.api_versions(), api)
+        versions::negotiate(self.api_versions(), api).map_err(|error| self.named(error))
+    }
+
+    /// Says which broker it is.
+    fn named(&self, error: VersionError) -> VersionError {
+        let node_id = self.introduction.as_ref().and_then(|who| who.node_id);
+        VersionError { node_id, ..error }
     }
 
     /// The client id sent with requests.
@@ -490,20 +502,15 @@ impl Connection {
     }
 
     fn link_for(&mut self, api: ApiKey, version: i16) -> Result<(&mut Link, Bytes), SendError> {
-        let Connection {
-            phase: Phase::Open(link),
-            client_id,
-            api_versions,
-            ..
-        } = self
-        else {
-            return Err(SendError::NotConnected);
-        };
-        if link.stage != Stage::Ready {
+        if self.link().is_none_or(|link| link.stage != Stage::Ready) {
             return Err(SendError::NotConnected);
         }
-        versions::check(api_versions.as_ref(), api, version).map_err(SendError::Version)?;
-        Ok((link, client_id.clone()))
+        versions::check(self.api_versions(), api, version)
+            .map_err(|error| SendError::Version(self.named(error)))?;
+        let Phase::Open(link) = &mut self.phase else {
+            return Err(SendError::NotConnected);
+        };
+        Ok((link, self.client_id.clone()))
     }
 }
 

@@ -183,8 +183,10 @@ pub struct VersionError {
     pub api: ApiKey,
     /// Lowest and highest version that was wanted.
     pub wanted: (i16, i16),
-    /// Lowest and highest version that the broker advertised.
-    pub broker: (i16, i16),
+    /// Lowest and highest version that the broker advertised; none when it did not advertise the API.
+    pub broker: Option<(i16, i16)>,
+    /// Which broker it is, if that is known.
+    pub node_id: Option<i32>,
 }
 
 impl fmt::Display for VersionError {
@@ -193,10 +195,18 @@ impl fmt::Display for VersionError {
             api,
             wanted,
             broker,
+            node_id,
         } = self;
         let range = |f: &mut fmt::Formatter<'_>, (low, high): (i16, i16)| match low == high {
             true => write!(f, "version {low}"),
             false => write!(f, "versions {low} to {high}"),
+        };
+        let Some(broker) = broker else {
+            match node_id {
+                Some(node_id) => write!(f, "broker {node_id}")?,
+                None => f.write_str("the broker")?,
+            }
+            return write!(f, " does not offer {}", api.name());
         };
         write!(f, "{}: unsupported version: the broker speaks ", api.name())?;
         range(f, *broker)?;

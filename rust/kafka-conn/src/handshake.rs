@@ -65,17 +65,17 @@ pub struct Introduction {
     pub software_name: Bytes,
     /// The version of the client library.
     pub software_version: Bytes,
-    /// For whom the client takes the broker.
-    pub expects: Option<Identity>,
+    /// For which broker the client takes the peer; errors name it.
+    pub node_id: Option<i32>,
+    /// Of which cluster, as Metadata has told it. With both of them a broker says when it is another (KIP-1242).
+    pub cluster_id: Option<Bytes>,
 }
 
-/// Which broker of which cluster it is (KIP-1242).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// As Metadata has told it.
-    pub cluster_id: Bytes,
-    /// The id of the broker.
-    pub node_id: i32,
+impl Introduction {
+    /// Cluster and broker, if both are known.
+    fn expects(&self) -> Option<(&Bytes, i32)> {
+        self.cluster_id.as_ref().zip(self.node_id)
+    }
 }
 
 impl Question {
@@ -83,7 +83,7 @@ impl Question {
     pub(crate) fn api_versions(introduction: Option<&Introduction>) -> Result<Self, SendError> {
         let version = match introduction {
             None => ANONYMOUS,
-            Some(Introduction { expects: None, .. }) => NAMED,
+            Some(who) if who.expects().is_none() => NAMED,
             Some(_) => EXPECTING,
         };
         Self::api_versions_at(version, introduction)
@@ -98,9 +98,9 @@ impl Question {
         if let Some(who) = introduction {
             request.client_software_name = who.software_name.clone();
             request.client_software_version = who.software_version.clone();
-            if let Some(broker) = &who.expects {
-                request.cluster_id = Some(broker.cluster_id.clone());
-                request.node_id = broker.node_id;
+            if let Some((cluster_id, node_id)) = who.expects() {
+                request.cluster_id = Some(cluster_id.clone());
+                request.node_id = node_id;
             }
         }
         Self::new(ApiKey::ApiVersions, version, &request)

@@ -56,7 +56,7 @@ pub use connection::Connection;
 pub use error::{DialError, SendError, VersionError};
 pub use event::{Event, SaltingId, State, Token, TokenRequestId};
 pub use frames::{MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE};
-pub use handshake::{Identity, Introduction};
+pub use handshake::Introduction;
 pub use sasl::{Extensions, SaltedPassword, Salting, SaslSettings, ScramCredential};
 pub use secret::Secret;
 pub use stats::{ApiStats, Histogram, RoundTrips, Stats};

@@ -24,6 +24,11 @@ fn encode_error(error: EncodeError) -> SendError {
     SendError::Encode(error.to_string())
 }
 
+/// How many correlation ids lie between two; after the highest follows 1.
+fn distance(from: i32, to: i32) -> i64 {
+    (i64::from(to) - i64::from(from)).rem_euclid(i32::MAX.into())
+}
+
 /// How far a TCP connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -65,6 +70,8 @@ pub(crate) struct Link {
     in_flight: InFlight,
     oneways: Oneways,
     next_correlation_id: i32,
+    /// The correlation id that has come last; 0 before the first.
+    last_answered: i32,
     /// Until then nothing is sent (KIP-219).
     throttled_until: Option<Instant>,
     /// When the authentication is to be renewed.
@@ -92,6 +99,7 @@ impl Link {
             in_flight: InFlight::default(),
             oneways: Oneways::default(),
             next_correlation_id: 1,
+            last_answered: 0,
             throttled_until: None,
             session: None,
             holding: false,
@@ -450,12 +458,16 @@ impl Link {
     /// The next response and the request that it answers; after the last one that has arrived,
     /// how the connection ends, if it does.
     pub(crate) fn next_response(&mut self) -> Result<Option<(Pending, Bytes)>, Ending> {
-        self.incoming.set_max_size(self.max_response_size());
-        let Some(frame) = self.incoming.next().map_err(Ending::Error)? else {
-            self.incoming.trim(self.in_flight.is_empty());
-            return self.ending.take().map_or(Ok(None), Err);
+        let answered = loop {
+            self.incoming.set_max_size(self.max_response_size());
+            let Some(frame) = self.incoming.next().map_err(Ending::Error)? else {
+                self.incoming.trim(self.in_flight.is_empty());
+                return self.ending.take().map_or(Ok(None), Err);
+            };
+            if !self.skips(&frame) {
+                break self.matched(frame).map_err(Ending::Error)?;
+            }
         };
-        let answered = self.matched(frame).map_err(Ending::Error)?;
         let next = self.in_flight.oldest();
         if self.renewal_deadline.is_some() && next.is_some_and(|next| next.token.is_none()) {
             self.expect_renewal(self.renewal_timeout, self.heard_at);
@@ -472,6 +484,22 @@ impl Link {
         }
     }
 
+    /// Some answer even what wants no answer, Produce with acks 0. As answers come in the order of the requests,
+    /// that is what was numbered after the last one that has come and before the oldest that is awaited.
+    fn skips(&mut self, frame: &[u8]) -> bool {
+        let Some(got) = correlation_id(frame).filter(|&got| got > 0) else {
+            return false;
+        };
+        let oldest = self.in_flight.oldest();
+        let end = oldest.map_or(self.next_correlation_id, |oldest| oldest.correlation_id);
+        let skipped = distance(self.last_answered, got);
+        let is_unawaited = skipped > 0 && skipped < distance(self.last_answered, end);
+        if is_unawaited {
+            self.last_answered = got;
+        }
+        is_unawaited
+    }
+
     /// Answers come in the order of the requests, so only the oldest one can be meant.
     fn matched(&mut self, frame: Bytes) -> Result<(Pending, Bytes), ConnectionError> {
         let got = correlation_id(&frame).ok_or(ConnectionError::ResponseTooShort)?;
@@ -483,6 +511,7 @@ impl Link {
         // A request whose answer has a broken header stays in the queue and fails with the rest.
         let (_, body) = strip_response_header(frame, oldest.api, oldest.version)
             .map_err(|_| ConnectionError::ResponseTooShort)?;
+        self.last_answered = got;
         Ok((self.in_flight.pop().ok_or(mismatch(None))?, body))
     }
 }

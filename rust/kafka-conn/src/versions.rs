@@ -22,28 +22,53 @@ pub struct Features {
     pub supported: BTreeMap<Bytes, (i16, i16)>,
 }
 
-/// The highest version in both sides' range; the API's fallback when the broker did not
-/// advertise it.
+/// What every broker advertises, and every gateway that speaks Kafka.
+const ADVERTISED_BY_ALL: [ApiKey; 2] = [ApiKey::DescribeGroups, ApiKey::ListGroups];
+
+/// Whether this is no broker but stands in for one, for programs that were written against this library's first
+/// releases: those asked whatever they needed, advertised or not, and read some things in ways of their own.
+pub(crate) fn is_stand_in(advertised: Option<&ApiVersions>) -> bool {
+    advertised.is_none_or(|all| {
+        ADVERTISED_BY_ALL
+            .iter()
+            .all(|api| !all.contains_key(&api.key()))
+    })
+}
+
+/// The highest version in both sides' range; the API's fallback when a stand-in did not advertise it.
 pub(crate) fn negotiate(
     advertised: Option<&ApiVersions>,
     api: ApiKey,
 ) -> Result<i16, VersionError> {
-    let Some(&broker) = advertised.and_then(|all| all.get(&api.key())) else {
-        return Ok(api.fallback_version());
-    };
     let ours = api.versions();
+    let Some(&broker) = advertised.and_then(|all| all.get(&api.key())) else {
+        return match is_stand_in(advertised) {
+            true => Ok(api.fallback_version()),
+            false => Err(not_offered(api, (*ours.start(), *ours.end()))),
+        };
+    };
     let highest = broker.1.min(*ours.end());
     match highest >= broker.0.max(*ours.start()) {
         true => Ok(highest),
         false => Err(VersionError {
             api,
             wanted: (*ours.start(), *ours.end()),
-            broker,
+            broker: Some(broker),
+            node_id: None,
         }),
     }
 }
 
-/// Refuses a version outside the range that the broker advertised for the API.
+fn not_offered(api: ApiKey, wanted: (i16, i16)) -> VersionError {
+    VersionError {
+        api,
+        wanted,
+        broker: None,
+        node_id: None,
+    }
+}
+
+/// Refuses a version outside the range that the broker advertised for the API, and what it did not advertise.
 pub(crate) fn check(
     advertised: Option<&ApiVersions>,
     api: ApiKey,
@@ -53,8 +78,10 @@ pub(crate) fn check(
         Some(&broker) if !(broker.0..=broker.1).contains(&version) => Err(VersionError {
             api,
             wanted: (version, version),
-            broker,
+            broker: Some(broker),
+            node_id: None,
         }),
+        None if !is_stand_in(advertised) => Err(not_offered(api, (version, version))),
         _ => Ok(()),
     }
 }

@@ -152,7 +152,10 @@ fn a_version_that_the_broker_does_not_speak_is_not_sent() {
         let Err(SendError::Version(error)) = sent else {
             panic!("{sent:?}")
         };
-        assert_eq!((error.wanted, error.broker), ((version, version), (4, 9)));
+        assert_eq!(
+            (error.wanted, error.broker),
+            ((version, version), Some((4, 9)))
+        );
         let sent = driver
             .conn
             .send_oneway(ApiKey::Metadata, version, metadata_body(), driver.now);
@@ -183,4 +186,37 @@ fn the_next_connection_asks_again() {
     driver.feed(&api_versions(1, &[(3, 0, 9)]));
     assert_eq!(driver.events(), [Event::Ready]);
     assert_eq!(driver.conn.version(ApiKey::Metadata), Ok(9));
+}
+
+#[test]
+fn what_a_broker_does_not_advertise_is_not_sent() {
+    let refused = "the broker does not offer Metadata";
+    for listed in [15, 16] {
+        let mut driver = Driver::ready_with(&[(listed, 0, 4)]);
+        let error = driver.conn.version(ApiKey::Metadata).expect_err("none");
+        assert_eq!(error.to_string(), refused);
+        let sent = driver
+            .conn
+            .send(ApiKey::Metadata, 1, metadata_body(), None, driver.now);
+        assert_eq!(sent.expect_err("refused").to_string(), refused);
+        assert!(driver.received().is_empty());
+        assert!(!driver.conn.is_stand_in());
+    }
+}
+
+#[test]
+fn who_stands_in_for_a_broker_is_asked_for_what_it_does_not_advertise() {
+    for mut driver in [
+        Driver::ready(),
+        Driver::ready_with(&[(0, 3, 11), (3, 4, 9)]),
+    ] {
+        assert!(driver.conn.is_stand_in());
+        let (api, version) = (ApiKey::Heartbeat, 0);
+        assert_eq!(driver.conn.version(api), Ok(version));
+        let sent = driver
+            .conn
+            .send(api, version, metadata_body(), None, driver.now);
+        assert!(sent.is_ok());
+        assert_eq!(driver.received().len(), 1);
+    }
 }

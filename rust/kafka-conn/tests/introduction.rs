@@ -4,7 +4,7 @@
 mod support;
 
 use bytes::Bytes;
-use kafka_conn::{Connection, Event, Features, Identity, Introduction, State};
+use kafka_conn::{Connection, Event, Features, Introduction, State};
 use kafka_wire::messages::api_versions::{
     ApiVersion, ApiVersionsRequest, FinalizedFeatureKey, SupportedFeatureKey,
 };
@@ -18,7 +18,8 @@ fn introduction() -> Introduction {
     Introduction {
         software_name: Bytes::from_static(b"ev-kafka"),
         software_version: Bytes::from_static(b"1.00"),
-        expects: None,
+        node_id: None,
+        cluster_id: None,
     }
 }
 
@@ -227,12 +228,9 @@ fn each_connection_asks_anew() {
 /// As [`introduced`], with the broker that is meant.
 fn expecting() -> Driver {
     let mut driver = Driver::new();
-    let expects = Identity {
-        cluster_id: Bytes::from_static(b"cluster"),
-        node_id: 3,
-    };
     driver.conn.set_introduction(Some(Introduction {
-        expects: Some(expects),
+        node_id: Some(3),
+        cluster_id: Some(Bytes::from_static(b"cluster")),
         ..introduction()
     }));
     driver.connect();

@@ -418,3 +418,53 @@ fn a_throttle_time_of_days_is_not_obeyed_for_longer_than_five_minutes() {
         "its own deadline holds then"
     );
 }
+
+/// A Produce request with acks 0; its body is of no interest here.
+fn send_oneway(driver: &mut Driver) {
+    driver
+        .conn
+        .send_oneway(ApiKey::Produce, 3, Writer::new(), driver.now)
+        .expect("ready");
+}
+
+#[test]
+fn answers_that_nobody_wants_are_passed_over() {
+    let mut driver = Driver::ready();
+    send_oneway(&mut driver);
+    send_oneway(&mut driver);
+    let token = driver.send(None);
+    send_oneway(&mut driver);
+    assert_eq!(driver.received().len(), 4);
+    driver.feed(
+        &[
+            response(2, b"x"),
+            response(3, b"y"),
+            response(4, b"z"),
+            response(5, b"w"),
+        ]
+        .concat(),
+    );
+    assert_eq!(driver.events(), [answer(token, b"z")]);
+    assert_eq!(driver.conn.state(), State::Ready);
+    let token = driver.send(None);
+    driver.feed(&response(6, b"v"));
+    assert_eq!(
+        driver.events(),
+        [answer(token, b"v")],
+        "some are answered, and some are not"
+    );
+}
+
+#[test]
+fn an_answer_that_nobody_wants_comes_once_and_in_order() {
+    for ids in [[2, 2], [3, 2], [1, 2], [5, 2]] {
+        let mut driver = Driver::ready();
+        send_oneway(&mut driver);
+        send_oneway(&mut driver);
+        driver.feed(&ids.map(|id| response(id, b"")).concat());
+        let events = driver.events();
+        let wrong = ids.iter().find(|&&id| id != 2 && id != 3).unwrap_or(&2);
+        let text = format!("correlation ID mismatch: expected none, got {wrong}");
+        assert_eq!(events, lost(&text), "{ids:?}");
+    }
+}

@@ -90,11 +90,10 @@ fn commit_topic(
     })
 }
 
-/// Version 2 is spoken only to a broker that advertises nothing newer, or nothing at all. Such are
-/// made to stand in for real ones, and read it without `retention_time_ms`.
+/// Who stands in for a broker reads version 2 without `retention_time_ms`.
 fn expects_no_retention(handle: &ConnHandle) -> bool {
     let version = handle.version(ApiKey::OffsetCommit);
-    version.is_ok_and(|version| version == WITHOUT_RETENTION)
+    handle.is_stand_in() && version.is_ok_and(|version| version == WITHOUT_RETENTION)
 }
 
 fn encode_without_retention(request: &OffsetCommitRequest) -> Encoded {

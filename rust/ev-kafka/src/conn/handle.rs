@@ -237,6 +237,11 @@ impl ConnHandle {
         self.tells_objects.set(tells_objects);
     }
 
+    /// Whether the peer stands in for a broker; see [`Connection::is_stand_in`].
+    pub fn is_stand_in(&self) -> bool {
+        self.with_connection(Connection::is_stand_in)
+    }
+
     /// Whether the broker has advertised the API.
     pub fn is_offered(&self, api: ApiKey) -> bool {
         self.with_connection(|connection| {

@@ -1,7 +1,7 @@
 //! What a broker has to offer, and how the client introduces itself when it asks.
 
 use bytes::Bytes;
-use kafka_conn::{Features, Identity, Introduction};
+use kafka_conn::{Features, Introduction};
 use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::ConnHandle;
@@ -101,15 +101,11 @@ fn hash_of(perl: Perl, features: &Features) -> Sv {
 /// asks (KIP-511), and for whom it is taken (KIP-1242).
 fn introduce(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "_introduce");
-    let cluster_id = args.nullable_string(2, "cluster_id")?;
-    let node_id = args.int(3, "node_id", 0_i32)?;
     let introduction = Introduction {
         software_name: Bytes::from_static(SOFTWARE_NAME),
         software_version: args.string(1, "version")?,
-        expects: cluster_id.map(|cluster_id| Identity {
-            cluster_id,
-            node_id,
-        }),
+        cluster_id: args.nullable_string(2, "cluster_id")?,
+        node_id: frame.int(3)?.and_then(|id| i32::try_from(id).ok()),
     };
     let handle = frame.object::<ConnHandle>()?;
     handle.introduce(introduction);
