@@ -510,6 +510,12 @@ L</seek($topic, $partition, $offset, [$cb])>, L</offsets_for($topic, $cb)> and
 L</lag($cb)>. With C<read_uncommitted> everything is delivered as it was written. The marks
 that end transactions have offsets, too, and are delivered in neither.
 
+=item client_rack => 'Str'
+
+Where this client is, in the terms of the brokers' C<broker.rack>. Groups count it when they share out partitions: with C<range>,
+C<sticky> and C<cooperative-sticky>, as with Java's clients (KIP-881), a member is given what has a replica in its rack where
+that leaves the shares as even as they would be; by the C<consumer> protocol the coordinator is told.
+
 =item fetch_max_wait_ms => Int (default 500)
 
 How many milliseconds a broker may hold a fetch back until C<fetch_min_bytes> are

@@ -21,6 +21,8 @@ subtest 'a subscription' => sub {
     $bytes = EV::Kafka::_encode_subscription(['ab'], [], -1, undef);
     is_deeply EV::Kafka::_decode_subscription($bytes), { topics => ['ab'], owned => [], generation => -1 },
         'without owned partitions and user data';
+    $bytes = EV::Kafka::_encode_subscription(['ab'], [], 3, undef, 'east');
+    is_deeply EV::Kafka::_decode_subscription($bytes), { topics => ['ab'], owned => [], generation => 3, rack => 'east' }, 'with a rack';
 
     my $prefix = '00000001' . '0002' . '6162' . 'ffffffff';
     is_deeply EV::Kafka::_decode_subscription(pack 'H*', "0000$prefix"), { topics => ['ab'], owned => [] },
@@ -51,6 +53,8 @@ subtest "the sticky assignors' user data" => sub {
     is_deeply EV::Kafka::_decode_sticky_data(pack 'H*', $OWNED), { owned => \@OWNED, generation => -1 },
         'the older layout has no generation';
     is EV::Kafka::_decode_cooperative_data(pack 'N', 12), 12, 'the cooperative one is a generation';
+    is unpack('H*', EV::Kafka::_encode_cooperative_data(12)), '0000000c', 'and written so';
+    is unpack('H*', EV::Kafka::_encode_cooperative_data(-1)), 'ffffffff', 'also when there was none';
 };
 
 subtest 'bytes that are something else' => sub {

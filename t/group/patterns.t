@@ -130,6 +130,25 @@ subtest 'what the broker does not take' => sub {
     like +(errors($member->{kafka}))[0], qr/^group 'g': ConsumerGroupHeartbeat: INVALID_REGULAR_EXPRESSION \(code 128\): SubscribedTopicRegex/,
         'no regular expression';
     is state_of($member), 'stopped', 'which is final';
+
+    $mock   = EV::Kafka::Mock->new(api_versions => { ConsumerGroupHeartbeat => [0, 0] });
+    $member = watcher($mock, [], group_protocol => 'consumer', subscribe_pattern => 'a.*');
+    wait_until { errors($member->{kafka}) } 'the error of a broker before 4.0';
+    like +(errors($member->{kafka}))[0], qr/^group 'g': .*the broker does not match patterns: broker 0 is older than Kafka 4\.0, .*qr/,
+        'says what to do instead';
+    is state_of($member), 'stopped', 'which is final, too';
+};
+
+subtest 'racks' => sub {
+    for my $assignor ('range', 'sticky', 'cooperative-sticky') {
+        my $mock   = filled(2, 1);
+        my $member = joined(member($mock, assignors => [$assignor], client => { client_rack => 'east' }));
+        my ($known) = @{ $mock->group('g')->{members} };
+        is EV::Kafka::_decode_subscription($known->{metadata})->{rack}, 'east', "$assignor: the leader is told" if defined $known->{metadata};
+        is owned($member), 2, "$assignor: where brokers have none, nothing changes";
+    }
+    my $member = joined(member(filled(1, 1, consumer_heartbeat_interval_ms => 30), group_protocol => 'consumer', client => { client_rack => '' }));
+    is_deeply [errors($member->{kafka})], [], 'an empty one is not sent';
 };
 
 done_testing;

@@ -13,10 +13,10 @@ my @NAMES = qw(cooperative-sticky range roundrobin sticky);
 is_deeply [EV::Kafka::Assignor->names], \@NAMES, 'the assignors';
 is_deeply [grep { EV::Kafka::Assignor->is_cooperative($_) } @NAMES], ['cooperative-sticky'], 'one is cooperative';
 
-# assigned($name, \%members, \%counts): as text; members are [topics, owned, generation, instance].
+# assigned($name, \%members, \%counts, [\%racks]): as text; members are [topics, owned, generation, instance, rack].
 sub assigned {
-    my ($name, $members, $counts) = @_;
-    my $assigned = EV::Kafka::Assignor->assign($name, members($members), $counts);
+    my ($name, $members, $counts, $racks) = @_;
+    my $assigned = EV::Kafka::Assignor->assign($name, members($members), $counts, $racks);
     return { map { my $id = $_; $id => join ' ', map { "$_->[0]$_->[1]" } @{ $assigned->{$id} } } keys %$assigned };
 }
 
@@ -24,9 +24,9 @@ sub members {
     my ($members) = @_;
     my %members;
     for my $id (keys %$members) {
-        my ($topics, $owned, $generation, $instance) = @{ $members->{$id} };
+        my ($topics, $owned, $generation, $instance, $rack) = @{ $members->{$id} };
         $members{$id} = {
-            topics => [split ' ', $topics], generation => $generation, instance => $instance,
+            topics => [split ' ', $topics], generation => $generation, instance => $instance, rack => $rack,
             owned  => [map { [/\A(\D+)(\d+)\z/] } split ' ', $owned // ''],
         };
     }
@@ -74,6 +74,50 @@ my @table = (
 for my $case (@table) {
     my ($name, $what, $members, $counts, $expected) = @$case;
     is_deeply assigned($name, $members, $counts), $expected, "$name: $what";
+}
+
+# --- racks (KIP-881) ------------------------------------------------------------
+
+# racks(a => 'x y xy', …): by topic, the racks of each partition's replicas, a letter each; "-" for none.
+sub racks {
+    my (%racks) = @_;
+    return { map { my $topic = $_; $topic => [map { my %in = map { $_ => 1 } grep { $_ ne '-' } split //; \%in } split ' ', $racks{$topic}] } keys %racks };
+}
+
+# Members are [topics, owned, generation, instance, rack].
+my @near = (
+    ['range', 'what is near first', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'], m3 => ['a', '', -1, undef, 'z'] },
+        { a => 'zx xy yz' }, { m1 => 'a0', m2 => 'a1', m3 => 'a2' }],
+    ['range', 'without more than its share', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'] },
+        { a => 'x x x y' }, { m1 => 'a0 a1', m2 => 'a2 a3' }],
+    ['range', 'topics with equally many partitions and the same members stay together',
+        { m1 => ['a b', '', -1, undef, 'x'], m2 => ['a b', '', -1, undef, 'y'] },
+        { a => 'y x y', b => 'y x x' }, { m1 => 'a1 a2 b1 b2', m2 => 'a0 b0' }],
+    ['range', 'and others do not', { m1 => ['a b', '', -1, undef, 'x'], m2 => ['a b', '', -1, undef, 'y'] },
+        { a => 'y x', b => 'x y x y' }, { m1 => 'a1 b0 b2', m2 => 'a0 b1 b3' }],
+    ['range', 'where all racks have everything it is as ever', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'] },
+        { a => 'xy yx xy' }, { m1 => 'a0 a1', m2 => 'a2' }],
+    ['range', 'and where nobody is near anything', { m1 => ['a', '', -1, undef, 'u'], m2 => ['a', '', -1, undef, 'v'] },
+        { a => 'x y z' }, { m1 => 'a0 a1', m2 => 'a2' }],
+    ['range', 'who has no rack is near to everything', { m1 => ['a'], m2 => ['a', '', -1, undef, 'x'] }, { a => 'x x y y' }, { m1 => 'a0 a1', m2 => 'a2 a3' }],
+    ['roundrobin', 'takes no notice', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'] }, { a => 'y x' }, { m1 => 'a0', m2 => 'a1' }],
+    ['sticky', 'what is near first', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'] },
+        { a => 'y y x x' }, { m1 => 'a2 a3', m2 => 'a0 a1' }],
+    ['sticky', 'rather than what was', { m1 => ['a', 'a0 a1', 3, undef, 'x'], m2 => ['a', 'a2 a3', 3, undef, 'y'] },
+        { a => 'y x x y' }, { m1 => 'a1 a2', m2 => 'a0 a3' }],
+    ['sticky', 'evenly all the same, and what is far stays where it was', { m1 => ['a', 'a0 a1', 3, undef, 'x'], m2 => ['a', 'a2 a3', 3, undef, 'y'] },
+        { a => 'x x x x' }, { m1 => 'a0 a1', m2 => 'a2 a3' }],
+    ['sticky', 'the one more goes to who is near', { m1 => ['a', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'] },
+        { a => 'x y y' }, { m1 => 'a0', m2 => 'a1 a2' }],
+    ['sticky', 'also with different subscriptions', { m1 => ['a b', '', -1, undef, 'x'], m2 => ['a', '', -1, undef, 'y'], m3 => ['b', '', -1, undef, 'y'] },
+        { a => 'y x', b => 'x y' }, { m1 => 'a1 b0', m2 => 'a0', m3 => 'b1' }],
+    ['cooperative-sticky', 'what moves for that goes to nobody yet', { m1 => ['a', 'a0 a1', 3, undef, 'x'], m2 => ['a', 'a2 a3', 3, undef, 'y'] },
+        { a => 'y x x y' }, { m1 => 'a1', m2 => 'a3' }],
+);
+for my $case (@near) {
+    my ($name, $what, $members, $where, $expected) = @$case;
+    my %counts = map { $_ => scalar(my @partitions = split q( ), $where->{$_}) } keys %$where;
+    is_deeply assigned($name, $members, \%counts, racks(%$where)), $expected, "$name with racks: $what";
 }
 
 # --- any group ------------------------------------------------------------------
@@ -127,18 +171,24 @@ sub is_movable_from {
     return grep { $wants{ $_->[0] } } @{ $assigned->{$from} };
 }
 
-for my $same (1, 0) {
+for my $kind (['same', 0], ['other', 0], ['same', 1], ['other', 1]) {
+    my ($same, $has_racks) = ($kind->[0] eq 'same', $kind->[1]);
     my (%bad, $rounds);
-    for (1 .. 400) {
+    for (1 .. ($has_racks ? 200 : 400)) {
         my ($members, $counts) = random_group($same);
+        my $racks = {};
+        if ($has_racks) {
+            $_->{rack} = ('x' .. 'z')[rand 4] for values %$members;
+            $racks = { map { $_ => [map { { map { ('x' .. 'z')[rand 3] => 1 } 1, 2 } } 1 .. $counts->{$_}] } keys %$counts };
+        }
         $rounds++;
         for my $name (qw(range roundrobin sticky)) {
-            my $assigned = EV::Kafka::Assignor->assign($name, $members, $counts);
+            my $assigned = EV::Kafka::Assignor->assign($name, $members, $counts, $racks);
             push @{ $bad{"every partition goes to one member, by $name"} },
                 complaints($name, $members, $counts, $assigned);
         }
 
-        my $assigned = EV::Kafka::Assignor->assign('sticky', $members, $counts);
+        my $assigned = EV::Kafka::Assignor->assign('sticky', $members, $counts, $racks);
         for my $from (keys %$members) {
             for my $to (keys %$members) {
                 push @{ $bad{'sticky is even'} }, "$from has too many"
@@ -147,11 +197,11 @@ for my $same (1, 0) {
             }
         }
         my %next = map { $_ => { %{ $members->{$_} }, owned => $assigned->{$_}, generation => 7 } } keys %$members;
-        my $again = EV::Kafka::Assignor->assign('sticky', \%next, $counts);
+        my $again = EV::Kafka::Assignor->assign('sticky', \%next, $counts, $racks);
         push @{ $bad{'what is even stays as it is'} }, 'something moved' unless same_assignment($assigned, $again);
 
         # Members keep as much as their share allows: no smaller number of moves is possible.
-        if ($same) {
+        if ($same && !$has_racks) {
             delete $next{ (sort keys %next)[0] } if keys %next > 1;
             $next{new} = { topics => $next{ (keys %next)[0] }{topics}, owned => [], generation => -1 };
             my $moved = EV::Kafka::Assignor->assign('sticky', \%next, $counts);
@@ -168,7 +218,7 @@ for my $same (1, 0) {
         my %members = map { $_ => { %{ $members->{$_} } } } keys %$members;
         my ($turns, $settled) = (0, 0);
         while ($turns++ < 5 && !$settled) {
-            my $now = EV::Kafka::Assignor->assign('cooperative-sticky', \%members, $counts);
+            my $now = EV::Kafka::Assignor->assign('cooperative-sticky', \%members, $counts, $racks);
             my %owners;
             $owners{ key($_->[1]) }{ $_->[0] } = 1
                 for map { my $id = $_; map { [$id, $_] } @{ $members{$id}{owned} }, @{ $now->{$id} } } keys %members;
@@ -185,10 +235,10 @@ for my $same (1, 0) {
         push @{ $bad{'cooperative: with every partition assigned'} },
             complaints('cooperative-sticky', \%members, $counts, { map { $_ => $members{$_}{owned} } keys %members });
     }
-    my $groups = "$rounds groups with " . ($same ? 'one subscription' : 'different subscriptions');
+    my $groups = "$rounds groups with " . ($same ? 'one subscription' : 'different subscriptions') . ($has_racks ? ', in racks' : '');
     for my $what (
         (map { "every partition goes to one member, by $_" } qw(range roundrobin sticky)), 'sticky is even',
-        'what is even stays as it is', ($same ? 'as much stays as can' : ()),
+        'what is even stays as it is', ($same && !$has_racks ? 'as much stays as can' : ()),
         map { "cooperative: $_" }
             'nobody gets what another still has', 'it comes to rest', 'with every partition assigned',
     ) {

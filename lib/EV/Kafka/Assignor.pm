@@ -2,6 +2,7 @@ package EV::Kafka::Assignor;
 use strict;
 use warnings;
 
+use EV::Kafka::Assignor::Range;
 use EV::Kafka::Assignor::Sticky;
 
 # What a leader can do with a group's partitions, by the names that Kafka's
@@ -21,8 +22,8 @@ sub is_known { return exists $ASSIGNOR{ $_[1] } }
 sub is_cooperative { return $ASSIGNOR{ $_[1] }{cooperative} ? 1 : 0 }
 
 sub assign {
-    my ($class, $name, $members, $counts) = @_;
-    my $assigned = $ASSIGNOR{$name}{assign}->($members, $counts);
+    my ($class, $name, $members, $counts, $racks) = @_;
+    my $assigned = $ASSIGNOR{$name}{assign}->($members, $counts, $racks || {});
     return { map { $_ => [EV::Kafka::Assignor::Sticky::sorted(@{ $assigned->{$_} || [] })] } keys %$members };
 }
 
@@ -46,23 +47,9 @@ sub _subscribers {
     return \%subscribers;
 }
 
-# Each topic by itself: neighbouring partitions to the same member, so that the
-# same numbers of topics with equally many partitions come together.
 sub _range {
-    my ($members, $counts) = @_;
-    my $subscribers = _subscribers($members);
-    my %assigned;
-    for my $topic (sort keys %$subscribers) {
-        my @ids   = @{ $subscribers->{$topic} };
-        my $count = $counts->{$topic} || 0;
-        my $first = 0;
-        for my $index (0 .. $#ids) {
-            my $share = int($count / @ids) + ($index < $count % @ids ? 1 : 0);
-            push @{ $assigned{ $ids[$index] } }, map { [$topic, $_] } $first .. $first + $share - 1;
-            $first += $share;
-        }
-    }
-    return \%assigned;
+    my ($members, $counts, $racks) = @_;
+    return EV::Kafka::Assignor::Range::assign(_subscribers($members), $members, $counts, $racks);
 }
 
 # All partitions of all topics, dealt out in turn to those who want them.
@@ -99,8 +86,8 @@ EV::Kafka::Assignor - how the leader of a consumer group shares out the partitio
 =head1 DESCRIPTION
 
 A part of L<EV::Kafka::Client>, not for use by itself. Pure functions: what goes
-in are the members by id, each C<{ topics, owned, generation, instance }>, and the
-number of partitions of each topic; what comes out is a sorted list of
+in are the members by id, each C<{ topics, owned, generation, instance, rack }>, the
+number of partitions of each topic, and the racks in which these have replicas; what comes out is a sorted list of
 C<[topic, partition]> for each member.
 
 =head1 METHODS
@@ -114,9 +101,10 @@ The names of all assignors.
 Whether there is an assignor of that name, and whether its members keep what they have
 during a rebalance.
 
-=head2 assign($name, \%members, \%counts)
+=head2 assign($name, \%members, \%counts, [\%racks])
 
-Shares out the partitions. What the counts do not name does not exist.
+Shares out the partitions. What the counts do not name does not exist. The racks, C<< { $topic => [{ $rack => 1 }] } >> by
+partition, count where members have a C<rack> (KIP-881), but for C<roundrobin>.
 
 =head1 SEE ALSO
 

@@ -64,6 +64,7 @@ sub feature          { my ($self, $name) = @_; return $self->{features}->level($
 sub partition_counts { return $_[0]{topics}->partition_counts }
 sub topic_names      { return $_[0]{topics}->topic_names }
 sub listed_topics    { return $_[0]{topics}->listed_topics }
+sub partition_racks  { my ($self, @topics) = @_; return $self->{topics}->partition_racks(@topics) }
 sub brokers          { return $_[0]{topics}->brokers }
 sub controller       { return $_[0]{topics}->controller }
 sub broker           { my ($self, $node_id) = @_; return $self->{topics}->broker($node_id) }
@@ -373,7 +374,7 @@ Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the 
 
 Who leads a partition.
 
-=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names, listed_topics
+=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names, listed_topics, partition_racks(@topics)
 
 Which topics and partitions there are.
 

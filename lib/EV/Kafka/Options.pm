@@ -84,6 +84,7 @@ my %CHECK = (
     fetch_min_bytes   => _integer_check(min => 0, %INT32_MAX),
     isolation_level   => \&_isolation_level,
     auto_offset_reset => \&_reset,
+    client_rack       => \&_text,
     metadata_refresh  => _number_check(min => 0),
     allow_auto_create_topics => \&_flag,
     flush_timeout     => _number_check(min => 0),

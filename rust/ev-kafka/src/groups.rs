@@ -49,6 +49,10 @@ static XSUBS: &[XsubDef] = &[
         body: decode_sticky_data,
     },
     XsubDef {
+        name: "EV::Kafka::_encode_cooperative_data",
+        body: encode_cooperative_data,
+    },
+    XsubDef {
         name: "EV::Kafka::_decode_cooperative_data",
         body: decode_cooperative_data,
     },
@@ -59,7 +63,7 @@ pub fn register(perl: Perl) {
     perl_xs::register(perl, XSUBS);
 }
 
-/// `_encode_subscription(\@topics, \@owned, $generation, $user_data)`
+/// `_encode_subscription(\@topics, \@owned, $generation, $user_data, $rack)`
 fn encode_subscription(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let args = Arguments::new(frame, "_encode_subscription");
     let subscription = ConsumerProtocolSubscription {
@@ -67,7 +71,7 @@ fn encode_subscription(frame: &mut Frame<'_>) -> Result<(), Croak> {
         owned_partitions: partitions(&args, 1)?,
         generation_id: args.int(2, "generation", NO_GENERATION)?,
         user_data: args.nullable_string(3, "user_data")?,
-        rack_id: None,
+        rack_id: args.nullable_string(4, "rack")?,
     };
     let bytes = versioned(&subscription, NEWEST_VERSION)?;
     frame.ret_bytes(&bytes);
@@ -159,6 +163,16 @@ fn decode_sticky_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
     hash.store(perl, "owned", topic_list(perl, &data.previous_assignment));
     hash.store_int(perl, "generation", data.generation.into());
     frame.ret(hash.into_ref(perl));
+    Ok(())
+}
+
+/// `_encode_cooperative_data($generation)`
+fn encode_cooperative_data(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let args = Arguments::new(frame, "_encode_cooperative_data");
+    let generation = args.int(0, "generation", NO_GENERATION)?;
+    let mut writer = Writer::new();
+    encode(&CooperativeStickyUserData { generation }, &mut writer, 0)?;
+    frame.ret_bytes(&writer.into_bytes());
     Ok(())
 }
 

@@ -142,6 +142,22 @@ sub listed_topics {
         $self->_listed;
 }
 
+# By topic, the { rack => 1 } of each partition's replicas, as far as brokers have racks.
+sub partition_racks {
+    my ($self, @topics) = @_;
+    my %rack_of = map { length($_->{rack} // '') ? ($_->{node_id} => $_->{rack}) : () } @{ ($self->{published}{meta} || {})->{brokers} || [] };
+    return {} unless %rack_of && @topics;
+    my %is_wanted = map { $_ => 1 } @topics;
+    my %racks;
+    for my $topic (grep { $is_wanted{ $_->{name} } } $self->_listed) {
+        my @listed = @{ $topic->{partitions} || [] };
+        for my $partition (grep { $_->{partition} >= 0 && $_->{partition} < @listed + MAX_MISSING } @listed) {
+            $racks{ $topic->{name} }[$partition->{partition}] = { map { $_ => 1 } grep { defined } @rack_of{ @{ $partition->{replicas} || [] } } };
+        }
+    }
+    return \%racks;
+}
+
 # By topic id.
 sub topic_names {
     my ($self) = @_;
@@ -440,7 +456,7 @@ What answers have said so far, undef before the first.
 
 Whether metadata know that it is not there, or not any more.
 
-=head2 partition_counts, topic_names, listed_topics
+=head2 partition_counts, topic_names, listed_topics, partition_racks(@topics)
 
 The numbers of partitions by topic, and the names of topics by their ids.
 

@@ -94,7 +94,7 @@ my %TAKES_NOTHING = map { $_ => 1 } qw(giving_up leaving stopped);
 sub new {
     my ($class, %about) = @_;
     $about{session}->lasts(LEAST_SESSION);
-    return bless { map({ $_ => $about{$_} } qw(member loop outbox options cluster consumer session assignment commits)), looks => 0 }, $class;
+    return bless { map({ $_ => $about{$_} } qw(member loop outbox cluster consumer session assignment commits)), looks => 0 }, $class;
 }
 
 # No timer of it fires any more.
@@ -180,16 +180,9 @@ sub _send {
     $self->{wanted} = $record->{topics};
     $conn->_consumer_group_heartbeat(
         @$record{qw(group_id member_id generation)}, $tells_topics ? $record->{topics} : undef, $owned, $answered,
-        $tells_all ? (@$record{qw(rebalance_timeout group_instance_id group_remote_assignor)}, $pattern, $self->_rack) : (),
+        $tells_all ? (@$record{qw(rebalance_timeout group_instance_id group_remote_assignor)}, $pattern, $self->{member}->rack) : (),
     );
     return;
-}
-
-# Brokers refuse an empty one.
-sub _rack {
-    my ($self) = @_;
-    my $rack = $self->{options}{client_rack};
-    return length($rack // '') ? $rack : undef;
 }
 
 # What the member has, by id. What is still to be committed is not given up yet.

@@ -11,6 +11,7 @@ use EV::Kafka::Partitions;
 #              member of this client has led
 #   leading    a share-out that waits for metadata: { assignor, order, members, unknown }
 #   led        by topic, how many partitions the group has shared out
+#   led_racks  where these had replicas then, as a text, if this member has a rack
 #   uncounted  topics of that of which metadata has not said anything yet
 #   shrunk     topics that metadata has lost, or has less of, as of its last answer
 #   looks      how often absent topics were looked for
@@ -47,9 +48,15 @@ sub offers {
     $owned = _by_topic(@$owned);
     return [map { {
         name     => $_,
-        metadata => EV::Kafka::_encode_subscription($record->{topics}, $owned, $generation,
-            $_ eq 'sticky' && @$had ? EV::Kafka::_encode_sticky_data(_by_topic(@$had), $generation) : undef),
+        metadata => EV::Kafka::_encode_subscription($record->{topics}, $owned, $generation, _user_data($_, $had, $generation), $self->{member}->rack),
     } } @{ $record->{assignors} }];
+}
+
+# Leaders that know no generation in subscriptions look for it here, as Java's sticky assignors tell it.
+sub _user_data {
+    my ($assignor, $had, $generation) = @_;
+    return EV::Kafka::_encode_cooperative_data($generation) if $assignor eq 'cooperative-sticky';
+    return $assignor eq 'sticky' && @$had ? EV::Kafka::_encode_sticky_data(_by_topic(@$had), $generation) : undef;
 }
 
 sub _by_topic { return EV::Kafka::Partitions::by_topic(sort { $a->[1] <=> $b->[1] } @_) }
@@ -79,6 +86,7 @@ sub _assign {
     my $member  = $self->{member};
     return unless $member->state eq 'joining';
     @$self{qw(led uncounted)} = ($self->_topics_of($leading->{members}), []);
+    $self->{led_racks} = $self->_racks_as_text;
     $self->watch unless $self->{watch_timer};
     return $member->tells(shared_out => $self->share_out(@$leading{qw(assignor members order)}));
 }
@@ -90,6 +98,7 @@ sub follow {
     my $members = $self->read_members($told, $assignor, $self->{member}->record->{topics});
     my $led = $self->{led} = $self->_topics_of($members);
     $self->{uncounted} = [grep { !$led->{$_} } keys %$led];
+    $self->{led_racks} = $self->_racks_as_text;
     $self->{cluster}->want($_) for @{ $self->{uncounted} };
     $self->watch unless $self->{watch_timer};
     return;
@@ -125,6 +134,7 @@ sub read_members {
             owned      => \@owned,
             generation => $told->{generation},
             instance   => $member->{group_instance_id},
+            rack       => $told->{rack},
         };
     }
     return \%read;
@@ -133,7 +143,9 @@ sub read_members {
 # [{ member_id, assignment }] in the order that is given.
 sub share_out {
     my ($self, $assignor, $members, $order) = @_;
-    my $assigned = EV::Kafka::Assignor->assign($assignor, $members, $self->{cluster}->partition_counts);
+    my $cluster  = $self->{cluster};
+    my %topics   = map { $_ => 1 } map { @{ $_->{topics} } } grep { length($_->{rack} // '') } values %$members;
+    my $assigned = EV::Kafka::Assignor->assign($assignor, $members, $cluster->partition_counts, $cluster->partition_racks(keys %topics));
     ${ $self->{last} } = $assigned;
     return [map { {
         member_id  => $_,
@@ -157,7 +169,7 @@ sub metadata_changed {
     return 0 unless $self->{member}->state eq 'stable';
     my @grown  = grep { ($counts->{$_} || 0) > $led->{$_} } keys %$led;
     my @shrunk = grep { ($counts->{$_} || 0) < $led->{$_} } keys %$led;
-    return 1 if @grown || $self->_is_confirmed(@shrunk);
+    return 1 if @grown || $self->_is_confirmed(@shrunk) || !@shrunk && $self->_racks_as_text ne $self->{led_racks};
     $cluster->want($_) for @shrunk;
     return 0;
 }
@@ -180,6 +192,14 @@ sub _is_confirmed {
     my $before = $self->{shrunk};
     $self->{shrunk} = { map { $_ => 1 } @shrunk };
     return @shrunk && !grep { !$before->{$_} } @shrunk;
+}
+
+# As in Java, replicas in other racks are worth another sharing to who has a rack.
+sub _racks_as_text {
+    my ($self) = @_;
+    return '' unless defined $self->{member}->rack;
+    my $racks = $self->{cluster}->partition_racks(keys %{ $self->{led} });
+    return join "\n", map { my $topic = $_; join ' ', $topic, map { join ',', sort keys %$_ } @{ $racks->{$topic} } } sort keys %$racks;
 }
 
 # Topics that are to come are looked for more often than metadata is refreshed: a

@@ -33,7 +33,7 @@ use constant {
 sub new {
     my ($class, %about) = @_;
     return bless {
-        map({ $_ => $about{$_} } qw(record loop outbox coordinators tells)),
+        map({ $_ => $about{$_} } qw(record loop outbox options coordinators tells)),
         attempt => 0, is_out => 0, is_revoking => 0, has_ended => 0,
         refusals => {}, unknown => {}, delays => 0,
     }, $class;
@@ -43,6 +43,13 @@ sub record    { return $_[0]{record} }
 sub group_id  { return $_[0]{record}{group_id} }
 sub member_id { return $_[0]{record}{member_id} }
 sub state     { return $_[0]{record}{state} }
+
+# Brokers refuse an empty one.
+sub rack {
+    my ($self) = @_;
+    my $rack = ($self->{options} || {})->{client_rack};
+    return length($rack // '') ? $rack : undef;
+}
 
 # What requests in the name of the member begin with.
 sub identity { return @{ $_[0]{record} }{qw(group_id generation member_id)} }
@@ -250,14 +257,14 @@ membership, from one subscribe to its end, and how they ask the coordinator.
 
 =head2 new(%about)
 
-With C<record>, which is published as C<< $kafka->{cfg}{group} >>, C<loop>, C<outbox>,
+With C<record>, which is published as C<< $kafka->{cfg}{group} >>, C<loop>, C<outbox>, C<options>,
 C<coordinators> and C<tells>.
 
 =head2 log($level, $what)
 
 Something has happened to it.
 
-=head2 record, group_id, member_id, generation, state, identity
+=head2 record, group_id, member_id, generation, state, rack, identity
 
 What it is; C<identity> is the first three of a member's request.
 
