@@ -130,6 +130,48 @@ pub fn coarse_ms() -> i64 {
     unsafe { evk_coarse_ms() }
 }
 
+/// The processor's own counter, where it runs on at an even pace whatever the processor does.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticks(());
+
+impl Ticks {
+    /// No processor counts more slowly, in ticks a second.
+    pub const AT_LEAST: u64 = 500_000_000;
+
+    /// `None` where there is no such counter.
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unused_unsafe)]
+    pub fn find() -> Option<Ticks> {
+        use std::arch::x86_64::__cpuid;
+        /// The leaf of cpuid that tells of power management, and in its EDX: the counter neither stops nor changes pace.
+        const POWER: u32 = 0x8000_0007;
+        const IS_INVARIANT: u32 = 1 << 8;
+        // SAFETY: every processor of this kind has cpuid.
+        let (last, power) = unsafe { (__cpuid(0x8000_0000).eax, __cpuid(POWER).edx) };
+        (last >= POWER && power & IS_INVARIANT != 0).then_some(Ticks(()))
+    }
+
+    /// `None` where there is no such counter.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn find() -> Option<Ticks> {
+        None
+    }
+
+    /// How far it has got.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub fn now(self) -> u64 {
+        // SAFETY: reads a register, which `find` has seen.
+        unsafe { std::arch::x86_64::_rdtsc() }
+    }
+
+    /// How far it has got.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn now(self) -> u64 {
+        0
+    }
+}
+
 /// A number that differs between a process and the children that it forks.
 #[inline]
 pub fn process_generation() -> i32 {

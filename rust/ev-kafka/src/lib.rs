@@ -11,6 +11,7 @@
 //! * [`strings`] knows what the strings of messages are.
 //! * [`problem`] is what programs are told of errors.
 //! * [`home`] knows which process a thing with sockets belongs to.
+//! * [`wall`] is the time of day.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 // XSLoader looks for a library that is named like the last part of the module.
@@ -28,6 +29,7 @@ mod mock;
 mod problem;
 mod producer;
 mod strings;
+mod wall;
 
 use perl_xs::{Croak, Perl};
 

@@ -20,6 +20,7 @@ use super::result::{Read, Shaped};
 use super::shapes::{list, partition_outcome, store_message, topics};
 use crate::arguments::{options_and_callback, Arguments, Options};
 use crate::conn::{call_back, ConnHandle};
+use crate::wall::now_ms;
 
 /// What the callbacks of a connection get that the broker has closed.
 const CLOSED_BY_BROKER: &str = "connection closed by broker";
@@ -43,7 +44,7 @@ fn produce(frame: &mut Frame<'_>) -> Result<(), Croak> {
         return Ok(());
     }
     let args = Arguments::new(frame, METHOD);
-    let now = records::now_ms();
+    let now = now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
     let strings = frame.object::<ConnHandle>()?.form().strings;
@@ -64,7 +65,7 @@ fn produce_batch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     const METHOD: &str = "produce_batch";
     check_connected(frame)?;
     let args = Arguments::new(frame, METHOD);
-    let now = records::now_ms();
+    let now = now_ms();
     let topic = args.string(1, "topic")?;
     let partition = args.int(2, "partition", 0)?;
     let strings = frame.object::<ConnHandle>()?.form().strings;

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
 use std::vec;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use perl_xs::{drop_together, CallLoop, Callee, Calls, Flow, Node, Perl, Slots, S
 
 use super::callback::Callback;
 use crate::api::produce::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
+use crate::ev::coarse_ms;
 use crate::home::Home;
 use crate::problem::Problem;
 
@@ -19,9 +19,9 @@ const WHAT: &str = "produce callback error";
 
 /// How long callbacks are called in one go: heartbeats, answers and whatever else the program does must not wait for all
 /// of them. Shorter slices let a program make more closures before older ones are freed, which costs.
-const SLICE: Duration = Duration::from_millis(20);
+const SLICE_MS: i64 = 20;
 
-/// Callbacks between two looks at the clock, each of which costs a tenth of one.
+/// Callbacks between two looks at the clock.
 const CALLS_PER_LOOK: u32 = 8;
 
 /// Closures that have been called are freed together, at the latest when there are so many of them.
@@ -114,7 +114,7 @@ impl Delivery {
             return Flow::Continue;
         }
         let until = match pace {
-            Pace::InTurns => Some(Instant::now() + SLICE),
+            Pace::InTurns => Some(coarse_ms() + SLICE_MS),
             Pace::AtOnce => None,
         };
         self.depth.set(self.depth.get() + 1);
@@ -180,7 +180,7 @@ impl Delivery {
         self.queue.borrow_mut().push_front(batch);
     }
 
-    fn deliver_queued(&self, perl: Perl, until: Option<Instant>) -> Flow {
+    fn deliver_queued(&self, perl: Perl, until: Option<i64>) -> Flow {
         let home = Home::new();
         while let Some(batch) = self.pop() {
             let mut left = None;
@@ -193,7 +193,7 @@ impl Delivery {
             }
             left.into_iter().for_each(|left| self.put_back(left));
             // A callback may have let the loop turn, and what came then may have begun to rest.
-            let has_time = until.is_none_or(|until| Instant::now() < until);
+            let has_time = until.is_none_or(|until| coarse_ms() < until);
             if until.is_some() && self.rest.get() != Rest::No {
                 break;
             }
@@ -230,7 +230,7 @@ impl Delivery {
         &self,
         perl: Perl,
         mut batch: Settled,
-        until: Option<Instant>,
+        until: Option<i64>,
         left: &mut Option<Settled>,
     ) -> Flow {
         let with_result = matches!(batch.end, End::Acknowledged { .. } | End::Refused { .. });
@@ -299,8 +299,8 @@ struct BatchCalls {
     offset: i64,
     result: Option<Template>,
     error: Option<Told>,
-    /// No callback is called after this.
-    until: Option<Instant>,
+    /// No callback is called after this, by the coarse clock.
+    until: Option<i64>,
     called: u32,
     /// Those of them that nobody else holds.
     last: Vec<Sv>,
@@ -311,7 +311,7 @@ impl BatchCalls {
         batch: &mut Settled,
         mut result: Option<Template>,
         error: Option<Told>,
-        until: Option<Instant>,
+        until: Option<i64>,
     ) -> Self {
         let has_leaves = batch.end != End::Unacknowledged;
         let (offset, error_code, throttle_ms) = match &batch.end {
@@ -345,7 +345,7 @@ impl BatchCalls {
     fn is_late(&mut self) -> bool {
         self.called += 1;
         (self.called - 1) % CALLS_PER_LOOK == CALLS_PER_LOOK - 1
-            && self.until.is_some_and(|until| Instant::now() >= until)
+            && self.until.is_some_and(|until| coarse_ms() >= until)
     }
 }
 

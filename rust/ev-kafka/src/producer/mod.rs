@@ -33,11 +33,11 @@ use linger::Linger;
 pub use natives::register;
 use options::Options;
 
-use crate::api::produce::records::now_ms;
 use crate::ev::Loop;
 use crate::home::Home;
 use crate::problem::Problem;
 use crate::strings::Strings;
+use crate::wall::WallClock;
 
 /// What `new` is told, and what a request is made by.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ pub struct Producer {
     is_diverted: Cell<bool>,
     /// What keys, values and headers are to the program.
     strings: Strings,
+    /// When records come.
+    wall_clock: WallClock,
     /// The scalar in which the program's partitioner lies, if it has one.
     partitioner: RefCell<Option<Sv>>,
     /// A forked child must not send the parent's records.
@@ -138,6 +140,7 @@ impl Producer {
             is_watched: Cell::new(false),
             is_diverted: Cell::new(false),
             strings,
+            wall_clock: WallClock::new(),
             partitioner: RefCell::default(),
             home: Home::new(),
             listener: RefCell::default(),
@@ -184,7 +187,7 @@ impl Producer {
             None => accumulator.partition_for(topic, message.key),
         };
         let record = NewRecord {
-            timestamp: said.timestamp.unwrap_or_else(now_ms),
+            timestamp: said.timestamp.unwrap_or_else(|| self.wall_clock.now_ms()),
             key: message.key,
             value: message.value,
             headers: said.headers,

@@ -14,11 +14,12 @@ use perl_xs::{attach, ArrayRef, Av, Croak, Frame, HashRef, Sv, XsubDef};
 
 use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
-use crate::api::produce::records::{compression, headers, now_ms, Headers};
+use crate::api::produce::records::{compression, headers, Headers};
 use crate::arguments::Values;
 use crate::ev::Loop;
 use crate::problem::Problem;
 use crate::strings::Strings;
+use crate::wall::now_ms;
 
 /// More partitions than any cluster gives a topic: protects against an index that would take all memory.
 const MAX_PARTITIONS: i64 = 1 << 20;

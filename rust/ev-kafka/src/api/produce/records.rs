@@ -1,7 +1,5 @@
 //! From a program's records to a record batch.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use kafka_wire::codec::Compression;
 use kafka_wire::records::{
@@ -22,14 +20,6 @@ pub struct NewRecord {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Headers,
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    since.as_millis().try_into().unwrap_or(i64::MAX)
 }
 
 /// Headers as a hash reference, or, where order and repeats matter, as a reference to an array of

@@ -12,11 +12,11 @@ use kafka_wire::ApiKey;
 use perl_xs::{Frame, InPlace, Perl, Sv, Template};
 
 use super::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
-use super::records::now_ms;
 use super::request::{DEFAULT_ACKS, TIMEOUT_MS};
 use crate::api::request::server_wait;
 use crate::api::result::{build, throttle_time_ms};
 use crate::conn::{Answer, Built, Completion, ConnHandle, Kept};
+use crate::wall::now_ms;
 
 /// Key and value together; more than this costs more to copy than is saved.
 const MAX_LEN: usize = 2048;
