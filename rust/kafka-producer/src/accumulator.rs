@@ -234,6 +234,7 @@ impl<C> Accumulator<C> {
         };
         let size = open.builder.len();
         state.usual_size.learn(open.builder.written_len());
+        state.usual_callbacks.learn(open.callbacks.len());
         let compression = self.settings.compression;
         if !state.sealed.is_empty() && compression.codec() == Codec::None {
             open.builder.shrink_to_fit();

@@ -7,6 +7,7 @@ use kafka_wire::records::{
     AppendError, BatchBuilder, EncodedBatch, RecordBatches, SealOptions, MAX_DECOMPRESSED_LEN,
 };
 
+use crate::buffers::UsualSize;
 use crate::record::NewRecord;
 
 /// Names a sealed batch for as long as it is not settled. Ids grow in the order in which batches were sealed.
@@ -15,6 +16,9 @@ pub type BatchId = u64;
 /// A value of at least this many bytes is not copied if it can be borrowed: below it the copy into memory that is warm
 /// costs less than a piece of its own in the request.
 pub const LEND_FROM: usize = 8 << 10;
+
+/// The most callbacks that an open batch has room for before they come: 24 KiB of them.
+const CALLBACKS_AT_ONCE: usize = 1 << 10;
 
 /// How far apart the ids of batches lie: the halves of a batch that was split share the range of the whole.
 pub(crate) const ID_SPAN: u64 = 1 << 20;
@@ -84,10 +88,15 @@ pub(crate) struct Open<C> {
 }
 
 impl<C> Open<C> {
-    pub fn new(origin: Origin, acks: Option<i16>, builder: BatchBuilder) -> Self {
+    pub fn new(
+        origin: Origin,
+        acks: Option<i16>,
+        builder: BatchBuilder,
+        callbacks: UsualSize,
+    ) -> Self {
         Open {
             builder,
-            callbacks: Vec::new(),
+            callbacks: Vec::with_capacity(callbacks.up_to(CALLBACKS_AT_ONCE)),
             origin,
             acks,
             is_due: false,

@@ -15,7 +15,7 @@ const MAX_SPARE: usize = 256;
 /// How much larger than wanted a buffer may be.
 const MAX_EXCESS: usize = 4;
 
-/// How large a partition's batches get before they are sealed, in bytes.
+/// How large a partition's batches get before they are sealed: their bytes, or how many callbacks they have.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct UsualSize(usize);
 
@@ -24,6 +24,11 @@ impl UsualSize {
     /// former it must grow.
     pub fn learn(&mut self, size: usize) {
         self.0 = size.max(self.0 - self.0 / 8);
+    }
+
+    /// So much, or the most that may be had at once.
+    pub fn up_to(self, most: usize) -> usize {
+        self.0.min(most)
     }
 }
 
@@ -37,7 +42,7 @@ pub(crate) struct Buffers {
 impl Buffers {
     /// An empty batch of at most `batch_size` bytes, unless a single record takes more.
     pub fn builder(&mut self, usual: UsualSize, batch_size: usize) -> BatchBuilder {
-        let wanted = usual.0.min(batch_size);
+        let wanted = usual.up_to(batch_size);
         let builder = match self.take(wanted) {
             Some(buffer) => BatchBuilder::in_buffer(buffer),
             None => BatchBuilder::with_capacity(wanted),

@@ -104,6 +104,8 @@ pub(crate) struct Partition<C> {
     pub leader: i32,
     pub open: Option<Open<C>>,
     pub usual_size: UsualSize,
+    /// How many callbacks its batches have.
+    pub usual_callbacks: UsualSize,
     /// Stands in the accumulator's `lingering` list.
     pub lingers: bool,
     /// In the order of their ids, also those that are sent again.
@@ -129,6 +131,7 @@ impl<C> Partition<C> {
             leader: NO_LEADER,
             open: None,
             usual_size: UsualSize::default(),
+            usual_callbacks: UsualSize::default(),
             lingers: false,
             sealed: VecDeque::new(),
             later: VecDeque::new(),

@@ -141,7 +141,7 @@ impl<C> Accumulator<C> {
                 youngest: None,
                 generation: self.generation,
             });
-            Open::new(origin, self.acks, builder)
+            Open::new(origin, self.acks, builder, state.usual_callbacks)
         });
         match self.unparking {
             None => open.origin.youngest = None,

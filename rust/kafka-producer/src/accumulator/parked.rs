@@ -9,6 +9,7 @@ use kafka_wire::records::Record;
 
 use super::{Accumulator, GivenUp, Place};
 use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
+use crate::buffers::UsualSize;
 use crate::chunk::{
     chunk_builder, for_each_record, Answered, Chunk, Destination, Destinations, Parking, Question,
     CHUNK_SIZE,
@@ -48,7 +49,7 @@ impl<C> Accumulator<C> {
             generation: self.generation,
         };
         let parking = self.topics[topic].parking.get_or_insert_with(|| Parking {
-            open: Open::new(origin, acks, chunk_builder()),
+            open: Open::new(origin, acks, chunk_builder(), UsualSize::default()),
             transaction,
             destinations: Destinations::default(),
         });
