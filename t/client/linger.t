@@ -117,6 +117,40 @@ subtest 'at most five requests are under way to a broker; what waits goes togeth
     is $delivered, 7, 'each once';
 };
 
+subtest 'many small batches are not sent to a broker that has as many to do' => sub {
+    my $partitions = 70;
+    my ($broker, $held) = holding_broker(t => [(0) x $partitions]);
+    my $kafka = connected(brokers => $broker->address, batch_size => 500_000, max_request_size => 20_000_000);
+    my ($delivered, $produced) = (0, 0);
+    my $wave = sub {
+        my ($bytes) = @_;
+        $kafka->produce('t', undef, 'x' x $bytes, { partition => $_ }, sub { $delivered++ }) for 0 .. $partitions - 1;
+        $produced += $partitions;
+        $kafka->_flush_all_batches;
+    };
+    for my $n (1 .. 2) {
+        $wave->(100);
+        wait_until { @$held == $n } "request $n";
+    }
+    $wave->(100) for 1 .. 3;
+    turns 50;
+    is scalar(@$held), 2, 'a third request waits';
+    $broker->answer(@$_, ScriptedBroker::produce_answer($_->[1])) for shift @$held;
+    wait_until { @$held == 2 } 'the next request';
+    my @parts = ScriptedBroker::produced($held->[1][1]);
+    is scalar(@parts), $partitions, 'with a batch for each partition';
+    cmp_ok length $parts[0][2], '>', 3 * 100, '... that has all that waited';
+    answer_held($broker, $held);
+    wait_until { $delivered == $produced } 'all callbacks';
+    for my $n (1 .. 5) {
+        $wave->(40_000);
+        wait_until { @$held == $n } "request $n with large batches";
+    }
+    answer_held($broker, $held);
+    wait_until { $delivered == $produced } 'all callbacks';
+    is $delivered, $produced, 'each once';
+};
+
 # Holds every Produce request until it is told to answer.
 sub holding_broker {
     my (%topics) = @_;

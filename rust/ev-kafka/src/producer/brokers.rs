@@ -11,6 +11,39 @@ use crate::conn::ConnHandle;
 /// answered.
 const MAX_IN_FLIGHT: u32 = 5;
 
+/// So many of them at least, whatever is in them: while one is carried out the next is there already.
+const MIN_IN_FLIGHT: u32 = 2;
+
+/// More batches than these keep a broker busy for a millisecond or two, however small they are.
+const MANY_BATCHES: usize = 64;
+
+/// With fewer bytes than this a batch costs a broker as much for being one as for what is in it.
+const SMALL_BATCH: usize = 32 << 10;
+
+/// What is on its way to a broker.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub batches: usize,
+    pub bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, other: Load) {
+        self.batches += other.batches;
+        self.bytes += other.bytes;
+    }
+
+    fn take_off(&mut self, other: Load) {
+        self.batches = self.batches.saturating_sub(other.batches);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+    }
+
+    /// A broker that has this to do is not there sooner for more of it: batches that wait get larger.
+    fn is_many_small_batches(self) -> bool {
+        self.batches > MANY_BATCHES && self.bytes < self.batches * SMALL_BATCH
+    }
+}
+
 /// What is known of them, by node id.
 #[derive(Default)]
 pub(super) struct Brokers(RefCell<BTreeMap<i32, Broker>>);
@@ -22,6 +55,8 @@ struct Broker {
     longest_quiet: Duration,
     /// Requests under way.
     in_flight: u32,
+    /// What is in them.
+    load: Load,
     /// Requests are being put on its connection: with acks 0 one ends before it is.
     is_sending: bool,
     /// It has got something that it does not answer.
@@ -57,6 +92,16 @@ impl Brokers {
         });
     }
 
+    /// A request has got its batches.
+    pub fn loaded(&self, node: i32, load: Load) {
+        self.with(node, |broker| broker.load.add(load));
+    }
+
+    /// They are not on their way any more.
+    pub fn unloaded(&self, node: i32, load: Load) {
+        self.with(node, |broker| broker.load.take_off(load));
+    }
+
     /// Whether requests are being put on the broker's connection; they are, or are not any more, from now on.
     pub fn set_sending(&self, node: i32, is_so: bool) -> bool {
         self.with(node, |broker| {
@@ -84,7 +129,8 @@ impl Brokers {
     /// Whether one more request may leave, which then counts.
     pub fn begins(&self, node: i32) -> bool {
         self.with(node, |broker| {
-            let may = broker.in_flight < MAX_IN_FLIGHT;
+            let may = broker.in_flight < MIN_IN_FLIGHT
+                || broker.in_flight < MAX_IN_FLIGHT && !broker.load.is_many_small_batches();
             broker.in_flight += u32::from(may);
             may
         })

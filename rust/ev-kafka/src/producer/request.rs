@@ -13,6 +13,7 @@ use kafka_wire::messages::produce::{
 use kafka_wire::{ApiKey, Message, Writer};
 use perl_xs::{Arg, Flow, Perl};
 
+use super::brokers::Load;
 use super::delivery::End;
 use super::failure::Ending;
 use super::Producer;
@@ -31,6 +32,7 @@ const LACKS: &str = "the broker's answer lacks the partition";
 struct Sent {
     id: BatchId,
     place: Place,
+    bytes: usize,
 }
 
 impl From<&Outgoing> for Sent {
@@ -38,7 +40,15 @@ impl From<&Outgoing> for Sent {
         Sent {
             id: batch.id,
             place: batch.place.clone(),
+            bytes: batch.bytes.len(),
         }
+    }
+}
+
+fn load_of(batches: &[Sent]) -> Load {
+    Load {
+        batches: batches.len(),
+        bytes: batches.iter().map(|batch| batch.bytes).sum(),
     }
 }
 
@@ -79,6 +89,8 @@ pub fn send(
             return done(ended(perl, producer, node, endings), batches.len());
         }
     };
+    let load = load_of(&batches);
+    producer.brokers.loaded(node, load);
     if acks == 0 {
         return send_unacknowledged(perl, producer, conn, node, (version, body), batches);
     }
@@ -96,6 +108,7 @@ pub fn send(
         .send(ApiKey::Produce, version, body, deadline, completion)
         .is_err()
     {
+        producer.brokers.unloaded(node, load);
         producer.requeue(requeue.into_iter());
         return Ok(0);
     }
@@ -127,6 +140,7 @@ fn send_unacknowledged(
 ) -> Result<usize, Flow> {
     producer.brokers.leaves_unanswered(node, conn);
     let sent = batches.len();
+    let load = load_of(&batches);
     let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
     let weak = Rc::downgrade(producer);
     let weak_conn = Rc::downgrade(conn);
@@ -136,6 +150,7 @@ fn send_unacknowledged(
     match conn.send_unanswered(ApiKey::Produce, version, body, patience, told) {
         Ok(()) => done(conn.tell(perl), sent),
         Err(_) => {
+            producer.brokers.unloaded(node, load);
             producer.requeue(ids.into_iter());
             Ok(0)
         }
@@ -154,6 +169,7 @@ fn written(
     let Some(producer) = producer.upgrade() else {
         return Flow::Continue;
     };
+    producer.brokers.unloaded(node, load_of(batches));
     if let Err(no_answer) = outcome {
         return ended(perl, &producer, node, lost(batches, no_answer));
     }
@@ -203,6 +219,7 @@ fn complete(
     let Some(producer) = producer.upgrade() else {
         return Flow::Continue;
     };
+    producer.brokers.unloaded(node, load_of(&batches));
     let endings = match outcome {
         Ok(answer) => {
             let version = answer.version;
