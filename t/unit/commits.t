@@ -52,6 +52,10 @@ use Test::More;
 
     package Cluster;
     sub is_gone    { my ($self, $topic) = @_; return $self->{gone}{$topic} }
+    sub topic_id   { my ($self, $topic) = @_; return $self->{ids}{$topic} }
+    sub with_ids   { my ($self, $topics) = @_; return $topics }
+    sub want       { my ($self, $topic) = @_; push @{ $self->{wanted} }, $topic; return }
+    sub is_known   { return 1 }
     sub refresh    { $_[0]{refreshed}++; return }
     sub close_link { my ($self, @link) = @_; push @{ $self->{closed_links} }, "@link"; return }
 
@@ -272,6 +276,22 @@ subtest 'what is committed' => sub {
     is_deeply $got[0], { 't:0' => 7, 't:1' => undef }, 'nothing of a topic that is not there';
     $ask->({ partition => 0, offset => 7, error_code => 0 }, { partition => 1, offset => -1, error_code => 29 });
     is_deeply \@got, [undef, 'TOPIC_AUTHORIZATION_FAILED (code 29) for t:1'], 'an error of one is an error';
+};
+
+subtest 'a topic that was created anew' => sub {
+    my $self = commits();
+    $self->{cluster}{ids} = { t => 'a' x 16 };
+    commit($self, first => undef);
+    commit($self, waits => [at(0, 7)]);
+    commit($self, other => [at(1, 8, 'u')]);
+    $self->{consumer}{assignments} = [at(0, 5), at(1, 6), at(1, 8, 'u')];
+    $self->{cluster}{ids}{t} = 'b' x 16;
+    $self->{commits}->recreated('t');
+    answer($self, 0 => 0, 1 => 0);
+    is scalar @{ $self->{conn}{sent} }, 1, 'a position of the topic before is not sent';
+    like $self->{told}[-1], qr/^waits: not committed for t:0: the topic was deleted and created anew/, 'and who wanted it hears so';
+    commit($self, again => [at(0, 1)]);
+    is sent($self), '2 t:0@1', 'one of the new topic is';
 };
 
 done_testing;

@@ -36,11 +36,15 @@ my %EVENT = (
     'cluster opens'      => sub { $_[0]->_open_here },
     'cluster connected'  => sub { $_[0]->_connected },
     'cluster leaders'    => sub {
-        my ($client, $topic, $leaders) = @_;
-        $client->{producer}->route($topic, $leaders);
+        my ($client, $topic, $leaders, $id) = @_;
+        $client->{producer}->route($topic, $leaders, $id);
         $client->{consumer}->leaders_changed;
     },
-    'cluster recreated'  => sub { my ($client, $topic) = @_; $client->{consumer}->recreated($topic) },
+    'cluster recreated'  => sub {
+        my ($client, $topic) = @_;
+        $client->{consumer}->recreated($topic);
+        $client->{group}->recreated($topic);
+    },
     'cluster metadata'   => sub {
         my ($client, $has_news) = @_;
         $client->{producer}->metadata_changed;

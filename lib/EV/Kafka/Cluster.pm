@@ -28,7 +28,7 @@ use EV::Kafka::Partitions;
 # What waits for the program, see EV::Kafka::Waits.
 use constant NOT_STARTED => { subject => 'connect', text => 'connect was not called: until it is, nothing is sent or fetched' };
 
-# tells: opens (a connection is about to be made), leaders($topic, \@by_partition), recreated($topic),
+# tells: opens (a connection is about to be made), leaders($topic, \@by_partition, $topic_id), recreated($topic),
 # connected (once), metadata($has_news) after each answer, ready($purpose, $node_id), down($purpose,
 # $node_id) when a connection has ended that somebody may still need, gone($purpose, $node_id) when what
 # is under way there is given up, program_op($op), an operation that a program has put into
@@ -62,6 +62,9 @@ sub is_gone          { my ($self, @partition) = @_; return $self->{topics}->is_g
 sub partitions       { my ($self, $topic) = @_; return $self->{topics}->partitions($topic) }
 sub feature          { my ($self, $name) = @_; return $self->{features}->level($name) }
 sub partition_counts { return $_[0]{topics}->partition_counts }
+sub topic_id         { return $_[0]{topics}->topic_id($_[1]) }
+sub with_ids         { return $_[0]{topics}->with_ids($_[1]) }
+sub topic_of         { return $_[0]{topics}->topic_of($_[1]) }
 sub topic_names      { return $_[0]{topics}->topic_names }
 sub listed_topics    { return $_[0]{topics}->listed_topics }
 sub partition_racks  { my ($self, @topics) = @_; return $self->{topics}->partition_racks(@topics) }
@@ -253,10 +256,16 @@ sub _control_unanswered {
 
 sub _no_metadata { return EV::Kafka::Error->without_code($_[0], 1)->at(operation => 'Metadata') }
 
+sub _metadata_recreated {
+    my ($self, $topic) = @_;
+    $self->{outbox}->log(cluster => info => "$topic: was deleted and created anew", topic => $topic) if $self->{outbox}->logs('cluster');
+    return $self->{tells}->(recreated => $topic);
+}
+
 sub _metadata_leaders {
     my ($self, $topic) = @_;
     $self->_log_leaders($topic) if $self->{outbox}->logs('cluster');
-    return $self->{tells}->(leaders => $topic, $self->{topics}->leaders_of($topic));
+    return $self->{tells}->(leaders => $topic, $self->{topics}->leaders_of($topic), $self->{topics}->topic_id($topic));
 }
 
 # Of a topic that is new one line, then one for each partition that changes.
@@ -290,7 +299,6 @@ sub _metadata_brokers {
     $self->_tell_of_impossible_ports($adoption->{head});
     $self->{links}->forget_departed;
     $self->{links}->follow_moved;
-    $self->{tells}->(recreated => $_) for @{ $adoption->{recreated} };
     return;
 }
 
@@ -374,9 +382,9 @@ Of an L<EV::Kafka::Loop>, an L<EV::Kafka::Outbox>, the client's options and the 
 
 Who leads a partition.
 
-=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names, listed_topics, partition_racks(@topics)
+=head2 is_known($topic, [$partition]), is_gone($topic, $partition), partitions($topic), partition_counts, topic_names, listed_topics, partition_racks(@topics), topic_id($topic), topic_of($id), with_ids(\@topics)
 
-Which topics and partitions there are.
+Which topics and partitions there are, and the ids of topics.
 
 =head2 brokers, broker($node_id), add_broker($node_id, $host, $port), controller
 

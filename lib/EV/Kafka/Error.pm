@@ -145,6 +145,12 @@ sub is_unknown_topic {
     return $code == 3 || $code == 100 ? 1 : 0;
 }
 
+# The topic has another id than the one that was named: UNKNOWN_TOPIC_ID, INCONSISTENT_TOPIC_ID.
+sub is_other_topic {
+    my ($code) = @_;
+    return $code == 100 || $code == 103 ? 1 : 0;
+}
+
 sub is_from_other_coordinator {
     my ($code) = @_;
     return $MOVED{$code} ? 1 : 0;
@@ -323,6 +329,10 @@ is asked for.
 =head2 is_unknown_topic($code)
 
 Whether it says that a topic, or a partition of it, is not there.
+
+=head2 is_other_topic($code)
+
+Whether it says that the topic has another id than the one that was named, or does not have that any more.
 
 =head2 is_from_other_coordinator($code)
 

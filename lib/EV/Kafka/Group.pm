@@ -170,6 +170,11 @@ sub metadata_changed {
     return $self->{protocol}->metadata_changed;
 }
 
+sub recreated {
+    my ($self, $topic) = @_;
+    return $self->{member} ? $self->{commits}->recreated($topic) : undef;
+}
+
 # See EV::Kafka::Waits. Who asks for all topics is not told of those that he may not see: each is asked for.
 sub waits_for_topics {
     my ($self) = @_;
@@ -516,7 +521,7 @@ The topics; who the member is and how it stands, undef without one.
 For transactions: who sends offsets, the generation or -1, and where an abort puts a partition
 that was given up.
 
-=head2 metadata_changed, positioned, before_delivery
+=head2 metadata_changed, recreated($topic), positioned, before_delivery
 
 What the group has to know of.
 

@@ -261,7 +261,7 @@ sub progress { my ($self) = @_; return $self->{outbox}->enter($self, '_progress'
 
 # --- what the cluster tells ----------------------------------------------------------------
 
-sub route { my ($self, $topic, $leaders) = @_; return $self->{accumulator}->route($topic, $leaders) }
+sub route { my ($self, @topic) = @_; return $self->{accumulator}->route(@topic) }
 
 sub metadata_changed {
     my ($self) = @_;
@@ -643,7 +643,7 @@ The program's; and C<produce> of a message whose partition has been chosen.
 
 For native code: where messages lie, and what it tells.
 
-=head2 route($topic, \@leaders), metadata_changed, needs_broker($node_id), send_ready, flush_all
+=head2 route($topic, \@leaders, $topic_id), metadata_changed, needs_broker($node_id), send_ready, flush_all
 
 What the cluster knows now; whether a connection to the broker is needed; whatever can leave does, and
 nothing lingers any more.

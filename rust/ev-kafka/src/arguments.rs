@@ -6,6 +6,7 @@ mod options;
 mod values;
 
 use bytes::Bytes;
+use kafka_wire::{TopicId, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
 pub use self::options::{options_and_callback, Options};
@@ -21,9 +22,10 @@ pub struct Arguments<'a, 'f> {
     values: Values,
 }
 
-/// An element of `[{ topic => $name, partitions => [...] }]`.
+/// An element of `[{ topic => $name, topic_id => $id, partitions => [...] }]`, the id if it is known.
 pub struct TopicArgument {
     pub topic: Bytes,
+    pub topic_id: TopicId,
     pub partitions: Vec<Sv>,
 }
 
@@ -150,7 +152,7 @@ impl<'a, 'f> Arguments<'a, 'f> {
         self.values.elements(Some(value), error)
     }
 
-    /// `[{ topic => $name, partitions => [...] }]`
+    /// `[{ topic => $name, topic_id => $id, partitions => [...] }]`
     pub fn topics(&self, index: usize) -> Result<Vec<TopicArgument>, Croak> {
         self.array(index)?
             .iter()
@@ -163,11 +165,17 @@ impl<'a, 'f> Arguments<'a, 'f> {
         let topic = element
             .string("topic")?
             .ok_or_else(|| self.error("missing topic"))?;
+        let topic_id = element.string("topic_id")?.unwrap_or_default();
+        let topic_id = TopicId::try_from(&topic_id[..]).unwrap_or(NO_TOPIC_ID);
         let partitions = element.value("partitions")?;
         let partitions = self
             .values
             .elements(partitions.as_ref(), "missing partitions")?;
-        Ok(TopicArgument { topic, partitions })
+        Ok(TopicArgument {
+            topic,
+            topic_id,
+            partitions,
+        })
     }
 
     /// An element that has to be a hash reference; the croak `METHOD: ERROR` when it is none.
@@ -208,6 +216,12 @@ impl<'a, 'f> Arguments<'a, 'f> {
             })
             .collect()
     }
+}
+
+/// The id of a topic; none where there are not 16 bytes.
+pub fn topic_id(frame: &Frame<'_>, index: usize) -> Result<TopicId, Croak> {
+    let bytes = frame.bytes(index)?.unwrap_or_default();
+    Ok(TopicId::try_from(&bytes[..]).unwrap_or(NO_TOPIC_ID))
 }
 
 /// A string of bytes, whatever it was; undef is the empty one.

@@ -5,7 +5,7 @@ mod session;
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
-use kafka_wire::ErrorCode;
+use kafka_wire::{ErrorCode, TopicId, NO_TOPIC_ID};
 use session::{Place, Session, Verdict, Wish};
 
 const VERSION: i16 = 12;
@@ -16,10 +16,27 @@ fn place(topic: &'static str, partition: i32) -> Place {
 
 fn at(offset: i64) -> Wish {
     Wish {
+        topic_id: NO_TOPIC_ID,
         offset,
         leader_epoch: 3,
         last_epoch: 2,
         max_bytes: 1000,
+    }
+}
+
+/// The same of a topic with an id.
+fn of(id: &TopicId, offset: i64) -> Wish {
+    Wish {
+        topic_id: *id,
+        ..at(offset)
+    }
+}
+
+/// An id is written as its letter, and no id as nothing.
+fn letter(id: &TopicId) -> String {
+    match *id {
+        NO_TOPIC_ID => String::new(),
+        [letter, ..] => format!("/{}", char::from(letter)),
     }
 }
 
@@ -29,7 +46,7 @@ fn opened(session_id: i32) -> Session {
     for partition in 0..3 {
         session.want(place("t", partition), at(0));
     }
-    session.next(VERSION);
+    session.next(VERSION, false);
     assert_eq!(session.answered(&answer(0, session_id)), Verdict::Answered);
     session
 }
@@ -44,14 +61,18 @@ fn answer(error_code: i16, session_id: i32) -> FetchResponse {
 
 /// "id/epoch: what is asked for - what is forgotten" of the next request.
 fn next(session: &mut Session, version: i16) -> String {
-    let next = session.next(version);
+    let by_id = session.has_ids();
+    let next = session.next(version, by_id);
     let name =
         |(topic, partition): &Place| format!(" {}{partition}", String::from_utf8_lossy(topic));
     let asked = next.asked.iter();
     let asked: String = asked
-        .map(|(place, wish)| format!("{}@{}", name(place), wish.offset))
+        .map(|(place, wish)| format!("{}{}@{}", name(place), letter(&wish.topic_id), wish.offset))
         .collect();
-    let forgotten: String = next.forgotten.iter().map(name).collect();
+    let forgotten = next.forgotten.iter();
+    let forgotten: String = forgotten
+        .map(|(place, id)| format!("{}{}", name(place), letter(id)))
+        .collect();
     format!(
         "{}/{}:{asked} -{forgotten}",
         next.session_id, next.session_epoch
@@ -84,9 +105,12 @@ fn only_what_has_changed_is_said() {
     assert_eq!(next(&mut session, VERSION), "7/1: t1@10 u0@4 - t0");
     session.answered(&answer(0, 7));
     assert_eq!(next(&mut session, VERSION), "7/2: -", "nothing since");
-    assert_eq!(session.offset(&Bytes::from_static(b"t"), 1), Some(10));
     assert_eq!(
-        session.offset(&Bytes::from_static(b"t"), 0),
+        session.offset(&Bytes::from_static(b"t"), &NO_TOPIC_ID, 1),
+        Some(10)
+    );
+    assert_eq!(
+        session.offset(&Bytes::from_static(b"t"), &NO_TOPIC_ID, 0),
         None,
         "what is forgotten"
     );
@@ -231,4 +255,65 @@ fn what_an_answer_for_all_lacks_is_noticed() {
         vec![],
         "one that has no news"
     );
+}
+
+#[test]
+fn a_topic_of_another_id_is_another_one() {
+    let (old, new) = ([b'o'; 16], [b'n'; 16]);
+    let mut session = Session::default();
+    session.want(place("t", 0), of(&old, 5));
+    session.want(place("u", 0), of(&[b'u'; 16], 0));
+    assert_eq!(next(&mut session, 13), "0/0: t0/o@5 u0/u@0 -");
+    session.answered(&answer(0, 7));
+    session.want(place("t", 0), of(&new, 0));
+    assert_eq!(next(&mut session, 13), "7/1: t0/n@0 - t0/o");
+    let topic = Bytes::from_static(b"t");
+    assert_eq!(session.offset(&topic, &new, 0), Some(0));
+    assert_eq!(session.offset(&topic, &old, 0), None, "a late answer");
+    session.answered(&answer(0, 7));
+    session.forget(place("t", 0));
+    assert_eq!(next(&mut session, 13), "7/2: - t0/n");
+}
+
+#[test]
+fn one_topic_without_an_id_has_all_of_them_named() {
+    let mut session = Session::default();
+    session.want(place("t", 0), of(&[b't'; 16], 0));
+    assert!(session.has_ids());
+    assert_eq!(next(&mut session, 13), "0/0: t0/t@0 -");
+    session.answered(&answer(0, 7));
+    session.want(place("u", 0), at(0));
+    assert!(!session.has_ids());
+    assert_eq!(
+        next(&mut session, 12),
+        "7/0: u0@0 t0/t@0 -",
+        "in a session of its own"
+    );
+    session.answered(&answer(0, 8));
+    session.want(place("u", 0), of(&[b'u'; 16], 0));
+    assert!(session.has_ids());
+    assert_eq!(next(&mut session, 13), "8/0: t0/t@0 u0/u@0 -");
+    session.answered(&answer(0, 9));
+    session.want(place("u", 0), at(0));
+    session.forget(place("u", 0));
+    assert!(session.has_ids());
+    assert_eq!(next(&mut session, 13), "9/1: - u0/u");
+}
+
+#[test]
+fn an_answer_gets_the_names_that_were_asked_for() {
+    let mut session = Session::default();
+    session.want(place("t", 0), of(&[b't'; 16], 0));
+    next(&mut session, 13);
+    let topic = |topic_id| FetchableTopicResponse {
+        topic_id,
+        ..Default::default()
+    };
+    let mut answer = FetchResponse {
+        responses: vec![topic([b'x'; 16]), topic([b't'; 16])],
+        ..Default::default()
+    };
+    session.name_topics(&mut answer);
+    let names = answer.responses.iter().map(|topic| &topic.topic[..]);
+    assert_eq!(names.collect::<Vec<_>>(), [b"t"]);
 }

@@ -213,7 +213,15 @@ impl Connection {
     /// # Errors
     /// The broker advertised only versions that this client does not speak, or not the API.
     pub fn version(&self, api: ApiKey) -> Result<i16, VersionError> {
-        versions::negotiate(self.api_versions(), api).map_err(|error| self.named(error))
+        self.version_up_to(api, i16::MAX)
+    }
+
+    /// The same for a request that newer versions than `most` cannot express.
+    ///
+    /// # Errors
+    /// The broker advertised only others, or not the API.
+    pub fn version_up_to(&self, api: ApiKey, most: i16) -> Result<i16, VersionError> {
+        versions::negotiate(self.api_versions(), api, most).map_err(|error| self.named(error))
     }
 
     /// Says which broker it is.

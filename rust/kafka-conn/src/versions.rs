@@ -35,10 +35,12 @@ pub(crate) fn is_stand_in(advertised: Option<&ApiVersions>) -> bool {
     })
 }
 
-/// The highest version in both sides' range; the API's fallback when a stand-in did not advertise it.
+/// The highest version in both sides' range, and not above `most`; the API's fallback when a stand-in did not
+/// advertise it.
 pub(crate) fn negotiate(
     advertised: Option<&ApiVersions>,
     api: ApiKey,
+    most: i16,
 ) -> Result<i16, VersionError> {
     let ours = api.versions();
     let Some(&broker) = advertised.and_then(|all| all.get(&api.key())) else {
@@ -47,12 +49,13 @@ pub(crate) fn negotiate(
             false => Err(not_offered(api, (*ours.start(), *ours.end()))),
         };
     };
-    let highest = broker.1.min(*ours.end());
+    let newest = most.min(*ours.end());
+    let highest = broker.1.min(newest);
     match highest >= broker.0.max(*ours.start()) {
         true => Ok(highest),
         false => Err(VersionError {
             api,
-            wanted: (*ours.start(), *ours.end()),
+            wanted: (*ours.start(), newest),
             broker: Some(broker),
             node_id: None,
         }),

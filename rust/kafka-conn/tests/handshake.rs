@@ -132,7 +132,7 @@ fn no_common_version_is_a_clear_error() {
     assert_eq!(
         text(ApiKey::Fetch),
         "Fetch: unsupported version: the broker speaks versions 100 to 101, this client versions \
-         4 to 12"
+         4 to 18"
     );
     assert!(text(ApiKey::Metadata).starts_with("Metadata: unsupported version"));
     assert!(text(ApiKey::ApiVersions).contains("the broker speaks version 99, this"));

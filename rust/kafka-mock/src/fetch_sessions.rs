@@ -1,8 +1,8 @@
 //! Fetch sessions (KIP-227): what brokers remember of those who fetch.
 
 use bytes::Bytes;
-use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, PartitionData};
-use kafka_wire::ErrorCode;
+use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic, PartitionData};
+use kafka_wire::{ErrorCode, TopicId, NO_TOPIC_ID};
 use std::collections::BTreeMap;
 
 /// The id of no session.
@@ -29,17 +29,38 @@ pub struct FetchSession {
     pub forgotten: u64,
     /// How many have been in answers since then.
     pub given: u64,
+    /// Its requests name topics by their ids (KIP-516).
+    by_id: bool,
     partitions: Vec<Remembered>,
 }
 
 /// A partition of a session.
 #[derive(Debug, Clone)]
 struct Remembered {
-    topic: Bytes,
+    topic: Topic,
     asked: FetchPartition,
     /// As it was told last.
     high_watermark: i64,
     log_start_offset: i64,
+}
+
+/// A topic as a request names it.
+#[derive(Debug, Clone)]
+pub(crate) struct Topic {
+    /// Empty when nobody has the id.
+    pub name: Bytes,
+    /// [`NO_TOPIC_ID`] when it is the name that counts.
+    pub id: TopicId,
+}
+
+impl Topic {
+    pub fn is_by_id(&self) -> bool {
+        self.id != NO_TOPIC_ID
+    }
+
+    pub fn is(&self, name: &[u8], id: &TopicId) -> bool {
+        self.id == *id && (self.is_by_id() || self.name[..] == *name)
+    }
 }
 
 /// What kind of Fetch a request is.
@@ -64,18 +85,18 @@ impl FetchSession {
     /// Topics and partitions, those that will come first first.
     pub fn partitions(&self) -> impl Iterator<Item = (&Bytes, i32)> {
         let partitions = self.partitions.iter();
-        partitions.map(|known| (&known.topic, known.asked.partition))
+        partitions.map(|known| (&known.topic.name, known.asked.partition))
     }
 
-    fn place(&self, topic: &[u8], partition: i32) -> Option<usize> {
-        let mut places = self.partitions();
-        places.position(|(name, number)| name[..] == *topic && number == partition)
+    fn place(&self, name: &[u8], id: &TopicId, partition: i32) -> Option<usize> {
+        let mut known = self.partitions.iter();
+        known.position(|known| known.topic.is(name, id) && known.asked.partition == partition)
     }
 
     fn update(&mut self, request: &FetchRequest) {
         for topic in &request.forgotten_topics_data {
             for &partition in &topic.partitions {
-                if let Some(place) = self.place(&topic.topic, partition) {
+                if let Some(place) = self.place(&topic.topic, &topic.topic_id, partition) {
                     self.partitions.remove(place);
                     self.forgotten += 1;
                 }
@@ -84,17 +105,17 @@ impl FetchSession {
         for topic in &request.topics {
             for asked in &topic.partitions {
                 self.named += 1;
-                match self.place(&topic.topic, asked.partition) {
+                match self.place(&topic.topic, &topic.topic_id, asked.partition) {
                     Some(place) => self.partitions[place].asked = asked.clone(),
-                    None => self.partitions.push(Remembered::new(&topic.topic, asked)),
+                    None => self.partitions.push(Remembered::new(&named(topic), asked)),
                 }
             }
         }
     }
 
     /// Whether the answer must have the partition, which is told then; one with records comes last the next time.
-    fn tells(&mut self, topic: &[u8], data: &PartitionData, has_records: bool) -> bool {
-        let Some(place) = self.place(topic, data.partition_index) else {
+    fn tells(&mut self, topic: &Topic, data: &PartitionData, has_records: bool) -> bool {
+        let Some(place) = self.place(&topic.name, &topic.id, data.partition_index) else {
             return false;
         };
         let known = &mut self.partitions[place];
@@ -116,11 +137,21 @@ impl FetchSession {
     }
 }
 
+fn named(topic: &FetchTopic) -> Topic {
+    Topic {
+        name: topic.topic.clone(),
+        id: topic.topic_id,
+    }
+}
+
 impl Remembered {
-    fn new(topic: &Bytes, asked: &FetchPartition) -> Self {
+    fn new(topic: &Topic, asked: &FetchPartition) -> Self {
         Self {
             // A copy: what a request brought would keep all that was read with it.
-            topic: Bytes::copy_from_slice(topic),
+            topic: Topic {
+                name: Bytes::copy_from_slice(&topic.name),
+                id: topic.id,
+            },
             asked: asked.clone(),
             high_watermark: UNTOLD,
             log_start_offset: UNTOLD,
@@ -155,7 +186,7 @@ impl FetchSessions {
     }
 
     /// What a request is, and what it changes.
-    pub fn begin(&mut self, broker: i32, request: &FetchRequest) -> Result<Kind, i16> {
+    pub fn begin(&mut self, broker: i32, request: &FetchRequest, by_id: bool) -> Result<Kind, i16> {
         if request.session_epoch == OPENS || request.session_epoch == ENDS {
             self.by_id.remove(&request.session_id);
             return Ok(match request.session_epoch {
@@ -170,6 +201,9 @@ impl FetchSessions {
         if session.epoch != request.session_epoch {
             return Err(ErrorCode::InvalidFetchSessionEpoch.code());
         }
+        if session.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError.code());
+        }
         session.epoch = session.epoch.checked_add(1).unwrap_or(1);
         session.update(request);
         Ok(Kind::Incremental(session.id))
@@ -180,7 +214,7 @@ impl FetchSessions {
         &self,
         kind: Kind,
         request: &FetchRequest,
-    ) -> Option<Vec<(Bytes, FetchPartition)>> {
+    ) -> Option<Vec<(Topic, FetchPartition)>> {
         if let Kind::Incremental(id) = kind {
             let partitions = self.by_id.get(&id)?.partitions.iter();
             let asked = partitions.map(|known| (known.topic.clone(), known.asked.clone()));
@@ -189,7 +223,7 @@ impl FetchSessions {
         let topics = request.topics.iter();
         let asked = topics.flat_map(|topic| {
             let partitions = topic.partitions.iter();
-            partitions.map(|asked| (topic.topic.clone(), asked.clone()))
+            partitions.map(|asked| (named(topic), asked.clone()))
         });
         Some(asked.collect())
     }
@@ -199,7 +233,8 @@ impl FetchSessions {
         &mut self,
         broker: i32,
         most: usize,
-        answered: impl Iterator<Item = (Bytes, FetchPartition, PartitionData)>,
+        by_id: bool,
+        answered: impl Iterator<Item = (Topic, FetchPartition, PartitionData)>,
     ) -> i32 {
         if self.of(broker).count() >= most {
             return NO_SESSION;
@@ -217,6 +252,7 @@ impl FetchSessions {
             named: 0,
             forgotten: 0,
             given: 0,
+            by_id,
             partitions: partitions.collect(),
         };
         self.by_id.insert(session.id, session);
@@ -227,7 +263,7 @@ impl FetchSessions {
     pub fn tells(
         &mut self,
         id: i32,
-        topic: &[u8],
+        topic: &Topic,
         data: &PartitionData,
         has_records: bool,
     ) -> bool {

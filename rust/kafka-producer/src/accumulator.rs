@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_wire::codec::Compressor;
-use kafka_wire::{Codec, Pieces};
+use kafka_wire::{Codec, Pieces, TopicId};
 
 use crate::batch::{BatchId, Open, Origin, Sealed, ID_SPAN};
 use crate::buffers::Buffers;
@@ -182,6 +182,11 @@ impl<C> Accumulator<C> {
     /// The name of a topic that a [`Place`] speaks of.
     pub fn topic_name(&self, topic: usize) -> &Bytes {
         &self.topics[topic].name
+    }
+
+    /// The id of a topic that a [`Place`] speaks of.
+    pub fn topic_id(&self, topic: usize) -> TopicId {
+        self.topics[topic].id
     }
 
     /// Names everything that has been accepted up to now, for [`is_settled`](Self::is_settled).

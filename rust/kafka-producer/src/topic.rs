@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use kafka_wire::murmur2;
+use kafka_wire::{murmur2, TopicId, NO_TOPIC_ID};
 
 use crate::batch::Origin;
 use crate::chunk::{Chunk, Parking};
@@ -12,6 +12,8 @@ use crate::partition::{Partition, NO_LEADER};
 
 pub(crate) struct Topic<C> {
     pub name: Bytes,
+    /// By which requests may name it.
+    pub id: TopicId,
     /// Partitions that the cluster's metadata knows; 0 while the topic is not routed.
     pub routed: usize,
     /// Of those, the ones with a leader: null keys go round these.
@@ -35,6 +37,7 @@ impl<C> Topic<C> {
     pub fn new(name: Bytes, batch_limit: usize, keyless: Keyless) -> Self {
         Topic {
             name,
+            id: NO_TOPIC_ID,
             routed: 0,
             led: Vec::new(),
             round_robin: 0,

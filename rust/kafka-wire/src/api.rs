@@ -63,18 +63,18 @@ macro_rules! apis {
 const NEVER: i16 = i16::MAX;
 
 apis! {
-    /// Appends record batches. 12 and up belong to transactions version 2 (KIP-890), 13 names topics by id.
-    Produce = 0, speaks 3..=11, fallback 3, flexible 9;
+    /// Appends record batches. In a transaction 12 and up belong to version 2 of these (KIP-890); 13 names topics by id.
+    Produce = 0, speaks 3..=13, fallback 3, flexible 9;
     /// Reads record batches. 13 and up name topics by id.
-    Fetch = 1, speaks 4..=12, fallback 4, flexible 12;
+    Fetch = 1, speaks 4..=18, fallback 4, flexible 12;
     /// Finds offsets by timestamp.
     ListOffsets = 2, speaks 1..=11, fallback 1, flexible 6;
     /// Describes brokers, topics and partition leaders.
     Metadata = 3, speaks 0..=13, fallback 1, flexible 9;
     /// Stores a group's positions. 10 names topics by id.
-    OffsetCommit = 8, speaks 2..=9, fallback 2, flexible 8;
+    OffsetCommit = 8, speaks 2..=10, fallback 2, flexible 8;
     /// Reads a group's stored positions. 10 names topics by id.
-    OffsetFetch = 9, speaks 1..=9, fallback 1, flexible 6;
+    OffsetFetch = 9, speaks 1..=10, fallback 1, flexible 6;
     /// Finds the broker that coordinates a group or a transaction.
     FindCoordinator = 10, speaks 0..=6, fallback 0, flexible 3;
     /// Becomes or stays a member of a group.
@@ -183,6 +183,15 @@ impl ApiKey {
     /// The number on the wire.
     pub const fn key(self) -> i16 {
         self as i16
+    }
+
+    /// The newest version that names topics by their names: those behind it have their ids (KIP-516).
+    pub const fn names_topics_up_to(self) -> i16 {
+        match self {
+            ApiKey::Produce | ApiKey::Fetch => 12,
+            ApiKey::OffsetCommit | ApiKey::OffsetFetch => 9,
+            _ => i16::MAX,
+        }
     }
 
     /// Whether this version uses compact lengths and tagged fields (KIP-482).

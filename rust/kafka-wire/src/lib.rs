@@ -27,6 +27,7 @@ mod pieces;
 pub mod plain;
 pub mod primitives;
 pub mod records;
+mod topic_id;
 mod wire;
 
 pub use api::{ApiKey, RequestHeader};
@@ -36,3 +37,4 @@ pub use hash::{crc32c, murmur2};
 pub use message::{DecodeError, EncodeError, Message, Request};
 pub use pieces::Pieces;
 pub use primitives::{Reader, Writer};
+pub use topic_id::{TopicId, NO_TOPIC_ID};

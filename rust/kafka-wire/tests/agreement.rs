@@ -11,8 +11,11 @@ use proptest::test_runner::{Config, TestRunner};
 /// Versions that are younger than those crates. Their fields are held against Kafka's own definitions by
 /// xt/kafka/definitions.t; here they have to come back as they were.
 const YOUNGER: &[(ApiKey, i16)] = &[
+    (ApiKey::Fetch, 18),
     (ApiKey::ListOffsets, 11),
     (ApiKey::ApiVersions, 5),
+    (ApiKey::OffsetCommit, 10),
+    (ApiKey::OffsetFetch, 10),
     (ApiKey::WriteTxnMarkers, 2),
     (ApiKey::DescribeLogDirs, 5),
     (ApiKey::DeleteGroups, 3),

@@ -43,7 +43,7 @@ use constant REBOOTSTRAP_REQUIRED => 129;
 # from it, which is less than half of what they take in all.
 use constant SLICE_MS => 5;
 
-# notify: leaders($topic), brokers($adoption) when the answer has been taken over, and then
+# notify: recreated($topic), leaders($topic), brokers($adoption) when the answer has been taken over, and then
 # adopted($has_news, $is_first).
 sub new {
     my ($class, %about) = @_;
@@ -195,13 +195,21 @@ sub _take_slice {
     my $topics   = $self->{topics};
     my $end      = $self->{loop}->now + SLICE_MS / 1000;
     while (my @some = $adoption->{answer}->topics(SLICE_MS, $topics->known, !$adoption->{asked})) {
-        $self->{notify}->(leaders => $_) for $topics->take($adoption->{taking}, @some);
+        $self->_tell_leaders($adoption->{taking}, $topics->take($adoption->{taking}, @some));
         next if $self->{loop}->now < $end;
         $adoption->{timer} = $self->{loop}->timer(0, $self, '_take_slice');
         return;
     }
     delete @$self{qw(adoption request)};
     return $self->_taken($adoption);
+}
+
+# That a topic is another one has to be known before anything is asked of its leaders.
+sub _tell_leaders {
+    my ($self, $taking, @topics) = @_;
+    $self->{notify}->(recreated => $_) for splice @{ $taking->{recreated} };
+    $self->{notify}->(leaders => $_) for @topics;
+    return;
 }
 
 sub _taken {

@@ -16,7 +16,8 @@ use EV::Kafka::Options::Hint;
 # Its own:
 #   leaders_of  topic => [node_id by partition, -1 where there is none now]
 #   epochs      topic => [leader's epoch by partition], where brokers tell them
-#   ids         topic => its id (KIP-516)
+#   ids         topic => the last id that was told of it (KIP-516), also while it is not there
+#   without_id  topic => 1 where the last answer has told none
 #   doubts      topic => { partition => { said, answers } }: leaders that are not believed yet
 #   known       what natively tells topics that are as they were from others
 #   hints       topic that is not known => which one may be meant, as the end of a text
@@ -40,14 +41,14 @@ use constant SHORTEST_HINTED => 4;
 
 sub new {
     my ($class, $published) = @_;
-    return bless { published => $published, leaders_of => {}, epochs => {}, ids => {}, doubts => {}, known => undef, hints => {} }, $class;
+    return bless { published => $published, leaders_of => {}, epochs => {}, ids => {}, without_id => {}, doubts => {}, known => undef, hints => {} }, $class;
 }
 
 # Nothing is known, and that is published.
 sub clear {
     my ($self) = @_;
     @{ $self->{published} }{qw(meta broker_map leaders)} = (undef, {}, {});
-    $self->{$_} = {} for qw(leaders_of epochs ids doubts hints);
+    $self->{$_} = {} for qw(leaders_of epochs ids without_id doubts hints);
     $self->{known} = undef;
     return;
 }
@@ -157,6 +158,21 @@ sub partition_racks {
     }
     return \%racks;
 }
+
+# 16 bytes, undef where they are not known.
+sub topic_id {
+    my ($self, $topic) = @_;
+    return $self->{without_id}{$topic} ? undef : $self->{ids}{$topic};
+}
+
+# Topics as requests list them, { topic, partitions }, with their topic_id where it is known.
+sub with_ids {
+    my ($self, $topics) = @_;
+    return [map { my $id = $self->topic_id($_->{topic}); defined $id ? { %$_, topic_id => $id } : $_ } @$topics];
+}
+
+# The topic that has the id now.
+sub topic_of { return $_[0]->topic_names->{ $_[1] } }
 
 # By topic id.
 sub topic_names {
@@ -362,7 +378,11 @@ sub _leaders_in {
 # Whether the topic is another one than it was under the same name (KIP-516).
 sub _is_recreated {
     my ($self, $topic) = @_;
-    return 0 unless defined $topic->{topic_id};
+    if (!defined $topic->{topic_id}) {
+        $self->{without_id}{ $topic->{name} } = 1;
+        return 0;
+    }
+    delete $self->{without_id}{ $topic->{name} };
     my $was = $self->{ids}{ $topic->{name} };
     $self->{ids}{ $topic->{name} } = $topic->{topic_id};
     return defined $was && $was ne $topic->{topic_id};
@@ -456,9 +476,10 @@ What answers have said so far, undef before the first.
 
 Whether metadata know that it is not there, or not any more.
 
-=head2 partition_counts, topic_names, listed_topics, partition_racks(@topics)
+=head2 partition_counts, topic_names, listed_topics, partition_racks(@topics), topic_id($topic), topic_of($id), with_ids(\@topics)
 
-The numbers of partitions by topic, and the names of topics by their ids.
+The numbers of partitions by topic, and the names of topics by their ids. The id of a topic, 16 bytes, or undef where brokers tell
+none; the topic that has an id now, or undef. Topics as a request lists them, C<< { topic, partitions } >>, with their C<topic_id>.
 
 =head2 cluster_id
 

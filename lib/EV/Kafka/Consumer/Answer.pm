@@ -133,7 +133,7 @@ sub _refused {
     }
     $self->_delay($cursor);
     return if $code == OFFSET_OUT_OF_RANGE;
-    my $is_moved = EV::Kafka::Error::is_leader_error($code);
+    my $is_moved = EV::Kafka::Error::is_leader_error($code) || EV::Kafka::Error::is_other_topic($code);
     if ($is_moved || $code == UNKNOWN_TOPIC_OR_PARTITION) {
         $self->{cluster}->want($assigned->{topic});
         return if ($is_moved || $cursor->is_fleeting) && $cursor->{failures} < LEADER_FAILURES;

@@ -197,7 +197,8 @@ sub _want {
     weaken($part->{cursor});
     my $told = $self->{fetch}{told};
     $told->{ $place->{key} } = 1 if $told;
-    $self->{told}->want(@partition, $from, $self->{cluster}->leader_epoch(@partition), $last_epoch, $max_bytes);
+    my $cluster = $self->{cluster};
+    $self->{told}->want(@partition, $from, $cluster->leader_epoch(@partition), $last_epoch, $max_bytes, $cluster->topic_id($partition[0]));
     return;
 }
 

@@ -105,11 +105,14 @@ sub diverges {
 # A topic was deleted and created again: its offsets are not those of before.
 sub replaced {
     my ($self, $topic) = @_;
-    for my $assigned (grep { $_->{topic} eq $topic } $self->{assigned}->all) {
-        next if $assigned->{offset} < 0 && !$self->{assigned}->cursor($assigned)->is_resolving;
-        $self->{position}->move($assigned, $self->{position}->reset_offset);
-    }
-    return;
+    my $reset = $self->{position}->reset_offset;
+    my @moved = grep { $_->{offset} >= 0 || $self->{assigned}->cursor($_)->is_resolving }
+        grep { $_->{topic} eq $topic } $self->{assigned}->all;
+    $self->{position}->move($_, $reset) for @moved;
+    return unless @moved;
+    $self->{outbox}->notice_over("another $topic");
+    return $self->{outbox}->notice("another $topic", "topic '$topic' was deleted and created anew: positions in it are void, and "
+        . 'auto_offset_reset says where consuming goes on', topic => $topic);
 }
 
 1;

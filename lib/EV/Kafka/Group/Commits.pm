@@ -45,6 +45,7 @@ my %MEMBERSHIP_ERROR = map { $_ => 1 } ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS
 
 # Why a partition's position is not committed. Others may have it, and may have gone further.
 use constant {
+    OTHER_TOPIC  => 'not committed for %s: the topic was deleted and created anew, and the position is of the one before',
     GIVEN_UP     => 'given up in a rebalance before it was committed: %s',
     NOT_ASSIGNED => 'not assigned to this member: %s',
     OUT_OF_GROUP => 'the membership of the group has been lost',
@@ -161,7 +162,8 @@ sub fail_waiting {
 sub add {
     my ($self, $positions, $done, %how) = @_;
     return $done->() unless @$positions;
-    $self->{positions}->add($positions, $done, %how);
+    my $cluster = $self->{cluster};
+    $self->{positions}->add([map { { %$_, topic_id => $cluster->topic_id($_->{topic}) } } @$positions], $done, %how);
     return $self->_send;
 }
 
@@ -226,22 +228,34 @@ sub _send_newest {
 sub send_positions {
     my ($self, $conn, $answered, @positions) = @_;
     my $member = $self->{member};
-    $conn->offset_commit($member->identity, EV::Kafka::Partitions::offsets_by_topic(@positions), $answered,
-        $member->record->{group_instance_id});
+    my $topics = $self->{cluster}->with_ids(EV::Kafka::Partitions::offsets_by_topic(@positions));
+    $conn->offset_commit($member->identity, $topics, $answered, $member->record->{group_instance_id});
     return;
 }
 
-# A topic that has been deleted, as both its coordinator and metadata say, would be refused
+# A position belongs to the topic that had the name when it was wanted. One that has been deleted, as both its coordinator and metadata say, would be refused
 # for ever.
 sub _leave_out {
     my ($self) = @_;
     my $positions = $self->{positions};
     return $self->_tell($positions->drop({ reason => OUT_OF_GROUP })) if $self->{member}->is_out;
+    my @void = grep { $self->_is_void($positions->wanted_of($_)) } $positions->wanted;
+    $self->_tell($positions->drop({ reason => EV::Kafka::Error->without_code(OTHER_TOPIC)->at(operation => 'OffsetCommit') }, @void))
+        if @void;
     my $refused = $self->{without_topic};
     delete @$refused{ grep { !$self->{cluster}->is_gone(@{ $refused->{$_} }) } keys %$refused };
     my @gone = grep { $refused->{$_} } $positions->wanted or return;
     return $self->_tell($positions->drop({ gone => 1, reason => _coded(UNKNOWN_TOPIC_OR_PARTITION) }, @gone));
 }
+
+sub _is_void {
+    my ($self, $position) = @_;
+    my ($was, $is) = ($position->{topic_id}, $self->{cluster}->topic_id($position->{topic}));
+    return defined $was && defined $is && $was ne $is;
+}
+
+# The topic is another one: what was stored of it says nothing any more.
+sub recreated { my ($self, $topic) = @_; return $self->{positions}->forget_topic($topic) }
 
 sub _coded { return EV::Kafka::Error->of_code($_[0], 'for %s') }
 
@@ -475,6 +489,10 @@ The group is stable; or it will not be any more, and those who wait for that hea
 
 Positions to be stored, as L<EV::Kafka::Group::Positions> has them; what goes on when nothing is left; partitions
 of which nothing is known any more.
+
+=head2 recreated($topic)
+
+Positions in it, of before, are not committed: it is another topic now.
 
 =head2 hurry, drop_what_is_out
 

@@ -15,7 +15,7 @@ use constant {
 
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(group_id outbox coordinators)) }, $class;
+    return bless { map({ $_ => $about{$_} } qw(group_id outbox cluster coordinators)) }, $class;
 }
 
 # $done->({ "topic:partition" => $offset, undef if there is none }, undef,
@@ -33,18 +33,25 @@ sub fetch {
         send => sub {
             my ($conn, $answered) = @_;
             my $newest = ($conn->api_versions || {})->{ OFFSET_FETCH() } // 0;
-            $conn->offset_fetch($group_id, $topics, { require_stable => $newest >= REQUIRE_STABLE_FROM ? 1 : 0 },
-                sub { my ($answer, $error) = @_; $answered->(_of_known_topics($answer), $error) });
+            $conn->offset_fetch($group_id, $self->{cluster}->with_ids($topics),
+                { require_stable => $newest >= REQUIRE_STABLE_FROM ? 1 : 0 },
+                sub { my ($answer, $error) = @_; $answered->($self->_of_known_topics($answer), $error) });
         },
         done => sub { $self->{outbox}->enter($self, _fetched => $done, @_) },
     );
 }
 
-# For a topic that is not there nothing is committed, which is no error.
+# For a topic that is not there nothing is committed, which is no error. One that is not known by its id may be another one
+# by now: it is asked for again.
 sub _of_known_topics {
-    my ($answer) = @_;
-    for my $partition (map { @{ $_->{partitions} } } @{ ($answer || {})->{topics} || [] }) {
-        @$partition{qw(error_code offset)} = (0, -1) if EV::Kafka::Error::is_unknown_topic($partition->{error_code});
+    my ($self, $answer) = @_;
+    my $cluster = $self->{cluster};
+    for my $topic (@{ ($answer || {})->{topics} || [] }) {
+        my @unknown = grep { EV::Kafka::Error::is_unknown_topic($_->{error_code}) } @{ $topic->{partitions} };
+        my ($other) = grep { EV::Kafka::Error::is_other_topic($_->{error_code}) } @unknown;
+        $cluster->want($topic->{topic}) if $other;
+        next if $other && $cluster->is_known($topic->{topic});
+        @$_{qw(error_code offset)} = (0, -1) for @unknown;
     }
     return $answer;
 }

@@ -82,7 +82,7 @@ sub _ask {
     return $self->{coordinators}->request(group => $group_id,
         name  => 'OffsetCommit',
         tries => TRIES,
-        send  => sub { my ($conn, $answered) = @_; $conn->offset_commit($group_id, NO_GENERATION, NO_MEMBER, $topics, $answered) },
+        send  => sub { my ($conn, $answered) = @_; $conn->offset_commit($group_id, NO_GENERATION, NO_MEMBER, $self->{cluster}->with_ids($topics), $answered) },
         done  => $self->{outbox}->entry($self, _sent => $group_id),
     );
 }

@@ -45,6 +45,7 @@ sub is_idle { my ($self) = @_; return !$self->{under_way} && !%{ $self->{wanted}
 sub is_under_way { my ($self) = @_; return $self->{under_way} ? 1 : 0 }
 
 sub wanted    { my ($self) = @_; return keys %{ $self->{wanted} } }
+sub wanted_of { return $_[0]{wanted}{ $_[1] }{position} }
 sub under_way { my ($self) = @_; return keys %{ $self->{under_way} || {} } }
 
 # The positions of the next request, which counts as under way from here on. None while
@@ -142,6 +143,11 @@ sub forget {
     return;
 }
 
+sub forget_topic {
+    my ($self, $topic) = @_;
+    return $self->forget(grep { /\A\Q$topic\E:[0-9]+\z/ } keys %{ $self->{acknowledged} });
+}
+
 1;
 
 __END__
@@ -193,11 +199,12 @@ Wants them no more; all, if none is named.
 Ends everything. Like C<settle> and C<drop> it returns C<[$done, $error]> of all
 that wait no more.
 
-=head2 is_idle, is_under_way, wanted, under_way
+=head2 is_idle, is_under_way, wanted, under_way, wanted_of($partition)
 
-Whether there is nothing to do; whether a request is under way; the partitions of the next one, and of that.
+Whether there is nothing to do; whether a request is under way; the partitions of the next one, and of that; the position that is
+wanted of a partition.
 
-=head2 acknowledged($partition), forget(@partitions)
+=head2 acknowledged($partition), forget(@partitions), forget_topic($topic)
 
 The offset that is stored as far as is known; and that this is not known any more.
 

@@ -12,7 +12,7 @@ use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 use self::batches::Unpacking;
 use self::request::{Asked, Part, Terms};
 use super::request::{
-    check_connected, completion, completion_with, send_on, server_wait, version_or_lowest,
+    check_connected, completion, completion_with, encode_at, send_encoded, server_wait,
 };
 use super::result::{decode, finish, Read, Shaped};
 use crate::arguments::{options_and_callback, Arguments, Options};
@@ -70,8 +70,9 @@ fn send(
     let terms = terms(options)?;
     let asked = Asked::new(&parts);
     let handle = frame.object::<ConnHandle>()?;
-    let version = version_or_lowest(&handle, ApiKey::Fetch);
-    let request = request::request(parts, &terms, version);
+    // A program knows topics by their names.
+    let version = request::version(&handle, false);
+    let encoded = encode_at(version, |version| request::request(parts, &terms, version));
     let form = handle.form();
     let unpacking = handle.kept().get::<Unpacking>();
     let completion = match callback {
@@ -87,7 +88,8 @@ fn send(
         }),
     };
     let wait = server_wait(terms.max_wait_ms);
-    send_on(frame.perl(), &handle, &request, wait, completion)
+    let (perl, api) = (frame.perl(), ApiKey::Fetch);
+    send_encoded(perl, &handle, api, encoded, wait, completion)
 }
 
 fn terms(options: &Options) -> Result<Terms, Croak> {

@@ -6,7 +6,7 @@ use kafka_wire::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponsePartition,
     MetadataResponseTopic,
 };
-use kafka_wire::ApiKey;
+use kafka_wire::{ApiKey, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::request::{check_connected, send, version_or_lowest};
@@ -19,8 +19,6 @@ use crate::conn::ConnHandle;
 const NULL_FOR_ALL: i16 = 1;
 /// The first version that says whether topics may be created (KIP-204).
 const SAYS_WHETHER_TO_CREATE: i16 = 4;
-/// The id of a topic that has none, or of which the version says none (KIP-516).
-const NO_TOPIC_ID: [u8; 16] = [0; 16];
 
 pub static XSUBS: &[XsubDef] = &[XsubDef {
     name: "EV::Kafka::Conn::metadata",

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_conn::VersionError;
 use kafka_wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse,
 };
-use kafka_wire::{ApiKey, Message, Writer};
+use kafka_wire::{ApiKey, Message, Writer, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
-use super::request::{check_connected, completion, completion_with, encode, send_encoded, Encoded};
+use super::request::{
+    check_connected, completion, completion_with, encode_at, send_encoded, version_by_ids, Encoded,
+    NamesOf,
+};
 use super::result::{decode, shape, Read, Shaped};
 use super::shapes::partition_outcomes;
 use crate::arguments::{Arguments, TopicArgument};
@@ -48,18 +52,23 @@ fn offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let handle = frame.object::<ConnHandle>()?;
     let encoded = match expects_no_retention(&handle) {
         true => encode_without_retention(&request),
-        false => encode(&handle, &request),
+        false => encode_at(version(&handle, &request), |_| request.clone()),
     };
     let completion = match callback {
         None => completion::<OffsetCommitRequest>(None),
         Some(callback) => {
             let asked = partitions_of(&request);
+            let topics = request.topics.iter();
+            let names = NamesOf::topics(topics.map(|topic| (&topic.topic_id, &topic.name)));
             completion_with(
                 &handle,
                 ApiKey::OffsetCommit,
                 callback,
                 move |perl, answer| {
-                    let (response, read) = decode(answer);
+                    let (mut response, read) = decode::<OffsetCommitResponse>(answer);
+                    for topic in &mut response.topics {
+                        names.fill_in(&mut topic.name, &topic.topic_id);
+                    }
                     result(perl, &asked, &response, read)
                 },
             )
@@ -85,9 +94,15 @@ fn commit_topic(
         .collect();
     Ok(OffsetCommitRequestTopic {
         name: argument.topic,
+        topic_id: argument.topic_id,
         partitions,
-        ..Default::default()
     })
+}
+
+fn version(handle: &ConnHandle, request: &OffsetCommitRequest) -> Result<i16, VersionError> {
+    let mut topics = request.topics.iter();
+    let has_ids = !request.topics.is_empty() && topics.all(|topic| topic.topic_id != NO_TOPIC_ID);
+    version_by_ids(handle, ApiKey::OffsetCommit, has_ids)
 }
 
 /// Who stands in for a broker reads version 2 without `retention_time_ms`.

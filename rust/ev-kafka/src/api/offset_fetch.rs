@@ -7,11 +7,13 @@ use kafka_wire::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
     OffsetFetchResponse,
 };
-use kafka_wire::ApiKey;
+use kafka_wire::{ApiKey, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
-use super::request::{check_connected, send, version_or_lowest};
-use super::result::{Read, Shaped};
+use super::request::{
+    check_connected, completion, completion_with, encode_at, send_encoded, version_by_ids, NamesOf,
+};
+use super::result::{decode, shape, Read, Shaped};
 use super::shapes::{list, partition_outcome, store_optional, topics};
 use crate::arguments::{options_and_callback, Arguments};
 use crate::conn::ConnHandle;
@@ -34,42 +36,75 @@ fn offset_fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let topics = args
         .topics(2)?
         .into_iter()
-        .map(|topic| Ok((topic.topic, args.partitions(&topic.partitions)?)))
+        .map(|topic| {
+            Ok(OffsetFetchRequestTopics {
+                name: topic.topic,
+                topic_id: topic.topic_id,
+                partition_indexes: args.partitions(&topic.partitions)?,
+            })
+        })
         .collect::<Result<Vec<_>, Croak>>()?;
     let (options, callback) = options_and_callback(frame, 3, "offset_fetch")?;
     let require_stable = options.bool("require_stable")?;
     let handle = frame.object::<ConnHandle>()?;
-    let mut request = OffsetFetchRequest {
+    let names = NamesOf::topics(topics.iter().map(|topic| (&topic.topic_id, &topic.name)));
+    let has_ids = topics.iter().all(|topic| topic.topic_id != NO_TOPIC_ID);
+    let version = version_by_ids(&handle, ApiKey::OffsetFetch, has_ids);
+    let encoded = encode_at(version, |version| {
+        request(group_id, topics, require_stable, version)
+    });
+    let completion = match callback {
+        None => completion::<OffsetFetchRequest>(None),
+        Some(callback) => completion_with(
+            &handle,
+            ApiKey::OffsetFetch,
+            callback,
+            move |perl, answer| {
+                let (mut response, read) = decode::<OffsetFetchResponse>(answer);
+                for topic in response
+                    .groups
+                    .iter_mut()
+                    .flat_map(|group| &mut group.topics)
+                {
+                    names.fill_in(&mut topic.name, &topic.topic_id);
+                }
+                shape(perl, &response, read)
+            },
+        ),
+    };
+    let (perl, api) = (frame.perl(), ApiKey::OffsetFetch);
+    send_encoded(perl, &handle, api, encoded, Duration::ZERO, completion)
+}
+
+fn request(
+    group_id: Bytes,
+    topics: Vec<OffsetFetchRequestTopics>,
+    require_stable: bool,
+    version: i16,
+) -> OffsetFetchRequest {
+    let default = OffsetFetchRequest {
         require_stable,
         ..Default::default()
     };
-    if version_or_lowest(&handle, ApiKey::OffsetFetch) >= LISTS_FROM {
-        request.groups.push(group(group_id, topics));
-    } else {
-        request.group_id = group_id;
-        request.topics = Some(
-            topics
-                .into_iter()
-                .map(|(name, partition_indexes)| OffsetFetchRequestTopic {
-                    name,
-                    partition_indexes,
-                })
-                .collect(),
-        );
+    if version >= LISTS_FROM {
+        let group = OffsetFetchRequestGroup {
+            group_id,
+            topics: Some(topics),
+            ..Default::default()
+        };
+        return OffsetFetchRequest {
+            groups: vec![group],
+            ..default
+        };
     }
-    send(frame, &request, Duration::ZERO, callback)
-}
-
-fn group(group_id: Bytes, topics: Vec<(Bytes, Vec<i32>)>) -> OffsetFetchRequestGroup {
-    let topic = |(name, partition_indexes)| OffsetFetchRequestTopics {
-        name,
-        partition_indexes,
-        ..Default::default()
-    };
-    OffsetFetchRequestGroup {
+    let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopic {
+        name: topic.name,
+        partition_indexes: topic.partition_indexes,
+    });
+    OffsetFetchRequest {
         group_id,
-        topics: Some(topics.into_iter().map(topic).collect()),
-        ..Default::default()
+        topics: Some(topics.collect()),
+        ..default
     }
 }
 

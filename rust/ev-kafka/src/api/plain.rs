@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use kafka_conn::VersionError;
 use kafka_wire::messages as wire;
 use kafka_wire::plain::{Sink, Source};
 use kafka_wire::{ApiKey, Message, Request};
 use perl_xs::{Av, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
 
-use super::request::{check_connected, completion_with, send_on, server_wait};
+use super::request::{
+    check_connected, completion_with, encode_at, send_encoded, server_wait, version_by_ids,
+};
 use super::result::decode;
 use crate::arguments::{Arguments, Values};
 use crate::conn::{Answer, Built, ConnHandle};
@@ -96,7 +99,7 @@ fn spoken_version(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let (api, _) = asked(&name).ok_or_else(|| args.error("no such API"))?;
     let handle = frame.object::<ConnHandle>()?;
     let version = match handle.is_offered(*api) {
-        true => handle.version(*api).ok(),
+        true => version(&handle, *api).ok(),
         false => None,
     };
     let perl = frame.perl();
@@ -125,7 +128,13 @@ fn ask_for<R: Request + 'static>(
     let request = R::read(&given)?;
     let handle = frame.object::<ConnHandle>()?;
     let completion = completion_with(&handle, R::API, callback, shape::<R>);
-    send_on(perl, &handle, &request, server_wait, completion)
+    let encoded = encode_at(version(&handle, R::API), |_| request);
+    send_encoded(perl, &handle, R::API, encoded, server_wait, completion)
+}
+
+/// What is given has the names of topics.
+fn version(handle: &ConnHandle, api: ApiKey) -> Result<i16, VersionError> {
+    version_by_ids(handle, api, false)
 }
 
 fn shape<R: Request + 'static>(perl: Perl, answer: &Answer) -> Built {

@@ -8,14 +8,14 @@ mod single;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceRequest, ProduceResponse};
-use kafka_wire::ApiKey;
+use kafka_wire::messages::produce::{PartitionProduceResponse, ProduceResponse};
+use kafka_wire::{ApiKey, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use self::records::NewRecord;
 use self::request::{carries, Terms, DEFAULT_ACKS, TIMEOUT_MS, ZSTD_FROM};
 use self::single::completion;
-use super::request::{check_connected, encode, send_on, server_wait, version_or_lowest};
+use super::request::{check_connected, encode_at, send_encoded, server_wait, Encoded, TopicName};
 use super::result::{Read, Shaped};
 use super::shapes::{list, partition_outcome, store_message, topics};
 use crate::arguments::{options_and_callback, Arguments, Options};
@@ -94,21 +94,29 @@ fn send_records(
         acks,
         timeout_ms: TIMEOUT_MS,
     };
-    let request = request::request(terms, [(topic, partition, batch.into())]);
     let handle = frame.object::<ConnHandle>()?;
-    if !carries(
-        version_or_lowest(&handle, ApiKey::Produce),
-        seal.compression.codec(),
-    ) {
+    // A program knows topics by their names.
+    let version = request::version(&handle, terms.transactional_id.is_some(), false);
+    if version
+        .as_ref()
+        .is_ok_and(|&version| !carries(version, seal.compression.codec()))
+    {
         let reason =
             format!("zstd compression needs Produce version {ZSTD_FROM}, which the broker lacks");
         return handle.fail(perl, completion(callback), reason).ok();
     }
+    let name = TopicName {
+        id: NO_TOPIC_ID,
+        topic,
+    };
+    let encoded = encode_at(version, |_| {
+        request::request(terms, [(name, partition, batch.into())])
+    });
     match acks {
-        0 => send_unanswered(perl, &handle, &request, callback),
+        0 => send_unanswered(perl, &handle, encoded, callback),
         _ => {
-            let wait = server_wait(TIMEOUT_MS);
-            send_on(perl, &handle, &request, wait, completion(callback))
+            let (api, wait) = (ApiKey::Produce, server_wait(TIMEOUT_MS));
+            send_encoded(perl, &handle, api, encoded, wait, completion(callback))
         }
     }
 }
@@ -117,10 +125,10 @@ fn send_records(
 fn send_unanswered(
     perl: Perl,
     handle: &Rc<ConnHandle>,
-    request: &ProduceRequest,
+    encoded: Encoded,
     callback: Option<Sv>,
 ) -> Result<(), Croak> {
-    let sent = encode(handle, request).and_then(|(version, body)| {
+    let sent = encoded.and_then(|(version, body)| {
         if handle.has_ended() {
             return Err(CLOSED_BY_BROKER.into());
         }

@@ -1,12 +1,13 @@
 //! Sending one request on behalf of a method.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_conn::SendError;
-use kafka_wire::{ApiKey, Request, Writer};
+use kafka_conn::{SendError, VersionError};
+use kafka_wire::{ApiKey, Request, TopicId, Writer, NO_TOPIC_ID};
 use perl_xs::{Croak, Frame, Perl, Sv};
 
 use super::result::{build, throttle_time_ms, Shaped};
@@ -34,10 +35,62 @@ pub fn version_or_lowest(handle: &ConnHandle, api: ApiKey) -> i16 {
     handle.version(api).unwrap_or(*api.versions().start())
 }
 
+/// The version of a request: one topic whose id is not known has all of them named.
+///
+/// # Errors
+/// The broker speaks no such version.
+pub fn version_by_ids(
+    handle: &ConnHandle,
+    api: ApiKey,
+    has_ids: bool,
+) -> Result<i16, VersionError> {
+    let most = if has_ids {
+        i16::MAX
+    } else {
+        api.names_topics_up_to()
+    };
+    handle.version_up_to(api, most)
+}
+
+/// A topic as requests name it, by one or the other.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TopicName {
+    pub id: TopicId,
+    pub topic: Bytes,
+}
+
+/// The names of topics by their ids, for answers that have only these.
+pub struct NamesOf(Vec<TopicName>);
+
+impl NamesOf {
+    /// Of what was asked for.
+    pub fn topics<'a>(topics: impl IntoIterator<Item = (&'a TopicId, &'a Bytes)>) -> NamesOf {
+        let topics = topics.into_iter().map(|(&id, topic)| TopicName {
+            id,
+            topic: topic.clone(),
+        });
+        NamesOf(topics.collect())
+    }
+
+    /// Fills a name in, if the answer has the id in its place.
+    pub fn fill_in(&self, name: &mut Bytes, id: &TopicId) {
+        if name.is_empty() && *id != NO_TOPIC_ID {
+            let mut named = self.0.iter().filter(|named| named.id == *id);
+            *name = named
+                .next()
+                .map(|named| named.topic.clone())
+                .unwrap_or_default();
+        }
+    }
+}
+
 /// What belongs to partitions, gathered by topic, in the order in which the topics are first named.
-pub fn by_topic<T>(parts: impl IntoIterator<Item = (Bytes, T)>) -> Vec<(Bytes, Vec<T>)> {
-    let mut topics: Vec<(Bytes, Vec<T>)> = Vec::new();
-    let mut places: HashMap<Bytes, usize> = HashMap::new();
+pub fn by_topic<K, T>(parts: impl IntoIterator<Item = (K, T)>) -> Vec<(K, Vec<T>)>
+where
+    K: Clone + Eq + Hash,
+{
+    let mut topics: Vec<(K, Vec<T>)> = Vec::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
     let mut last = 0;
     for (topic, part) in parts {
         // Many partitions of a topic follow each other.
@@ -151,6 +204,19 @@ pub fn send_encoded(
 /// Encodes a request for the connection's broker.
 pub fn encode<R: Request>(handle: &ConnHandle, request: &R) -> Encoded {
     let version = handle.version(R::API).map_err(|error| error.to_string())?;
+    encoded(request, version)
+}
+
+/// The same of a request that is made for its version, unless the broker speaks none that will do.
+pub fn encode_at<R: Request>(
+    version: Result<i16, VersionError>,
+    request: impl FnOnce(i16) -> R,
+) -> Encoded {
+    let version = version.map_err(|error| error.to_string())?;
+    encoded(&request(version), version)
+}
+
+fn encoded<R: Request>(request: &R, version: i16) -> Encoded {
     let mut body = Writer::new();
     request
         .encode(&mut body, version)

@@ -232,6 +232,14 @@ impl ConnHandle {
         self.connection.borrow().version(api)
     }
 
+    /// The same for a request that newer versions than `most` cannot express.
+    ///
+    /// # Errors
+    /// The broker advertised only others.
+    pub fn version_up_to(&self, api: ApiKey, most: i16) -> Result<i16, VersionError> {
+        self.connection.borrow().version_up_to(api, most)
+    }
+
     /// Sets whether errors are objects for the program.
     pub fn set_tells_objects(&self, tells_objects: bool) {
         self.tells_objects.set(tells_objects);

@@ -122,17 +122,20 @@ impl Native for Pool {
 impl Fetched {
     /// Finds the batches of an answer. Partitions that were not asked for are left out.
     pub fn new(
-        response: FetchResponse,
+        mut response: FetchResponse,
         session: &Session,
         reader: Reader,
         unpacking: &Rc<Unpacking>,
     ) -> Fetched {
         let mut partitions = Vec::new();
         unpacking.borrow_mut().trim();
+        session.name_topics(&mut response);
         let passed_over = session.passed_over(&response);
         for topic in response.responses {
             for data in topic.partitions {
-                if let Some(from) = session.offset(&topic.topic, data.partition_index) {
+                if let Some(from) =
+                    session.offset(&topic.topic, &topic.topic_id, data.partition_index)
+                {
                     let mut partition = Partition::new(topic.topic.clone(), &data, from);
                     partition.read(data, reader.read_committed, unpacking);
                     partitions.push(partition);

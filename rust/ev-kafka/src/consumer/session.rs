@@ -1,10 +1,10 @@
 //! A fetch session (KIP-227): what a broker was told of the partitions that it is asked for, and what it is to be told next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use kafka_wire::messages::fetch::FetchResponse;
-use kafka_wire::ErrorCode;
+use kafka_wire::{ErrorCode, TopicId, NO_TOPIC_ID};
 
 /// The first version that has sessions.
 const SESSIONS_FROM: i16 = 7;
@@ -21,9 +21,14 @@ pub const ENDS: i32 = -1;
 /// A topic's name and a partition's number.
 pub type Place = (Bytes, i32);
 
+/// So many ids of topics that are not asked for any more may be remembered.
+const MAX_STALE_NAMES: usize = 64;
+
 /// What is wanted of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
+    /// Its topic's.
+    pub topic_id: TopicId,
     /// Where to start.
     pub offset: i64,
     /// The epoch of its leader (KIP-320); -1 when it is not known.
@@ -64,6 +69,12 @@ pub struct Session {
     order: u64,
     /// What may not be as the broker was told.
     changed: BTreeSet<Place>,
+    /// How many wanted partitions are of topics whose id is not known.
+    without_id: usize,
+    /// The last request named topics by their ids.
+    by_id: bool,
+    /// Names of the topics that requests have named so.
+    names: HashMap<TopicId, Bytes>,
     /// The last request named all partitions.
     named_all: bool,
     /// Where the next one that does begins: brokers fill an answer in the order of the request, and everyone is first once.
@@ -79,8 +90,8 @@ pub struct Next {
     pub session_epoch: i32,
     /// What it asks for.
     pub asked: Vec<(Place, Wish)>,
-    /// What it takes out of the session.
-    pub forgotten: Vec<Place>,
+    /// What it takes out of the session, and the id by which that was asked for.
+    pub forgotten: Vec<(Place, TopicId)>,
 }
 
 impl Session {
@@ -94,22 +105,40 @@ impl Session {
             }
         });
         if entry.wanted != Some(wish) {
-            entry.wanted = Some(wish);
+            let was = entry.wanted.replace(wish);
             self.changed.insert(place);
+            self.count(was, Some(wish));
         }
     }
 
     /// The partition is not asked for any more.
     pub fn forget(&mut self, place: Place) {
         if let Some(entry) = self.entries.get_mut(&place) {
-            entry.wanted = None;
+            let was = entry.wanted.take();
             self.changed.insert(place);
+            self.count(was, None);
         }
     }
 
-    /// The next request: all of it, or what has changed.
-    pub fn next(&mut self, version: i16) -> Next {
+    /// A wish takes the place of another one.
+    fn count(&mut self, was: Option<Wish>, is: Option<Wish>) {
+        let lacks_id =
+            |wish: Option<Wish>| usize::from(wish.is_some_and(|wish| wish.topic_id == NO_TOPIC_ID));
+        self.without_id = self.without_id + lacks_id(is) - lacks_id(was);
+    }
+
+    /// Whether the ids of all that is asked for are known: a request names its topics by these, or by their names.
+    pub fn has_ids(&self) -> bool {
+        self.without_id == 0
+    }
+
+    /// The next request, which names topics by their ids or by their names: all of it, or what has changed.
+    pub fn next(&mut self, version: i16, by_id: bool) -> Next {
         let has_sessions = version >= SESSIONS_FROM;
+        // A session knows its topics either way, not now so and now so.
+        if std::mem::replace(&mut self.by_id, by_id) != by_id {
+            self.epoch = OPENS;
+        }
         self.named_all = !has_sessions || self.epoch == OPENS;
         let (asked, forgotten) = match self.named_all {
             true => (self.all(), Vec::new()),
@@ -125,6 +154,7 @@ impl Session {
 
     fn all(&mut self) -> Vec<(Place, Wish)> {
         self.changed.clear();
+        self.names.clear();
         self.entries.retain(|_, entry| entry.wanted.is_some());
         let mut entries: Vec<_> = self.entries.iter_mut().collect();
         entries.sort_by_key(|(_, entry)| entry.order);
@@ -133,6 +163,7 @@ impl Session {
             entry.told = entry.wanted;
             parts.extend(entry.told.map(|wish| (place.clone(), wish)));
         }
+        self.remember_names(&parts);
         if !parts.is_empty() {
             let first = self.turn % parts.len();
             parts.rotate_left(first);
@@ -141,7 +172,7 @@ impl Session {
         parts
     }
 
-    fn news(&mut self) -> (Vec<(Place, Wish)>, Vec<Place>) {
+    fn news(&mut self) -> (Vec<(Place, Wish)>, Vec<(Place, TopicId)>) {
         let (mut parts, mut forgotten) = (Vec::new(), Vec::new());
         for place in std::mem::take(&mut self.changed) {
             let Some(entry) = self.entries.get_mut(&place) else {
@@ -150,16 +181,51 @@ impl Session {
             let was = std::mem::replace(&mut entry.told, entry.wanted);
             match entry.wanted {
                 Some(wish) if was == Some(wish) => {}
-                Some(wish) => parts.push((place, wish)),
+                Some(wish) => {
+                    // To the broker a topic of another id is another one, whatever its name.
+                    let other = was.filter(|was| self.by_id && was.topic_id != wish.topic_id);
+                    forgotten.extend(other.map(|was| (place.clone(), was.topic_id)));
+                    parts.push((place, wish));
+                }
                 None => {
                     self.entries.remove(&place);
-                    if was.is_some() {
-                        forgotten.push(place);
-                    }
+                    forgotten.extend(was.map(|was| (place, was.topic_id)));
                 }
             }
         }
+        self.remember_names(&parts);
         (parts, forgotten)
+    }
+
+    fn remember_names(&mut self, asked: &[(Place, Wish)]) {
+        if !self.by_id {
+            return;
+        }
+        for ((topic, _), wish) in asked {
+            if !self.names.contains_key(&wish.topic_id) {
+                self.names.insert(wish.topic_id, topic.clone());
+            }
+        }
+        if self.names.len() > self.entries.len() + MAX_STALE_NAMES {
+            let told = self.entries.values().filter_map(|entry| entry.told);
+            let told: BTreeSet<TopicId> = told.map(|wish| wish.topic_id).collect();
+            self.names.retain(|id, _| told.contains(id));
+        }
+    }
+
+    /// Gives the topics of an answer that has their ids the names by which the client knows them. One that nobody has asked
+    /// for is left out.
+    pub fn name_topics(&self, response: &mut FetchResponse) {
+        response
+            .responses
+            .retain_mut(|topic| match self.names.get(&topic.topic_id) {
+                _ if topic.topic_id == NO_TOPIC_ID => true,
+                None => false,
+                Some(name) => {
+                    topic.topic = name.clone();
+                    true
+                }
+            });
     }
 
     /// Takes in what an answer says of the session.
@@ -199,10 +265,11 @@ impl Session {
         (id != NO_SESSION && epoch != OPENS).then_some(id)
     }
 
-    /// The offset that was asked for: brokers send whole batches, which may begin before it.
-    pub fn offset(&self, topic: &Bytes, partition: i32) -> Option<i64> {
-        let entry = self.entries.get(&(topic.clone(), partition))?;
-        entry.told.map(|wish| wish.offset)
+    /// The offset that was asked for: brokers send whole batches, which may begin before it. None of a topic that had the
+    /// name before, where the answer tells them apart.
+    pub fn offset(&self, topic: &Bytes, id: &TopicId, partition: i32) -> Option<i64> {
+        let told = self.entries.get(&(topic.clone(), partition))?.told?;
+        (*id == NO_TOPIC_ID || *id == told.topic_id).then_some(told.offset)
     }
 
     /// The partitions that an answer to a request for all of them has passed over. One that throttles gives nothing at

@@ -15,9 +15,10 @@ use super::session::{Next, Place, Session, Verdict, Wish, ENDS};
 use crate::api::fetch::batches::Unpacking;
 use crate::api::fetch::request::{self, Part, Terms};
 use crate::api::request::{
-    by_topic, completion, completion_with, send_on, server_wait, version_or_lowest,
+    by_topic, completion, completion_with, encode_at, send_encoded, send_on, server_wait, TopicName,
 };
 use crate::api::result::{decode, object};
+use crate::arguments::topic_id;
 use crate::conn::{Answer, Built, ConnHandle};
 
 /// The state of an `EV::Kafka::FetchSession`.
@@ -94,15 +95,18 @@ fn fetch(frame: &mut Frame<'_>) -> Result<(), Croak> {
         read_committed: terms.isolation_level != 0,
         form: conn.form(),
     };
-    let version = version_or_lowest(&conn, ApiKey::Fetch);
-    let next = session.0.borrow_mut().next(version);
-    let request = request_of(next, &terms, version);
+    let version = request::version(&conn, session.0.borrow().has_ids());
+    let encoded = encode_at(version, |version| {
+        let by_id = request::names_by_id(version);
+        let next = session.0.borrow_mut().next(version, by_id);
+        request_of(next, &terms, version)
+    });
     let unpacking = conn.kept().get::<Unpacking>();
     let completion = completion_with(&conn, ApiKey::Fetch, callback, move |perl, answer| {
         result(perl, answer, &session, reader, &unpacking)
     });
     let wait = server_wait(terms.max_wait_ms);
-    send_on(perl, &conn, &request, wait, completion)
+    send_encoded(perl, &conn, ApiKey::Fetch, encoded, wait, completion)
 }
 
 fn request_of(next: Next, terms: &Terms, version: i16) -> FetchRequest {
@@ -110,16 +114,19 @@ fn request_of(next: Next, terms: &Terms, version: i16) -> FetchRequest {
         .asked
         .into_iter()
         .map(|((topic, partition), wish)| Part {
+            topic_id: wish.topic_id,
             leader_epoch: wish.leader_epoch,
             last_epoch: wish.last_epoch,
             max_bytes: Some(wish.max_bytes),
             ..Part::new(topic, partition, wish.offset)
         });
-    let forgotten = by_topic(next.forgotten).into_iter();
-    let forgotten = forgotten.map(|(topic, partitions)| ForgottenTopic {
-        topic,
+    let forgotten = next.forgotten.into_iter();
+    let forgotten = forgotten.map(|((topic, partition), id)| (TopicName { topic, id }, partition));
+    let forgotten = by_topic(forgotten).into_iter();
+    let forgotten = forgotten.map(|(name, partitions)| ForgottenTopic {
+        topic: name.topic,
+        topic_id: name.id,
         partitions,
-        ..Default::default()
     });
     FetchRequest {
         session_id: next.session_id,
@@ -180,10 +187,12 @@ fn place(frame: &Frame<'_>) -> Result<Place, Croak> {
     Ok((Bytes::from(topic), partition))
 }
 
-/// `$session->want($topic, $partition, $offset, $leader_epoch, $last_epoch, $max_bytes)`: an epoch that is not known is -1.
+/// `$session->want($topic, $partition, $offset, $leader_epoch, $last_epoch, $max_bytes, $topic_id)`: an epoch that is not known
+/// is -1, an id undef.
 fn want(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let place = place(frame)?;
     let wish = Wish {
+        topic_id: topic_id(frame, 7)?,
         offset: frame.int(3)?.unwrap_or(0),
         leader_epoch: frame.int(4)?.unwrap_or(-1) as i32,
         last_epoch: frame.int(5)?.unwrap_or(-1) as i32,

@@ -4,21 +4,20 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_producer::verdict::Cause;
 use kafka_producer::{BatchId, Outgoing, Place};
 use kafka_wire::messages::produce::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse,
 };
-use kafka_wire::{ApiKey, Message, Writer};
+use kafka_wire::{ApiKey, Message, TopicId, Writer, NO_TOPIC_ID};
 use perl_xs::{Arg, Flow, Perl};
 
 use super::brokers::Load;
 use super::delivery::End;
 use super::failure::Ending;
 use super::Producer;
-use crate::api::produce::request::{carries, request, Terms, ZSTD_FROM};
-use crate::api::request::encode as encode_for;
+use crate::api::produce::request::{self, carries, Terms, ZSTD_FROM};
+use crate::api::request::{encode_at, Encoded, TopicName};
 use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};
 
 /// The longest time that is allowed for the way of an answer that comes at the last moment.
@@ -33,16 +32,8 @@ struct Sent {
     id: BatchId,
     place: Place,
     bytes: usize,
-}
-
-impl From<&Outgoing> for Sent {
-    fn from(batch: &Outgoing) -> Self {
-        Sent {
-            id: batch.id,
-            place: batch.place.clone(),
-            bytes: batch.bytes.len(),
-        }
-    }
+    /// What its topic's id was when it left.
+    topic_id: TopicId,
 }
 
 fn load_of(batches: &[Sent]) -> Load {
@@ -79,9 +70,9 @@ pub fn send(
         producer.requeue(outgoing.iter().map(|batch| batch.id));
         return Ok(0);
     }
-    let batches: Vec<Sent> = outgoing.iter().map(Sent::from).collect();
+    let batches = sent(producer, &outgoing);
     let acks = outgoing[0].acks.unwrap_or(producer.config.acks.get());
-    let encoded = encode(producer, conn, outgoing, acks);
+    let encoded = encode(producer, conn, outgoing, &batches, acks);
     let (version, body) = match encoded {
         Ok(encoded) => encoded,
         Err(reason) => {
@@ -113,6 +104,17 @@ pub fn send(
         return Ok(0);
     }
     Ok(sent)
+}
+
+fn sent(producer: &Producer, outgoing: &[Outgoing]) -> Vec<Sent> {
+    let accumulator = producer.accumulator.borrow();
+    let batches = outgoing.iter().map(|batch| Sent {
+        id: batch.id,
+        place: batch.place.clone(),
+        bytes: batch.bytes.len(),
+        topic_id: accumulator.topic_id(batch.place.topic),
+    });
+    batches.collect()
 }
 
 fn done(flow: Flow, batches: usize) -> Result<usize, Flow> {
@@ -183,14 +185,15 @@ fn written(
 fn encode(
     producer: &Producer,
     conn: &ConnHandle,
-    batches: Vec<Outgoing>,
+    outgoing: Vec<Outgoing>,
+    batches: &[Sent],
     acks: i16,
-) -> Result<(i16, Writer), String> {
-    let version = conn
-        .version(ApiKey::Produce)
-        .map_err(|error| error.to_string())?;
+) -> Encoded {
+    let has_ids = batches.iter().all(|batch| batch.topic_id != NO_TOPIC_ID);
+    let version = request::version(conn, producer.config.transactional_id.is_some(), has_ids);
     let accumulator = producer.accumulator.borrow();
-    if !carries(version, accumulator.codec()) {
+    let lacks_codec = |&version: &i16| !carries(version, accumulator.codec());
+    if let Some(version) = version.as_ref().ok().copied().filter(lacks_codec) {
         return Err(format!(
             "zstd needs Produce version {ZSTD_FROM}, the broker speaks {version}"
         ));
@@ -200,11 +203,14 @@ fn encode(
         acks,
         timeout_ms: producer.config.timeout_ms,
     };
-    let batches = batches.into_iter().map(|batch| {
-        let topic = accumulator.topic_name(batch.place.topic).clone();
-        (topic, batch.place.partition as i32, batch.bytes)
+    let outgoing = outgoing.into_iter().zip(batches).map(|(batch, sent)| {
+        let name = TopicName {
+            id: sent.topic_id,
+            topic: accumulator.topic_name(batch.place.topic).clone(),
+        };
+        (name, batch.place.partition as i32, batch.bytes)
     });
-    encode_for(conn, &request(terms, batches))
+    encode_at(version, |_| request::request(terms, outgoing))
 }
 
 /// The request has ended, one way or the other.
@@ -227,7 +233,7 @@ fn complete(
             if let Some(conn) = conn.upgrade() {
                 conn.throttle(ApiKey::Produce, version, response.throttle_time_ms);
             }
-            sort(&producer, &batches, &response)
+            sort(&producer, &batches, version, &response)
         }
         Err(no_answer) => lost(&batches, no_answer),
     };
@@ -257,13 +263,18 @@ fn all_failed(batches: &[Sent], cause: Cause, message: &str) -> Vec<(BatchId, En
 fn sort(
     producer: &Producer,
     batches: &[Sent],
+    version: i16,
     response: &ProduceResponse,
 ) -> Vec<(BatchId, Ending)> {
     let accumulator = producer.accumulator.borrow();
     let throttle_ms = response.throttle_time_ms;
     let mut answers = Answers::new(response);
+    let by_id = request::names_by_id(version);
     let mut ending = |batch: &Sent| {
-        let topic = accumulator.topic_name(batch.place.topic);
+        let topic: TopicKey<'_> = match by_id {
+            true => (&[], batch.topic_id),
+            false => (accumulator.topic_name(batch.place.topic), NO_TOPIC_ID),
+        };
         match answers.next(topic, batch.place.partition as i32) {
             Some(answer) => ending(answer, throttle_ms),
             None => Ending::Failed(Cause::Unmentioned, LACKS.to_owned(), Vec::new()),
@@ -275,27 +286,30 @@ fn sort(
     endings
 }
 
+/// A topic as an answer names it: by one of the two, the other one being empty.
+type TopicKey<'a> = (&'a [u8], TopicId);
+
 /// The answers for partitions. Brokers give them in the order of the request, which is that of the batches unless topics
 /// alternate: they are looked for only where that is not so.
 struct Answers<'a, I> {
     in_turn: I,
     response: &'a ProduceResponse,
-    by_partition: Option<HashMap<(&'a Bytes, i32), &'a PartitionProduceResponse>>,
+    by_partition: Option<HashMap<(TopicKey<'a>, i32), &'a PartitionProduceResponse>>,
 }
 
 fn each_answer(
     response: &ProduceResponse,
-) -> impl Iterator<Item = (&Bytes, &PartitionProduceResponse)> {
+) -> impl Iterator<Item = (TopicKey<'_>, &PartitionProduceResponse)> {
     response.responses.iter().flat_map(|topic| {
         let partitions = topic.partition_responses.iter();
-        partitions.map(|partition| (&topic.name, partition))
+        partitions.map(|partition| ((&topic.name[..], topic.topic_id), partition))
     })
 }
 
 impl<'a> Answers<'a, ()> {
     fn new(
         response: &'a ProduceResponse,
-    ) -> Answers<'a, impl Iterator<Item = (&'a Bytes, &'a PartitionProduceResponse)>> {
+    ) -> Answers<'a, impl Iterator<Item = (TopicKey<'a>, &'a PartitionProduceResponse)>> {
         Answers {
             in_turn: each_answer(response),
             response,
@@ -304,16 +318,16 @@ impl<'a> Answers<'a, ()> {
     }
 }
 
-impl<'a, I: Iterator<Item = (&'a Bytes, &'a PartitionProduceResponse)>> Answers<'a, I> {
+impl<'a, I: Iterator<Item = (TopicKey<'a>, &'a PartitionProduceResponse)>> Answers<'a, I> {
     /// The answer for the next batch.
-    fn next(&mut self, topic: &Bytes, index: i32) -> Option<&'a PartitionProduceResponse> {
+    fn next(&mut self, topic: TopicKey<'_>, index: i32) -> Option<&'a PartitionProduceResponse> {
         match self.in_turn.next() {
             Some((name, answer)) if name == topic && answer.index == index => Some(answer),
             _ => self.find(topic, index),
         }
     }
 
-    fn find(&mut self, topic: &Bytes, index: i32) -> Option<&'a PartitionProduceResponse> {
+    fn find(&mut self, topic: TopicKey<'_>, index: i32) -> Option<&'a PartitionProduceResponse> {
         let response = self.response;
         let by_partition = self.by_partition.get_or_insert_with(|| {
             let answers = each_answer(response);

@@ -15,7 +15,7 @@ use perl_xs::{attach, ArrayRef, Av, Croak, Frame, HashRef, Sv, XsubDef};
 use super::callback::Callback;
 use super::{clock, unheard, Config, Plain, Producer};
 use crate::api::produce::records::{compression, headers, Headers};
-use crate::arguments::Values;
+use crate::arguments::{topic_id, Values};
 use crate::ev::Loop;
 use crate::problem::Problem;
 use crate::strings::Strings;
@@ -406,7 +406,7 @@ fn partition_for(frame: &mut Frame<'_>) -> Result<(), Croak> {
     Ok(())
 }
 
-/// `route($topic, \@leaders)`
+/// `route($topic, \@leaders, $topic_id)`: an id that is not known is undef.
 fn route(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let perl = frame.perl();
     let topic = frame.bytes(1)?.ok_or("route: topic required")?;
@@ -422,7 +422,10 @@ fn route(frame: &mut Frame<'_>) -> Result<(), Croak> {
     if leaders.len() as i64 > MAX_PARTITIONS {
         return Err(Croak::from("route: too many partitions"));
     }
-    producer.accumulator.borrow_mut().route(&topic, &leaders);
+    let id = topic_id(frame, 3)?;
+    let mut accumulator = producer.accumulator.borrow_mut();
+    accumulator.route(&topic, &leaders);
+    accumulator.set_topic_id(&topic, id);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::{Call, Outcome, Serve};
 use crate::access::Operation;
 use crate::fault::Target;
-use crate::fetch_sessions::{Kind, NO_SESSION};
+use crate::fetch_sessions::{Kind, Topic, NO_SESSION};
 use crate::log::{Found, IsolationLevel, PartitionLog};
 use crate::state::State;
 use bytes::{Bytes, BytesMut};
@@ -11,7 +11,10 @@ use kafka_wire::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchPartition, FetchRequest, FetchResponse,
     FetchableTopicResponse, PartitionData,
 };
-use kafka_wire::ErrorCode;
+use kafka_wire::{ApiKey, ErrorCode};
+
+/// From here on topics are named by id (KIP-516).
+const NAMES_BY_ID: i16 = ApiKey::Fetch.names_topics_up_to() + 1;
 
 /// `last_fetched_epoch` of a client that does not check it (KIP-595).
 const ANY_EPOCH: i32 = -1;
@@ -44,8 +47,10 @@ impl Serve for FetchRequest {
         };
         let topics = self.topics.iter();
         let named = topics.flat_map(|topic| {
+            let name = cluster.topic_name(&topic.topic_id);
+            let name = name.unwrap_or(&topic.topic);
             let partitions = topic.partitions.iter();
-            partitions.map(|asked| target(&topic.topic, asked.partition))
+            partitions.map(|asked| target(name, asked.partition))
         });
         let session = cluster.fetch_sessions.get(self.session_id).into_iter();
         let remembered = session.flat_map(|session| session.partitions());
@@ -54,7 +59,14 @@ impl Serve for FetchRequest {
             .collect()
     }
 
-    fn serve(self, state: &mut State, call: Call) -> Outcome {
+    fn serve(mut self, state: &mut State, call: Call) -> Outcome {
+        let by_id = call.version >= NAMES_BY_ID;
+        if by_id {
+            for topic in &mut self.topics {
+                let name = state.topic_name(&topic.topic_id).cloned();
+                topic.topic = name.unwrap_or_default();
+            }
+        }
         let wait = u64::try_from(self.max_wait_ms).unwrap_or(0);
         let deadline_ms = call.now_ms.saturating_add(wait);
         let now_ms = call.now_ms;
@@ -63,7 +75,7 @@ impl Serve for FetchRequest {
                 state.fetch_sessions.forget(self.session_id);
                 Err(code)
             }
-            None => state.fetch_sessions.begin(call.broker, &self),
+            None => state.fetch_sessions.begin(call.broker, &self, by_id),
         };
         match begun {
             Err(code) => refused(&call, code),
@@ -144,7 +156,8 @@ impl WaitingFetch {
             Kind::Opening => {
                 let told = read.iter();
                 let told = told.map(|p| (p.topic.clone(), p.asked.clone(), p.data.clone()));
-                sessions.open(self.call.broker, most, told)
+                let by_id = self.call.version >= NAMES_BY_ID;
+                sessions.open(self.call.broker, most, by_id, told)
             }
             Kind::Incremental(id) => {
                 read.retain(|p| sessions.tells(id, &p.topic, &p.data, !p.parts.is_empty()));
@@ -157,7 +170,7 @@ impl WaitingFetch {
 
 /// What was found in one partition; the records are joined only when the answer is made.
 struct PartitionRead {
-    topic: Bytes,
+    topic: Topic,
     asked: FetchPartition,
     data: PartitionData,
     parts: Vec<Bytes>,
@@ -167,13 +180,14 @@ fn by_topic(read: Vec<PartitionRead>) -> Vec<FetchableTopicResponse> {
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     for mut partition in read {
         partition.data.records = Some(join(partition.parts));
-        let place = topics.iter().position(|t| t.topic == partition.topic);
+        let is_it = |t: &FetchableTopicResponse| partition.topic.is(&t.topic, &t.topic_id);
+        let place = topics.iter().position(is_it);
         match place {
             Some(place) => topics[place].partitions.push(partition.data),
             None => topics.push(FetchableTopicResponse {
-                topic: partition.topic,
+                topic: partition.topic.name,
+                topic_id: partition.topic.id,
                 partitions: vec![partition.data],
-                ..Default::default()
             }),
         }
     }
@@ -205,7 +219,7 @@ impl Reading {
         &mut self,
         state: &State,
         call: &Call,
-        topic: &Bytes,
+        topic: &Topic,
         asked: &FetchPartition,
     ) -> (PartitionData, Vec<Bytes>) {
         match self.read(state, call, topic, asked) {
@@ -230,12 +244,17 @@ impl Reading {
         &mut self,
         state: &State,
         call: &Call,
-        topic: &Bytes,
+        topic: &Topic,
         asked: &FetchPartition,
     ) -> Result<(PartitionData, Vec<Bytes>), i16> {
         let index = asked.partition;
+        let is_unknown = topic.is_by_id() && state.topic_name(&topic.id).is_none();
+        let topic = &topic.name;
         if let Some(code) = call.faults.error_for(topic, Some(index)) {
             return Err(code);
+        }
+        if is_unknown {
+            return Err(ErrorCode::UnknownTopicId.code());
         }
         let partition = state
             .partition_ref(topic, index)

@@ -33,8 +33,8 @@ use std::ops::RangeInclusive;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
 const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
-    (ApiKey::Produce, 3..=11),
-    (ApiKey::Fetch, 4..=12),
+    (ApiKey::Produce, 3..=13),
+    (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=11),
     (ApiKey::Metadata, 0..=13),
     (ApiKey::FindCoordinator, 0..=6),
@@ -47,8 +47,8 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
     (ApiKey::AddOffsetsToTxn, 0..=4),
     (ApiKey::EndTxn, 0..=4),
     (ApiKey::TxnOffsetCommit, 0..=4),
-    (ApiKey::OffsetCommit, 2..=9),
-    (ApiKey::OffsetFetch, 1..=9),
+    (ApiKey::OffsetCommit, 2..=10),
+    (ApiKey::OffsetFetch, 1..=10),
     (ApiKey::JoinGroup, 0..=9),
     (ApiKey::SyncGroup, 0..=4),
     (ApiKey::Heartbeat, 0..=4),

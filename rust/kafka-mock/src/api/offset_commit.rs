@@ -11,7 +11,10 @@ use kafka_wire::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 };
-use kafka_wire::ErrorCode;
+use kafka_wire::{ApiKey, ErrorCode};
+
+/// From here on topics are named by id (KIP-848).
+const NAMES_BY_ID: i16 = ApiKey::OffsetCommit.names_topics_up_to() + 1;
 
 impl Serve for OffsetCommitRequest {
     const TOPIC_OPERATION: Option<Operation> = Some(Operation::Read);
@@ -20,11 +23,12 @@ impl Serve for OffsetCommitRequest {
         vec![Need::group(&self.group_id, Operation::Read)]
     }
 
-    fn targets(&self, _cluster: &State) -> Vec<Target> {
+    fn targets(&self, cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
         for topic in &self.topics {
+            let name = cluster.topic_name(&topic.topic_id).unwrap_or(&topic.name);
             targets.extend(topic.partitions.iter().map(|partition| Target {
-                topic: topic.name.clone(),
+                topic: name.clone(),
                 partition: Some(partition.partition_index),
             }));
         }
@@ -34,7 +38,13 @@ impl Serve for OffsetCommitRequest {
     fn serve(self, state: &mut State, call: Call) -> Outcome {
         let allowed = check(&self, state, &call);
         let mut topics = Vec::with_capacity(self.topics.len());
-        for topic in self.topics {
+        for mut topic in self.topics {
+            let by_id = call.version >= NAMES_BY_ID;
+            let known = state.topic_name(&topic.topic_id).cloned();
+            let is_unknown = by_id && known.is_none();
+            if by_id {
+                topic.name = known.unwrap_or_default();
+            }
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
                 let of = (topic.name.clone(), asked.partition_index);
@@ -45,6 +55,9 @@ impl Serve for OffsetCommitRequest {
                 };
                 let stored = call.partition(&topic.name, asked.partition_index, || {
                     allowed?;
+                    if is_unknown {
+                        return Err(ErrorCode::UnknownTopicId.code());
+                    }
                     check_offset(state, &of, &offset)?;
                     let group = state.groups.entry(&self.group_id);
                     group.offsets.commit(of, offset);
@@ -57,8 +70,8 @@ impl Serve for OffsetCommitRequest {
             }
             topics.push(OffsetCommitResponseTopic {
                 name: topic.name,
+                topic_id: topic.topic_id,
                 partitions,
-                ..Default::default()
             });
         }
         call.answer::<Self>(&OffsetCommitResponse {

@@ -12,12 +12,14 @@ use kafka_wire::messages::offset_fetch::{
     OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
-use kafka_wire::ErrorCode;
+use kafka_wire::{ApiKey, ErrorCode, TopicId, NO_TOPIC_ID};
 
 /// From here on an answer has an error code of its own.
 const HAS_TOP_LEVEL_ERROR: i16 = 2;
 /// From here on a request asks for many groups (KIP-709).
 const MANY_GROUPS: i16 = 8;
+/// From here on topics are named by id (KIP-848).
+const NAMES_BY_ID: i16 = ApiKey::OffsetFetch.names_topics_up_to() + 1;
 
 /// Offset and leader epoch when there are none.
 const NO_OFFSET: i64 = -1;
@@ -29,7 +31,15 @@ struct Asked {
     member_id: Bytes,
     member_epoch: i32,
     /// Null for all that are stored.
-    topics: Option<Vec<(Bytes, Vec<i32>)>>,
+    topics: Option<Vec<AskedTopic>>,
+}
+
+/// A topic as it was asked for, and partitions of it.
+#[derive(Clone)]
+struct AskedTopic {
+    name: Bytes,
+    id: TopicId,
+    partitions: Vec<i32>,
 }
 
 /// What one partition is answered with.
@@ -41,16 +51,18 @@ struct Stored {
     error_code: i16,
 }
 
-type Found = Vec<(Bytes, Vec<Stored>)>;
+/// The topic, as it was asked for or is known.
+type Found = Vec<(AskedTopic, Vec<Stored>)>;
 
 impl Serve for OffsetFetchRequest {
     const TOPIC_OPERATION: Option<Operation> = Some(Operation::Describe);
 
-    fn targets(&self, _cluster: &State) -> Vec<Target> {
+    fn targets(&self, cluster: &State) -> Vec<Target> {
         let mut targets = Vec::new();
-        for (topic, partitions) in self.asked().into_iter().flat_map(|a| a.topics).flatten() {
-            targets.extend(partitions.into_iter().map(|index| Target {
-                topic: topic.clone(),
+        for topic in self.asked().into_iter().flat_map(|a| a.topics).flatten() {
+            let name = cluster.topic_name(&topic.id).unwrap_or(&topic.name);
+            targets.extend(topic.partitions.into_iter().map(|index| Target {
+                topic: name.clone(),
                 partition: Some(index),
             }));
         }
@@ -107,7 +119,11 @@ impl AskedGroups for OffsetFetchRequest {
                 topics: group.topics.as_ref().map(|topics| {
                     let named = topics.iter();
                     named
-                        .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                        .map(|t| AskedTopic {
+                            name: t.name.clone(),
+                            id: t.topic_id,
+                            partitions: t.partition_indexes.clone(),
+                        })
                         .collect()
                 }),
             });
@@ -116,7 +132,11 @@ impl AskedGroups for OffsetFetchRequest {
         let topics = self.topics.as_ref().map(|topics| {
             let named = topics.iter();
             named
-                .map(|t| (t.name.clone(), t.partition_indexes.clone()))
+                .map(|t| AskedTopic {
+                    name: t.name.clone(),
+                    id: NO_TOPIC_ID,
+                    partitions: t.partition_indexes.clone(),
+                })
                 .collect()
         });
         vec![Asked {
@@ -135,22 +155,25 @@ fn look_up(state: &State, call: &Call, asked: &Asked, stable: bool) -> (i16, Fou
         None => check(state, call, asked),
     };
     let none = ErrorCode::None.code();
-    let read = |topic: &Bytes, index: i32| -> Stored {
+    let by_id = call.version >= NAMES_BY_ID;
+    let read = |topic: &Bytes, is_unknown: bool, index: i32| -> Stored {
         let of = (topic.clone(), index);
         let fault = call.faults.error_for(topic, Some(index));
         match (group, fault) {
             (Err(code), _) | (Ok(()), Some(code)) => nothing(index, code),
+            (Ok(()), None) if is_unknown => nothing(index, ErrorCode::UnknownTopicId.code()),
             (Ok(()), None) => stored(state, &asked.group_id, &of, stable),
         }
     };
-    let read_all = |topic: &Bytes, indexes: &[i32]| -> (Bytes, Vec<Stored>) {
-        let stored = indexes.iter().map(|&index| read(topic, index));
+    let read_all = |topic: &AskedTopic| -> (AskedTopic, Vec<Stored>) {
+        let known = state.topic_name(&topic.id);
+        let is_unknown = by_id && known.is_none();
+        let name = known.unwrap_or(&topic.name);
+        let partitions = topic.partitions.iter();
+        let stored = partitions.map(|&index| read(name, is_unknown, index));
         (topic.clone(), stored.collect())
     };
-    let found = |topics: &[(Bytes, Vec<i32>)]| -> Found {
-        let topics = topics.iter();
-        topics.map(|(topic, all)| read_all(topic, all)).collect()
-    };
+    let found = |topics: &[AskedTopic]| -> Found { topics.iter().map(read_all).collect() };
     match (group, &asked.topics) {
         (Err(code), _) if call.version >= HAS_TOP_LEVEL_ERROR => (code, Vec::new()),
         (_, Some(topics)) => (none, found(topics)),
@@ -172,12 +195,19 @@ fn check(state: &State, call: &Call, asked: &Asked) -> Result<(), i16> {
     state.groups.check_read(&asked.group_id, &by)
 }
 
-fn all_stored(state: &State, group_id: &[u8]) -> Vec<(Bytes, Vec<i32>)> {
-    let mut topics: Vec<(Bytes, Vec<i32>)> = Vec::new();
+fn all_stored(state: &State, group_id: &[u8]) -> Vec<AskedTopic> {
+    let mut topics: Vec<AskedTopic> = Vec::new();
     for ((topic, index), _) in state.groups.committed(group_id) {
         match topics.last_mut() {
-            Some((last, indexes)) if last == topic => indexes.push(*index),
-            _ => topics.push((topic.clone(), vec![*index])),
+            Some(last) if last.name == *topic => last.partitions.push(*index),
+            _ => topics.push(AskedTopic {
+                name: topic.clone(),
+                id: state
+                    .topics
+                    .get(topic)
+                    .map_or(NO_TOPIC_ID, |topic| topic.id),
+                partitions: vec![*index],
+            }),
         }
     }
     topics
@@ -212,7 +242,7 @@ fn nothing(index: i32, error_code: i16) -> Stored {
     }
 }
 
-fn one_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTopic {
+fn one_topic((topic, partitions): (AskedTopic, Vec<Stored>)) -> OffsetFetchResponseTopic {
     let told = |stored: Stored| OffsetFetchResponsePartition {
         partition_index: stored.index,
         committed_offset: stored.offset,
@@ -221,12 +251,12 @@ fn one_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTop
         error_code: stored.error_code,
     };
     OffsetFetchResponseTopic {
-        name,
+        name: topic.name,
         partitions: partitions.into_iter().map(told).collect(),
     }
 }
 
-fn many_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTopics {
+fn many_topic((topic, partitions): (AskedTopic, Vec<Stored>)) -> OffsetFetchResponseTopics {
     let told = |stored: Stored| OffsetFetchResponsePartitions {
         partition_index: stored.index,
         committed_offset: stored.offset,
@@ -235,8 +265,8 @@ fn many_topic((name, partitions): (Bytes, Vec<Stored>)) -> OffsetFetchResponseTo
         error_code: stored.error_code,
     };
     OffsetFetchResponseTopics {
-        name,
+        name: topic.name,
+        topic_id: topic.id,
         partitions: partitions.into_iter().map(told).collect(),
-        ..Default::default()
     }
 }

@@ -12,13 +12,15 @@ use kafka_wire::messages::produce::{
     LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, ProduceRequest,
     ProduceResponse, TopicProduceData, TopicProduceResponse,
 };
-use kafka_wire::ErrorCode;
+use kafka_wire::{ApiKey, ErrorCode};
 use std::collections::BTreeSet;
 
 /// `acks` of a client that wants no answer.
 const NO_ACKS: i16 = 0;
 /// From here on an answer names the leader that should have been asked (KIP-951).
 const NAMES_LEADER: i16 = 10;
+/// From here on topics are named by id (KIP-516).
+const NAMES_BY_ID: i16 = ApiKey::Produce.names_topics_up_to() + 1;
 /// From here on a client is told that it can abort and go on (KIP-890).
 const TELLS_ABORTABLE: i16 = 11;
 /// Values of `acks` that exist: all replicas, none, the leader.
@@ -33,9 +35,10 @@ impl Serve for ProduceRequest {
             .collect()
     }
 
-    fn targets(&self, _cluster: &State) -> Vec<Target> {
+    fn targets(&self, cluster: &State) -> Vec<Target> {
         let of_topic = |topic: &TopicProduceData| {
-            let name = topic.name.clone();
+            let known = cluster.topic_name(&topic.topic_id);
+            let name = known.unwrap_or(&topic.name).clone();
             let partitions = topic.partition_data.iter().map(|data| data.index);
             partitions
                 .map(move |index| Target {
@@ -91,16 +94,24 @@ fn append_to_topic(
     sent: &Sent,
     topic: TopicProduceData,
 ) -> TopicProduceResponse {
-    let name = topic.name;
-    let partition_responses = topic
-        .partition_data
-        .into_iter()
-        .map(|data| append_to_partition(state, call, sent, &name, data))
-        .collect();
+    let by_id = call.version >= NAMES_BY_ID;
+    let name = match by_id {
+        true => state.topic_name(&topic.topic_id).cloned(),
+        false => Some(topic.name),
+    };
+    let partition_responses = topic.partition_data.into_iter().map(|data| match &name {
+        Some(name) => append_to_partition(state, call, sent, name, data),
+        None => PartitionProduceResponse {
+            index: data.index,
+            error_code: ErrorCode::UnknownTopicId.code(),
+            base_offset: -1,
+            ..Default::default()
+        },
+    });
     TopicProduceResponse {
-        name,
-        partition_responses,
-        ..Default::default()
+        partition_responses: partition_responses.collect(),
+        name: name.filter(|_| !by_id).unwrap_or_default(),
+        topic_id: topic.topic_id,
     }
 }
 

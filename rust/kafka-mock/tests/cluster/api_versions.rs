@@ -23,12 +23,12 @@ fn every_version_advertises_what_the_mock_speaks() {
             .collect();
         told.sort_unstable();
         let expected = [
-            (0, 3, 11),
-            (1, 4, 12),
+            (0, 3, 13),
+            (1, 4, 18),
             (2, 1, 11),
             (3, 0, 13),
-            (8, 2, 9),
-            (9, 1, 9),
+            (8, 2, 10),
+            (9, 1, 10),
             (10, 0, 6),
             (11, 0, 9),
             (12, 0, 4),

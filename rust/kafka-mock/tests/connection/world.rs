@@ -72,9 +72,10 @@ impl World {
         self.began + Duration::from_millis(self.now_ms)
     }
 
-    /// Sends a request at the version both sides speak.
+    /// Sends a request at the newest version that both sides speak and that has the names of topics.
     pub fn send<R: Request>(&mut self, request: &R, deadline: Option<Duration>) -> Token {
-        let version = self.connection.version(R::API).unwrap();
+        let most = R::API.names_topics_up_to();
+        let version = self.connection.version_up_to(R::API, most).unwrap();
         let mut body = Writer::new();
         request.encode(&mut body, version).unwrap();
         let token = self

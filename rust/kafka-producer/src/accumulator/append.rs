@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kafka_wire::records::AppendError;
-use kafka_wire::Codec;
+use kafka_wire::{Codec, TopicId};
 
 use super::{Accumulator, Place};
 use crate::batch::{Open, Origin};
@@ -19,6 +19,13 @@ impl<C> Accumulator<C> {
             None => self.add_topic(name),
         };
         self.topics[index].route(leaders);
+    }
+
+    /// Sets the id of a topic that is known.
+    pub fn set_topic_id(&mut self, name: &[u8], id: TopicId) {
+        if let Some(&index) = self.by_name.get(name) {
+            self.topics[index].id = id;
+        }
     }
 
     fn add_topic(&mut self, name: &[u8]) -> usize {

@@ -3,13 +3,29 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use kafka_conn::VersionError;
 use kafka_wire::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
+use kafka_wire::{ApiKey, TopicId, NO_TOPIC_ID};
 
-use crate::api::request::by_topic;
+use crate::api::request::{by_topic, version_by_ids, TopicName};
 use crate::arguments::NO_LEADER_EPOCH;
+use crate::conn::ConnHandle;
 
 /// The first version that asks whether the reader's log is still the leader's (KIP-595).
 const LAST_EPOCH_FROM: i16 = 12;
+
+/// The version of a request.
+///
+/// # Errors
+/// The broker speaks no such version.
+pub fn version(handle: &ConnHandle, has_ids: bool) -> Result<i16, VersionError> {
+    version_by_ids(handle, ApiKey::Fetch, has_ids)
+}
+
+/// Whether a request at this version has the ids of its topics, not their names.
+pub fn names_by_id(version: i16) -> bool {
+    version > ApiKey::Fetch.names_topics_up_to()
+}
 
 /// What a request asks for beside its partitions.
 pub struct Terms {
@@ -38,6 +54,7 @@ impl Default for Terms {
 /// A partition to read from.
 pub struct Part {
     pub topic: Bytes,
+    pub topic_id: TopicId,
     pub partition: i32,
     pub offset: i64,
     /// The epoch of the leader that is asked (KIP-320); -1 when it is not known.
@@ -49,10 +66,11 @@ pub struct Part {
 }
 
 impl Part {
-    /// From an offset on, with no epochs known.
+    /// From an offset on, with no id and no epochs known.
     pub fn new(topic: Bytes, partition: i32, offset: i64) -> Part {
         Part {
             topic,
+            topic_id: NO_TOPIC_ID,
             partition,
             offset,
             leader_epoch: NO_LEADER_EPOCH,
@@ -99,12 +117,16 @@ pub fn request(parts: Vec<Part>, terms: &Terms, version: i16) -> FetchRequest {
             partition_max_bytes: part.max_bytes.unwrap_or(terms.max_bytes),
             ..Default::default()
         };
-        (part.topic, entry)
+        let name = TopicName {
+            id: part.topic_id,
+            topic: part.topic,
+        };
+        (name, entry)
     });
-    let topic = |(topic, partitions)| FetchTopic {
-        topic,
+    let topic = |(name, partitions): (TopicName, _)| FetchTopic {
+        topic: name.topic,
+        topic_id: name.id,
         partitions,
-        ..Default::default()
     };
     FetchRequest {
         max_wait_ms: terms.max_wait_ms,

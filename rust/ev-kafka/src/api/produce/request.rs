@@ -1,10 +1,12 @@
 //! Produce requests, whoever sends them.
 
 use bytes::Bytes;
+use kafka_conn::VersionError;
 use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use kafka_wire::{Codec, Pieces};
+use kafka_wire::{ApiKey, Codec, Pieces};
 
-use crate::api::request::by_topic;
+use crate::api::request::{by_topic, version_by_ids, TopicName};
+use crate::conn::ConnHandle;
 
 /// Acks when a program does not say.
 pub const DEFAULT_ACKS: i16 = 1;
@@ -12,6 +14,28 @@ pub const DEFAULT_ACKS: i16 = 1;
 pub const TIMEOUT_MS: i32 = 30_000;
 /// The first version that may carry zstd (KIP-110).
 pub const ZSTD_FROM: i16 = 7;
+/// The last version with which a partition is not added to a transaction at the same time (KIP-890).
+const LEAVES_TRANSACTION_ALONE: i16 = 11;
+
+/// The version of a request.
+///
+/// # Errors
+/// The broker speaks no such version.
+pub fn version(
+    handle: &ConnHandle,
+    is_transactional: bool,
+    has_ids: bool,
+) -> Result<i16, VersionError> {
+    match is_transactional {
+        true => handle.version_up_to(ApiKey::Produce, LEAVES_TRANSACTION_ALONE),
+        false => version_by_ids(handle, ApiKey::Produce, has_ids),
+    }
+}
+
+/// Whether a request at this version has the ids of its topics, not their names.
+pub fn names_by_id(version: i16) -> bool {
+    version > ApiKey::Produce.names_topics_up_to()
+}
 
 /// Whether a request at this version may carry batches that are compressed so.
 pub fn carries(version: i16, codec: Codec) -> bool {
@@ -31,16 +55,16 @@ pub struct Terms {
 /// The request with these batches, each of a topic and a partition.
 pub fn request(
     terms: Terms,
-    batches: impl IntoIterator<Item = (Bytes, i32, Pieces)>,
+    batches: impl IntoIterator<Item = (TopicName, i32, Pieces)>,
 ) -> ProduceRequest {
     let entries = batches.into_iter().map(|(topic, index, batch)| {
         let records = Some(batch);
         (topic, PartitionProduceData { index, records })
     });
-    let topic = |(name, partition_data)| TopicProduceData {
-        name,
+    let topic = |(name, partition_data): (TopicName, _)| TopicProduceData {
+        name: name.topic,
+        topic_id: name.id,
         partition_data,
-        ..Default::default()
     };
     ProduceRequest {
         transactional_id: terms.transactional_id,

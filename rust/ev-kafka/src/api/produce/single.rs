@@ -12,7 +12,7 @@ use kafka_wire::ApiKey;
 use perl_xs::{Frame, InPlace, Perl, Sv, Template};
 
 use super::acknowledged::{shape, BASE_OFFSET, ERROR_CODE, PARTITION, THROTTLE};
-use super::request::{DEFAULT_ACKS, TIMEOUT_MS};
+use super::request::{version, DEFAULT_ACKS, TIMEOUT_MS};
 use crate::api::request::server_wait;
 use crate::api::result::{build, throttle_time_ms};
 use crate::conn::{Answer, Built, Completion, ConnHandle, Kept};
@@ -73,7 +73,8 @@ pub fn produce(frame: &Frame<'_>) -> bool {
             if !is_stored_so(&args[3], record.key) || !is_stored_so(&args[4], record.value) {
                 return None;
             }
-            let version = handle.version(ApiKey::Produce).ok()?;
+            // A program knows topics by their names.
+            let version = version(&handle, false, false).ok()?;
             let single = handle.kept().get::<Single>();
             let mut request = single.request.borrow_mut();
             let body = request.encode(topic, partition, version, &record)?;
