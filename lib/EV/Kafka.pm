@@ -1594,7 +1594,9 @@ How many requests have not been answered.
     # { 0 => 11, 1 => 17, 3 => 13, ... }
 
 A hash of API keys and the highest version of each that the broker speaks; undef
-before it has said so.
+before it has said so. What is not in it is not sent: the request's callback gets
+C<the broker does not offer I<request>>. A broker that lists neither DescribeGroups (15) nor ListGroups (16) is taken for
+one that a test has made for itself, and is asked all the same.
 
 =head3 features
 

@@ -24,6 +24,7 @@ my %NEW_DEFAULTS = (
     port                           => 0,
     cluster_id                     => 'kafka-mock',
     api_versions                   => {},
+    versions                       => undef,
     sasl                           => undef,
     tls                            => 0,
     tls_cert_file                  => undef,
@@ -66,6 +67,7 @@ sub new {
     }
     my $versions = $opts->{api_versions};
     my $self = $class->_new($opts);
+    $self->versions($opts->{versions}) if $opts->{versions};
     $self->api_versions($_ => $versions->{$_} ? @{ $versions->{$_} } : undef) for sort keys %$versions;
     EV::Kafka::Farewell->is_served_here(map {"$_->{host}:$_->{port}"} $self->brokers);
     return $self;
@@ -74,6 +76,19 @@ sub new {
 sub bootstrap {
     my ($self) = @_;
     return join ',', map {"$_->{host}:$_->{port}"} $self->brokers;
+}
+
+sub versions {
+    my ($self, $table, $only) = @_;
+    my @nodes = $only // map { $_->{node_id} } $self->brokers;
+    my $had   = $self->_versions($nodes[0]);
+    return $had unless $table;
+    croak 'versions: expected { API => [$min, $max], ... }' if grep { ref ne 'ARRAY' || @$_ != 2 } values %$table;
+    for my $node_id (@nodes) {
+        $self->api_versions($_ => undef, undef, $node_id) for grep { !$table->{$_} } sort keys %{ $self->_versions($node_id) };
+        $self->api_versions($_ => @{ $table->{$_} }, $node_id) for sort keys %$table;
+    }
+    return $had;
 }
 
 sub records {
@@ -400,6 +415,10 @@ The name of the cluster, as Metadata tells it, and as brokers compare it with th
 =item api_versions => { Fetch => [4, 11], CreateTopics => undef }
 
 What L</api_versions> is to be called with for all brokers.
+
+=item versions => { Fetch => [4, 11], ... }
+
+The whole table of L</versions>; C<api_versions> changes it.
 
 =item sasl => { users => { alice => 'secret' } }
 
@@ -738,6 +757,18 @@ them.
 
 Changes which versions of an API are advertised and taken, by all brokers or by
 one, to stand for older ones. C<undef> takes the API away.
+
+=head2 versions
+
+    my $newest = $mock->versions;
+    $mock->versions({ ApiVersions => [0, 3], Metadata => [0, 9], Produce => [3, 9], ListGroups => [0, 4] });
+    $mock->versions($newest, $node_id);
+
+The whole table at once: what is not in it is taken away, from all brokers or from one. It returns the table that was there
+(of the first of them); without one nothing is changed. A gateway that speaks a part of Kafka is played by what it lists;
+DescribeGroups and ListGroups may be listed, so that clients take it for no
+L<test broker of old|EV::Kafka/api_versions>, but asking them ends the connection. A broker that was upgraded is one that is
+stopped, given another table, and started again.
 
 =head2 feature
 

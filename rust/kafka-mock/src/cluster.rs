@@ -152,6 +152,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// The versions that a broker advertises, by API.
+    pub fn api_versions(&self, broker: i32) -> impl Iterator<Item = (i16, (i16, i16))> + '_ {
+        let broker = self.state.broker(broker);
+        let tables = broker.into_iter().map(|broker| &broker.versions);
+        tables.flatten().map(|(&api, &range)| (api, range))
+    }
+
     /// Has the cluster agree on a level of a feature (KIP-584); 0 takes it back. Connections that are open hear
     /// nothing of it.
     pub fn set_feature(&mut self, name: &[u8], level: i16) {

@@ -2,7 +2,7 @@
 
 use kafka_mock::{Fault, Quota};
 use kafka_wire::ApiKey;
-use perl_xs::{Croak, Frame, HashRef, Perl, XsubDef};
+use perl_xs::{Av, Croak, Frame, HashRef, Hv, Perl, Sv, XsubDef};
 
 use super::server::Server;
 use super::values::{api_named, croak, hash, int32, optional32, text};
@@ -15,6 +15,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::api_versions",
         body: api_versions,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::_versions",
+        body: versions,
     },
     XsubDef {
         name: "EV::Kafka::Mock::feature",
@@ -159,6 +163,27 @@ fn feature(frame: &mut Frame<'_>) -> Result<(), Croak> {
         server.change(|cluster| cluster.set_feature(name.as_bytes(), level));
     }
     frame.ret_int(before.into());
+    Ok(())
+}
+
+/// `_versions($node_id)`: `{ api => [min, max] }`
+fn versions(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let broker = int32(frame, 1)?;
+    let server = frame.object::<Server>()?;
+    let table: Vec<_> = server.look(|cluster| cluster.api_versions(broker).collect());
+    let mut hash = Hv::new(perl);
+    for (key, (min, max)) in table {
+        let Some(api) = ApiKey::from_key(key) else {
+            continue;
+        };
+        let mut range = Av::with_capacity(perl, 2);
+        for version in [min, max] {
+            range.push(perl, Sv::int(perl, version.into()));
+        }
+        hash.store(perl, api.name(), range.into_ref(perl));
+    }
+    frame.ret(hash.into_ref(perl));
     Ok(())
 }
 
