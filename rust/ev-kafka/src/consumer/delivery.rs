@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use perl_xs::{Callee, Calls, Perl, Row, Rows, Slots, Sv};
 
 use super::in_progress_xsubs::Records as InProgress;
 use super::rest::Rest;
 use crate::api::fetch::records::headers_ref;
-use crate::ev::coarse_ms;
 use crate::home::Home;
 use crate::strings::Form;
 
@@ -60,35 +60,69 @@ impl Progress {
     }
 }
 
+/// The clock is looked at once in so many calls at most.
+const MOST_UNTIMED: u32 = 16;
+
+/// While a call takes less than this: others are timed one by one.
+const QUICK: Duration = Duration::from_micros(20);
+
 /// When to pause between two calls and let the event loop turn.
 pub struct Pause {
     /// Somebody wants to look at what has changed.
     pub interrupted: Rc<Cell<bool>>,
     /// When a callback forks and returns, the rest is the parent's to handle.
     home: Home,
-    until_ms: i64,
-    begun: bool,
+    /// None for never.
+    until: Option<Instant>,
+    /// When the clock was looked at, and after how many calls that is to be done again.
+    looked_at: Instant,
+    stride: u32,
+    untimed: u32,
 }
 
 impl Pause {
     /// After so many milliseconds, or when interrupted; but not before one call was made.
     pub fn after(budget_ms: i64, interrupted: Rc<Cell<bool>>) -> Pause {
+        let now = Instant::now();
+        let budget = Duration::from_millis(u64::try_from(budget_ms).unwrap_or(0));
         Pause {
             interrupted,
             home: Home::new(),
-            until_ms: coarse_ms().saturating_add(budget_ms),
-            begun: false,
+            until: now.checked_add(budget),
+            looked_at: now,
+            stride: 0,
+            untimed: 0,
         }
     }
 
     /// Whether it is time. Called before each call.
     #[inline]
     fn is_due(&mut self) -> bool {
-        if !self.begun {
-            self.begun = true;
+        if self.stride == 0 {
+            self.stride = 1;
             return false;
         }
-        self.interrupted.get() || !self.home.is_here() || coarse_ms() > self.until_ms
+        if self.interrupted.get() || !self.home.is_here() {
+            return true;
+        }
+        if self.untimed > 0 {
+            self.untimed -= 1;
+            return false;
+        }
+        self.is_over()
+    }
+
+    #[inline(never)]
+    fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        let are_quick = now.duration_since(self.looked_at) < QUICK * self.stride;
+        self.stride = match are_quick {
+            true => (2 * self.stride).min(MOST_UNTIMED),
+            false => 1,
+        };
+        self.untimed = self.stride - 1;
+        self.looked_at = now;
+        self.until.is_some_and(|until| now >= until)
     }
 }
 
