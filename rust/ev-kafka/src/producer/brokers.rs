@@ -63,6 +63,13 @@ struct Broker {
     is_unconfirmed: bool,
 }
 
+impl Broker {
+    fn has_room(&self) -> bool {
+        self.in_flight < MIN_IN_FLIGHT
+            || self.in_flight < MAX_IN_FLIGHT && !self.load.is_many_small_batches()
+    }
+}
+
 impl Brokers {
     /// This connection leads to the broker.
     pub fn serve(&self, node: i32, conn: &Rc<ConnHandle>, longest_quiet: Duration) {
@@ -129,10 +136,14 @@ impl Brokers {
     /// Whether one more request may leave, which then counts.
     pub fn begins(&self, node: i32) -> bool {
         self.with(node, |broker| {
-            let may = broker.in_flight < MIN_IN_FLIGHT
-                || broker.in_flight < MAX_IN_FLIGHT && !broker.load.is_many_small_batches();
+            let may = broker.has_room();
             broker.in_flight += u32::from(may);
             may
         })
+    }
+
+    /// Whether one more request may leave.
+    pub fn has_room(&self, node: i32) -> bool {
+        self.with(node, |broker| broker.has_room())
     }
 }

@@ -44,6 +44,10 @@ impl Producer {
 
     /// The same for one broker.
     pub(super) fn send_to(self: &Rc<Self>, perl: Perl, node: i32) -> Flow {
+        // An answer lets what is ready follow. Until then nobody need ask the system whether the connection is still there.
+        if !self.brokers.has_room(node) {
+            return Flow::Continue;
+        }
         let Some(conn) = self.brokers.conn(node) else {
             return self.tell_or_warn(perl, "send_to", &[Arg::Int(node.into())]);
         };
