@@ -375,6 +375,10 @@ producers with the same id only the one that connected last can go on: it fences
 others, and what they left open is aborted. The empty string means no transactions, as
 undef does.
 
+Where the brokers have agreed on version 2 of transactions (feature C<transaction.version>, KIP-890), the
+next transaction is of it: two requests fewer, and an epoch of its own, which keeps out what is late. A change of
+the feature is heard of with the next connection, and counts from the next transaction on.
+
 =item transaction_timeout => Milliseconds (default 60000)
 
 A transaction that takes longer is aborted by its coordinator, and its producer is
@@ -1917,16 +1921,23 @@ C<< topics => [{ topic, partitions => [{ partition, error_code }] }] >>.
 Makes the positions of a group part of the transaction; C<txn_offset_commit> then
 stores them. The result has C<error_code>.
 
-=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb, [$group_instance_id])
+=head3 txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets, $cb, [$group_instance_id, $transaction_version])
 
 Stores positions as part of the transaction; goes to the group's coordinator. Offsets
 and result are those of C<offset_commit>. Generation, member and instance are not sent
 below version 3; undef stands for a producer that is no member.
 
-=head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb)
+=head3 end_txn($txn_id, $producer_id, $epoch, $committed, $cb, [$transaction_version])
 
 Commits the transaction if C<$committed> is true, else aborts it. The result has
 C<error_code>.
+
+The transaction version is 1 unless it is given. With 2 (KIP-890, where the cluster's
+feature C<transaction.version> is 2), here, in C<txn_offset_commit>, and as the option
+C<transaction_version> of C<produce> and C<produce_batch>, what is written is part of
+the transaction without C<add_partitions_to_txn> and C<add_offsets_to_txn>, and the
+result of C<end_txn> has the C<producer_id> and C<producer_epoch> to go on with, whose
+sequence numbers begin with 0.
 
 =head1 UTILITY FUNCTIONS
 

@@ -262,6 +262,8 @@ for my $case ([classic => 'Heartbeat', 'JoinGroup'], [consumer => ('ConsumerGrou
 
 subtest 'a transaction' => sub {
     my $mock  = mock();
+    # Where partitions are asked for one by one.
+    $mock->feature('transaction.version', 0);
     my $kafka = producer($mock, @OBJECTS);
     my %refused = (code => 29, name => 'TOPIC_AUTHORIZATION_FAILED', broker => 0, topic => 't', partition => 0, operation => 'AddPartitionsToTxn');
     $mock->fault(api => 'AddPartitionsToTxn', topic => 't', error => 29);

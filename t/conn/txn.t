@@ -47,11 +47,17 @@ my @REQUESTS = (
     [$END, undef, 0, end_txn => [], string('x') . i64($id) . i16(5) . "\1"],
     [$END, 5, 4, end_txn => [], $TAGS . cstring('x') . i64($id) . i16(5) . "\1" . $TAGS],
 
+    [$END, 5, 5, end_txn => [2], $TAGS . cstring('x') . i64($id) . i16(5) . "\1" . $TAGS],
+    [$END, 4, 4, end_txn => [2], $TAGS . cstring('x') . i64($id) . i16(5) . "\1" . $TAGS],
+
     (map { [$COMMIT, $_, $_ || 0, txn_offset_commit => [], string('x') . string('g') . i64($id) . i16(5)
         . array(string('t') . array(i32(1) . i64(9) . string(''), i32(0) . i64(0) . string('')))] } undef, 1),
     [$COMMIT, 2, 2, txn_offset_commit => [], string('x') . string('g') . i64($id) . i16(5)
         . array(string('t') . array(i32(1) . i64(9) . i32(-1) . string(''), i32(0) . i64(0) . i32(-1) . string('')))],
     [$COMMIT, 5, 4, txn_offset_commit => [], $TAGS . cstring('x') . cstring('g') . i64($id) . i16(5) . i32(7) . cstring('m') . cnull
+        . carray(cstring('t') . carray(i32(1) . i64(9) . i32(-1) . cstring('') . $TAGS,
+            i32(0) . i64(0) . i32(-1) . cstring('') . $TAGS) . $TAGS) . $TAGS],
+    [$COMMIT, 5, 5, txn_offset_commit => [undef, 2], $TAGS . cstring('x') . cstring('g') . i64($id) . i16(5) . i32(7) . cstring('m') . cnull
         . carray(cstring('t') . carray(i32(1) . i64(9) . i32(-1) . cstring('') . $TAGS,
             i32(0) . i64(0) . i32(-1) . cstring('') . $TAGS) . $TAGS) . $TAGS],
     [$COMMIT, 2, 2, txn_offset_commit => ['i'], string('x') . string('g') . i64($id) . i16(5)

@@ -215,9 +215,9 @@ sub of_transactions {
         positional(add_partitions_to_txn => @of_txn, $offsets, @callback),
         of_topics(add_partitions_to_txn => 'x', 1, 5),
         positional(add_offsets_to_txn => @of_txn, $group, @callback),
-        positional(end_txn => @of_txn, [committed => given => 1], @callback),
+        positional(end_txn => @of_txn, [committed => given => 1], @callback, [transaction_version => given => 2]),
         positional(txn_offset_commit => $id, $group, @of_producer, [generation => int32 => 7], $member,
-            $offsets, @callback, @static),
+            $offsets, @callback, @static, [transaction_version => given => 2]),
         of_topics(txn_offset_commit => 'x', 'g', 1, 5, 7, 'm'),
     );
 }

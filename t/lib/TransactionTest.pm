@@ -11,13 +11,29 @@ use Exporter qw(import);
 use Test::More;
 use TestKafka;
 
-our @EXPORT = qw(DONE cluster producer committed state ended write_out transaction step fetch_until offset_of);
+our @EXPORT = qw(DONE IS_IMPLICIT ADDS ADDS_OFFSETS mock cluster producer committed state ended write_out transaction step fetch_until offset_of);
 
 # What commit_transaction and abort_transaction call back with when they have succeeded.
 use constant DONE => ({ error_code => 0 }, undef);
 
+# Transactions are of version 1 here, where the coordinator is told what becomes part of one, unless this
+# says 2 (KIP-890): again.t has all of these tests run so, too.
+use constant IS_IMPLICIT => ($ENV{TEST_TRANSACTION_VERSION} // 1) == 2;
+
+# The requests that make partitions, and a group's offsets, part of a transaction.
+use constant {
+    ADDS         => IS_IMPLICIT ? 'Produce' : 'AddPartitionsToTxn',
+    ADDS_OFFSETS => IS_IMPLICIT ? 'TxnOffsetCommit' : 'AddOffsetsToTxn',
+};
+
+sub mock {
+    my $mock = EV::Kafka::Mock->new(@_);
+    $mock->feature('transaction.version', IS_IMPLICIT ? 2 : 0);
+    return $mock;
+}
+
 sub cluster {
-    my $mock = EV::Kafka::Mock->new(brokers => 2);
+    my $mock = mock(brokers => 2);
     $mock->create_topic(in => 2);
     $mock->create_topic(out => 2);
     return $mock;

@@ -7,13 +7,13 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
-use TransactionTest qw(DONE producer ended committed write_out);
+use TransactionTest qw(DONE ADDS mock producer ended committed write_out);
 
 # Whatever fails in a transaction takes the whole of it along, also what fails before
 # a batch or a broker has seen it.
 
 sub cluster {
-    my $mock = EV::Kafka::Mock->new(auto_create => 0);
+    my $mock = mock(auto_create => 0);
     $mock->create_topic(out => 2);
     return $mock;
 }
@@ -128,7 +128,7 @@ subtest 'flush while the transaction fails' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock);
     $kafka->begin_transaction;
-    $mock->fault(api => 'AddPartitionsToTxn', error => 29);
+    $mock->fault(api => ADDS, error => 29);
     my $errors = write_out($kafka, 'a');
     is_deeply [ended($kafka, 'flush')], [], 'has nothing to wait for any more';
     is scalar(@$errors), 1, 'once its records have failed';

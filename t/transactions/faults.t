@@ -8,6 +8,7 @@ use EV::Kafka;
 use EV::Kafka::Mock;
 use List::Util qw(sum0);
 use TestKafka;
+use TransactionTest ();
 
 # An exactly-once loop on brokers that refuse, hang up, hang, die and come back, while
 # leaders and coordinators move. Readers of committed records see each copied record once,
@@ -25,7 +26,7 @@ my $seed = $ENV{TEST_SEED} || 20_261_124;
 srand $seed;
 note "TEST_SEED=$seed";
 
-my $mock = EV::Kafka::Mock->new(brokers => 3, replication_factor => 3);
+my $mock = TransactionTest::mock(brokers => 3, replication_factor => 3);
 $mock->create_topic($_ => $PARTITIONS) for qw(in out plain);
 my %input;
 for my $n (1 .. $RECORDS) {
@@ -125,7 +126,7 @@ sub produce_plain {
 # Without 120 of EndTxn: a coordinator that has committed, and whose answer was lost,
 # never says it.
 my %CODES = (
-    Produce            => [3, 5, 6, 10, 19, 45, 59, 87, 120],
+    Produce            => [3, 5, 6, 10, 19, 45, 59, 87, 120, (51) x (2 * TransactionTest::IS_IMPLICIT)],
     AddPartitionsToTxn => [3, 14, 15, 16, 29, 51, 51, 120],
     AddOffsetsToTxn    => [14, 15, 16, 30, 51, 120],
     TxnOffsetCommit    => [14, 15, 16, 22, 120],

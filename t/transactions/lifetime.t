@@ -14,7 +14,7 @@ use TransactionTest;
 
 my @FAULTS = (
     map({ ([$_, error => 51, times => undef], [$_, hang => 1], [$_, drop => 1, times => undef]) }
-        qw(InitProducerId AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit EndTxn)),
+        'InitProducerId', IS_IMPLICIT ? () : (ADDS, ADDS_OFFSETS), 'TxnOffsetCommit', 'EndTxn'),
     ['FindCoordinator', error => 15, times => undef], ['FindCoordinator', hang => 1],
     ['Produce', error => 6, times => undef], ['Produce', hang => 1], ['Produce', error => 10, times => undef],
     ['Metadata', hang => 1],

@@ -69,7 +69,8 @@ subtest 'the next transaction is aborted' => sub {
     is_committed($got);
     $kafka->begin_transaction;
     is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'abort';
-    is_deeply $got->{ends}, ['transaction aborted'], 'it goes with it';
+    # What has to be added first had no time to leave.
+    is_deeply $got->{ends}, [IS_IMPLICIT ? 'ok' : 'transaction aborted'], 'it goes with it';
     is_deeply committed($mock), ['a'], 'and cannot be seen';
 };
 
@@ -106,7 +107,7 @@ subtest 'a loop that goes on producing' => sub {
 
 subtest 'a topic that becomes known meanwhile' => sub {
     for my $options ([], [{ partition => 0 }]) {
-        my $mock  = EV::Kafka::Mock->new(brokers => 2, auto_create => 0);
+        my $mock  = mock(brokers => 2, auto_create => 0);
         $mock->create_topic(out => 2);
         my $kafka = producer($mock);
         my $got   = committing($kafka, $mock);

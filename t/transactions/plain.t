@@ -7,13 +7,13 @@ use EV;
 use EV::Kafka;
 use EV::Kafka::Mock;
 use TestKafka;
-use TransactionTest qw(DONE producer ended);
+use TransactionTest qw(DONE IS_IMPLICIT ADDS mock producer ended);
 
 # Records from before begin_transaction that fail while the transaction is open: their
 # partition goes on, for the records behind them and for those of the transaction.
 
 sub cluster {
-    my $mock = EV::Kafka::Mock->new;
+    my $mock = mock();
     $mock->create_topic(out => 2);
     return $mock;
 }
@@ -61,7 +61,7 @@ for my $is_known (0, 1) {
         is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'the transaction is committed';
         delivered(\%ends, 'its records', 'in', 'elsewhere');
         is_deeply committed($mock), [$is_known ? 'first' : (), 'a' .. 'g', 'in'], 'all are there, in order, once';
-        is $kafka->{cfg}{producer_epoch}, $epoch, 'under the epoch that the transaction has';
+        is $kafka->{cfg}{producer_epoch}, $epoch + IS_IMPLICIT, 'under the epoch that the transaction had';
         $kafka->begin_transaction;
         produce_apart($kafka, \%ends, 'next');
         is_deeply [ended($kafka, 'commit_transaction')], [DONE], 'so is the next one';
@@ -114,7 +114,7 @@ subtest 'lost when the transaction has begun to write' => sub {
     produce_apart($kafka, \%ends, 'lost', 'a');
     $kafka->begin_transaction;
     $kafka->produce('out', undef, 'elsewhere', { partition => 1 }, sub { $ends{elsewhere} = $_[1] });
-    wait_until { $mock->request_count('AddPartitionsToTxn') } 'the transaction';
+    wait_until { $mock->request_count(ADDS) } 'the transaction';
     like +(ended($kafka, 'commit_transaction'))[1],
         qr/^the producer needs a new epoch: the transaction cannot be committed; call abort_transaction\z/,
         'it cannot be committed, and says so at once';

@@ -119,7 +119,7 @@ subtest 'what is produced after the transaction has failed' => sub {
     my $mock  = cluster();
     my $kafka = producer($mock);
     $kafka->begin_transaction;
-    $mock->fault(api => 'AddPartitionsToTxn', error => 29);
+    $mock->fault(api => ADDS, error => 29);
     my $first = write_out($kafka, 'a');
     wait_until { @$first } 'the failure';
     my $second = write_out($kafka, 'b');
@@ -131,7 +131,7 @@ subtest 'what is produced after the transaction has failed' => sub {
 };
 
 # Also to partitions that it has written to before.
-for my $case (map({ [Produce => $_] } 29, 45, 47, 59, 87, 120), [AddOffsetsToTxn => 30]) {
+for my $case (map({ [Produce => $_] } 29, 45, 47, 59, 87, 120), [ADDS_OFFSETS, 30]) {
     my ($api, $code) = @$case;
     my $name = EV::Kafka::_error_name($code);
     subtest "what is produced after $api was answered $name" => sub {
@@ -214,7 +214,7 @@ subtest 'abort in the callback of offsets that failed' => sub {
     my $kafka = producer($mock);
     $kafka->assign([{ topic => 'in', partition => 0, offset => 0 }]);
     $kafka->begin_transaction;
-    $mock->fault(api => 'AddOffsetsToTxn', error => 30);
+    $mock->fault(api => ADDS_OFFSETS, error => 30, times => 3);
     my (@ends, @aborted);
     for my $group (qw(g h i)) {
         $kafka->send_offsets_to_transaction($group, sub {
@@ -258,7 +258,8 @@ subtest 'what croaks' => sub {
     like croak_of { EV::Kafka->new(transactional_id => 'x', transaction_timeout => 0) }, qr/transaction_timeout/, 'a wrong timeout';
 };
 
-my @REQUESTS = qw(InitProducerId AddPartitionsToTxn AddOffsetsToTxn TxnOffsetCommit EndTxn);
+# To coordinators.
+my @REQUESTS = ('InitProducerId', IS_IMPLICIT ? () : (ADDS, ADDS_OFFSETS), 'TxnOffsetCommit', 'EndTxn');
 
 subtest 'consume, process, produce' => sub {
     my $mock = cluster();
@@ -270,7 +271,7 @@ subtest 'consume, process, produce' => sub {
 
 for my $api (@REQUESTS) {
     for my $code (5, 7, 13, 14, 15, 16, 19, 51, 89, -1) {
-        next if $code == 51 && $api eq 'TxnOffsetCommit';
+        next if $code == 51 && $api eq 'TxnOffsetCommit' && !IS_IMPLICIT;
         subtest "$api answers " . EV::Kafka::_error_name($code) => sub {
             my $mock = cluster();
             $mock->fault(api => $api, error => $code, times => 2);
@@ -291,9 +292,9 @@ for my $api (@REQUESTS) {
     }
 }
 
-for (['AddPartitionsToTxn', 29], ['AddOffsetsToTxn', 30], ['TxnOffsetCommit', 30], ['TxnOffsetCommit', 22],
+for ([ADDS, 29], [ADDS_OFFSETS, 30], ['TxnOffsetCommit', 30], ['TxnOffsetCommit', 69], ['TxnOffsetCommit', 113], ['TxnOffsetCommit', 22],
     ['TxnOffsetCommit', 25], ['TxnOffsetCommit', 82], ['Produce', 87], ['Produce', 29], ['Produce', 45], ['Produce', 47], ['Produce', 59],
-    map { [$_, 120] } 'Produce', @REQUESTS[1 .. 4])
+    map { [$_, 120] } 'Produce', @REQUESTS[1 .. $#REQUESTS])
 {
     my ($api, $code) = @$_;
     my $name = EV::Kafka::_error_name($code);
@@ -311,7 +312,7 @@ for (['AddPartitionsToTxn', 29], ['AddOffsetsToTxn', 30], ['TxnOffsetCommit', 30
     };
 }
 
-for (['AddPartitionsToTxn', 47], ['AddPartitionsToTxn', 90], ['AddPartitionsToTxn', 53], ['AddOffsetsToTxn', 90],
+for (IS_IMPLICIT ? () : ['AddPartitionsToTxn', 47], [ADDS, 90], [ADDS, 53], [ADDS_OFFSETS, 90],
     ['EndTxn', 47], ['EndTxn', 90], ['Produce', 90])
 {
     my ($api, $code) = @$_;
@@ -322,7 +323,7 @@ for (['AddPartitionsToTxn', 47], ['AddPartitionsToTxn', 90], ['AddPartitionsToTx
         $mock->fault(api => $api, error => $code);
         $kafka->begin_transaction;
         my $errors = write_out($kafka, 'a');
-        if ($api eq 'AddOffsetsToTxn') {
+        if ($api eq ADDS_OFFSETS) {
             $kafka->assign([{ topic => 'in' }]);
             $kafka->send_offsets_to_transaction('g');
         }
@@ -383,7 +384,7 @@ subtest 'another instance takes over, and the first goes on' => sub {
 };
 
 subtest 'a commit that fails and has no callback' => sub {
-    for my $case ([AddPartitionsToTxn => 29], [EndTxn => 120], [Produce => 87]) {
+    for my $case ([ADDS, 29], [EndTxn => 120], [Produce => 87]) {
         my ($api, $code) = @$case;
         my $mock  = cluster();
         my $kafka = producer($mock);
@@ -402,7 +403,7 @@ subtest 'a commit that fails and has no callback' => sub {
 };
 
 subtest 'a coordinator that dies' => sub {
-    my $mock  = EV::Kafka::Mock->new(brokers => 3, replication_factor => 3);
+    my $mock  = mock(brokers => 3, replication_factor => 3);
     $mock->create_topic(out => 2);
     my $kafka = producer($mock);
     $kafka->begin_transaction;
@@ -435,7 +436,7 @@ subtest 'abort does not wait for what hangs' => sub {
     $mock->fault(api => 'Produce', hang => 1);
     my $errors = write_out($kafka, 'late');
     $kafka->flush;
-    wait_until { $mock->request_count('AddPartitionsToTxn') } 'the partition';
+    wait_until { $mock->request_count(ADDS) } 'the partition';
     turns;
     is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'it is aborted';
     isnt $kafka->{cfg}{producer_epoch}, $epoch, 'by a new epoch';

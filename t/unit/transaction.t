@@ -18,7 +18,7 @@ use Test::More;
     sub _patience    { return }
     sub api_versions { return { 25 => 3 } }
     sub find_coordinator { my ($self, $key, $answered) = @_; $answered->({ error_code => 0, node_id => 7, host => 'h', port => 1 }) }
-    sub end_txn               { my ($self, @about) = @_; $self->_sent(EndTxn => pop @about, $about[-1]) }
+    sub end_txn               { my ($self, @about) = @_; $self->_sent(EndTxn => @about[4, 3]) }
     sub add_partitions_to_txn { my ($self, @about) = @_; $self->_sent(AddPartitions => pop @about, _listed(pop @about)) }
     sub add_offsets_to_txn    { my ($self, @about) = @_; $self->_sent(AddOffsets => pop @about, $about[-1]) }
     sub txn_offset_commit     { my ($self, @about) = @_; $self->_sent(OffsetCommit => $about[7], @about[1, 4, 5]) }
@@ -30,6 +30,7 @@ use Test::More;
     sub control_conn   { return $_[0]{conn} }
     sub answer_timeout { return 10 }
     sub add_broker     { return 1 }
+    sub feature        { return $_[0]{features}{ $_[1] } }
     sub on_broker      { my ($self, $purpose, $node_id, $op) = @_; $op->{run}->($op, $self->{conn}); return }
 
     # What it was asked for, but what it is only asked about.
@@ -81,7 +82,7 @@ sub client {
     $self->{cluster} = Cluster->new($self->{conn});
     $self->{coordinators} = EV::Kafka::Coordinators->new(@ground, cluster => $self->{cluster});
     @$self{qw(producer consumer group)} = (Producer->new, Consumer->new, bless { generation => 4 }, 'Group');
-    $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(coordinators producer consumer group));
+    $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(cluster coordinators producer consumer group));
     return $self;
 }
 

@@ -130,7 +130,7 @@ my @APIS = (
         is @{ $result->{brokers} }, 2, 'brokers';
         bad($INVALID_TOPIC, $conn, metadata => ['no such name'], $CB);
     }],
-    [Produce => 0, 3, 11, sub {
+    [Produce => 0, 3, 12, sub {
         my ($conn) = @_;
         cmp_ok partition_of(good($conn, produce => $topic, 0, 'k', 'v', $CB))->{base_offset}, '>=', 0, 'an offset';
         bad($UNKNOWN_TOPIC, $conn, produce => $topic, 99, 'k', 'v', $CB);
@@ -242,27 +242,30 @@ my @APIS = (
         bad($INVALID_PRODUCER_ID_MAPPING, $conn, add_offsets_to_txn => $id, $producer + 1000, $epoch, $group, $CB);
         good($plain, end_txn => $id, $producer, $epoch, 0, $CB);
     }],
-    [TxnOffsetCommit => 28, 0, 4, sub {
+    [TxnOffsetCommit => 28, 0, 5, sub {
         my ($conn, $version) = @_;
         my ($id, $producer, $epoch)      = producer();
         my ($group, $generation, $member) = stable_group();
         my @txn = ($id, $group, $producer, $epoch);
-        good($plain, add_offsets_to_txn => $id, $producer, $epoch, $group, $CB);
-        good($conn, txn_offset_commit => @txn, $generation, $member, offsets(0, 77), $CB);
+        my @of  = $version >= 5 ? (undef, 2) : ();
+        good($plain, add_offsets_to_txn => $id, $producer, $epoch, $group, $CB) unless @of;
+        good($conn, txn_offset_commit => @txn, $generation, $member, offsets(0, 77), $CB, @of);
         bad($UNKNOWN_TOPIC, $conn, txn_offset_commit => @txn, $generation, $member,
-            [{ topic => 'never there', partitions => [{}] }], $CB);
-        bad($UNKNOWN_MEMBER, $conn, txn_offset_commit => @txn, $generation, 'nobody', offsets(0, 1), $CB) if $version >= 3;
+            [{ topic => 'never there', partitions => [{}] }], $CB, @of);
+        bad($UNKNOWN_MEMBER, $conn, txn_offset_commit => @txn, $generation, 'nobody', offsets(0, 1), $CB, @of) if $version >= 3;
         good($plain, end_txn => $id, $producer, $epoch, 1, $CB);
         my $fetched = good_offset_after($group);
         is $fetched, 77, 'is stored with the transaction';
     }],
-    [EndTxn => 26, 0, 4, sub {
-        my ($conn) = @_;
+    [EndTxn => 26, 0, 5, sub {
+        my ($conn, $version) = @_;
+        my @of = $version >= 5 ? 2 : 1;
         for my $commit (1, 0) {
             my ($id, $producer, $epoch) = producer();
             good($plain, add_partitions_to_txn => $id, $producer, $epoch, [{ topic => $topic, partitions => [1] }], $CB);
-            bad($INVALID_PRODUCER_ID_MAPPING, $conn, end_txn => $id, $producer + 1000, $epoch, $commit, $CB);
-            good($conn, end_txn => $id, $producer, $epoch, $commit, $CB);
+            bad($INVALID_PRODUCER_ID_MAPPING, $conn, end_txn => $id, $producer + 1000, $epoch, $commit, $CB, @of);
+            my $result = good($conn, end_txn => $id, $producer, $epoch, $commit, $CB, @of);
+            is_deeply [@$result{qw(producer_id producer_epoch)}], [$producer, $epoch + 1], 'the identity to go on with' if $version >= 5;
         }
     }],
 );

@@ -53,6 +53,7 @@ for my $writer (@writers) {
         is scalar(grep { $_ != 1 } @{ $writer->{calls} }), 0, 'each callback was called once';
         is_deeply [grep { !/ lost: / } @{ $writer->{reports} }], [], 'nothing but lost brokers was reported';
         cmp_ok $writer->{longest}, '<', $PATIENCE, 'none took longer than its coordinator may';
+        cmp_ok $writer->{kafka}{cfg}{producer_epoch}, '>=', scalar @{ $writer->{committed} }, 'each had an epoch of its own (KIP-890)';
     };
     # The end of the last transaction is written before the id can be had again.
     await('close', sub { $writer->{kafka}->close(@_) });

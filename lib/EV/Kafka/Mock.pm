@@ -281,15 +281,16 @@ know may begin with any sequence.
 =head2 Transactions
 
 A transactional id has its coordinator, which moves to another broker when its own is
-stopped and answers as Kafka 4 does to producers of the first transaction protocol:
+stopped and answers as Kafka 4 does: by version 2 (KIP-890) what is written becomes part of the
+transaction, and EndTxn gives the next epoch; by version 1, with C<< $mock->feature('transaction.version', 0) >>,
 partitions and groups must be added before they are written to (error 48,
-INVALID_TXN_STATE, or 120 in versions that know it), a new instance aborts what
+INVALID_TXN_STATE, or 120 in versions that know it). A new instance aborts what
 the one before it left open and fences it, and a transaction that lasts longer than
 its timeout is aborted, its producer fenced. C<fault> makes any of it fail.
 
     $mock->fault(api => 'EndTxn', error => 51);                # try again
     $mock->fault(api => 'EndTxn', drop => 1, applied => 1);    # committed, but nobody says so
-    $mock->fault(api => 'AddPartitionsToTxn', topic => 'orders', error => 29);
+    $mock->fault(api => 'Produce', topic => 'orders', error => 29);
 
     is_deeply [map { $_->{state} } $mock->transactions], ['CompleteCommit'], 'committed';
     my @visible = $mock->records(orders => 0, isolation_level => 'read_committed');
@@ -776,7 +777,7 @@ stopped, given another table, and started again.
     $mock->feature('group.version', 0);
 
 The level of a feature that the brokers have agreed on (KIP-584), 0 for none; with a level it is changed, and the one before
-is returned. A new cluster has C<group.version> at 1; without it
+is returned. A new cluster has C<group.version> at 1 and C<transaction.version> at 2; without the first
 members of the consumer protocol are refused. Brokers tell features when a connection is made: those that are
 open hear nothing of a change.
 

@@ -48,7 +48,7 @@ $Carp::Internal{ +__PACKAGE__ } = 1;
 
 # tells: identified, identity_failed($error, $had_one), failed($error) when there is no identity and
 # none is asked for, epoch_needed, transaction_failed($harm, $error, $number) where $harm is abort, new
-# epoch (an abort, and another epoch after it) or fenced, and $number undef for the open one, and
+# epoch (an abort, and another epoch after it) or fatal, and $number undef for the open one, and
 # progress when something was settled or may leave.
 sub new {
     my ($class, %about) = @_;
@@ -310,6 +310,14 @@ sub renew {
     return $self->{identity}->renew;
 }
 
+# The coordinator has given the next identity with the end of a transaction, if it has. Whether it has.
+sub adopt {
+    my ($self, @identity) = @_;
+    return 0 unless $self->{identity}->adopt(@identity);
+    $self->_use_identity;
+    return 1;
+}
+
 # There will never be an identity again.
 sub fail {
     my ($self, $error) = @_;
@@ -334,6 +342,9 @@ sub keep_for_next     { return $_[0]{accumulator}->keep_for_next_transaction }
 sub abort_transaction { return $_[0]{accumulator}->abort_transaction }
 sub end_transaction   { return $_[0]{accumulator}->end_transaction }
 sub leave_transaction { return $_[0]{accumulator}->leave_transaction }
+
+# What leaves is part of a transaction of this version.
+sub transaction_version { my ($self, $version) = @_; return $self->{accumulator}->transaction_version($version) }
 
 # [$topic, $partition] of each that waits for the coordinator to know of it.
 sub unregistered { return $_[0]{accumulator}->unregistered }
@@ -557,14 +568,17 @@ sub _unidentified {
 # Messages that have no sequence number yet leave under this id from now on.
 sub _identity_identified {
     my ($self) = @_;
-    if ($self->{outbox}->logs('producer')) {
-        my ($producer_id, $epoch) = $self->identity;
-        $self->{outbox}->log(producer => info => "producer id $producer_id, epoch $epoch");
-    }
     $self->_divert;
-    $self->{accumulator}->set_identity($self->identity);
+    $self->_use_identity;
     $self->send_ready;
     return $self->{tells}->('identified');
+}
+
+sub _use_identity {
+    my ($self) = @_;
+    my ($producer_id, $epoch) = $self->identity;
+    $self->{outbox}->log(producer => info => "producer id $producer_id, epoch $epoch") if $self->{outbox}->logs('producer');
+    return $self->{accumulator}->set_identity($producer_id, $epoch);
 }
 
 sub _identity_failed {
@@ -648,10 +662,10 @@ For native code: where messages lie, and what it tells.
 What the cluster knows now; whether a connection to the broker is needed; whatever can leave does, and
 nothing lingers any more.
 
-=head2 has_identity, is_ready, identity, needs_identity, renew, fail($text)
+=head2 has_identity, is_ready, identity, needs_identity, renew, adopt($producer_id, $epoch), fail($text)
 
 The producer id and epoch: whether there are any, and will be in a moment; which; whether others are
-needed; asks for others; there will never be any again.
+needed; asks for others, or was given them; there will never be any again.
 
 =head2 waits_for_leaders
 
@@ -661,7 +675,7 @@ Leaders that messages wait for, as L<EV::Kafka::Waits> has it.
 
 What the transaction has to say.
 
-=head2 begin_transaction, keep_for_next, abort_transaction, end_transaction, leave_transaction, unregistered, registered($topic, $partition), in_transaction, fail_unsent($text)
+=head2 begin_transaction, keep_for_next, abort_transaction, end_transaction, leave_transaction, transaction_version($version), unregistered, registered($topic, $partition), in_transaction, fail_unsent($text)
 
 Its messages.
 

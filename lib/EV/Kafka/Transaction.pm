@@ -29,7 +29,7 @@ use EV::Kafka::Transaction::Requests;
 #   given_up   a partition that it has records of was taken away by the group
 #   generation of the group when the first message was produced
 #   requests   what is asked for it
-# on_change is called when the producer's rules may be others, on_over at the end, and
+# version_of->() says which version of transactions it is to be, on_change is called when the producer's rules may be others, on_over at the end, and
 # on_failure with the error after which nothing can go on.
 
 # Seconds that abort_transaction waits for batches that are under way. One that is
@@ -39,11 +39,15 @@ use constant ABORT_PATIENCE => 1;
 
 use constant INVALID_TXN_STATE => 48;
 
+# As the answer to an abort it leaves nothing to do.
+use constant TRANSACTION_ABORTABLE => 120;
+
 # What leaves the producer alive: TOPIC_ and GROUP_AUTHORIZATION_FAILED,
 # ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID, REBALANCE_IN_PROGRESS,
 # FENCED_INSTANCE_ID, OFFSET_METADATA_TOO_LARGE, INVALID_COMMIT_OFFSET_SIZE,
-# INVALID_PRODUCER_ID_MAPPING, UNKNOWN_PRODUCER_ID, TRANSACTION_ABORTABLE.
-my %ABORTABLE = map { $_ => 1 } 12, 22, 25, 27, 28, 29, 30, 49, 59, 82, 120;
+# INVALID_PRODUCER_ID_MAPPING, UNKNOWN_PRODUCER_ID, GROUP_ID_NOT_FOUND,
+# STALE_MEMBER_EPOCH, TRANSACTION_ABORTABLE.
+my %ABORTABLE = map { $_ => 1 } 12, 22, 25, 27, 28, 29, 30, 49, 59, 69, 82, 113, 120;
 
 # After these a new epoch mends what is broken: INVALID_PRODUCER_ID_MAPPING and UNKNOWN_PRODUCER_ID.
 my %NEEDS_EPOCH = map { $_ => 1 } 49, 59;
@@ -57,7 +61,7 @@ my @BELOW = qw(loop outbox options producer consumer group coordinators);
 sub new {
     my ($class, %about) = @_;
     my $self = bless {
-        (map { $_ => $about{$_} } @BELOW, qw(number on_change on_over on_failure)),
+        (map { $_ => $about{$_} } @BELOW, qw(number version_of on_change on_over on_failure)),
         state => 'open', offsets => {}, sent => 0, positions => {},
     }, $class;
     weaken(my $weak = $self);
@@ -89,12 +93,12 @@ sub _log {
 # --- the program's --------------------------------------------------------------------
 
 sub begin {
-    my ($self) = @_;
+    my ($self, $needs_epoch) = @_;
     my $producer = $self->{producer};
     $self->_log('begins');
     $self->note_positions;
     # Later the transaction would have to be aborted first.
-    $producer->renew if $producer->needs_identity;
+    $producer->renew if $needs_epoch || $producer->needs_identity;
     # With what was produced while the last one was committed.
     $producer->begin_transaction;
     $self->{consumer}->release('transaction');
@@ -118,7 +122,7 @@ sub send_offsets {
     my $refusal = $self->_refusal;
     return $self->_offsets_sent($id, undef, $refusal) if defined $refusal;
     return $self->_offsets_sent($id, { topics => [], throttle_time_ms => 0 }) unless @positions;
-    return $self->_send_offsets;
+    return $self->_add;
 }
 
 sub commit {
@@ -365,8 +369,10 @@ sub _end {
     $self->{ending} = 1;
     $self->_changed;
     return $self->{requests}->end_transaction($committed, sub {
-        my ($error) = @_;
+        my ($error, $result) = @_;
         return $self->_end_refused($committed, $error) if $error && !$self->_is_ended_by($committed, $error);
+        # With another identity everything that is late is kept out.
+        delete $self->{new_epoch} if !$error && $self->_is_implicit && $self->{producer}->adopt(@$result{qw(producer_id producer_epoch)});
         return $committed ? $self->_ended : $self->_aborted;
     });
 }
@@ -381,7 +387,8 @@ sub _is_ended_by {
 
 sub _end_refused {
     my ($self, $committed, $error) = @_;
-    return $self->{on_failure}->($error) unless _is_abortable($error);
+    my $is_abort_refused = !$committed && ($error->code // 0) == TRANSACTION_ABORTABLE;
+    return $self->{on_failure}->($error) if $is_abort_refused || !_is_abortable($error);
     $self->{new_epoch} = 1;
     if ($error->retriable) {
         return $committed ? $self->_in_doubt($error) : $self->_not_aborted($error);
@@ -479,39 +486,61 @@ sub _go_back {
 
 sub _add {
     my ($self) = @_;
+    return unless $self->{producer}->is_ready;
     $self->_register_new;
     return $self->_send_offsets;
 }
 
-# The coordinator hears of a partition before the first batch leaves for it.
+# Decided when the identity is there, and before the coordinator hears of anything.
+sub _is_implicit {
+    my ($self) = @_;
+    my $requests = $self->{requests};
+    return $requests->version > 1 if defined $requests->version;
+    $self->{producer}->transaction_version($requests->is_of($self->{version_of}->()));
+    return $self->_is_implicit;
+}
+
+# The coordinator hears of a partition before the first batch leaves for it, or by that.
 sub _register_new {
     my ($self) = @_;
-    my $producer = $self->{producer};
-    return if $self->{adding} || defined $self->_refusal || !$producer->is_ready;
+    my ($producer, $requests) = @$self{qw(producer requests)};
+    return if $self->{adding} || defined $self->_refusal;
     my @new = $producer->unregistered or return;
     $self->_watch_generation;
     return if defined $self->{error};
+    if ($self->_is_implicit) {
+        $requests->writes;
+        $self->_changed;
+        return $self->_registered(@new);
+    }
     $self->{adding} = 1;
-    $self->{requests}->add_partitions(\@new, sub {
+    $requests->add_partitions(\@new, sub {
         my ($error) = @_;
         delete $self->{adding};
         return $self->_refused($error) if $error;
-        if ($self->{state} ne 'aborting') {
-            $producer->registered(@$_) for @new;
-            $producer->send_ready;
-        }
+        $self->_registered(@new) if $self->{state} ne 'aborting';
         return $self->advance;
     });
     return $self->_changed;
 }
 
-# First the coordinator of the transaction, then that of the group.
+sub _registered {
+    my ($self, @partitions) = @_;
+    my $producer = $self->{producer};
+    $producer->registered(@$_) for @partitions;
+    return $producer->send_ready;
+}
+
+# First the coordinator of the transaction, where it has to be told, then that of the group.
 sub _send_offsets {
     my ($self) = @_;
-    return unless $self->{producer}->is_ready;
     my $offsets = $self->{offsets};
     for my $id (grep { !$offsets->{$_}{under_way}++ } keys %$offsets) {
         my $sent = $offsets->{$id};
+        if ($self->_is_implicit) {
+            $self->_commit_offsets($id, $sent);
+            next;
+        }
         $self->{requests}->add_offsets($sent->{group_id}, sub {
             my ($error) = @_;
             return $error ? $self->_refused($error) : $self->_commit_offsets($id, $sent);
@@ -559,13 +588,13 @@ L<EV::Kafka::Transaction::Requests>.
 
 =head1 METHODS
 
-=head2 new(number => $number, on_change => $code, on_over => $code, on_failure => $code, loop => $loop, ...)
+=head2 new(number => $number, version_of => $code, on_change => $code, on_over => $code, on_failure => $code, loop => $loop, ...)
 
 On the owners that L<EV::Kafka::Transactions> stands on.
 
-=head2 begin, send_offsets($group_id, $cb), commit($cb), abort($cb), close($error)
+=head2 begin($needs_epoch), send_offsets($group_id, $cb), commit($cb), abort($cb), close($error)
 
-The program's, and the client's end.
+The program's, and the client's end. Whether the producer takes its next epoch first.
 
 =head2 number, state, is_renewing, rules, reason, was_committed
 

@@ -16,6 +16,16 @@ use EV::Kafka::Transaction::Run;
 #   fatal    why there will never be another one
 #   number   of the last one
 #   rules    what the producer was told last
+#   told     the identity of a producer of which the coordinator was told what becomes part of its transactions
+#            (before KIP-890)
+
+# The feature of which the brokers have agreed on a level, and that from which on a transaction has an epoch of its own
+# (KIP-890). It counts for the transactions that begin after it was heard of.
+use constant { FEATURE => 'transaction.version', IMPLICIT_SINCE => 2 };
+
+# The first versions of Produce, EndTxn and TxnOffsetCommit that belong to it. A gateway may tell what its brokers have
+# agreed on, and speak less than they do.
+my %IMPLICIT_FROM = (0 => 12, 26 => 5, 28 => 5);
 
 # When no transaction is open.
 my %NO_RULES = (refusal => undef, transaction => undef, joined => 0, must_end => 0);
@@ -48,12 +58,14 @@ sub begin {
     $self->{open} = EV::Kafka::Transaction->new(
         %{ $self->{below} },
         number     => ++$self->{number},
+        version_of => sub { $weak ? $weak->_version : 1 },
         on_change  => sub { $weak->_changed if $weak },
         on_over    => sub { $weak->_over if $weak },
         on_failure => sub { $weak->_fail($_[0]) if $weak },
     );
     $self->_changed;
-    return $self->{open}->begin;
+    # What was told of must not be taken for a part of a transaction that is not: a new epoch parts them.
+    return $self->{open}->begin($self->_is_told && $self->_is_implicit);
 }
 
 sub send_offsets {
@@ -116,10 +128,10 @@ sub abandon { my ($self) = @_; delete @$self{qw(open run)}; return }
 
 # A batch was not delivered, or a message never became part of one: of the transaction with
 # that number, or of the one that is open. What that comes to is abort, new epoch (after it) or
-# fenced, when another producer has taken the transactional id over.
+# fatal, when there is no other one after it.
 sub transaction_failed {
     my ($self, $harm, $error, $number) = @_;
-    return $self->_fail($error) if $harm eq 'fenced';
+    return $self->_fail($error) if $harm eq 'fatal';
     my $open = $self->{open} or return;
     return if defined $number && $number != $open->number;
     return $harm eq 'new epoch' ? $open->broken_sequence($error) : $open->broken($error);
@@ -149,6 +161,27 @@ sub gives_up   { my ($self, @positions) = @_; return $self->{open} ? $self->{ope
 sub takes_over { my ($self, $key) = @_; return $self->{open} ? $self->{open}->takes_over($key) : undef }
 
 # --- what the open transaction tells --------------------------------------------------
+
+sub _is_implicit {
+    my ($self) = @_;
+    my $cluster = $self->{below}{cluster};
+    return 0 if ($cluster->feature(FEATURE) // 0) < IMPLICIT_SINCE;
+    my $conn     = $cluster->control_conn;
+    my $versions = $conn && $conn->api_versions || {};
+    return !grep { ($versions->{$_} // $IMPLICIT_FROM{$_}) < $IMPLICIT_FROM{$_} } keys %IMPLICIT_FROM;
+}
+
+# That of the open transaction, which asks once, when it has an identity.
+sub _version {
+    my ($self) = @_;
+    return 2 if !$self->_is_told && $self->_is_implicit;
+    $self->{told} = $self->_identity;
+    return 1;
+}
+
+sub _is_told { my ($self) = @_; return ($self->{told} // '') eq $self->_identity }
+
+sub _identity { my ($self) = @_; return join ' ', $self->{below}{producer}->identity }
 
 # What the producer does with messages meanwhile.
 sub _changed {
@@ -220,7 +253,7 @@ that is open, an L<EV::Kafka::Transaction>, and the error after which there is n
 
 =head1 METHODS
 
-=head2 new(loop => $loop, outbox => $outbox, options => $cfg, coordinators => $coordinators, producer => $producer, consumer => $consumer, group => $group)
+=head2 new(loop => $loop, outbox => $outbox, options => $cfg, cluster => $cluster, coordinators => $coordinators, producer => $producer, consumer => $consumer, group => $group)
 
 Without any transaction.
 

@@ -10,7 +10,7 @@ pub(crate) const GROUP_VERSION: &[u8] = b"group.version";
 const OFFERED: [(&[u8], i16, i16); 3] = [
     (GROUP_VERSION, 1, 1),
     (b"share.version", 1, 0),
-    (b"transaction.version", 2, 0),
+    (b"transaction.version", 2, 2),
 ];
 
 /// What the cluster has agreed on.

@@ -148,15 +148,17 @@ impl PartitionLog {
     }
 
     /// Appends a batch that came by Produce, unless it is here already or not the producer's next: its error.
+    /// `must_begin`: not even a producer that is not known here may begin with another sequence than the first (KIP-890).
     pub fn append_produced(
         &mut self,
         batch: CheckedBatch,
         leader_epoch: i32,
+        must_begin: bool,
     ) -> Result<Appended, i16> {
         let Some(stamp) = batch.stamp else {
             return Ok(self.append(batch, leader_epoch));
         };
-        if let Some(base_offset) = self.producers.admit(&stamp)? {
+        if let Some(base_offset) = self.producers.admit(&stamp, must_begin)? {
             return Ok(Appended {
                 base_offset,
                 log_start_offset: self.start_offset,

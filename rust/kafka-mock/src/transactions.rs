@@ -1,4 +1,4 @@
-//! Transactions (KIP-98) as their coordinator sees them: who may write, to what, and how it ends.
+//! Transactions (KIP-98, KIP-890) as their coordinator sees them: who may write, to what, and how it ends.
 
 use bytes::Bytes;
 use kafka_wire::ErrorCode;
@@ -13,6 +13,28 @@ pub(crate) const NO_EPOCH: i16 = -1;
 
 /// Producer id and epoch.
 pub(crate) type Identity = (i64, i16);
+
+/// How a request speaks of transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// The coordinator is told what becomes part of one, and an epoch serves many of them. Whether the version of the
+    /// request knows TRANSACTION_ABORTABLE.
+    Told { tells_abortable: bool },
+    /// What is written becomes part of one, and each end brings another epoch (KIP-890).
+    Implicit,
+}
+
+impl Protocol {
+    /// That of a request, of which these versions are the first with TRANSACTION_ABORTABLE, and with the rest of KIP-890.
+    pub fn of_request(version: i16, tells_abortable: i16, implicit: i16) -> Self {
+        match version >= implicit {
+            true => Self::Implicit,
+            false => Self::Told {
+                tells_abortable: version >= tells_abortable,
+            },
+        }
+    }
+}
 
 /// Where a transactional id stands. A cluster writes markers at once, so that nothing is ever
 /// seen while preparing to end.
@@ -112,6 +134,29 @@ impl Transaction {
         }
         // The last case, the epoch before this one, is the same request come again.
         Ok((self.producer_id, self.producer_epoch))
+    }
+
+    /// Whether somebody names the identity that the end of its last transaction took from it (KIP-890): the answer was
+    /// lost, and the request has come again.
+    pub(crate) fn is_before_end(&self, (id, epoch): Identity) -> bool {
+        let is_same_id = id == self.producer_id && epoch == self.producer_epoch - 1;
+        let is_other_id = Some(id) == self.previous_producer_id
+            && epoch == LAST_EPOCH
+            && self.producer_epoch == 0;
+        is_same_id || is_other_id
+    }
+
+    /// The identity of the markers that end this transaction, and the one with which its producer goes on (KIP-890).
+    pub(crate) fn end_epoch(&mut self, new_id: impl FnOnce() -> i64) -> Identity {
+        let marker = (self.producer_id, self.producer_epoch.saturating_add(1));
+        self.last_epoch = self.producer_epoch;
+        if self.producer_epoch >= LAST_EPOCH {
+            self.previous_producer_id = Some(self.producer_id);
+            (self.producer_id, self.producer_epoch) = (new_id(), 0);
+        } else {
+            self.producer_epoch = marker.1;
+        }
+        marker
     }
 
     pub(crate) fn check(&self, (id, epoch): Identity) -> Result<(), i16> {

@@ -113,6 +113,7 @@ fn is_never_appended(error_code: i16) -> bool {
                 | ErrorCode::TopicAuthorizationFailed
                 | ErrorCode::OutOfOrderSequenceNumber
                 | ErrorCode::InvalidProducerEpoch
+                | ErrorCode::ConcurrentTransactions
                 | ErrorCode::UnknownProducerId
                 | ErrorCode::InvalidRecord
         )
@@ -215,8 +216,9 @@ pub enum Harm {
     /// It has to be aborted, and the producer takes another epoch after that: the broker and this producer do not agree on
     /// the sequence numbers, or a batch of it may still come to be written (KIP-360).
     NewEpoch,
-    /// Another producer has taken the transactional id over (KIP-98).
-    Fenced,
+    /// There is no other one after it: another producer has taken the transactional id over (KIP-98), or this one may not
+    /// use it.
+    Fatal,
 }
 
 impl Harm {
@@ -224,9 +226,12 @@ impl Harm {
     pub fn of(error_code: Option<i16>) -> Harm {
         let code = error_code.unwrap_or(ErrorCode::UnknownServerError.code());
         match ErrorCode::from_code(code) {
-            Some(ErrorCode::ProducerFenced) => Harm::Fenced,
+            Some(ErrorCode::ProducerFenced | ErrorCode::TransactionalIdAuthorizationFailed) => {
+                Harm::Fatal
+            }
             Some(
                 ErrorCode::OutOfOrderSequenceNumber
+                | ErrorCode::InvalidProducerIdMapping
                 | ErrorCode::InvalidProducerEpoch
                 | ErrorCode::UnknownProducerId
                 | ErrorCode::UnknownServerError,
@@ -266,7 +271,7 @@ impl Failed<'_> {
         };
         match may_help && self.has_tries(policy) {
             true => Outcome::Retry {
-                refresh: self.is_retriable(),
+                refresh: self.is_retriable() && !self.precedes_end(),
             },
             false => Outcome::Fail {
                 text: self.text(),
@@ -309,6 +314,11 @@ impl Failed<'_> {
             && self.membership == Membership::Plain
             && self.cause.is(&[ErrorCode::InvalidTxnState]);
         self.is_retriable() || precedes_marker || policy.idempotent && self.follows_another()
+    }
+
+    /// The end of the transaction before this one is still being written (KIP-890): that is not the leader's matter.
+    fn precedes_end(&self) -> bool {
+        self.cause.is(&[ErrorCode::ConcurrentTransactions])
     }
 
     fn is_retriable(&self) -> bool {

@@ -331,7 +331,7 @@ fn a_producer_that_was_replaced_cannot_go_on() {
         membership: Membership::Open,
         ..refused(ErrorCode::ProducerFenced)
     };
-    let hears = Hearer::Transaction(Harm::Fenced);
+    let hears = Hearer::Transaction(Harm::Fatal);
     assert_eq!(hearer(&batch, &TRANSACTIONAL), hears);
     assert_eq!(
         hearer(&refused(ErrorCode::ProducerFenced), &TRANSACTIONAL),
@@ -351,7 +351,7 @@ fn other_failures_in_a_transaction_only_end_it() {
 
 #[test]
 fn harm_grows_from_an_abort_to_the_end_of_the_producer() {
-    assert!(Harm::Abort < Harm::NewEpoch && Harm::NewEpoch < Harm::Fenced);
+    assert!(Harm::Abort < Harm::NewEpoch && Harm::NewEpoch < Harm::Fatal);
     assert_eq!(Harm::of(None), Harm::NewEpoch);
     assert_eq!(Harm::of(Some(-1)), Harm::NewEpoch);
 }

@@ -108,11 +108,11 @@ apis! {
     /// Adds a group's offsets to a transaction.
     AddOffsetsToTxn = 25, speaks 0..=4, fallback 0, flexible 3;
     /// Commits or aborts a transaction. 5 hands out a new epoch (KIP-890).
-    EndTxn = 26, speaks 0..=4, fallback 0, flexible 3;
+    EndTxn = 26, speaks 0..=5, fallback 0, flexible 3;
     /// Ends transactions in partitions (KIP-664).
     WriteTxnMarkers = 27, speaks 0..=2, fallback 0, flexible 1;
-    /// Stores a group's positions as part of a transaction. 5 belongs to transactions version 2 (KIP-890).
-    TxnOffsetCommit = 28, speaks 0..=4, fallback 0, flexible 3;
+    /// Stores a group's positions as part of a transaction. 5 belongs to transactions version 2 (KIP-890), 6 names topics by id.
+    TxnOffsetCommit = 28, speaks 0..=5, fallback 0, flexible 3;
     /// Reads access rules (KIP-140).
     DescribeAcls = 29, speaks 0..=3, fallback 0, flexible 2;
     /// Adds access rules (KIP-140).

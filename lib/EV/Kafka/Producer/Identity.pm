@@ -51,6 +51,14 @@ sub renew {
     return defined $self->{options}{transactional_id} ? $self->_ask_coordinator : $self->_ask_any_broker;
 }
 
+# The coordinator has given another one with the end of a transaction (KIP-890), if it has. Whether it has.
+sub adopt {
+    my ($self, @identity) = @_;
+    return 0 if grep { !defined || $_ < 0 } @identity[0, 1];
+    @{ $self->{options} }{qw(producer_id producer_epoch)} = @identity;
+    return 1;
+}
+
 # Without an id nothing can be sent. The next call of renew asks again.
 sub fail {
     my ($self, $error) = @_;
@@ -178,9 +186,9 @@ L<EV::Kafka::Error> and whether there was an id before.
 
 Whether batches may leave under it; whether it will stay for a while; why there is none.
 
-=head2 renew, fail($error), end($error), abandon
+=head2 renew, adopt($producer_id, $epoch), fail($error), end($error), abandon
 
-Asks for the next one; there is none for now, or for good; a forked child has none.
+Asks for the next one; has been given it; there is none for now, or for good; a forked child has none.
 
 =head1 SEE ALSO
 

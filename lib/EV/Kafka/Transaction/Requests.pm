@@ -11,8 +11,10 @@ use EV::Kafka::Partitions;
 use EV::Kafka::Request;
 
 # What is asked for one transaction, and what its coordinator may know of it by now. State:
+#   version    of transactions: 1, where the coordinator is told what is to be added, or 2, where what is
+#              written is added by that (KIP-890); undef as long as that is not decided
 #   begun      when the coordinator may have begun it
-#   asked      something is to be added
+#   asked      something is to be added, or written
 #   added      the coordinator knows of it; ends by EndTxn
 #   may_have   requests to add something that it may have obeyed
 #   on_wire    requests that it has not answered
@@ -49,9 +51,21 @@ sub new {
 }
 
 sub on_wire        { $_[0]{on_wire} }
+sub version        { $_[0]{version} }
 sub have_added     { $_[0]{added} ? 1 : 0 }
 sub may_have_added { $_[0]{may_have} ? 1 : 0 }
 sub may_have_begun { $_[0]{asked} ? 1 : 0 }
+
+# What it is stays so until it is over.
+sub is_of { my ($self, $version) = @_; return $self->{version} = $version }
+
+# Something is written that becomes part of it by that: from here on it ends by EndTxn.
+sub writes {
+    my ($self) = @_;
+    @$self{qw(asked added may_have)} = (1, 1, 1);
+    $self->{begun} //= $self->{loop}->now;
+    return;
+}
 
 # The transaction is being aborted.
 sub stop_adding { my ($self) = @_; $self->{is_stopped} = 1; return }
@@ -82,6 +96,8 @@ sub add_offsets {
 sub commit_offsets {
     my ($self, $group_id, $member, $topics, $done) = @_;
     my ($generation, $member_id, $instance_id) = @$member;
+    my $version = $self->{version};
+    $self->writes if $version > 1;
     return $self->_ask(group => $group_id,
         name     => 'TxnOffsetCommit',
         patience => $self->patience_left,
@@ -89,22 +105,25 @@ sub commit_offsets {
         send     => sub {
             my ($conn, $answered) = @_;
             my ($id, @producer) = $self->_identity;
-            $conn->txn_offset_commit($id, $group_id, @producer, $generation, $member_id, $topics, $answered, $instance_id);
+            $conn->txn_offset_commit($id, $group_id, @producer, $generation, $member_id, $topics, $answered, $instance_id, $version);
         },
         done => sub { my ($result, $error) = @_; return $done->($error, $result) },
     );
 }
 
+# $done->(undef, $result), where $result has the identity to go on with if the version gives one. What was
+# sent before is sent unchanged: the coordinator knows it again.
 sub end_transaction {
     my ($self, $committed, $done) = @_;
+    my $version = $self->{version};
     return $self->_ask(txn => $self->{options}{transactional_id},
         name     => 'EndTxn',
         patience => $self->patience,
         send     => sub {
             my ($conn, $answered) = @_;
-            $conn->end_txn($self->_identity, $committed, $answered);
+            $conn->end_txn($self->_identity, $committed, $answered, $version);
         },
-        done => sub { my (undef, $error) = @_; return $done->($error) },
+        done => sub { my ($result, $error) = @_; return $done->($error, $result) },
     );
 }
 
@@ -220,13 +239,21 @@ know of the transaction by then.
 
 On the owners that the transaction stands on, which is not kept alive.
 
-=head2 add_partitions(\@partitions, $done), add_offsets($group_id, $done), end_transaction($committed, $done)
+=head2 version, is_of($version)
+
+The version of transactions that they are of, and that this is decided.
+
+=head2 add_partitions(\@partitions, $done), add_offsets($group_id, $done)
 
 Call C<< $done->($error) >>, an L<EV::Kafka::Error> or undef, unless nobody waits any more.
 
-=head2 commit_offsets($group_id, \@member, \@topics, $done)
+=head2 writes
 
-Calls C<< $done->($error, $result) >>.
+Something is written, which becomes part of a transaction of version 2 by that.
+
+=head2 commit_offsets($group_id, \@member, \@topics, $done), end_transaction($committed, $done)
+
+Call C<< $done->($error, $result) >>.
 
 =head2 on_wire, have_added, may_have_added, may_have_begun, have_ended
 

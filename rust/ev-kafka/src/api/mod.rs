@@ -31,6 +31,7 @@ pub mod result;
 mod rows;
 pub mod shapes;
 mod sync_group;
+pub mod transaction_version;
 mod txn_offset_commit;
 
 use perl_xs::Perl;

@@ -18,6 +18,7 @@ use self::single::completion;
 use super::request::{check_connected, encode_at, send_encoded, server_wait, Encoded, TopicName};
 use super::result::{Read, Shaped};
 use super::shapes::{list, partition_outcome, store_message, topics};
+use super::transaction_version::TransactionVersion;
 use crate::arguments::{options_and_callback, Arguments, Options};
 use crate::conn::{call_back, ConnHandle};
 use crate::wall::now_ms;
@@ -87,6 +88,9 @@ fn send_records(
     let perl = frame.perl();
     let acks = options.int("acks", DEFAULT_ACKS)?;
     let transactional_id = options.string("transactional_id")?;
+    let of = TransactionVersion::of_number(options.int("transaction_version", 1)?)
+        .map_err(|why| options.error(why))?;
+    let part_of = transactional_id.as_ref().map(|_| of);
     let seal = records::seal_options(options, transactional_id.is_some())?;
     let batch = records::encode(records, seal).map_err(|error| options.error(error))?;
     let terms = Terms {
@@ -96,7 +100,7 @@ fn send_records(
     };
     let handle = frame.object::<ConnHandle>()?;
     // A program knows topics by their names.
-    let version = request::version(&handle, terms.transactional_id.is_some(), false);
+    let version = request::version(&handle, part_of, false);
     if version
         .as_ref()
         .is_ok_and(|&version| !carries(version, seal.compression.codec()))

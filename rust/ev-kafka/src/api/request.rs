@@ -216,6 +216,12 @@ pub fn encode_at<R: Request>(
     encoded(&request(version), version)
 }
 
+/// The same at a version that is not above `most`.
+pub fn encode_up_to<R: Request>(handle: &ConnHandle, most: i16, request: &R) -> Encoded {
+    let version = handle.version_up_to(R::API, most);
+    encoded(request, version.map_err(|error| error.to_string())?)
+}
+
 fn encoded<R: Request>(request: &R, version: i16) -> Encoded {
     let mut body = Writer::new();
     request

@@ -10,9 +10,10 @@ use kafka_wire::ApiKey;
 use perl_xs::{Croak, Frame, Hv, Perl, XsubDef};
 
 use super::offset_commit::NO_GENERATION;
-use super::request::{check_connected, send, version_or_lowest};
+use super::request::{check_connected, completion, encode_up_to, send_encoded, version_or_lowest};
 use super::result::{Read, Shaped};
 use super::shapes::partition_outcomes;
+use super::transaction_version::TransactionVersion;
 use crate::arguments::{Arguments, TopicArgument};
 use crate::conn::ConnHandle;
 
@@ -25,7 +26,7 @@ pub static XSUBS: &[XsubDef] = &[XsubDef {
 }];
 
 /// `txn_offset_commit($txn_id, $group_id, $producer_id, $epoch, $generation, $member_id, \@offsets,
-/// $cb, [$group_instance_id])`
+/// $cb, [$group_instance_id, $transaction_version])`
 fn txn_offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     check_connected(frame)?;
     let args = Arguments::new(frame, "txn_offset_commit");
@@ -45,6 +46,8 @@ fn txn_offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let member_id = args.string(6, "member_id")?;
     let group_instance_id = args.nullable_string(9, "group_instance_id")?;
     let callback = args.callback(8)?;
+    let of = TransactionVersion::of_number(args.int(10, "transaction_version", 1)?)
+        .map_err(|why| args.error(why))?;
     let handle = frame.object::<ConnHandle>()?;
     // Older brokers do not look whether the member may still commit: there is nothing to tell them.
     if version_or_lowest(&handle, ApiKey::TxnOffsetCommit) >= MEMBER_FROM {
@@ -52,7 +55,16 @@ fn txn_offset_commit(frame: &mut Frame<'_>) -> Result<(), Croak> {
         request.member_id = member_id;
         request.group_instance_id = group_instance_id;
     }
-    send(frame, &request, Duration::ZERO, callback)
+    let encoded = encode_up_to(&handle, of.most(ApiKey::TxnOffsetCommit), &request);
+    let completion = completion::<TxnOffsetCommitRequest>(callback);
+    send_encoded(
+        frame.perl(),
+        &handle,
+        ApiKey::TxnOffsetCommit,
+        encoded,
+        Duration::ZERO,
+        completion,
+    )
 }
 
 fn commit_topic(

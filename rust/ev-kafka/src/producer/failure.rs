@@ -93,7 +93,7 @@ impl Producer {
                 hearer,
             } => {
                 let problem = Problem {
-                    is_fatal: hearer == Hearer::Transaction(Harm::Fenced),
+                    is_fatal: hearer == Hearer::Transaction(Harm::Fatal),
                     broker: Some(node.to_string()),
                     operation: Some(OPERATION.to_owned()),
                     topic: Some(accumulator.topic_name(place.topic).to_vec()),
@@ -194,7 +194,7 @@ impl News {
     /// The error is that of the first batch, unless another one ends the producer.
     fn worse(&mut self, harm: Harm, problem: &Problem) -> (Harm, Problem) {
         match self.harm.take() {
-            Some((before, first)) if before == Harm::Fenced || harm != Harm::Fenced => {
+            Some((before, first)) if before == Harm::Fatal || harm != Harm::Fatal => {
                 (before.max(harm), first)
             }
             _ => (harm, problem.clone()),
@@ -240,7 +240,7 @@ pub(super) fn name(harm: Harm) -> &'static str {
     match harm {
         Harm::Abort => "abort",
         Harm::NewEpoch => "new epoch",
-        Harm::Fenced => "fenced",
+        Harm::Fatal => "fatal",
     }
 }
 

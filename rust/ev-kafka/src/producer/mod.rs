@@ -33,6 +33,7 @@ use linger::Linger;
 pub use natives::register;
 use options::Options;
 
+use crate::api::transaction_version::TransactionVersion;
 use crate::ev::Loop;
 use crate::home::Home;
 use crate::problem::Problem;
@@ -52,6 +53,8 @@ struct Config {
     max_request_size: usize,
     /// Brokers look at it for transactional batches only.
     transactional_id: Option<Bytes>,
+    /// The version of the transaction that is open.
+    transactions: Cell<TransactionVersion>,
     /// Errors are objects for the program.
     tells_objects: bool,
 }

@@ -190,7 +190,10 @@ fn encode(
     acks: i16,
 ) -> Encoded {
     let has_ids = batches.iter().all(|batch| batch.topic_id != NO_TOPIC_ID);
-    let version = request::version(conn, producer.config.transactional_id.is_some(), has_ids);
+    let config = &producer.config;
+    let part_of = config.transactional_id.as_ref();
+    let part_of = part_of.map(|_| config.transactions.get());
+    let version = request::version(conn, part_of, has_ids);
     let accumulator = producer.accumulator.borrow();
     let lacks_codec = |&version: &i16| !carries(version, accumulator.codec());
     if let Some(version) = version.as_ref().ok().copied().filter(lacks_codec) {

@@ -5,6 +5,8 @@ use perl_xs::{Croak, Frame, XsubDef};
 
 use super::xsubs::places;
 use super::Producer;
+use crate::api::transaction_version::TransactionVersion;
+use crate::arguments::Arguments;
 use crate::problem::Problem;
 
 pub(super) static XSUBS: &[XsubDef] = &[
@@ -27,6 +29,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Accumulator::end_transaction",
         body: end,
+    },
+    XsubDef {
+        name: "EV::Kafka::Accumulator::transaction_version",
+        body: version,
     },
     XsubDef {
         name: "EV::Kafka::Accumulator::unregistered",
@@ -82,6 +88,15 @@ fn abort(frame: &mut Frame<'_>) -> Result<(), Croak> {
 fn end(frame: &mut Frame<'_>) -> Result<(), Croak> {
     let producer = frame.object::<Producer>()?;
     producer.accumulator.borrow_mut().end_transaction();
+    Ok(())
+}
+
+/// `transaction_version($number)`: what leaves is part of a transaction of this version.
+fn version(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let number = Arguments::new(frame, "transaction_version").int(1, "number", 1)?;
+    let producer = frame.object::<Producer>()?;
+    let version = TransactionVersion::of_number(number)?;
+    producer.config.transactions.set(version);
     Ok(())
 }
 

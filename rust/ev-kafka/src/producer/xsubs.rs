@@ -138,6 +138,7 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
         max_request_size: usize::try_from(int("max_request_size", i64::from(i32::MAX))?)
             .unwrap_or(0),
         transactional_id: conf.get_bytes(perl, "transactional_id")?.map(Bytes::from),
+        transactions: Cell::default(),
         tells_objects: conf.get_bytes(perl, "errors")?.as_deref() == Some(b"object"),
     };
     let seconds = match conf.get(perl, "delivery_timeout")? {

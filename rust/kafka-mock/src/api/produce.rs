@@ -6,6 +6,7 @@ use crate::fault::Target;
 use crate::log::{self, Appended, Stamp};
 use crate::state::State;
 use crate::topic::Partition;
+use crate::transactions::Protocol;
 use bytes::Bytes;
 use kafka_wire::error;
 use kafka_wire::messages::produce::{
@@ -23,6 +24,8 @@ const NAMES_LEADER: i16 = 10;
 const NAMES_BY_ID: i16 = ApiKey::Produce.names_topics_up_to() + 1;
 /// From here on a client is told that it can abort and go on (KIP-890).
 const TELLS_ABORTABLE: i16 = 11;
+/// From here on the partition becomes part of the transaction.
+const ADDS_PARTITION: i16 = 12;
 /// Values of `acks` that exist: all replicas, none, the leader.
 const KNOWN_ACKS: std::ops::RangeInclusive<i16> = -1..=1;
 
@@ -217,27 +220,32 @@ fn append(
     if batch.bytes.len() > max_message_bytes {
         return Err(ErrorCode::MessageTooLarge.code());
     }
+    let protocol = Protocol::of_request(call.version, TELLS_ABORTABLE, ADDS_PARTITION);
+    let mut must_begin = false;
     if let Some(stamp) = batch.stamp.filter(|stamp| stamp.transactional) {
-        check_transaction(state, call, sent, (topic, data.index), &stamp)?;
+        let place = (topic, data.index);
+        must_begin = begin_in_transaction(state, call, sent, place, (&stamp, protocol))?
+            && protocol == Protocol::Implicit;
     }
     let partition = state
         .partition_mut(topic, data.index)
         .map_err(|_| ErrorCode::UnknownTopicOrPartition.code())?;
     let appended = partition
         .log
-        .append_produced(batch, partition.leader_epoch)?;
+        .append_produced(batch, partition.leader_epoch, must_begin)?;
     state.changed = true;
     Ok(appended)
 }
 
-/// A partition to which a transaction has not written yet asks the coordinator whether it may (KIP-890).
-fn check_transaction(
-    state: &State,
+/// A partition to which a transaction has not written yet asks the coordinator whether it may, or to become part of it
+/// (KIP-890). Whether it was such a one.
+fn begin_in_transaction(
+    state: &mut State,
     call: &Call,
     sent: &Sent,
     (topic, index): (&Bytes, i32),
-    stamp: &Stamp,
-) -> Result<(), i16> {
+    (stamp, protocol): (&Stamp, Protocol),
+) -> Result<bool, i16> {
     let Some(id) = &sent.transactional_id else {
         return Err(ErrorCode::TransactionalIdAuthorizationFailed.code());
     };
@@ -247,11 +255,11 @@ fn check_transaction(
             .has_open_transaction(stamp.producer_id, stamp.epoch)
     });
     if is_open {
-        return Ok(());
+        return Ok(false);
     }
-    let tells_abortable = call.version >= TELLS_ABORTABLE;
     let identity = (stamp.producer_id, stamp.epoch);
-    state.verify_in_transaction(id, identity, tells_abortable, |transaction| {
-        transaction.partitions.contains(&(topic.clone(), index))
-    })
+    let partitions = BTreeSet::from([(topic.clone(), index)]);
+    let groups = BTreeSet::new();
+    state.write_in_transaction(id, identity, protocol, partitions, groups, call.now_ms)?;
+    Ok(true)
 }

@@ -5,6 +5,7 @@ use crate::access::{Need, Operation};
 use crate::coordinators::CoordinatorKey;
 use crate::fault::Target;
 use crate::state::State;
+use crate::transactions::{Identity, NO_EPOCH};
 use bytes::Bytes;
 use kafka_wire::messages::add_partitions_to_txn::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnRequest, AddPartitionsToTxnResponse,
@@ -18,6 +19,11 @@ use std::collections::BTreeSet;
 
 /// From here on PRODUCER_FENCED is an answer to these three.
 const TELLS_FENCED: i16 = 2;
+
+/// From here on EndTxn hands out the identity of the next transaction (KIP-890).
+const GIVES_IDENTITY: i16 = 5;
+/// What stands for none.
+const NO_IDENTITY: Identity = (-1, NO_EPOCH);
 
 /// An error in the words that a version knows: fenced producers were first told of an invalid epoch.
 pub(super) fn told(code: i16, version: i16, tells_fenced: i16) -> i16 {
@@ -160,12 +166,19 @@ impl Serve for EndTxnRequest {
             let id = &self.transactional_id;
             state.check_coordinator(CoordinatorKey::Transaction, id, call.broker)?;
             let identity = (self.producer_id, self.producer_epoch);
-            state.end_transaction(id, identity, self.committed)
+            match call.version >= GIVES_IDENTITY {
+                true => state.end_with_epoch(id, identity, self.committed),
+                false => state
+                    .end_transaction(id, identity, self.committed)
+                    .map(|()| NO_IDENTITY),
+            }
         });
+        let (producer_id, producer_epoch) = ended.unwrap_or(NO_IDENTITY);
         call.answer::<Self>(&EndTxnResponse {
             throttle_time_ms: call.faults.throttle_time_ms(),
-            error_code: told(code_of(ended), call.version, TELLS_FENCED),
-            ..Default::default()
+            error_code: told(code_of(ended.map(drop)), call.version, TELLS_FENCED),
+            producer_id,
+            producer_epoch,
         })
     }
 }

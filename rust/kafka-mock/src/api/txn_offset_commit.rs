@@ -6,14 +6,18 @@ use crate::access::{Need, Operation};
 use crate::fault::Target;
 use crate::groups::{Caller, CommittedOffset, TopicPartition};
 use crate::state::State;
+use crate::transactions::Protocol;
 use kafka_wire::messages::txn_offset_commit::{
     TxnOffsetCommitRequest, TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition,
     TxnOffsetCommitResponseTopic,
 };
 use kafka_wire::ErrorCode;
+use std::collections::BTreeSet;
 
 /// From here on a client is told that it can abort and go on (KIP-890).
 const TELLS_ABORTABLE: i16 = 4;
+/// From here on the group becomes part of the transaction.
+const ADDS_GROUP: i16 = 5;
 
 impl Serve for TxnOffsetCommitRequest {
     const TOPIC_OPERATION: Option<Operation> = Some(Operation::Read);
@@ -78,12 +82,13 @@ impl Serve for TxnOffsetCommitRequest {
 fn check(state: &mut State, call: &Call, asked: &TxnOffsetCommitRequest) -> Result<(), i16> {
     check_group(state, call, &asked.group_id)?;
     let identity = (asked.producer_id, asked.producer_epoch);
-    let tells_abortable = call.version >= TELLS_ABORTABLE;
-    state.verify_in_transaction(
+    state.write_in_transaction(
         &asked.transactional_id,
         identity,
-        tells_abortable,
-        |transaction| transaction.groups.contains(&asked.group_id),
+        Protocol::of_request(call.version, TELLS_ABORTABLE, ADDS_GROUP),
+        BTreeSet::new(),
+        BTreeSet::from([asked.group_id.clone()]),
+        call.now_ms,
     )?;
     let by = Caller {
         member_id: &asked.member_id,

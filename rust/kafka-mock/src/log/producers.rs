@@ -58,9 +58,14 @@ impl Producers {
     /// OUT_OF_ORDER_SEQUENCE_NUMBER like a gap (nothing sends DUPLICATE_SEQUENCE_NUMBER any more). A producer that
     /// the partition does not know may begin with any sequence, because retention makes partitions forget
     /// (UNKNOWN_PRODUCER_ID went with that, KIP-360). A new epoch of a known one begins with 0.
-    pub fn admit(&self, stamp: &Stamp) -> Result<Option<i64>, i16> {
+    /// `must_begin`: the transaction begins here under version 2 (KIP-890), and whoever has lost what came before it does
+    /// not find that out too late.
+    pub fn admit(&self, stamp: &Stamp, must_begin: bool) -> Result<Option<i64>, i16> {
         let Some(known) = self.by_id.get(&stamp.producer_id) else {
-            return Ok(None);
+            return match must_begin && stamp.base_sequence != 0 {
+                true => Err(ErrorCode::OutOfOrderSequenceNumber.code()),
+                false => Ok(None),
+            };
         };
         if stamp.epoch < known.epoch {
             return Err(ErrorCode::InvalidProducerEpoch.code());

@@ -1,7 +1,9 @@
 //! What a coordinator does with transactions.
 
 use super::State;
-use crate::transactions::{Identity, Transaction, TransactionState, MAX_TIMEOUT_MS, NO_EPOCH};
+use crate::transactions::{
+    Identity, Protocol, Transaction, TransactionState, Transactions, MAX_TIMEOUT_MS, NO_EPOCH,
+};
 use bytes::Bytes;
 use kafka_wire::ErrorCode;
 use std::collections::BTreeSet;
@@ -66,7 +68,10 @@ impl State {
         committed: bool,
     ) -> Result<(), i16> {
         match (self.transaction_of(id, identity)?.state, committed) {
-            (TransactionState::Ongoing, _) => self.complete(id, committed),
+            (TransactionState::Ongoing, _) => {
+                let marker = identity;
+                self.complete(id, committed, marker);
+            }
             (TransactionState::CompleteCommit, true) | (TransactionState::CompleteAbort, false) => {
             }
             _ => return Err(ErrorCode::InvalidTxnState.code()),
@@ -74,19 +79,49 @@ impl State {
         Ok(())
     }
 
-    /// Checks that a producer may write as part of its transaction to something that `holds` finds in it.
-    /// `tells_abortable`: the version of the request knows TRANSACTION_ABORTABLE (KIP-890).
-    pub(crate) fn verify_in_transaction(
-        &self,
+    /// The same as of KIP-890: gives the identity with which the producer goes on. The end that has come before is known
+    /// by the epoch before this one, and the abort of a transaction to which nothing was written is one, too.
+    pub(crate) fn end_with_epoch(
+        &mut self,
         id: &Bytes,
         identity: Identity,
-        tells_abortable: bool,
-        holds: impl FnOnce(&Transaction) -> bool,
+        committed: bool,
+    ) -> Result<Identity, i16> {
+        let ids = &mut self.producer_ids;
+        let transaction = known(&mut self.transactions, id)?;
+        let is_over = matches!(
+            transaction.state,
+            TransactionState::CompleteCommit | TransactionState::CompleteAbort
+        );
+        if is_over && transaction.is_before_end(identity) {
+            let was_committed = transaction.state == TransactionState::CompleteCommit;
+            return match was_committed == committed {
+                true => Ok((transaction.producer_id, transaction.producer_epoch)),
+                false => Err(ErrorCode::InvalidTxnState.code()),
+            };
+        }
+        transaction.check(identity)?;
+        if committed && transaction.state != TransactionState::Ongoing {
+            return Err(ErrorCode::InvalidTxnState.code());
+        }
+        let marker = transaction.end_epoch(|| ids.take());
+        let next = (transaction.producer_id, transaction.producer_epoch);
+        self.complete(id, committed, marker);
+        Ok(next)
+    }
+
+    /// Lets a producer write, as part of its transaction, partitions or a group's positions: they are in it, or become
+    /// part of it where the request says so.
+    pub(crate) fn write_in_transaction(
+        &mut self,
+        id: &Bytes,
+        identity: Identity,
+        protocol: Protocol,
+        partitions: BTreeSet<(Bytes, i32)>,
+        groups: BTreeSet<Bytes>,
+        now_ms: u64,
     ) -> Result<(), i16> {
-        let transaction = self
-            .transactions
-            .get(id)
-            .ok_or(ErrorCode::InvalidProducerIdMapping.code())?;
+        let transaction = known(&mut self.transactions, id)?;
         transaction.check(identity).map_err(|code| {
             // Who only writes is told so in the words that all versions know.
             match code == ErrorCode::ProducerFenced.code() {
@@ -94,10 +129,15 @@ impl State {
                 false => code,
             }
         })?;
-        match (holds(transaction), tells_abortable) {
-            (true, _) => Ok(()),
-            (false, true) => Err(ErrorCode::TransactionAbortable.code()),
-            (false, false) => Err(ErrorCode::InvalidTxnState.code()),
+        let is_there =
+            partitions.is_subset(&transaction.partitions) && groups.is_subset(&transaction.groups);
+        match protocol {
+            Protocol::Implicit => self.add_to_transaction(id, identity, partitions, groups, now_ms),
+            Protocol::Told { .. } if is_there => Ok(()),
+            Protocol::Told { tells_abortable } => Err(match tells_abortable {
+                true => ErrorCode::TransactionAbortable.code(),
+                false => ErrorCode::InvalidTxnState.code(),
+            }),
         }
     }
 
@@ -126,13 +166,7 @@ impl State {
     }
 
     fn transaction_of(&mut self, id: &Bytes, identity: Identity) -> Result<&mut Transaction, i16> {
-        if id.is_empty() {
-            return Err(ErrorCode::InvalidRequest.code());
-        }
-        let transaction = self
-            .transactions
-            .get_mut(id)
-            .ok_or(ErrorCode::InvalidProducerIdMapping.code())?;
+        let transaction = known(&mut self.transactions, id)?;
         transaction.check(identity)?;
         Ok(transaction)
     }
@@ -142,12 +176,13 @@ impl State {
         if let Some(transaction) = self.transactions.get_mut(id) {
             transaction.producer_epoch = transaction.producer_epoch.saturating_add(1);
             transaction.last_epoch = NO_EPOCH;
+            let marker = (transaction.producer_id, transaction.producer_epoch);
+            self.complete(id, false, marker);
         }
-        self.complete(id, false);
     }
 
     /// Writes the markers to all partitions of a transaction and settles the positions of its groups.
-    fn complete(&mut self, id: &Bytes, committed: bool) {
+    fn complete(&mut self, id: &Bytes, committed: bool, (producer_id, epoch): Identity) {
         let Some(transaction) = self.transactions.get_mut(id) else {
             return;
         };
@@ -157,7 +192,6 @@ impl State {
         };
         let partitions = std::mem::take(&mut transaction.partitions);
         let groups = std::mem::take(&mut transaction.groups);
-        let (producer_id, epoch) = (transaction.producer_id, transaction.producer_epoch);
         for (topic, index) in partitions {
             // A topic may have been deleted meanwhile.
             if let Ok(partition) = self.partition_mut(&topic, index) {
@@ -172,4 +206,12 @@ impl State {
         }
         self.changed = true;
     }
+}
+
+fn known<'a>(transactions: &'a mut Transactions, id: &Bytes) -> Result<&'a mut Transaction, i16> {
+    if id.is_empty() {
+        return Err(ErrorCode::InvalidRequest.code());
+    }
+    let unknown = ErrorCode::InvalidProducerIdMapping.code();
+    transactions.get_mut(id).ok_or(unknown)
 }

@@ -6,6 +6,7 @@ use kafka_wire::messages::produce::{PartitionProduceData, ProduceRequest, TopicP
 use kafka_wire::{ApiKey, Codec, Pieces};
 
 use crate::api::request::{by_topic, version_by_ids, TopicName};
+use crate::api::transaction_version::TransactionVersion;
 use crate::conn::ConnHandle;
 
 /// Acks when a program does not say.
@@ -14,21 +15,23 @@ pub const DEFAULT_ACKS: i16 = 1;
 pub const TIMEOUT_MS: i32 = 30_000;
 /// The first version that may carry zstd (KIP-110).
 pub const ZSTD_FROM: i16 = 7;
-/// The last version with which a partition is not added to a transaction at the same time (KIP-890).
-const LEAVES_TRANSACTION_ALONE: i16 = 11;
 
-/// The version of a request.
+/// The version of a request, which may be part of a transaction: a later one would put its partitions into a transaction
+/// whose coordinator is told of them.
 ///
 /// # Errors
 /// The broker speaks no such version.
 pub fn version(
     handle: &ConnHandle,
-    is_transactional: bool,
+    part_of: Option<TransactionVersion>,
     has_ids: bool,
 ) -> Result<i16, VersionError> {
-    match is_transactional {
-        true => handle.version_up_to(ApiKey::Produce, LEAVES_TRANSACTION_ALONE),
-        false => version_by_ids(handle, ApiKey::Produce, has_ids),
+    match part_of {
+        Some(TransactionVersion::Told) => {
+            let most = TransactionVersion::Told.most(ApiKey::Produce);
+            handle.version_up_to(ApiKey::Produce, most)
+        }
+        _ => version_by_ids(handle, ApiKey::Produce, has_ids),
     }
 }
 

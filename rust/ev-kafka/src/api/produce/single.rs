@@ -74,7 +74,7 @@ pub fn produce(frame: &Frame<'_>) -> bool {
                 return None;
             }
             // A program knows topics by their names.
-            let version = version(&handle, false, false).ok()?;
+            let version = version(&handle, None, false).ok()?;
             let single = handle.kept().get::<Single>();
             let mut request = single.request.borrow_mut();
             let body = request.encode(topic, partition, version, &record)?;
