@@ -16,7 +16,7 @@ use Crates;
 # What a crate's folders and files may lean on, where it has layers: those before them.
 my %LAYERS = (
     'ev-kafka' => [
-        [qw(ev strings problem)], [qw(home arguments wall)], ['conn'], ['api'], [qw(groups functions producer consumer mock)], ['lib'],
+        [qw(ev strings problem)], [qw(home arguments wall)], ['conn'], ['api'], [qw(groups functions producer consumer mock)], ['share'], ['lib'],
     ],
 );
 

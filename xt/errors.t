@@ -15,7 +15,7 @@ my $PAGE = 'lib/EV/Kafka/Errors.pod';
 my @NO_ERROR = (
     qr/\A(?:closing|cluster|consumer|group|producer) [a-z_]+\z/,
     qr/\A(?:new epoch|the rest|option acks|option compression_level|transactional id|PEM text|Client Key|Server Key)\z/,
-    qr/\A(?:port of|on_revoke_async of|heartbeats of|membership of|reset of) \$/,
+    qr/\A(?:port of|on_revoke_async of|heartbeats of|membership of|reset of|locks of|share session|settled) \$/,
     qr/\A(?:EV::Kafka(?:::Conn)?: )?(?:\w+ )?callback(?: error)?\z/,
     qr/\Aon_\w+ error\z/,
     qr/\AEV::Kafka::Promises loop\z/,

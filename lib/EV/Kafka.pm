@@ -124,6 +124,10 @@ truncated by an unclean election, and topics that were created anew, are noticed
 
 =item *
 
+Shares records one by one with other members (L</"subscribe_share(@topics, %opts)">, KIP-932): queues, in Kafka 4.2.
+
+=item *
+
 Encrypts by TLS, with client certificates where brokers want them, and authenticates by
 SASL: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER.
 
@@ -1053,6 +1057,7 @@ from there; before that it costs nothing. What cannot be known is undef.
                         paused => 0 } } } },
       producer => { messages => 112, bytes => 13_000, buffer_memory => 0, is_full => 0,
                     producer_id => -1, producer_epoch => -1 },
+      share_group => undef,
       group => { group_id => 'workers', group_protocol => 'classic', group_instance_id => undef,
                  member_id => '...', generation => 3, state => 'stable', partitions => 4 },
       transaction => { transactional_id => 'copy-1', state => 'open', number => 17 } }
@@ -1063,7 +1068,8 @@ C<in_flight> the batches that wait for their answer, C<batches>, C<messages> and
 as they were sent, compressed where they were, C<largest> the largest batch, C<retries> how often batches had to be sent
 again, C<failed> messages that were given up. Of one that is read, C<lag> is how many offsets lie between the position and
 what may be read, which is up to the last stable offset with C<read_committed>, as far as the last answer has told.
-C<lag> itself asks the brokers. C<group> is undef without a group, C<transaction> without a C<transactional_id>.
+C<lag> itself asks the brokers. C<group> is undef without a group, C<share_group> (C<group_id>, C<member_id>, C<member_epoch>, C<state>, C<partitions>, and records that are C<waiting> or
+C<in_hand>) without a share group, C<transaction> without a C<transactional_id>.
 
 What counting costs goes by requests and batches, not by messages. Of the 5,800 instructions that a produced message of
 100 bytes with a callback takes, it makes up 4 with batches of the default size, 0.8 with full ones of 100 kB; where every
@@ -1291,6 +1297,45 @@ a static member). The callback gets undef, or the error of that commit, or
 C<client closed> when C<close> comes first. A coordinator
 that does not answer then holds this up for five seconds at most; a commit that is
 unanswered by then counts as failed.
+
+=head2 subscribe_share(@topics, %opts)
+
+    $kafka->subscribe_share('jobs',
+        group_id       => 'workers',
+        on_record      => sub { my ($record) = @_; ... },
+        explicit       => 0,                  # 1: the program says what becomes of each record
+        max_records    => 500,                # of one fetch
+        max_in_hand    => 1000,               # not settled, in all
+        max_wait       => 0.5,                # s, that a broker may wait for records
+        max_bytes      => 1_048_576,          # as fetch_max_bytes of the client
+        min_bytes      => 1,                  # as fetch_min_bytes
+        acquire_mode   => 'batch_optimized',  # or 'record_limit': never more than max_records
+        rack           => 'eu-1a',            # where this member is
+        on_assign      => sub { my ($partitions) = @_; ... },
+        on_acknowledge => sub { my ($about, $error) = @_; ... },
+        on_error       => sub { my ($error) = @_; ... },
+    );
+
+Joins a share group (KIP-932), a queue: several members fetch the same partitions, and each record goes to one of them.
+L<EV::Kafka::Manual::ShareGroups> explains it, with recipes. It needs brokers of Kafka 4.2, or of 4.1 with the feature C<share.version>.
+The client may be a member of an ordinary group (L</subscribe(@topics, %opts)>) at the same time. Subscribing again leaves the share group
+and joins another one.
+
+C<on_record> gets each record as an L<EV::Kafka::ShareGroup::Record>, with C<topic>, C<partition>, C<offset>, C<key>, C<value>, C<headers>, C<timestamp> and
+C<delivery_count>, and with C<accept>, C<release>, C<reject> and C<renew>. When the callback returns the record is accepted, when it dies it
+is released, unless it has said otherwise before; the death is a warning. With C<explicit> neither happens: the record is in hand until the program
+settles it, its lock runs out, or the group is left.
+
+C<on_assign> is told which partitions are fetched, as C<[{ topic, partition }, ...]>, whenever these are others. C<on_acknowledge> is told what
+came of records that were settled: C<< { topic, partition, offsets => [...] } >>, and an error when the broker has not taken it, or the
+record was not held any more; then it may come again. Without C<on_acknowledge> C<on_notice> is told of these errors. C<on_error> of the client is told
+what has ended the membership, and of records that cannot be read; an C<on_error> given here takes its place.
+
+=head2 unsubscribe_share([$cb])
+
+Leaves the share group: what was settled is told, what is in hand or was not handed over goes back, and the coordinator is told. A handler that
+is at a record comes to its end first. Brokers that do not answer hold this up for five seconds at most. C<close> does the same without
+waiting for answers, L</close([flush =E<gt> $seconds], [$cb])> with seconds waits.
 
 =head2 transaction($work, [\%how,] [$cb])
 

@@ -112,7 +112,7 @@ subtest 'in void context errors go where they go without a callback' => sub {
 
 # What has a promise and what has none is decided for every method of the client.
 subtest 'every method with a callback has a promise' => sub {
-    my %has_none = map { $_ => 1 } qw(new assign position pause resume consume stop_consuming buffered on_drain subscribe begin_transaction error_name done purge
+    my %has_none = map { $_ => 1 } qw(new assign position pause resume consume stop_consuming buffered on_drain subscribe subscribe_share begin_transaction error_name done purge
         assignment subscription is_connected metadata stats);
     no strict 'refs';
     my @methods = grep { !/^_|^[A-Z]/ && defined &{"EV::Kafka::Client::$_"} } keys %EV::Kafka::Client::;

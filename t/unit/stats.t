@@ -26,6 +26,7 @@ sub stats {
         producer     => Owner->new('own', { topic => 't', partition => 0, messages => 3 }, { topic => 'u', partition => 1, messages => 4 }),
         consumer     => Owner->new({ topic => 't', partition => 0, position => 5 }),
         group        => Owner->new('group'),
+        share        => Owner->new('share group'),
         transactions => Owner->new('transaction'),
     );
     my $stats = EV::Kafka::Stats->new(loop => $clock, outbox => EV::Kafka::Outbox->new($clock, \%options, sub { 0 }),
@@ -41,7 +42,7 @@ subtest 'put together' => sub {
     is delete $told->{counted_for}, 0, 'since now';
     cmp_ok abs(time - delete $told->{time}), '<', 60, 'the time';
     is_deeply $told, {
-        client_id => 'c', brokers => { 1 => 'broker' }, bootstrap => 'bootstrap', producer => 'own', group => 'group', transaction => 'transaction',
+        client_id => 'c', brokers => { 1 => 'broker' }, bootstrap => 'bootstrap', producer => 'own', group => 'group', share_group => 'share group', transaction => 'transaction',
         topics    => {
             t => { 0 => { leader => 7, producer => { messages => 3 }, consumer => { position => 5 } } },
             u => { 1 => { leader => 7, producer => { messages => 4 } } },

@@ -19,7 +19,7 @@ my %IS_NATIVE = map { $_ => 1 } qw(conn control_conn accumulator timer watcher a
 
 # What a broker has answered, and entries of lists that programs see: hashes without a class, though a part
 # of the consumer's has the same name.
-my %IS_PLAIN = map { $_ => 1 } qw(answer broker assigned position);
+my %IS_PLAIN = map { $_ => 1 } qw(answer broker assigned position record);
 
 # Everybody has them, or Perl has.
 my %IS_COMMON = map { $_ => 1 } qw(new can isa import DESTROY AUTOLOAD VERSION);

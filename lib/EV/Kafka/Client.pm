@@ -17,6 +17,8 @@ use EV::Kafka::Offsets;
 use EV::Kafka::Options;
 use EV::Kafka::Outbox;
 use EV::Kafka::Producer;
+use EV::Kafka::ShareGroup;
+use EV::Kafka::ShareGroup::Record;
 use EV::Kafka::Stats;
 use EV::Kafka::Transactions;
 
@@ -28,7 +30,8 @@ use EV::Kafka::Transactions;
 
 # A croak names the line of the program, whichever of these has found the mistake.
 $Carp::Internal{"EV::Kafka::$_"} = 1 for qw(Admin Admin::Access Admin::Call Admin::Cluster Admin::Configs Admin::Groups Admin::Records Admin::Topics
-    Admin::Transactions Admin::Terms Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions);
+    Admin::Transactions Admin::Terms Client Consumer Group Group::CommitArguments Group::Subscription Offsets Outbox Partitions Transactions
+    ShareGroup ShareGroup::Hold ShareGroup::Record ShareGroup::Subscription);
 
 # What an owner tells, and who is to know: "owner event" => $code->($client, @about). Owners
 # hold nobody above them.
@@ -51,6 +54,7 @@ my %EVENT = (
         return unless $has_news;
         $client->{consumer}->look_again;
         $client->{group}->metadata_changed;
+        $client->{share}->metadata_changed;
     },
     'cluster ready'      => sub {
         my ($client, $purpose, $node_id) = @_;
@@ -115,9 +119,10 @@ sub _build {
     $self->_attach($self->{producer}->accumulator);
     $self->{group} = EV::Kafka::Group->new(@ground, consumer => $self->{consumer}, tells => $self->_tells('group'),
         is_here => sub { $weak && $weak->_is_here });
+    $self->{share} = EV::Kafka::ShareGroup->new(@ground, is_here => sub { $weak && $weak->_is_here });
     $self->{transactions} = EV::Kafka::Transactions->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group));
-    $self->{closing} = EV::Kafka::Closing->new(@ground, map({ $_ => $self->{$_} } qw(producer consumer group)), tells => $self->_tells('closing'));
-    $self->{stats} = EV::Kafka::Stats->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group transactions));
+    $self->{closing} = EV::Kafka::Closing->new(@ground, map({ $_ => $self->{$_} } qw(producer consumer group share)), tells => $self->_tells('closing'));
+    $self->{stats} = EV::Kafka::Stats->new(@ground, map { $_ => $self->{$_} } qw(producer consumer group share transactions));
     return;
 }
 
@@ -223,6 +228,8 @@ sub subscription { shift->_public(group    => subscription   => @_) }
 
 sub subscribe   { shift->_public(group => subscribe   => @_) }
 sub unsubscribe { shift->_public(group => unsubscribe => @_) }
+sub subscribe_share   { shift->_public(share => subscribe   => @_) }
+sub unsubscribe_share { shift->_public(share => unsubscribe => @_) }
 sub commit      { shift->_public(group => commit      => @_) }
 sub committed   { shift->_public(group => committed   => @_) }
 
@@ -238,6 +245,7 @@ sub _shut_down {
     $self->_not_connected($error);
     $self->{closing}->close($error);
     $self->{group}->close($error);
+    $self->{share}->close($error);
     $self->{admin}->close($error);
     $self->{coordinators}->close($error);
     $self->{transactions}->close($error);
@@ -267,7 +275,7 @@ sub _leave_to_parent {
     @$self{qw(state waiters)} = ('left', []);
     $self->{outbox}->forget;
     $self->{stats}->stop;
-    $self->{$_}->abandon for qw(closing transactions group producer consumer admin offsets coordinators cluster);
+    $self->{$_}->abandon for qw(closing transactions group share producer consumer admin offsets coordinators cluster);
     return;
 }
 

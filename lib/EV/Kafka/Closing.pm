@@ -20,7 +20,7 @@ $Carp::Internal{ +__PACKAGE__ } = 1;
 # tells: done, when the client may close.
 sub new {
     my ($class, %about) = @_;
-    return bless { map({ $_ => $about{$_} } qw(loop outbox producer consumer group tells)), callbacks => [] }, $class;
+    return bless { map({ $_ => $about{$_} } qw(loop outbox producer consumer group share tells)), callbacks => [] }, $class;
 }
 
 # ([flush => $seconds], [$cb]) of close: the seconds, undef if it is not to wait, and the callback.
@@ -55,7 +55,12 @@ sub _flushed {
     my ($self, $error) = @_;
     return unless $self->{timer};
     $self->{error} //= $error;
-    return $self->{group}->unsubscribe($self->{outbox}->entry($self, '_left'));
+    return $self->{share}->unsubscribe($self->{outbox}->entry($self, '_share_left'));
+}
+
+sub _share_left {
+    my ($self) = @_;
+    return $self->{timer} ? $self->{group}->unsubscribe($self->{outbox}->entry($self, '_left')) : undef;
 }
 
 sub _left {

@@ -147,6 +147,13 @@ sub waits_for_connect { return $_[0]{waiting}->count ? $_[0]->not_started : () }
 
 sub ready_conn { return $_[0]{links}->ready_conn($_[1], $_[2]) }
 
+# Names the connection: another one to the same broker has another name. '' while there is none.
+sub connected_since {
+    my ($self, @link) = @_;
+    my $link = $self->{links}->link(@link) or return '';
+    return $link->connected_since;
+}
+
 sub open {
     my ($self, $purpose, $node_id) = @_;
     return $self->{links}->open($purpose, $node_id);
@@ -425,7 +432,7 @@ Looks for leaders of partitions that have none, ever more slowly; there is no su
 Run an operation, C<< { run => sub { my ($op, $conn) = @_ }, cb => sub { my (undef, $error) = @_ } } >>, when there is
 the connection, the leader or the first metadata that it needs.
 
-=head2 ready_conn($purpose, $node_id), open($purpose, $node_id), close_link($purpose, $node_id)
+=head2 ready_conn($purpose, $node_id), open($purpose, $node_id), close_link($purpose, $node_id), connected_since($purpose, $node_id)
 
 The connection to a broker if something may be sent now; opens it; closes it.
 

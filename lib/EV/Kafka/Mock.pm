@@ -21,6 +21,9 @@ my %NEW_DEFAULTS = (
     consumer_session_timeout_ms    => 45_000,
     consumer_heartbeat_interval_ms => 5000,
     max_fetch_sessions             => 1000,
+    share_auto_offset_reset        => 'latest',
+    share_record_lock_duration_ms  => 30_000,
+    share_delivery_count_limit     => 5,
     port                           => 0,
     cluster_id                     => 'kafka-mock',
     api_versions                   => {},
@@ -61,6 +64,7 @@ sub new {
     my ($class, @opts) = @_;
     my $opts = _options(new => \%NEW_DEFAULTS, @opts);
     $opts->{sasl} = _sasl($opts->{sasl}) if $opts->{sasl};
+    croak "new: share_auto_offset_reset must be 'earliest' or 'latest'" unless ($opts->{share_auto_offset_reset} // '') =~ /\A(?:earliest|latest)\z/;
     for my $file (grep { defined $opts->{$_} } qw(tls_cert_file tls_key_file tls_client_ca_file)) {
         croak "new: $file needs tls => 1" unless $opts->{tls};
         $opts->{$file} = _pem($file => $opts->{$file});
@@ -404,6 +408,12 @@ silent, and how often members are told to send heartbeats.
 
 How many fetch sessions (KIP-227) a broker remembers; who comes later gets none, and with 0 nobody does.
 
+=item share_auto_offset_reset => 'latest', share_record_lock_duration_ms => 30000, share_delivery_count_limit => 5
+
+For share groups (KIP-932), where Kafka has settings of groups: whether a group begins with the C<earliest> record that there is or
+with those written after its first fetch, for how long a record is locked for who has acquired it, and how often it is delivered at
+most.
+
 =item port => 9092
 
 The port of the first broker; each other one has the next. Left out, or 0: ports that the kernel
@@ -576,13 +586,24 @@ ended are not in it.
     is_deeply [sort map { @{ $_->{assigned} } } @{ $group->{members} }], ['orders:0', 'orders:1'], 'all assigned';
 
 A group as its coordinator knows it, undef if it was never heard of: a hash with
-C<protocol> (C<classic> or C<consumer>), C<state> (C<Empty>, C<PreparingRebalance>,
+C<protocol> (C<classic>, C<consumer> or C<share>), C<state> (C<Empty>, C<PreparingRebalance>,
 C<CompletingRebalance> or C<Stable>; of the new protocol C<Empty>, C<Reconciling> or
 C<Stable>), C<generation> (the group epoch), C<assignor> (the protocol that the
 members have agreed on, or the coordinator's assignor), C<leader> (a member id; empty
 if there is none) and C<members>, in the order in which they joined: hashes with
 C<member_id>, C<group_instance_id>, C<generation> (the member epoch) and
 C<assigned>, a list of C<topic:partition>.
+
+=head2 share_group
+
+    my $share = $mock->share_group($group_id);
+    is $share->{partitions}{'jobs:0'}{start_offset}, 3, 'three records are settled';
+    is $share->{partitions}{'jobs:0'}{records}{3}{state}, 'Acquired', 'the fourth is worked on';
+
+What a share group has of partitions: a hash with C<partitions>, by C<topic:partition> hashes with C<start_offset> (all before it is
+settled), C<end_offset> (nothing from there on was delivered) and C<records>, by offset what lies in between: hashes with C<state>
+(C<Available>, C<Acquired>, C<Acknowledged> or C<Archived>) and C<delivery_count>; and with C<sessions>, a list of hashes with C<member_id>,
+C<node_id> and C<epoch>, those that brokers remember. Who its members are tells L</group>.
 
 =head2 coordinator
 
@@ -777,8 +798,8 @@ stopped, given another table, and started again.
     $mock->feature('group.version', 0);
 
 The level of a feature that the brokers have agreed on (KIP-584), 0 for none; with a level it is changed, and the one before
-is returned. A new cluster has C<group.version> at 1 and C<transaction.version> at 2; without the first
-members of the consumer protocol are refused. Brokers tell features when a connection is made: those that are
+is returned. A new cluster has C<group.version> and C<share.version> at 1 and C<transaction.version> at 2; without the first two
+members of the consumer protocol, and of share groups, are refused. Brokers tell features when a connection is made: those that are
 open hear nothing of a change.
 
 =head2 request_count

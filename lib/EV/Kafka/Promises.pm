@@ -19,7 +19,7 @@ my %CALLS_BACK_WITH = (
         connect seek offsets_for offsets_for_times lag committed
         transaction send_offsets_to_transaction commit_transaction abort_transaction
     ), EV::Kafka::Admin->methods),
-    (map { $_ => 'error' } qw(poll commit unsubscribe flush close)),
+    (map { $_ => 'error' } qw(poll commit unsubscribe unsubscribe_share flush close)),
 );
 
 # The first argument of these is code that is not the callback.
@@ -203,7 +203,7 @@ A client as L<EV::Kafka> describes it, with all of its options and methods. Each
 without one: then it returns a promise of the kind that C<promise> names. None of their modules is needed but the one that is named.
 
 A promise is resolved with what the callback would get as its result, and rejected with the error: for C<produce>, C<connect>, C<seek>, C<offsets_for>, C<lag>, C<committed>
-and others whose callback gets C<($result, $error)>. For C<commit>, C<flush>, C<poll> and C<unsubscribe>, whose callback gets
+and others whose callback gets C<($result, $error)>. For C<commit>, C<flush>, C<poll>, C<unsubscribe> and C<unsubscribe_share>, whose callback gets
 an error or nothing, it is resolved with nothing. C<produce_many> is rejected with the reference to the array of errors. Where there is a
 result beside the error, as that of C<lag> for the partitions that could be found out, it follows the error (in a L<Future>
 as its details, behind the category C<kafka>).
@@ -257,7 +257,7 @@ For everything else. It is called for each promise, and returns the promise, cod
 
 =back
 
-=head2 connect, produce, produce_many, flush, poll, seek, offsets_for, offsets_for_times, lag, commit, committed, unsubscribe, close, transaction, send_offsets_to_transaction, commit_transaction, abort_transaction
+=head2 connect, produce, produce_many, flush, poll, seek, offsets_for, offsets_for_times, lag, commit, committed, unsubscribe, unsubscribe_share, close, transaction, send_offsets_to_transaction, commit_transaction, abort_transaction
 
 As in L<EV::Kafka>, without the callback at the end. The work of a C<transaction> may be an C<async> sub: its promise is waited for.
 

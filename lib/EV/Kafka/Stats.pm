@@ -15,7 +15,7 @@ use constant INTERVAL => 30;
 
 sub new {
     my ($class, %about) = @_;
-    my $self = bless { map({ $_ => $about{$_} } qw(loop outbox options cluster producer consumer group transactions)) }, $class;
+    my $self = bless { map({ $_ => $about{$_} } qw(loop outbox options cluster producer consumer group share transactions)) }, $class;
     $self->_begin_counting if $about{options}{on_stats};
     return $self;
 }
@@ -64,6 +64,7 @@ sub stats {
         topics      => \%topics,
         producer    => $producer,
         group       => $self->{group}->stats,
+        share_group => $self->{share}->stats,
         transaction => $self->{transactions}->stats,
     };
 }

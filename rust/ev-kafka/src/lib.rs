@@ -28,6 +28,7 @@ mod home;
 mod mock;
 mod problem;
 mod producer;
+mod share;
 mod strings;
 mod wall;
 
@@ -41,6 +42,7 @@ fn init(perl: Perl) -> Result<(), Croak> {
     groups::register(perl);
     producer::register(perl);
     consumer::register(perl);
+    share::register(perl);
     mock::register(perl);
     Ok(())
 }

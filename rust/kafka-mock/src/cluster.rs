@@ -5,13 +5,15 @@ mod topics;
 use crate::access::Denial;
 use crate::api;
 use crate::config::ClusterConfig;
-use crate::connections::{ConnId, Connections, Output, Reply};
+use crate::conn_id::ConnId;
+use crate::connections::{Connections, Output, Reply};
 use crate::coordinators::CoordinatorKey;
 use crate::error::ClusterError;
 use crate::fault::Fault;
 use crate::fetch_sessions::FetchSession;
 use crate::groups::{CommittedOffset, GroupView};
 use crate::quotas::Quota;
+use crate::shares::{SharePartition, ShareSession};
 use crate::state::State;
 use crate::transactions::Transaction;
 use bytes::Bytes;
@@ -75,6 +77,7 @@ impl Cluster {
             self.connections.next_deadline(),
             self.state.transaction_deadline(),
             self.state.groups.next_deadline(),
+            self.state.shares.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -278,6 +281,23 @@ impl Cluster {
         group: &[u8],
     ) -> impl Iterator<Item = (&(Bytes, i32), &CommittedOffset)> {
         self.state.groups.committed(group)
+    }
+
+    /// What a share group has of the partitions of topics that there are.
+    pub fn shared<'a>(
+        &'a self,
+        group: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Bytes, i32, &'a SharePartition)> {
+        let shared = self.state.shares.of(group);
+        shared.filter_map(|(&(topic, partition), shared)| {
+            Some((self.state.topic_name(&topic)?, partition, shared))
+        })
+    }
+
+    /// The share sessions that brokers remember of a group.
+    pub fn share_sessions<'a>(&'a self, group: &'a [u8]) -> impl Iterator<Item = &'a ShareSession> {
+        let sessions = self.state.shares.sessions.all();
+        sessions.filter(move |session| session.group[..] == *group)
     }
 
     /// A group; `None` for one that was never heard of.

@@ -31,6 +31,12 @@ pub struct ClusterConfig {
     pub consumer_heartbeat_interval_ms: i32,
     /// Most fetch sessions of a broker (`max.incremental.fetch.session.cache.slots`); who comes later has none.
     pub max_fetch_sessions: usize,
+    /// Share groups begin with what is written after they were there (`share.auto.offset.reset`: latest).
+    pub share_begins_late: bool,
+    /// For how long records of a share group are locked (`group.share.record.lock.duration.ms`).
+    pub share_lock_ms: u64,
+    /// How often they are delivered at most (`group.share.delivery.count.limit`).
+    pub share_delivery_limit: i16,
     /// How clients must authenticate themselves, if they must.
     pub sasl: Option<SaslConfig>,
     /// Told to clients in Metadata.
@@ -49,6 +55,9 @@ impl Default for ClusterConfig {
             consumer_session_timeout_ms: 45_000,
             consumer_heartbeat_interval_ms: 5_000,
             max_fetch_sessions: 1000,
+            share_begins_late: true,
+            share_lock_ms: 30_000,
+            share_delivery_limit: 5,
             sasl: None,
             cluster_id: Bytes::from_static(b"kafka-mock"),
         }

@@ -1,14 +1,12 @@
 //! Connections, and the way of their requests through the cluster: one at a time, in order.
 
-use crate::api::{self, Outcome, Peer, WaitingFetch, WaitingMember};
+use crate::api::{self, Outcome, Peer, WaitingFetch, WaitingMember, WaitingShareFetch};
+use crate::conn_id::ConnId;
 use crate::groups::Token;
 use crate::login::Login;
 use crate::state::State;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Names a connection; chosen by whoever owns the sockets, never reused while it is open.
-pub type ConnId = u64;
 
 /// The answer of [`Cluster::handle`](crate::Cluster::handle) to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +63,7 @@ enum Current {
         outcome: Box<Outcome>,
     },
     Fetch(Box<WaitingFetch>),
+    ShareFetch(Box<WaitingShareFetch>),
     Member(Box<WaitingMember>),
 }
 
@@ -92,6 +91,7 @@ impl Connections {
     pub fn open(&mut self, conn: ConnId, broker: i32) {
         let connection = Connection {
             peer: Peer {
+                conn,
                 broker,
                 login: Login::default(),
             },
@@ -115,6 +115,10 @@ impl Connections {
             return Reply::Waiting;
         }
         state.expire(now_ms);
+        self.end_lost_share_sessions(state, now_ms);
+        let Some(connection) = self.by_id.get_mut(&conn) else {
+            return Reply::Close("connection is not open".into());
+        };
         let outcome = api::execute(state, &mut connection.peer, frame, now_ms);
         match self.settle(conn, outcome, now_ms) {
             Settled::Output(Output::Answer(bytes)) => Reply::Answer(bytes),
@@ -128,6 +132,7 @@ impl Connections {
     pub fn poll(&mut self, state: &mut State, now_ms: u64) -> Vec<(ConnId, Output)> {
         let mut outputs = Vec::new();
         state.expire(now_ms);
+        self.end_lost_share_sessions(state, now_ms);
         loop {
             let dropped = std::mem::take(&mut self.dropped);
             outputs.extend(
@@ -155,6 +160,7 @@ impl Connections {
             .filter_map(|connection| match &connection.current {
                 Current::Delayed { until_ms, .. } | Current::Deaf { until_ms } => Some(*until_ms),
                 Current::Fetch(fetch) => Some(fetch.deadline_ms),
+                Current::ShareFetch(fetch) => Some(fetch.deadline_ms),
                 Current::Nothing | Current::Hung | Current::Member(_) => None,
             });
         due.min()
@@ -176,6 +182,15 @@ impl Connections {
 }
 
 impl Connections {
+    /// A share session ends with its connection.
+    fn end_lost_share_sessions(&self, state: &mut State, now_ms: u64) {
+        let rules = state.share_rules();
+        let is_open = |conn| self.by_id.contains_key(&conn);
+        if state.shares.keep(is_open, &rules, now_ms) {
+            state.changed = true;
+        }
+    }
+
     /// Members that wait for an answer may go away before it comes.
     fn forget_unawaited_answers(&self, state: &mut State) {
         if !state.groups.answers.is_empty() {
@@ -215,6 +230,7 @@ impl Connections {
             Current::Nothing | Current::Hung => false,
             Current::Delayed { until_ms, .. } | Current::Deaf { until_ms } => *until_ms <= now_ms,
             Current::Fetch(fetch) => changed || fetch.deadline_ms <= now_ms,
+            Current::ShareFetch(fetch) => changed || fetch.deadline_ms <= now_ms,
             Current::Member(_) => changed,
         };
         if !is_due {
@@ -225,6 +241,7 @@ impl Connections {
             Current::Delayed { outcome, .. } => Some(reattempt(state, *outcome)),
             Current::Member(member) => Some(member.attempt(state)),
             Current::Fetch(fetch) => Some(fetch.attempt(state, now_ms)),
+            Current::ShareFetch(fetch) => Some(fetch.attempt(state, now_ms)),
         }
     }
 
@@ -278,6 +295,7 @@ impl Connections {
             Outcome::Delayed { until_ms, outcome } => Current::Delayed { until_ms, outcome },
             Outcome::Hang => Current::Hung,
             Outcome::Fetch(fetch) => Current::Fetch(fetch),
+            Outcome::ShareFetch(fetch) => Current::ShareFetch(fetch),
             Outcome::Member(member) => Current::Member(member),
         };
         if let Some(connection) = self.by_id.get_mut(&conn) {

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 /// The feature that lets coordinators share out partitions (KIP-848).
 pub(crate) const GROUP_VERSION: &[u8] = b"group.version";
 
+/// The feature that lets members share partitions (KIP-932).
+pub(crate) const SHARE_VERSION: &[u8] = b"share.version";
+
 /// Each feature with the highest level that the mock can have, and the one that a new cluster has.
 const OFFERED: [(&[u8], i16, i16); 3] = [
     (GROUP_VERSION, 1, 1),
-    (b"share.version", 1, 0),
+    (SHARE_VERSION, 1, 1),
     (b"transaction.version", 2, 2),
 ];
 

@@ -5,16 +5,18 @@ mod classic;
 mod consumer;
 mod membership;
 mod offsets;
+mod share;
 mod view;
 
 pub(crate) use answers::{Answer, Answers, Token};
 pub(crate) use classic::{Caller, Classic, JoinRefused, Joining};
 pub(crate) use consumer::{
-    Assigned, Assignor, Beat, Beaten, Consumer, Pattern, TopicTable, JOIN, LEAVE_FOR_NOW,
+    Assigned, Assignor, Beat, Beaten, Consumer, Pattern, TopicTable, JOIN, LEAVE, LEAVE_FOR_NOW,
 };
 pub(crate) use membership::Members;
 pub use offsets::CommittedOffset;
 pub(crate) use offsets::{Offsets, TopicPartition};
+pub(crate) use share::{Share, ShareBeat, ShareMember};
 pub use view::{GroupView, MemberView};
 
 use bytes::Bytes;
@@ -160,6 +162,24 @@ impl Groups {
         let member_id = beat.member_id.clone();
         let beaten = members.heartbeat(beat, topics, session_timeout_ms, now_ms)?;
         Ok((member_id, beaten))
+    }
+
+    /// A heartbeat of a share group's member: its epoch, and what it fetches if that is news.
+    pub fn share_heartbeat(
+        &mut self,
+        id: &Bytes,
+        beat: ShareBeat,
+        topics: &TopicTable,
+        session_timeout_ms: u64,
+        now_ms: u64,
+    ) -> Result<(i32, Option<Assigned>), i16> {
+        if beat.epoch == JOIN {
+            self.by_id.entry(id.clone()).or_default();
+        }
+        let group = self.by_id.get_mut(id);
+        let members = group.and_then(|group| group.members.share_to(beat.epoch));
+        let members = members.ok_or(ErrorCode::GroupIdNotFound.code())?;
+        members.heartbeat(beat, topics, session_timeout_ms, now_ms)
     }
 
     /// Whether somebody may read positions of a group: members of the new protocol only in their epoch.

@@ -147,6 +147,13 @@ impl PartitionLog {
         self.batches.iter().map(|batch| &batch.bytes)
     }
 
+    /// Batches that reach to an offset or behind it: first and last offset, and their bytes.
+    pub fn spans_from(&self, offset: i64) -> impl Iterator<Item = (i64, i64, &Bytes)> {
+        let all = self.batches.iter();
+        all.filter(move |batch| batch.last_offset >= offset)
+            .map(|batch| (batch.base_offset, batch.last_offset, &batch.bytes))
+    }
+
     /// Appends a batch that came by Produce, unless it is here already or not the producer's next: its error.
     /// `must_begin`: not even a producer that is not known here may begin with another sequence than the first (KIP-890).
     pub fn append_produced(

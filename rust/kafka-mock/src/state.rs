@@ -1,6 +1,7 @@
 //! What the brokers of a cluster know between them: what requests read and change.
 
 mod coordinators;
+mod shares;
 mod topics;
 mod transactions;
 
@@ -13,6 +14,7 @@ use crate::features::Features;
 use crate::fetch_sessions::FetchSessions;
 use crate::groups::Groups;
 use crate::quotas::Quotas;
+use crate::shares::Shares;
 use crate::topic::{self, Partition, Topic, MAX_PARTITIONS, NO_LEADER};
 use crate::transactions::Transactions;
 use bytes::Bytes;
@@ -55,6 +57,7 @@ pub(crate) struct State {
     pub producer_ids: ProducerIds,
     pub transactions: Transactions,
     pub groups: Groups,
+    pub shares: Shares,
     pub coordinators: ChosenCoordinators,
     pub faults: FaultRules,
     pub access: Access,
@@ -92,6 +95,7 @@ impl State {
             producer_ids: ProducerIds::default(),
             transactions: Transactions::new(),
             groups: Groups::default(),
+            shares: Shares::default(),
             coordinators: ChosenCoordinators::new(),
             faults: FaultRules::default(),
             access: Access::default(),
@@ -105,7 +109,8 @@ impl State {
     /// Does what time has brought to transactions and groups.
     pub(crate) fn expire(&mut self, now_ms: u64) {
         self.expire_transactions(now_ms);
-        if self.groups.expire(now_ms) {
+        let rules = self.share_rules();
+        if self.groups.expire(now_ms) | self.shares.expire(now_ms, &rules) {
             self.changed = true;
         }
     }

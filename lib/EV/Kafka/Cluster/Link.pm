@@ -119,6 +119,9 @@ sub stop {
     return;
 }
 
+# When it was connected last; '' while it is not.
+sub connected_since { return $_[0]{state} eq 'idle' || $_[0]{state} eq 'connecting' ? '' : $_[0]{ready_at} }
+
 sub is_idle { return $_[0]{state} eq 'idle' }
 
 # Seconds for which it has been of no use to anybody, undef where that says nothing.
@@ -333,7 +336,7 @@ A request was lost with the connection.
 
 What the connection does is counted.
 
-=head2 is_idle, idle, is_silent, departure
+=head2 is_idle, idle, is_silent, connected_since, departure
 
 What is seen of it: whether it is closed, for how long nothing has moved, whether the broker owes an
 answer and says nothing; and what its operations hear when the broker has left the cluster.

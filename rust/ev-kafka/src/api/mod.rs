@@ -30,6 +30,7 @@ pub mod request;
 pub mod result;
 mod rows;
 pub mod shapes;
+mod share_group_heartbeat;
 mod sync_group;
 pub mod transaction_version;
 mod txn_offset_commit;
@@ -59,6 +60,7 @@ pub fn register(perl: Perl) {
         offset_for_leader_epoch::XSUBS,
         plain::XSUBS,
         produce::XSUBS,
+        share_group_heartbeat::XSUBS,
         sync_group::XSUBS,
         txn_offset_commit::XSUBS,
     ] {

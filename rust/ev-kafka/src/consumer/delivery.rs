@@ -97,7 +97,7 @@ impl Pause {
 
     /// Whether it is time. Called before each call.
     #[inline]
-    fn is_due(&mut self) -> bool {
+    pub fn is_due(&mut self) -> bool {
         if self.stride == 0 {
             self.stride = 1;
             return false;

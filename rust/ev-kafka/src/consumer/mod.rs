@@ -2,7 +2,7 @@
 //! a record.
 
 mod aborted;
-mod delivery;
+pub mod delivery;
 mod fetched;
 mod in_progress;
 mod in_progress_xsubs;

@@ -81,11 +81,15 @@ fn new(frame: &mut Frame<'_>) -> Result<(), Croak> {
             .get_bytes(perl, "cluster_id")?
             .unwrap_or_default()
             .into(),
+        share_begins_late: options
+            .get_bytes(perl, "share_auto_offset_reset")?
+            .is_none_or(|reset| reset == b"latest"),
+        share_lock_ms: number("share_record_lock_duration_ms", i32::MAX.into())? as u64,
+        share_delivery_limit: number("share_delivery_count_limit", i16::MAX.into())? as i16,
         sasl: match options.get(perl, "sasl")?.as_ref().and_then(HashRef::new) {
             Some(given) => Some(sasl(perl, &given)?),
             None => None,
         },
-        ..Default::default()
     };
     let on = match options.get(perl, "loop")? {
         Some(value) => Loop::from_sv(&value),

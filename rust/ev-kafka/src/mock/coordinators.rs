@@ -1,7 +1,7 @@
 //! What the coordinators know: transactions, groups and their positions; and who they are.
 
 use bytes::Bytes;
-use kafka_mock::CoordinatorKey;
+use kafka_mock::{CoordinatorKey, SharePartition, ShareSession, ShareState};
 use perl_xs::{Av, Croak, Frame, Hv, Perl, Sv, XsubDef};
 
 use super::server::Server;
@@ -23,6 +23,10 @@ pub(super) static XSUBS: &[XsubDef] = &[
     XsubDef {
         name: "EV::Kafka::Mock::offsets",
         body: offsets,
+    },
+    XsubDef {
+        name: "EV::Kafka::Mock::share_group",
+        body: share_group,
     },
     XsubDef {
         name: "EV::Kafka::Mock::transactions",
@@ -113,6 +117,59 @@ fn group(frame: &mut Frame<'_>) -> Result<(), Croak> {
     hash.store(perl, "members", members.into_ref(perl));
     frame.ret(hash.into_ref(perl));
     Ok(())
+}
+
+/// `share_group($group)`: `{ partitions, sessions }`.
+fn share_group(frame: &mut Frame<'_>) -> Result<(), Croak> {
+    let perl = frame.perl();
+    let id = frame.bytes(1)?.unwrap_or_default();
+    let server = frame.object::<Server>()?;
+    let (shared, sessions) = server.look(|cluster| {
+        let shared = cluster.shared(&id);
+        let shared: Vec<_> = shared
+            .map(|(topic, partition, shared)| (partition_key(topic, partition), shared.clone()))
+            .collect();
+        let sessions: Vec<ShareSession> = cluster.share_sessions(&id).cloned().collect();
+        (shared, sessions)
+    });
+    let mut partitions = Hv::new(perl);
+    for (key, partition) in &shared {
+        partitions.store(perl, key, shared_partition(perl, partition));
+    }
+    let mut list = Av::new(perl);
+    for session in &sessions {
+        let mut hash = Hv::new(perl);
+        hash.store_bytes(perl, "member_id", &session.member);
+        hash.store_int(perl, "node_id", session.broker.into());
+        hash.store_int(perl, "epoch", session.epoch.into());
+        list.push(perl, hash.into_ref(perl));
+    }
+    let mut hash = Hv::new(perl);
+    hash.store(perl, "partitions", partitions.into_ref(perl));
+    hash.store(perl, "sessions", list.into_ref(perl));
+    frame.ret(hash.into_ref(perl));
+    Ok(())
+}
+
+fn shared_partition(perl: Perl, partition: &SharePartition) -> Sv {
+    let mut records = Hv::new(perl);
+    for (offset, record) in &partition.records {
+        let state = match record.state {
+            ShareState::Available => "Available",
+            ShareState::Acquired => "Acquired",
+            ShareState::Acknowledged => "Acknowledged",
+            ShareState::Archived => "Archived",
+        };
+        let mut hash = Hv::new(perl);
+        hash.store_bytes(perl, "state", state.as_bytes());
+        hash.store_int(perl, "delivery_count", record.delivery_count.into());
+        records.store(perl, offset.to_string(), hash.into_ref(perl));
+    }
+    let mut hash = Hv::new(perl);
+    hash.store_int(perl, "start_offset", partition.start_offset);
+    hash.store_int(perl, "end_offset", partition.end_offset);
+    hash.store(perl, "records", records.into_ref(perl));
+    hash.into_ref(perl)
 }
 
 /// `offsets($group)`: a hash from "topic:partition" to a hash.

@@ -310,7 +310,10 @@ impl Server {
         let is_over = links.get_mut(&conn).is_some_and(|link| !link.flush());
         if is_over {
             links.remove(&conn);
+            drop(links);
             self.cluster.borrow_mut().close(conn);
+            // What it has held others may wait for.
+            self.advance(Vec::new());
         }
     }
 

@@ -177,12 +177,17 @@ fn owned(topics: &[HeartbeatTopicPartitions]) -> Assigned {
     all
 }
 
-fn assignment(assigned: &Assigned) -> Assignment {
+/// The numbers of partitions by topic.
+pub(super) fn by_topic(assigned: &Assigned) -> BTreeMap<[u8; 16], Vec<i32>> {
     let mut by_topic: BTreeMap<[u8; 16], Vec<i32>> = BTreeMap::new();
     for &(topic, partition) in assigned {
         by_topic.entry(topic).or_default().push(partition);
     }
-    let topic_partitions = by_topic
+    by_topic
+}
+
+fn assignment(assigned: &Assigned) -> Assignment {
+    let topic_partitions = by_topic(assigned)
         .into_iter()
         .map(|(topic_id, partitions)| HeartbeatTopicPartitions {
             topic_id,

@@ -15,13 +15,18 @@ mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod sasl;
+mod share_acknowledge;
+mod share_fetch;
+mod share_group_heartbeat;
 mod txn;
 mod txn_offset_commit;
 
 pub(crate) use fetch::WaitingFetch;
 pub(crate) use group::WaitingMember;
+pub(crate) use share_fetch::WaitingShareFetch;
 
 use crate::access::{Need, Operation};
+use crate::conn_id::ConnId;
 use crate::fault::{ActiveFaults, Target};
 use crate::login::Login;
 use crate::state::State;
@@ -32,7 +37,7 @@ use kafka_wire::{ApiKey, Message, Reader, Request, RequestHeader, Writer};
 use std::ops::RangeInclusive;
 
 /// The APIs a cluster answers, with the versions it speaks of each.
-const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
+const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 26] = [
     (ApiKey::Produce, 3..=13),
     (ApiKey::Fetch, 4..=18),
     (ApiKey::ListOffsets, 1..=11),
@@ -54,6 +59,9 @@ const SUPPORTED: [(ApiKey, RangeInclusive<i16>); 23] = [
     (ApiKey::Heartbeat, 0..=4),
     (ApiKey::LeaveGroup, 0..=5),
     (ApiKey::ConsumerGroupHeartbeat, 0..=1),
+    (ApiKey::ShareGroupHeartbeat, 1..=1),
+    (ApiKey::ShareFetch, 1..=2),
+    (ApiKey::ShareAcknowledge, 1..=2),
     (ApiKey::SaslHandshake, 0..=1),
     (ApiKey::SaslAuthenticate, 0..=2),
 ];
@@ -88,6 +96,8 @@ pub(crate) enum Outcome {
     Hang,
     /// A Fetch that waits for data.
     Fetch(Box<WaitingFetch>),
+    /// A ShareFetch that waits for records.
+    ShareFetch(Box<WaitingShareFetch>),
     /// A JoinGroup or SyncGroup that waits for other members.
     Member(Box<WaitingMember>),
 }
@@ -95,6 +105,7 @@ pub(crate) enum Outcome {
 /// Who asks: the other end of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
+    pub conn: ConnId,
     /// Node id of the broker that it is connected to.
     pub broker: i32,
     pub login: Login,
@@ -105,6 +116,8 @@ pub(crate) struct Peer {
 pub(crate) struct Call {
     /// Node id of the broker that was asked.
     pub broker: i32,
+    /// The connection on which it was.
+    pub conn: ConnId,
     /// As whom the connection is authenticated.
     pub user: Option<Bytes>,
     pub version: i16,
@@ -245,6 +258,11 @@ pub(crate) fn execute(state: &mut State, peer: &mut Peer, frame: Bytes, now_ms: 
         ApiKey::ConsumerGroupHeartbeat => {
             serve::<m::ConsumerGroupHeartbeatRequest>(state, from, frame, now_ms)
         }
+        ApiKey::ShareGroupHeartbeat => {
+            serve::<m::ShareGroupHeartbeatRequest>(state, from, frame, now_ms)
+        }
+        ApiKey::ShareFetch => serve::<m::ShareFetchRequest>(state, from, frame, now_ms),
+        ApiKey::ShareAcknowledge => serve::<m::ShareAcknowledgeRequest>(state, from, frame, now_ms),
         // Only where a program lets the broker say that it knows it.
         _ => Outcome::Close(format!("{} is not supported", api.name())),
     }
@@ -286,6 +304,7 @@ fn received<R: Request>(
     faults.throttle(state.quotas.throttle_time_ms(&header.client_id, R::API));
     let call = Call {
         broker: from.broker,
+        conn: from.conn,
         user: from.login.user().clone(),
         version: header.version,
         correlation_id: header.correlation_id,

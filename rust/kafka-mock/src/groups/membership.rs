@@ -2,7 +2,7 @@
 
 use super::answers::Answers;
 use super::consumer::JOIN;
-use super::{Caller, Classic, Consumer};
+use super::{Caller, Classic, Consumer, Share};
 use kafka_wire::ErrorCode;
 
 /// A group without members can become one of the other protocol.
@@ -10,6 +10,7 @@ use kafka_wire::ErrorCode;
 pub(crate) enum Members {
     Classic(Classic),
     Consumer(Consumer),
+    Share(Share),
 }
 
 impl Default for Members {
@@ -22,7 +23,7 @@ impl Members {
     pub fn classic(&mut self) -> Option<&mut Classic> {
         match self {
             Self::Classic(members) => Some(members),
-            Self::Consumer(_) => None,
+            Self::Consumer(_) | Self::Share(_) => None,
         }
     }
 
@@ -41,7 +42,18 @@ impl Members {
         }
         match self {
             Self::Consumer(members) => Some(members),
-            Self::Classic(_) => None,
+            Self::Classic(_) | Self::Share(_) => None,
+        }
+    }
+
+    /// For a member of a share group with this epoch. A share group stays one.
+    pub fn share_to(&mut self, epoch: i32) -> Option<&mut Share> {
+        if epoch == JOIN && matches!(self, Self::Classic(members) if members.members.is_empty()) {
+            *self = Self::Share(Share::default());
+        }
+        match self {
+            Self::Share(members) => Some(members),
+            Self::Classic(_) | Self::Consumer(_) => None,
         }
     }
 
@@ -55,6 +67,8 @@ impl Members {
         let members = match self {
             Self::Classic(members) => return members.check_commit(by, transactional, now_ms),
             Self::Consumer(members) => members,
+            // It has no positions.
+            Self::Share(_) => return Err(ErrorCode::GroupIdNotFound.code()),
         };
         if by.generation < 0 && members.members.is_empty() {
             return Ok(());
@@ -72,6 +86,7 @@ impl Members {
         match self {
             Self::Classic(members) => members.next_deadline(),
             Self::Consumer(members) => members.next_deadline(),
+            Self::Share(members) => members.next_deadline(),
         }
     }
 
@@ -80,6 +95,7 @@ impl Members {
         match self {
             Self::Classic(members) => members.expire(answers, now_ms),
             Self::Consumer(members) => members.expire(now_ms),
+            Self::Share(members) => members.expire(now_ms),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Groups as their cluster's owner sees them.
 
-use super::{Classic, Consumer, Group, Members, TopicTable};
+use super::{Assigned, Classic, Consumer, Group, Members, Share, ShareMember, TopicTable};
 use bytes::Bytes;
 use kafka_wire::messages::consumer_protocol::ConsumerProtocolAssignment;
 use kafka_wire::{Message, Reader};
@@ -8,7 +8,7 @@ use kafka_wire::{Message, Reader};
 /// A group at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupView {
-    /// `classic` or `consumer`.
+    /// `classic`, `consumer` or `share`.
     pub protocol_type: &'static str,
     /// Kafka's name of the state.
     pub state: &'static str,
@@ -40,26 +40,17 @@ impl GroupView {
         match &group.members {
             Members::Classic(members) => of_classic(members),
             Members::Consumer(members) => of_consumer(members, topics),
+            Members::Share(members) => of_share(members, topics),
         }
     }
 }
 
 fn of_consumer(group: &Consumer, topics: &TopicTable) -> GroupView {
-    let name_of = |id: [u8; 16]| {
-        let mut all = topics.iter();
-        let found = all.find(|(_, topic)| topic.0 == id);
-        // Deleted, but not given up yet.
-        found.map_or_else(|| Bytes::from_static(b"?"), |(name, _)| name.clone())
-    };
     let member = |member: &super::consumer::Member| MemberView {
         member_id: member.id.clone(),
         instance_id: member.instance_id.clone(),
         epoch: member.epoch,
-        assigned: member
-            .assigned
-            .iter()
-            .map(|&(topic, partition)| (name_of(topic), partition))
-            .collect(),
+        assigned: named(&member.assigned, topics),
     };
     let is_empty = group.members.is_empty();
     GroupView {
@@ -74,6 +65,39 @@ fn of_consumer(group: &Consumer, topics: &TopicTable) -> GroupView {
         leader: Bytes::new(),
         members: group.members.iter().map(member).collect(),
     }
+}
+
+fn of_share(group: &Share, topics: &TopicTable) -> GroupView {
+    let member = |member: &ShareMember| MemberView {
+        member_id: member.id.clone(),
+        instance_id: None,
+        epoch: member.epoch,
+        assigned: named(&member.assigned, topics),
+    };
+    GroupView {
+        protocol_type: "share",
+        state: match group.members.is_empty() {
+            true => "Empty",
+            false => "Stable",
+        },
+        generation: group.epoch,
+        assignor: Bytes::from_static(b"simple"),
+        leader: Bytes::new(),
+        members: group.members.iter().map(member).collect(),
+    }
+}
+
+/// Partitions by the names of their topics.
+fn named(assigned: &Assigned, topics: &TopicTable) -> Vec<(Bytes, i32)> {
+    let name_of = |id: [u8; 16]| {
+        let mut all = topics.iter();
+        let found = all.find(|(_, topic)| topic.0 == id);
+        // Deleted, but not given up yet.
+        found.map_or_else(|| Bytes::from_static(b"?"), |(name, _)| name.clone())
+    };
+    let all = assigned.iter();
+    all.map(|&(topic, partition)| (name_of(topic), partition))
+        .collect()
 }
 
 fn of_classic(group: &Classic) -> GroupView {
