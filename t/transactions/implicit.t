@@ -248,6 +248,17 @@ subtest 'abort without waiting for what hangs' => sub {
 # The last epoch of an id that a producer may have.
 use constant LAST_EPOCH => 32_766;
 
+subtest 'brokers that have agreed on less before anybody has heard of it' => sub {
+    my $mock  = cluster();
+    my $kafka = producer($mock);
+    $mock->fault(api => 'Produce', error => 35);
+    like +(transaction($kafka, 'commit_transaction', 'a'))[1], qr/UNSUPPORTED_VERSION/, 'the one that is open is refused';
+    is_deeply [ended($kafka, 'abort_transaction')], [DONE], 'and aborted';
+    is_deeply [transaction($kafka, 'commit_transaction', 'b')], [DONE], 'the next one';
+    is $mock->request_count('AddPartitionsToTxn'), 1, 'is of version 1';
+    is_deeply committed($mock), ['b'], 'alone';
+};
+
 subtest 'the end of the epochs' => sub {
     my $mock = cluster();
     my $conn = EV::Kafka::Conn::_new('EV::Kafka::Conn', undef);

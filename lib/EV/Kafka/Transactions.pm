@@ -16,6 +16,7 @@ use EV::Kafka::Transaction::Run;
 #   fatal    why there will never be another one
 #   number   of the last one
 #   rules    what the producer was told last
+#   is_down  a broker has refused version 2, and the cluster has not told of that yet
 #   told     the identity of a producer of which the coordinator was told what becomes part of its transactions
 #            (before KIP-890)
 
@@ -26,6 +27,9 @@ use constant { FEATURE => 'transaction.version', IMPLICIT_SINCE => 2 };
 # The first versions of Produce, EndTxn and TxnOffsetCommit that belong to it. A gateway may tell what its brokers have
 # agreed on, and speak less than they do.
 my %IMPLICIT_FROM = (0 => 12, 26 => 5, 28 => 5);
+
+# What brokers say to a producer of version 2 when they have agreed on a lower one since their connections were made.
+use constant UNSUPPORTED_VERSION => 35;
 
 # When no transaction is open.
 my %NO_RULES = (refusal => undef, transaction => undef, joined => 0, must_end => 0);
@@ -132,6 +136,7 @@ sub abandon { my ($self) = @_; delete @$self{qw(open run)}; return }
 sub transaction_failed {
     my ($self, $harm, $error, $number) = @_;
     return $self->_fail($error) if $harm eq 'fatal';
+    $self->{is_down} = 1 if ref $error && ($error->code // 0) == UNSUPPORTED_VERSION;
     my $open = $self->{open} or return;
     return if defined $number && $number != $open->number;
     return $harm eq 'new epoch' ? $open->broken_sequence($error) : $open->broken($error);
@@ -165,7 +170,11 @@ sub takes_over { my ($self, $key) = @_; return $self->{open} ? $self->{open}->ta
 sub _is_implicit {
     my ($self) = @_;
     my $cluster = $self->{below}{cluster};
-    return 0 if ($cluster->feature(FEATURE) // 0) < IMPLICIT_SINCE;
+    if (($cluster->feature(FEATURE) // 0) < IMPLICIT_SINCE) {
+        delete $self->{is_down};
+        return 0;
+    }
+    return 0 if $self->{is_down};
     my $conn     = $cluster->control_conn;
     my $versions = $conn && $conn->api_versions || {};
     return !grep { ($versions->{$_} // $IMPLICIT_FROM{$_}) < $IMPLICIT_FROM{$_} } keys %IMPLICIT_FROM;
