@@ -162,4 +162,13 @@ subtest 'async_worker.pl' => sub {
     is $mock->group('g')->{state}, 'Empty', 'and leaves the group';
 };
 
+subtest 'work_queue.pl' => sub {
+    my $mock = EV::Kafka::Mock->new(share_auto_offset_reset => 'earliest');
+    $mock->create_topic(t => 2);
+    $mock->append(t => 0, { value => $_ }) for qw(a fail b);
+    my $output = output_of('work_queue', environment($mock, KAFKA_LIMIT => 5));
+    is_deeply [sort $output =~ /^(.+: .+)$/mg], ['a: done', 'b: done', map {"fail: delivery $_"} 1 .. 3], 'what cannot be done is tried three times';
+    is $mock->share_group('g')->{partitions}{'t:0'}{start_offset}, 3, 'and nothing is left';
+};
+
 done_testing;

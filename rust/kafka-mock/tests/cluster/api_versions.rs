@@ -46,6 +46,9 @@ fn every_version_advertises_what_the_mock_speaks() {
             (28, 0, 5),
             (36, 0, 2),
             (68, 0, 1),
+            (76, 1, 1),
+            (78, 1, 2),
+            (79, 1, 2),
         ];
         assert_eq!(told, expected, "v{version}");
     }
