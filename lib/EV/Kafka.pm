@@ -2516,7 +2516,7 @@ requests of a connection in order, so the oldest unanswered request is the one t
 answer must belong to; a different correlation id ends the connection.
 
 A connection starts with ApiVersions (version 0), which says what the broker speaks; SASL
-follows, by SaslHandshake and SaslAuthenticate. Each request then uses the newest version that both sides know. Flexible versions
+follows, by SaslHandshake and SaslAuthenticate (before Kafka 1.0 by bare messages in the place of the latter). Each request then uses the newest version that both sides know. Flexible versions
 (compact lengths and tagged fields) are among them. Versions that name topics by id
 instead of by name are not used.
 

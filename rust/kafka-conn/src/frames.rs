@@ -47,8 +47,8 @@ pub(crate) struct FrameBuffer {
     offered: usize,
     /// The largest allocation that `buffer` may be part of.
     allocated: usize,
-    /// The largest response that is accepted now, in bytes without its size field.
-    max_size: usize,
+    /// The smallest and the largest response that is accepted now, in bytes without its size field.
+    sizes: (usize, usize),
 }
 
 impl fmt::Debug for FrameBuffer {
@@ -67,14 +67,14 @@ impl FrameBuffer {
             read_size: MIN_READ,
             offered: 0,
             allocated: 0,
-            max_size: MAX_RESPONSE_SIZE,
+            sizes: (CORRELATION_ID, MAX_RESPONSE_SIZE),
         }
     }
 
     /// Sets the largest response that is accepted from the next one on, in bytes without its size
-    /// field.
-    pub(crate) fn set_max_size(&mut self, max_size: usize) {
-        self.max_size = max_size;
+    /// field, and whether it is `bare`: without a correlation id.
+    pub(crate) fn set_sizes(&mut self, max_size: usize, bare: bool) {
+        self.sizes = (if bare { 0 } else { CORRELATION_ID }, max_size);
     }
 
     /// Room for the next read; what is read into its front is announced with [`Self::filled`].
@@ -143,7 +143,7 @@ impl FrameBuffer {
         }
     }
 
-    /// The next complete response without its size field, at least a correlation id long.
+    /// The next complete response without its size field, at least a correlation id long unless it is bare.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, ConnectionError> {
         let Some(size) = self.response_size()? else {
             return Ok(None);
@@ -204,8 +204,8 @@ impl FrameBuffer {
             return Ok(None);
         };
         match usize::try_from(i32::from_be_bytes(*field)) {
-            Ok(size) if size < CORRELATION_ID => Err(ConnectionError::ResponseTooShort),
-            Ok(size) if size <= self.max_size => Ok(Some(size)),
+            Ok(size) if size < self.sizes.0 => Err(ConnectionError::ResponseTooShort),
+            Ok(size) if size <= self.sizes.1 => Ok(Some(size)),
             _ => Err(ConnectionError::InvalidResponseSize(Peer::of(*field))),
         }
     }

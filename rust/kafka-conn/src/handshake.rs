@@ -20,9 +20,8 @@ const NAMED: i16 = 4;
 const EXPECTING: i16 = 5;
 /// The first version of ApiVersions with features, and with compact lengths (KIP-482).
 const FIRST_WITH_FEATURES: i16 = 3;
-/// From version 1 on the mechanism's messages travel in SaslAuthenticate; after version 0 they
-/// would follow bare (KIP-152).
-pub(crate) const SASL_HANDSHAKE_VERSION: i16 = 1;
+/// From this version of SaslHandshake on the mechanism's messages travel in SaslAuthenticate (KIP-152).
+const FIRST_WITH_AUTHENTICATE: i16 = 1;
 /// The first version of SaslAuthenticate with compact lengths and tagged fields (KIP-482).
 const FLEXIBLE_SASL_AUTHENTICATE: i16 = 2;
 
@@ -48,6 +47,20 @@ impl Handshake {
             Handshake::Authentication => State::SaslAuthenticate,
         }
     }
+}
+
+/// How the messages of a mechanism travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// With their lengths and nothing else, as brokers before Kafka 1.0 have it.
+    Bare,
+    /// In SaslAuthenticate of this version.
+    Authenticate(i16),
+}
+
+/// Whether they travel bare after SaslHandshake of this version.
+pub(crate) fn is_bare_after(handshake: i16) -> bool {
+    handshake < FIRST_WITH_AUTHENTICATE
 }
 
 /// A request of the handshake.
@@ -106,11 +119,11 @@ impl Question {
         Self::new(ApiKey::ApiVersions, version, &request)
     }
 
-    pub(crate) fn sasl_handshake(mechanism: &str) -> Result<Self, SendError> {
+    pub(crate) fn sasl_handshake(mechanism: &str, version: i16) -> Result<Self, SendError> {
         let request = SaslHandshakeRequest {
             mechanism: Bytes::copy_from_slice(mechanism.as_bytes()),
         };
-        Self::new(ApiKey::SaslHandshake, SASL_HANDSHAKE_VERSION, &request)
+        Self::new(ApiKey::SaslHandshake, version, &request)
     }
 
     fn new(api: ApiKey, version: i16, request: &impl Message) -> Result<Self, SendError> {

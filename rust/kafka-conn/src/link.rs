@@ -13,6 +13,7 @@ use crate::frames::{FrameBuffer, MAX_HANDSHAKE_RESPONSE_SIZE, MAX_RESPONSE_SIZE}
 use crate::handshake::Handshake;
 use crate::inflight::{InFlight, Pending};
 use crate::oneway::{Oneway, Oneways};
+use crate::sasl::SaslError;
 use crate::session::{HeldRequests, Outgoing, Session};
 use crate::tls::{Peer, TlsStream};
 use crate::transmit::{Transmit, TransmitQueue};
@@ -82,6 +83,8 @@ pub(crate) struct Link {
     /// When the renewal under way is to be over.
     renewal_deadline: Option<Instant>,
     renewal_timeout: Option<Duration>,
+    /// Whether messages go to and fro without headers, one at a time.
+    is_bare: bool,
     /// What comes after the bytes in `incoming`.
     ending: Option<Ending>,
     /// When something last came from the socket.
@@ -106,6 +109,7 @@ impl Link {
             held: HeldRequests::default(),
             renewal_deadline: None,
             renewal_timeout: None,
+            is_bare: false,
             ending: None,
             heard_at: now,
         }
@@ -290,6 +294,23 @@ impl Link {
         Ok(self.number())
     }
 
+    /// The same of a message without a header, in an exchange of such messages that lasts until [`Self::end_bare`].
+    pub(crate) fn enqueue_bare_secret(&mut self, message: &[u8]) -> Result<i32, SendError> {
+        let size = i32::try_from(message.len()).map_err(|_| SendError::TooLarge)?;
+        let mut frame = Zeroizing::new(Vec::with_capacity(SIZE_FIELD + message.len()));
+        frame.put_i32(size);
+        frame.extend_from_slice(message);
+        self.queued += frame.len() as u64;
+        self.outgoing.push_uncopied(Bytes::from_owner(frame));
+        self.is_bare = true;
+        Ok(self.number())
+    }
+
+    /// What follows are requests and answers again.
+    pub(crate) fn end_bare(&mut self) {
+        self.is_bare = false;
+    }
+
     /// The size field and the header of the next request, and the length of the header.
     fn next_header(
         &self,
@@ -449,6 +470,9 @@ impl Link {
             let reason = "the broker closed the connection during the handshake";
             ending = Ending::Error(ConnectionError::Tls(reason.into()));
         }
+        if ending == Ending::ClosedByBroker && self.is_bare {
+            ending = Ending::Error(ConnectionError::Sasl(SaslError::Closed));
+        }
         if self.ending.is_none() {
             self.ending = Some(ending);
             self.heard_at = now;
@@ -459,12 +483,13 @@ impl Link {
     /// how the connection ends, if it does.
     pub(crate) fn next_response(&mut self) -> Result<Option<(Pending, Bytes)>, Ending> {
         let answered = loop {
-            self.incoming.set_max_size(self.max_response_size());
+            let max_size = self.max_response_size();
+            self.incoming.set_sizes(max_size, self.is_bare);
             let Some(frame) = self.incoming.next().map_err(Ending::Error)? else {
                 self.incoming.trim(self.in_flight.is_empty());
                 return self.ending.take().map_or(Ok(None), Err);
             };
-            if !self.skips(&frame) {
+            if self.is_bare || !self.skips(&frame) {
                 break self.matched(frame).map_err(Ending::Error)?;
             }
         };
@@ -502,6 +527,15 @@ impl Link {
 
     /// Answers come in the order of the requests, so only the oldest one can be meant.
     fn matched(&mut self, frame: Bytes) -> Result<(Pending, Bytes), ConnectionError> {
+        if self.is_bare {
+            let unasked = ConnectionError::CorrelationIdMismatch {
+                expected: None,
+                got: 0,
+            };
+            let pending = self.in_flight.pop().ok_or(unasked)?;
+            self.last_answered = pending.correlation_id;
+            return Ok((pending, frame));
+        }
         let got = correlation_id(&frame).ok_or(ConnectionError::ResponseTooShort)?;
         let mismatch = |expected| ConnectionError::CorrelationIdMismatch { expected, got };
         let oldest = self.in_flight.oldest().ok_or(mismatch(None))?;

@@ -66,18 +66,93 @@ fn apis_that_were_not_advertised_are_spoken_at_the_lowest_version_that_serves() 
     assert_eq!(asked.header.version, 0);
 }
 
-#[test]
-fn a_broker_with_bare_sasl_messages_only_is_a_clear_error() {
+/// Authenticating at a broker before KIP-152, which has taken the mechanism.
+fn bare(settings: SaslSettings) -> Driver {
     let mut driver = Driver::new();
-    driver.conn.set_sasl(Some(plain()));
+    driver.conn.set_sasl(Some(settings));
     driver.connect();
     driver.events();
     driver.conn.handle_dialed(driver.now);
     let asked = driver.one_request();
-    driver.feed(&api_versions(asked.header.correlation_id, &[(17, 0, 0)]));
-    let text = "SaslHandshake: unsupported version: the broker speaks version 0, this client \
-                version 1";
+    driver.feed(&api_versions(
+        asked.header.correlation_id,
+        &[(3, 0, 4), (17, 0, 0)],
+    ));
+    assert_eq!(driver.events(), []);
+    let asked = driver.one_request();
+    assert_eq!(asked.header.version, 0);
+    driver.feed(&answer_to(&asked, &handshake_body(0, &["PLAIN"])));
+    driver
+}
+
+/// A message with its length.
+fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u32).to_be_bytes()[..], message].concat()
+}
+
+#[test]
+fn old_brokers_get_plain_bare_and_answer_nothing() {
+    let mut driver = bare(plain());
+    assert_eq!(driver.events(), []);
+    assert_eq!(driver.conn.state(), State::SaslAuthenticate);
+    assert_eq!(driver.take_sent(), framed(b"\0alice\0secret"));
+    driver.feed(&framed(b"")[..3]);
+    assert_eq!(driver.events(), []);
+    driver.feed(&framed(b"")[3..]);
+    assert_eq!(driver.events(), [Event::Ready]);
+    // From here on it is Kafka's protocol again.
+    let token = driver.send(None);
+    let asked = driver.one_request();
+    assert_eq!(asked.header.api, ApiKey::Metadata);
+    driver.feed(&response(asked.header.correlation_id, b"body"));
+    assert_eq!(driver.events(), [answer(token, b"body")]);
+    driver.feed(&framed(b"abc"));
+    assert_eq!(driver.events(), lost("response too short"));
+}
+
+#[test]
+fn old_brokers_get_scram_bare() {
+    let settings = SaslSettings::new("SCRAM-SHA-256", "alice", "secret");
+    let mut driver = bare(settings);
+    let mut server = ScramServer::new("SCRAM-SHA-256", "secret");
+    assert_eq!(driver.events(), []);
+    let first = server.first(&driver.take_sent()[4..]);
+    driver.feed(&framed(&first));
+    assert_eq!(driver.events(), []);
+    let last = server
+        .last(&driver.take_sent()[4..])
+        .expect("the password is right");
+    driver.feed(&framed(&last));
+    assert_eq!(driver.events(), [Event::Ready]);
+}
+
+#[test]
+fn an_old_broker_that_closes_has_refused() {
+    let mut driver = bare(plain());
+    driver.events();
+    driver.conn.handle_eof(driver.now);
+    let text = "SASL auth failed: the broker closed the connection, as those before Kafka 1.0 do \
+                when user name or password are wrong";
     assert_eq!(driver.events(), lost(text));
+    assert!(!driver.conn.may_connect_again());
+}
+
+#[test]
+fn an_old_broker_that_closes_afterwards_has_not() {
+    let mut driver = bare(plain());
+    driver.events();
+    driver.feed(&framed(b""));
+    assert_eq!(driver.events(), [Event::Ready]);
+    driver.conn.handle_eof(driver.now);
+    assert_eq!(driver.events(), [Event::Close, Event::Disconnected]);
+}
+
+#[test]
+fn bare_answers_are_not_believed_to_be_long() {
+    let mut driver = bare(plain());
+    driver.events();
+    driver.feed(&i32::to_be_bytes((1 << 20) + 1));
+    assert_eq!(driver.events(), lost("invalid response size"));
 }
 
 #[test]

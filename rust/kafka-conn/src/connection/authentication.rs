@@ -13,12 +13,11 @@ use kafka_wire::ApiKey;
 use super::Connection;
 use crate::error::{ConnectionError, SendError};
 use crate::event::{Event, SaltingId, TokenRequestId};
-use crate::handshake::{self, Handshake, Question, SASL_HANDSHAKE_VERSION};
+use crate::handshake::{self, Carrier, Handshake, Question};
 use crate::link::{Ending, Stage};
 use crate::sasl::{self, Exchange, Reply, SaltedPassword, Salting, SaslError, SaslSettings};
 use crate::secret::Secret;
 use crate::session::Session;
-use crate::versions;
 
 /// The settings that a connection authenticates with, and how far it is.
 #[derive(Debug)]
@@ -33,12 +32,12 @@ enum Step {
     Idle,
     /// The driver was asked for a token.
     AwaitsToken(TokenRequestId),
-    /// SaslHandshake is unanswered; the token to continue with.
-    Handshake(Option<Secret>),
-    /// SaslAuthenticate, spoken at this version, is unanswered.
-    Exchange(Exchange, i16),
-    /// The driver was asked to salt the password, for an exchange at this version.
-    AwaitsSalted(SaltingId, Exchange, i16),
+    /// SaslHandshake, spoken at this version, is unanswered; the token to continue with.
+    Handshake(Option<Secret>, i16),
+    /// A message of the mechanism is unanswered.
+    Exchange(Exchange, Carrier),
+    /// The driver was asked to salt the password.
+    AwaitsSalted(SaltingId, Exchange, Carrier),
 }
 
 impl Authentication {
@@ -97,16 +96,13 @@ impl Connection {
     }
 
     fn choose_mechanism(&mut self, token: Option<Secret>, now: Instant) {
+        let version = self.version(ApiKey::SaslHandshake);
         let Some(authentication) = &mut self.authentication else {
             return;
         };
-        authentication.step = Step::Handshake(token);
-        let mechanism = authentication.settings.mechanism();
-        let question = Question::sasl_handshake(mechanism).and_then(|question| {
-            let (api, version) = (ApiKey::SaslHandshake, SASL_HANDSHAKE_VERSION);
-            versions::check(self.api_versions.as_ref(), api, version)
-                .map_err(SendError::Version)?;
-            Ok(question)
+        let question = version.map_err(SendError::Version).and_then(|version| {
+            authentication.step = Step::Handshake(token, version);
+            Question::sasl_handshake(authentication.settings.mechanism(), version)
         });
         self.rearm(Handshake::Mechanism, now);
         self.ask(question, now);
@@ -114,6 +110,7 @@ impl Connection {
 
     /// The answer to SaslHandshake or SaslAuthenticate has come.
     pub(super) fn continue_authentication(&mut self, body: Bytes, now: Instant) {
+        let authenticate = self.version(ApiKey::SaslAuthenticate);
         let Some(authentication) = &mut self.authentication else {
             return;
         };
@@ -122,38 +119,42 @@ impl Connection {
                 authentication.step = waiting;
                 return;
             }
-            Step::Handshake(token) => sasl::handshake_answer(body, SASL_HANDSHAKE_VERSION)
-                .and_then(|()| Exchange::start(&authentication.settings, token))
-                .map(|(exchange, first)| (exchange, None, Reply::Continue(first))),
-            Step::Exchange(mut exchange, version) => exchange
-                .answer(body, version)
-                .map(|reply| (exchange, Some(version), reply)),
+            Step::Handshake(token, version) => {
+                let started = sasl::handshake_answer(body, version)
+                    .and_then(|()| Exchange::start(&authentication.settings, token));
+                let (exchange, first) = match started {
+                    Ok(started) => started,
+                    Err(error) => return self.refuse(error, now),
+                };
+                let carrier = match (handshake::is_bare_after(version), authenticate) {
+                    (true, _) => Carrier::Bare,
+                    (false, Ok(version)) => Carrier::Authenticate(version),
+                    (false, Err(error)) => return self.give_up(SendError::Version(error), now),
+                };
+                self.rearm(Handshake::Authentication, now);
+                return self.say(exchange, carrier, &first, now);
+            }
+            Step::Exchange(mut exchange, carrier) => exchange
+                .answer(body, carrier)
+                .map(|reply| (exchange, carrier, reply)),
         };
         match next {
             Err(error) => self.refuse(error, now),
             Ok((_, _, Reply::Done { lifetime_ms })) => self.authenticated(lifetime_ms, now),
-            Ok((exchange, version, Reply::Salt(salting))) => {
-                self.salt(exchange, version.unwrap_or_default(), salting);
-            }
-            Ok((exchange, version, Reply::Continue(message))) => {
-                if version.is_none() {
-                    self.rearm(Handshake::Authentication, now);
-                }
-                match version.map_or_else(|| self.version(ApiKey::SaslAuthenticate), Ok) {
-                    Ok(version) => self.say(exchange, version, &message, now),
-                    Err(error) => self.give_up(SendError::Version(error), now),
-                }
+            Ok((exchange, carrier, Reply::Salt(salting))) => self.salt(exchange, carrier, salting),
+            Ok((exchange, carrier, Reply::Continue(message))) => {
+                self.say(exchange, carrier, &message, now);
             }
         }
     }
 
-    fn salt(&mut self, exchange: Exchange, version: i16, salting: Salting) {
+    fn salt(&mut self, exchange: Exchange, carrier: Carrier, salting: Salting) {
         let Some(authentication) = &mut self.authentication else {
             return;
         };
         let id = self.next_salting;
         self.next_salting += 1;
-        authentication.step = Step::AwaitsSalted(id, exchange, version);
+        authentication.step = Step::AwaitsSalted(id, exchange, carrier);
         self.events.push_back(Event::SaltingNeeded { id, salting });
     }
 
@@ -168,31 +169,40 @@ impl Connection {
             return;
         };
         match mem::replace(&mut authentication.step, Step::Idle) {
-            Step::AwaitsSalted(asked, mut exchange, version) if asked == id => {
+            Step::AwaitsSalted(asked, mut exchange, carrier) if asked == id => {
                 let message = exchange.salted(salted);
-                self.say(exchange, version, &message, now);
+                self.say(exchange, carrier, &message, now);
             }
             other => authentication.step = other,
         }
     }
 
     /// Sends one message of the mechanism.
-    fn say(&mut self, exchange: Exchange, version: i16, message: &Secret, now: Instant) {
+    fn say(&mut self, exchange: Exchange, carrier: Carrier, message: &Secret, now: Instant) {
         let client_id = self.client_id.clone();
         let Some(link) = self.link_mut() else { return };
         let api = ApiKey::SaslAuthenticate;
-        let body = handshake::sasl_authenticate(message, version);
-        match link.enqueue_secret(client_id, api, version, &body) {
-            Ok(correlation_id) => link.expect(correlation_id, None, (api, version), None, now),
+        let queued = match carrier {
+            Carrier::Authenticate(version) => {
+                let body = handshake::sasl_authenticate(message, version);
+                link.enqueue_secret(client_id, api, version, &body)
+                    .map(|correlation_id| (correlation_id, version))
+            }
+            // The answer is told from others by its turn alone.
+            Carrier::Bare => link.enqueue_bare_secret(message.expose()).map(|id| (id, 0)),
+        };
+        match queued {
+            Ok((id, version)) => link.expect(id, None, (api, version), None, now),
             Err(error) => return self.give_up(error, now),
         }
         if let Some(authentication) = &mut self.authentication {
-            authentication.step = Step::Exchange(exchange, version);
+            authentication.step = Step::Exchange(exchange, carrier);
         }
     }
 
     fn authenticated(&mut self, lifetime_ms: i64, now: Instant) {
         let Some(link) = self.link_mut() else { return };
+        link.end_bare();
         link.session = Session::granted(lifetime_ms, now);
         if link.stage != Stage::Ready {
             return self.become_ready();

@@ -45,6 +45,8 @@ pub(crate) enum SaslError {
     MalformedHandshake,
     /// The answer to SaslAuthenticate does not decode.
     MalformedAuthenticate,
+    /// Brokers that exchange bare messages refuse by closing the connection.
+    Closed,
     /// The broker refused, and says why.
     Refused(String),
 }
@@ -97,6 +99,10 @@ impl fmt::Display for SaslError {
             }
             Self::MalformedHandshake => "malformed SaslHandshake response",
             Self::MalformedAuthenticate => "malformed SaslAuthenticate response",
+            Self::Closed => {
+                "SASL auth failed: the broker closed the connection, as those before Kafka 1.0 do \
+                 when user name or password are wrong"
+            }
             Self::Refused(message) => return write!(f, "SASL auth failed: {message}"),
         })
     }

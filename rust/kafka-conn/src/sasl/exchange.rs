@@ -12,6 +12,7 @@ use super::salting::{SaltedPassword, Salting};
 use super::scram::{self, Next};
 use super::settings::Credentials;
 use super::{SaslError, SaslSettings};
+use crate::handshake::Carrier;
 use crate::secret::Secret;
 
 /// The error code UNSUPPORTED_SASL_MECHANISM.
@@ -88,8 +89,14 @@ impl Exchange {
     ///
     /// # Errors
     /// The broker refused, or its answer is not one to this exchange.
-    pub(crate) fn answer(&mut self, body: Bytes, version: i16) -> Result<Reply, SaslError> {
-        let answer = authenticate_answer(body, version)?;
+    pub(crate) fn answer(&mut self, body: Bytes, carrier: Carrier) -> Result<Reply, SaslError> {
+        let answer = match carrier {
+            Carrier::Authenticate(version) => authenticate_answer(body, version)?,
+            Carrier::Bare => SaslAuthenticateResponse {
+                auth_bytes: body,
+                ..Default::default()
+            },
+        };
         let lifetime_ms = answer.session_lifetime_ms;
         let done = Reply::Done { lifetime_ms };
         match (&mut self.run, &*self.settings.credentials) {
