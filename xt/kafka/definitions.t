@@ -133,7 +133,7 @@ sub ours {
             my ($inner) = $field->{type} =~ /\A\[?(\w+)\]?\z/;
             my $part = $declared->{parts}{$inner};
             my %nullable = map { $_ => 1 } numbers($field->{nullable}, $newest);
-            my $default  = { None => 'null', 'i32::MIN' => -2_147_483_648, 'i32::MAX' => 2_147_483_647 }->{ $field->{default} } // $field->{default};
+            my $default  = { None => 'null', 'i32::MIN' => -2_147_483_648, 'i32::MAX' => 2_147_483_647, 'i64::MAX' => '9223372036854775807' }->{ $field->{default} } // $field->{default};
             $default = '' if $default eq '0' || $default eq 'false';
             for my $version (grep { $_ >= $oldest } numbers($field->{versions}, $newest)) {
                 $said{$name}{$version} = describe(
