@@ -108,8 +108,9 @@ sub replaced {
     my $reset = $self->{position}->reset_offset;
     my @moved = grep { $_->{offset} >= 0 || $self->{assigned}->cursor($_)->is_resolving }
         grep { $_->{topic} eq $topic } $self->{assigned}->all;
+    my $is_any_void = grep { $_->{offset} >= 0 } @moved;
     $self->{position}->move($_, $reset) for @moved;
-    return unless @moved;
+    return unless $is_any_void;
     $self->{outbox}->notice_over("another $topic");
     return $self->{outbox}->notice("another $topic", "topic '$topic' was deleted and created anew: positions in it are void, and "
         . 'auto_offset_reset says where consuming goes on', topic => $topic);

@@ -47,6 +47,9 @@ struct Entry {
     told: Option<Wish>,
 }
 
+/// What a broker is to be told: partitions to ask it for, and those that it may forget, each with its topic's id.
+type News = (Vec<(Place, Wish)>, Vec<(Place, TopicId)>);
+
 /// What has become of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -172,7 +175,7 @@ impl Session {
         parts
     }
 
-    fn news(&mut self) -> (Vec<(Place, Wish)>, Vec<(Place, TopicId)>) {
+    fn news(&mut self) -> News {
         let (mut parts, mut forgotten) = (Vec::new(), Vec::new());
         for place in std::mem::take(&mut self.changed) {
             let Some(entry) = self.entries.get_mut(&place) else {
@@ -202,9 +205,9 @@ impl Session {
             return;
         }
         for ((topic, _), wish) in asked {
-            if !self.names.contains_key(&wish.topic_id) {
-                self.names.insert(wish.topic_id, topic.clone());
-            }
+            self.names
+                .entry(wish.topic_id)
+                .or_insert_with(|| topic.clone());
         }
         if self.names.len() > self.entries.len() + MAX_STALE_NAMES {
             let told = self.entries.values().filter_map(|entry| entry.told);
