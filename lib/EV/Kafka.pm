@@ -2515,10 +2515,16 @@ id and the client id; the answer repeats the correlation id. Brokers answer the
 requests of a connection in order, so the oldest unanswered request is the one that an
 answer must belong to; a different correlation id ends the connection.
 
-A connection starts with ApiVersions (version 0), which says what the broker speaks; SASL
-follows, by SaslHandshake and SaslAuthenticate (before Kafka 1.0 by bare messages in the place of the latter). Each request then uses the newest version that both sides know. Flexible versions
-(compact lengths and tagged fields) are among them. Versions that name topics by id
-instead of by name are not used.
+A connection starts with ApiVersions, which says what the broker speaks: a client's with version 4, or 5 where the broker
+before knew that, which tells the broker who asks (KIP-511) and whom it is taken for (KIP-1242), and with version 0 where the
+broker wants that; one of EV::Kafka::Conn with version 0. SASL follows, by SaslHandshake and SaslAuthenticate (before
+Kafka 1.0 by bare messages in the place of the latter). Each request then uses the newest version that both sides know.
+Flexible versions (compact lengths and tagged fields) are among them.
+
+Where brokers know topics by ids (KIP-516), Fetch, Produce, OffsetCommit and OffsetFetch of a client name them so. A topic that
+was deleted and created anew is another one: positions in the old one are not used, nor committed for the new one, and
+C<auto_offset_reset> says where consuming goes on. What is produced goes to the topic that has the name. Below Kafka 3.1 only
+metadata tell, so that a Fetch that leaves before them reads the new topic at the old position.
 
 Messages travel in record batches of format 2: one header, with a CRC-32C of everything
 after it, and records that hold lengths and differences as zig-zag varints. Batches that
