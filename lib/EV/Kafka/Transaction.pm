@@ -491,13 +491,20 @@ sub _add {
     return $self->_send_offsets;
 }
 
-# Decided when the identity is there, and before the coordinator hears of anything.
-sub _is_implicit {
+# Decided when the identity is there, and before the coordinator hears of anything; while no broker is there to say
+# what it speaks, nothing can leave either.
+sub _is_decided {
     my ($self) = @_;
     my $requests = $self->{requests};
-    return $requests->version > 1 if defined $requests->version;
-    $self->{producer}->transaction_version($requests->is_of($self->{version_of}->()));
-    return $self->_is_implicit;
+    return 1 if defined $requests->version;
+    my $version = $self->{version_of}->() // return 0;
+    $self->{producer}->transaction_version($requests->is_of($version));
+    return 1;
+}
+
+sub _is_implicit {
+    my ($self) = @_;
+    return $self->_is_decided && $self->{requests}->version > 1;
 }
 
 # The coordinator hears of a partition before the first batch leaves for it, or by that.
@@ -506,6 +513,7 @@ sub _register_new {
     my ($producer, $requests) = @$self{qw(producer requests)};
     return if $self->{adding} || defined $self->_refusal;
     my @new = $producer->unregistered or return;
+    return unless $self->_is_decided;
     $self->_watch_generation;
     return if defined $self->{error};
     if ($self->_is_implicit) {
@@ -535,6 +543,7 @@ sub _registered {
 sub _send_offsets {
     my ($self) = @_;
     my $offsets = $self->{offsets};
+    return if %$offsets && !$self->_is_decided;
     for my $id (grep { !$offsets->{$_}{under_way}++ } keys %$offsets) {
         my $sent = $offsets->{$id};
         if ($self->_is_implicit) {

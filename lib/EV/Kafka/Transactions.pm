@@ -167,6 +167,7 @@ sub takes_over { my ($self, $key) = @_; return $self->{open} ? $self->{open}->ta
 
 # --- what the open transaction tells --------------------------------------------------
 
+# Undef while there is no connection that could say so.
 sub _is_implicit {
     my ($self) = @_;
     my $cluster = $self->{below}{cluster};
@@ -175,15 +176,18 @@ sub _is_implicit {
         return 0;
     }
     return 0 if $self->{is_down};
-    my $conn     = $cluster->control_conn;
-    my $versions = $conn && $conn->api_versions || {};
+    my $conn     = $cluster->control_conn // return undef;
+    my $versions = $conn->api_versions    // return undef;
     return !grep { ($versions->{$_} // $IMPLICIT_FROM{$_}) < $IMPLICIT_FROM{$_} } keys %IMPLICIT_FROM;
 }
 
-# That of the open transaction, which asks once, when it has an identity.
+# That of the open transaction, which asks when it has an identity, until it is known.
 sub _version {
     my ($self) = @_;
-    return 2 if !$self->_is_told && $self->_is_implicit;
+    if (!$self->_is_told) {
+        my $is_implicit = $self->_is_implicit // return undef;
+        return 2 if $is_implicit;
+    }
     $self->{told} = $self->_identity;
     return 1;
 }

@@ -108,7 +108,7 @@ sub replaced {
     my $reset = $self->{position}->reset_offset;
     my @moved = grep { $_->{offset} >= 0 || $self->{assigned}->cursor($_)->is_resolving }
         grep { $_->{topic} eq $topic } $self->{assigned}->all;
-    my $is_any_void = grep { $_->{offset} >= 0 } @moved;
+    my $is_any_void = grep { $_->{offset} > 0 } @moved;    # the beginning is that of the new one, too
     $self->{position}->move($_, $reset) for @moved;
     return unless $is_any_void;
     $self->{outbox}->notice_over("another $topic");

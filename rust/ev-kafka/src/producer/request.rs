@@ -16,7 +16,7 @@ use super::brokers::Load;
 use super::delivery::End;
 use super::failure::Ending;
 use super::Producer;
-use crate::api::produce::request::{self, carries, Terms, ZSTD_FROM};
+use crate::api::produce::request::{self, carries, takes_part, Terms, IMPLICIT_FROM, ZSTD_FROM};
 use crate::api::request::{encode_at, Encoded, TopicName};
 use crate::conn::{Answer, Completion, ConnHandle, Failure as NoAnswer};
 
@@ -199,6 +199,12 @@ fn encode(
     if let Some(version) = version.as_ref().ok().copied().filter(lacks_codec) {
         return Err(format!(
             "zstd needs Produce version {ZSTD_FROM}, the broker speaks {version}"
+        ));
+    }
+    let lacks_part = |&version: &i16| !takes_part(version, part_of);
+    if let Some(version) = version.as_ref().ok().copied().filter(lacks_part) {
+        return Err(format!(
+            "a transaction of version 2 needs Produce version {IMPLICIT_FROM}, the broker speaks {version}"
         ));
     }
     let terms = Terms {

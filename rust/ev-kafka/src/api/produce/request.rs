@@ -15,6 +15,8 @@ pub const DEFAULT_ACKS: i16 = 1;
 pub const TIMEOUT_MS: i32 = 30_000;
 /// The first version that may carry zstd (KIP-110).
 pub const ZSTD_FROM: i16 = 7;
+/// The first version whose batches become part of a transaction by being written (KIP-890).
+pub const IMPLICIT_FROM: i16 = 12;
 
 /// The version of a request, which may be part of a transaction: a later one would put its partitions into a transaction
 /// whose coordinator is told of them.
@@ -33,6 +35,12 @@ pub fn version(
         }
         _ => version_by_ids(handle, ApiKey::Produce, has_ids),
     }
+}
+
+/// Whether what a request of this version brings becomes part of its transaction: before, the coordinator has to be told of it
+/// (KIP-890).
+pub fn takes_part(version: i16, part_of: Option<TransactionVersion>) -> bool {
+    part_of != Some(TransactionVersion::Implicit) || version >= IMPLICIT_FROM
 }
 
 /// Whether a request at this version has the ids of its topics, not their names.
