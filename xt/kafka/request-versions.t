@@ -283,19 +283,9 @@ sub good_offset_after {
 # --- walking the versions ---------------------------------------------------------------
 
 sub capped_conn {
-    my ($node, $api, $max, %option) = @_;
-    my $proxy = CappingProxy->new(broker => $cluster->address($node), api => $api, max => $max, %option);
+    my ($node, $api, $max) = @_;
+    my $proxy = CappingProxy->new(broker => $cluster->address($node), api => $api, max => $max);
     return ($proxy, connected_conn($proxy->address));
-}
-
-# To brokers that speak no OffsetCommit above 2 it goes out without its retention
-# time, as those expect that are made to stand in for real ones. For the real one
-# behind the proxy it is put in, after the group, the generation and the member.
-sub with_retention {
-    my ($api, $version, $body) = @_;
-    return $body unless $api == 8 && $version == 2;
-    my ($group, $generation, $member, $topics) = unpack 'n/a* N n/a* a*', $body;
-    return pack 'n/a* N n/a* q> a*', $group, $generation, $member, -1, $topics;
 }
 
 sub walk {
@@ -307,7 +297,7 @@ sub walk {
     my @ran;
     for my $version ($from .. $to) {
         subtest "$name $version" => sub {
-            my ($capped, $conn) = capped_conn($first, $api, $version, on_request => \&with_retention);
+            my ($capped, $conn) = capped_conn($first, $api, $version);
             $test->($conn, $version);
             is_deeply [$capped->versions_sent($api)], [$version], 'in that version only';
             push @ran, $capped->versions_sent($api);
@@ -326,11 +316,6 @@ for my $version ($KafkaCluster::NEWEST, $KafkaCluster::OLDEST) {
         $topic = led_by_first();
         walk(@$_) for @APIS;
 
-        subtest 'OffsetCommit 2 without its retention time' => sub {
-            my ($proxy, $conn) = capped_conn($first, 8, 2);
-            my ($result, $error) = try_ask($conn, offset_commit => fresh_group(), -1, '', offsets(0, 1), $CB);
-            ok defined $error, "is no success on a real broker: $error";
-        };
         $plain->disconnect;
         $cluster->stop;
     };

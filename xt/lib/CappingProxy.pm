@@ -15,9 +15,8 @@ use Scalar::Util qw(weaken);
 
 my $API_VERSIONS = 18;
 
-# new(broker => "host:port", api => $key, max => $version, on_request => $cb)
-# Without api nothing is changed. on_request may change the body of each request:
-# it gets ($key, $version, $body) and returns the body to send; it may be left out.
+# new(broker => "host:port", api => $key, max => $version)
+# Without api nothing is changed.
 sub new {
     my ($class, %option) = @_;
     my $self = bless { %option, ranges => {}, sent => {}, links => {} }, $class;
@@ -71,11 +70,10 @@ sub _accept {
 
 sub _request {
     my ($self, $link, $frame) = @_;
-    my ($api, $version, $id, $client, $body) = unpack 'n n N n/a* a*', $frame;
+    my ($api, $version, $id) = unpack 'n n N', $frame;
     $self->{sent}{$api}{$version}++;
     $link->{waiting}{$id} = 1 if $api == $API_VERSIONS;
-    return $frame unless $self->{on_request};
-    return pack 'n n N n/a* a*', $api, $version, $id, $client, $self->{on_request}->($api, $version, $body);
+    return $frame;
 }
 
 # ApiVersions v0: id, error code, [key, lowest, highest].

@@ -3,9 +3,9 @@ import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import org.apache.kafka.common.utils.internals.Exit;
 
 /**
  * Kafka's command-line tools, one after the other in one process.
@@ -21,14 +21,28 @@ public class Tools {
         }
     }
 
+    /** The class that tools end the process by has moved with Kafka 4.4. */
+    private static Class<?> exit() throws ClassNotFoundException {
+        try {
+            return Class.forName("org.apache.kafka.common.utils.internals.Exit");
+        } catch (ClassNotFoundException older) {
+            return Class.forName("org.apache.kafka.common.utils.Exit");
+        }
+    }
+
+    private static void keepAlive() throws ReflectiveOperationException {
+        Class<?> exit = exit();
+        Class<?> procedure = Class.forName(exit.getName() + "$Procedure");
+        Object ends = Proxy.newProxyInstance(exit.getClassLoader(), new Class<?>[] {procedure}, (proxy, method, args) -> {
+            throw new Ended();
+        });
+        exit.getMethod("setExitProcedure", procedure).invoke(null, ends);
+        exit.getMethod("setHaltProcedure", procedure).invoke(null, ends);
+    }
+
     public static void main(String[] args) throws Exception {
         PrintStream answers = System.out;
-        Exit.setExitProcedure((status, message) -> {
-            throw new Ended();
-        });
-        Exit.setHaltProcedure((status, message) -> {
-            throw new Ended();
-        });
+        keepAlive();
         BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             String[] words = line.split("\t", -1);
