@@ -18,9 +18,9 @@ $ENV{PERL_XS_TEST_VALGRIND} = 1;
 # The library that is loaded here is built.
 $ENV{PERL_XS_TEST_LIBRARY} = $PerlXsTest::file;
 
-# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew below one of our calls and are not freed
-# at perl's end.
-my $perls_own = qr/Cwd\.so|Perl_(?:tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
+# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew, and arenas of bodies that perl took, below
+# one of our calls and are not freed at perl's end.
+my $perls_own = qr/Cwd\.so|Perl_(?:more_bodies|tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
 
 # Errors of any kind, and leaks that have one of our frames in their stack.
 sub complaints {

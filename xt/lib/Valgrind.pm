@@ -14,9 +14,9 @@ plan skip_all => 'valgrind is not installed' unless $valgrind;
 # Perl's hash seeds decide what valgrind sees.
 @ENV{qw(PERL_HASH_SEED PERL_PERTURB_KEYS)} = (0, 0);
 
-# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew
-# below one of our calls and are not freed at perl's end.
-my $perls_own = qr/Cwd\.so|Perl_(?:tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
+# Frames of errors that are perl's own: an overlapping copy in Cwd; stacks that grew, and arenas
+# of bodies that perl took, below one of our calls and are not freed at perl's end.
+my $perls_own = qr/Cwd\.so|Perl_(?:more_bodies|tmps_grow_p|push_scope|stack_grow|new_stackinfo|savestack_grow|markstack_grow|cxinc)\b/;
 
 # To valgrind, which does not follow ring's assembly, all that is derived from an HMAC or
 # a hash is uninitialised, the keys of TLS among it. OpenSSL, at the other end, sees the
