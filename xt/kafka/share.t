@@ -79,10 +79,11 @@ sub with_brokers {
         my $topic = $prepared->('java', 4, 400);
         my $java  = GroupMember->run(java => KafkaJars::java_command($version, 'ConsoleShareConsumer',
             '--bootstrap-server', $brokers, '--topic', $topic, '--group', "$topic-g", '--formatter-property', 'print.value=true'));
-        my $one = $member->(one => $topic, options => { max_records => 10 });
         my $of_java = sub { return map { /(v\d+)/ ? $1 : () } $java->lines(qr/\bv\d+$/) };
-        wait_until('Java to get its share', sub { fill($brokers, $topic, 401, 401) if !$of_java->(); $of_java->() }, $one, $java);
-        fill($brokers, $topic, 402, 1000);
+        wait_until('Java to get its share', sub { $of_java->() }, $java);
+        my $one = $member->(one => $topic, options => { max_records => 10 });
+        wait_until('ours to be there, too', sub { $one->owns }, $one);
+        fill($brokers, $topic, 401, 1000);
         my $all = sub { my $times = times_seen($one); $times->{$_}++ for $of_java->(); return keys %$times };
         wait_until('all records', sub { $all->() == 1000 }, $one, $java);
         cmp_ok scalar(keys %{ times_seen($one) }), '>', 0, 'both had some';
